@@ -1,0 +1,2 @@
+//! The bed binary.
+fn main() {}
