@@ -210,7 +210,7 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub production_label_at: Option<Timestamp>,
-    /// How many steps were begun, 0 before the first.
+    /// How many steps have their weight confirmed, 0 before the first.
     #[serde(default)]
     #[schemars(with = "i32")]
     pub step: u32,
@@ -235,6 +235,13 @@ pub struct Rollout {
     /// What each metric says.
     #[serde(default)]
     pub metrics: Vec<MetricStatus>,
+    /// When the last check was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub last_check: Option<Timestamp>,
+    /// Verdict of the last check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
     /// A person asked for promotion; it happens as soon as there are pods for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promote_asked: bool,
@@ -443,9 +450,9 @@ pub struct Notices {
     /// Waiting, oldest first; bounded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Notice>,
-    /// The thread of the present rollout.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub thread: Option<Thread>,
+    /// The threads of the latest rollouts, the present one last; bounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub threads: Vec<Thread>,
     /// Step notices that were merged away or refused for good.
     pub lost: i64,
 }
