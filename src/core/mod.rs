@@ -1,1 +1,3 @@
-//! (being written)
+//! The functional core: it decides and does nothing. No async, no I/O, no clock, no client.
+
+pub mod query;
