@@ -11,13 +11,17 @@ impl HoldClock {
     /// A clock that starts now, with nothing served.
     #[must_use]
     pub const fn started(now: Timestamp) -> Self {
-        Self { served: Span::ZERO, since: Some(now) }
+        Self {
+            served: Span::ZERO,
+            since: Some(now),
+        }
     }
 
     /// Time served by `at`.
     #[must_use]
     pub fn served_at(&self, at: Timestamp) -> Span {
-        self.since.map_or(self.served, |since| self.served.plus(Span::between(since, at)))
+        self.since
+            .map_or(self.served, |since| self.served.plus(Span::between(since, at)))
     }
 
     /// When `hold` will be served if the clock goes on running; `None` while it stands.
@@ -70,7 +74,16 @@ mod tests {
     #[test]
     fn time_without_an_operator_is_not_served_however_often_it_is_taken_out() {
         let mut clock = HoldClock::started(at(100));
-        let gaps = [Gap { from: at(104), to: at(150) }, Gap { from: at(160), to: at(200) }];
+        let gaps = [
+            Gap {
+                from: at(104),
+                to: at(150),
+            },
+            Gap {
+                from: at(160),
+                to: at(200),
+            },
+        ];
         clock.skip(&gaps);
         clock.skip(&gaps);
         assert_eq!(clock.served_at(at(203)), Span::secs(4 + 10 + 3));
@@ -79,7 +92,16 @@ mod tests {
     #[test]
     fn a_gap_that_began_before_the_clock_takes_only_what_the_clock_ran() {
         let mut clock = HoldClock::started(at(100));
-        clock.skip(&[Gap { from: at(50), to: at(120) }, Gap { from: at(10), to: at(20) }]);
+        clock.skip(&[
+            Gap {
+                from: at(50),
+                to: at(120),
+            },
+            Gap {
+                from: at(10),
+                to: at(20),
+            },
+        ]);
         assert_eq!(clock.served_at(at(125)), Span::secs(5));
     }
 
@@ -87,7 +109,16 @@ mod tests {
     fn a_standing_clock_does_not_care_about_gaps() {
         let mut clock = HoldClock::started(at(100));
         clock.stop(at(110));
-        clock.skip(&[Gap { from: at(104), to: at(150) }]);
-        assert_eq!(clock, HoldClock { served: Span::secs(10), since: None });
+        clock.skip(&[Gap {
+            from: at(104),
+            to: at(150),
+        }]);
+        assert_eq!(
+            clock,
+            HoldClock {
+                served: Span::secs(10),
+                since: None
+            }
+        );
     }
 }

@@ -13,17 +13,30 @@ pub fn human(value: f64) -> String {
     if !(1e-4..1e9).contains(&size) {
         return trim(&format!("{value:.3e}"));
     }
-    let decimals = DECIMALS.iter().find(|(least, _)| size >= *least).map_or(7, |(_, decimals)| *decimals);
+    let decimals = DECIMALS
+        .iter()
+        .find(|(least, _)| size >= *least)
+        .map_or(7, |(_, decimals)| *decimals);
     trim(&format!("{value:.decimals$}"))
 }
 
-const DECIMALS: [(f64, usize); 7] =
-    [(1000.0, 0), (100.0, 1), (10.0, 2), (1.0, 3), (0.1, 4), (0.01, 5), (0.001, 6)];
+const DECIMALS: [(f64, usize); 7] = [
+    (1000.0, 0),
+    (100.0, 1),
+    (10.0, 2),
+    (1.0, 3),
+    (0.1, 4),
+    (0.01, 5),
+    (0.001, 6),
+];
 
 fn trim(text: &str) -> String {
     let (digits, exponent) = text.split_once('e').map_or((text, None), |(d, e)| (d, Some(e)));
-    let digits =
-        if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
+    let digits = if digits.contains('.') {
+        digits.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        digits
+    };
     exponent.map_or_else(|| digits.to_owned(), |e| format!("{digits}e{e}"))
 }
 

@@ -50,18 +50,33 @@ pub fn resolve(spec: &BirdWatchSpec) -> Result<Plan, Vec<PlanError>> {
         check_interval: problems.span("checkInterval", spec.check_interval),
         settle: settle(spec, &mut problems),
         min_capacity: min_capacity(spec, &mut problems),
-        progress_deadline: problems.span("progressDeadline", spec.progress_deadline).unwrap_or(DEFAULT_DEADLINE),
+        progress_deadline: problems
+            .span("progressDeadline", spec.progress_deadline)
+            .unwrap_or(DEFAULT_DEADLINE),
         if_unhealthy: problems
-            .one_spelling("ifUnhealthy", "if_unhealthy", spec.if_unhealthy, spec.if_unhealthy_alias)
+            .one_spelling(
+                "ifUnhealthy",
+                "if_unhealthy",
+                spec.if_unhealthy,
+                spec.if_unhealthy_alias,
+            )
             .unwrap_or_default(),
         channel: spec.notify.as_ref().and_then(|n| n.channel.clone()),
         level: spec.notify.as_ref().and_then(|n| n.level),
         prometheus: spec.prometheus.clone(),
     };
     if let Some(version) = &plan.canary_version {
-        problems.require(is_label_value(version), "canaryVersion", "must be a label value: at most 63 letters, digits, '-', '_' or '.'");
+        problems.require(
+            is_label_value(version),
+            "canaryVersion",
+            "must be a label value: at most 63 letters, digits, '-', '_' or '.'",
+        );
     }
-    if problems.0.is_empty() { Ok(plan) } else { Err(problems.0) }
+    if problems.0.is_empty() {
+        Ok(plan)
+    } else {
+        Err(problems.0)
+    }
 }
 
 fn target(spec: &BirdWatchSpec, problems: &mut Problems) -> Target {
@@ -80,27 +95,57 @@ fn target(spec: &BirdWatchSpec, problems: &mut Problems) -> Target {
         version_label: workload.version_label.unwrap_or_else(|| "version".to_owned()),
         production_subset: production.unwrap_or_else(|| "production".to_owned()),
         canary_subset: canary.unwrap_or_else(|| "canary".to_owned()),
-        virtual_services: spec.virtual_services.clone().unwrap_or_else(|| vec![spec.service.clone()]),
-        destination_rule: spec.destination_rule.clone().unwrap_or_else(|| spec.service.clone()),
+        virtual_services: spec
+            .virtual_services
+            .clone()
+            .unwrap_or_else(|| vec![spec.service.clone()]),
+        destination_rule: spec
+            .destination_rule
+            .clone()
+            .unwrap_or_else(|| spec.service.clone()),
     };
-    problems.require(!target.selector.is_empty(), "workload.selector", "must name at least one label");
-    problems.require(!target.version_label.is_empty(), "workload.versionLabel", "must not be empty");
+    problems.require(
+        !target.selector.is_empty(),
+        "workload.selector",
+        "must name at least one label",
+    );
+    problems.require(
+        !target.version_label.is_empty(),
+        "workload.versionLabel",
+        "must not be empty",
+    );
     problems.require(
         target.production_subset != target.canary_subset,
         "subsets",
         "production and canary must be two different subsets",
     );
     let names: BTreeSet<_> = target.virtual_services.iter().collect();
-    problems.require(!names.is_empty(), "virtualServices", "must name at least one VirtualService, or be left out");
-    problems.require(names.len() == target.virtual_services.len(), "virtualServices", "names one twice");
+    problems.require(
+        !names.is_empty(),
+        "virtualServices",
+        "must name at least one VirtualService, or be left out",
+    );
+    problems.require(
+        names.len() == target.virtual_services.len(),
+        "virtualServices",
+        "names one twice",
+    );
     target
 }
 
 fn steps(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<StepPlan> {
     let mut steps = match &spec.steps {
         Some(list) => {
-            problems.require(spec.increment.is_none(), "increment", "belongs to the small form: leave it out where steps are listed");
-            problems.require(spec.interval.is_none(), "interval", "belongs to the small form: use steps[].hold");
+            problems.require(
+                spec.increment.is_none(),
+                "increment",
+                "belongs to the small form: leave it out where steps are listed",
+            );
+            problems.require(
+                spec.interval.is_none(),
+                "interval",
+                "belongs to the small form: use steps[].hold",
+            );
             listed_steps(list, problems)
         }
         None => even_steps(spec, problems),
@@ -116,8 +161,14 @@ fn steps(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<StepPlan> {
 
 fn even_steps(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<StepPlan> {
     let increment = spec.increment.unwrap_or(DEFAULT_INCREMENT);
-    let hold = problems.span("interval", spec.interval).unwrap_or(DEFAULT_INTERVAL);
-    problems.require((1..=100).contains(&increment), "increment", "must be 1 to 100 percent");
+    let hold = problems
+        .span("interval", spec.interval)
+        .unwrap_or(DEFAULT_INTERVAL);
+    problems.require(
+        (1..=100).contains(&increment),
+        "increment",
+        "must be 1 to 100 percent",
+    );
     let stride = usize::try_from(increment.clamp(1, 100)).unwrap_or(1);
     (stride..=100)
         .step_by(stride)
@@ -127,15 +178,29 @@ fn even_steps(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<StepPlan> {
 }
 
 fn listed_steps(list: &[Step], problems: &mut Problems) -> Vec<StepPlan> {
-    problems.require(!list.is_empty(), "steps", "must have at least one step, or be left out");
+    problems.require(
+        !list.is_empty(),
+        "steps",
+        "must have at least one step, or be left out",
+    );
     let mut before = 0;
     let mut steps = Vec::with_capacity(list.len());
     for (i, step) in list.iter().enumerate() {
         let field = format!("steps[{i}].weight");
-        problems.require((1..=100).contains(&step.weight), &field, "must be 1 to 100 percent");
-        problems.require(step.weight > before, &field, "must be above the step before: weights rise strictly");
+        problems.require(
+            (1..=100).contains(&step.weight),
+            &field,
+            "must be 1 to 100 percent",
+        );
+        problems.require(
+            step.weight > before,
+            &field,
+            "must be above the step before: weights rise strictly",
+        );
         before = step.weight;
-        let hold = problems.span(&format!("steps[{i}].hold"), step.hold).unwrap_or(DEFAULT_HOLD);
+        let hold = problems
+            .span(&format!("steps[{i}].hold"), step.hold)
+            .unwrap_or(DEFAULT_HOLD);
         if let Ok(weight) = u8::try_from(step.weight) {
             steps.push(StepPlan { weight, hold });
         }
@@ -148,14 +213,21 @@ fn up_to(steps: &[StepPlan], limit: u8) -> Vec<StepPlan> {
     if kept.last().is_none_or(|s| s.weight < limit)
         && let Some(next) = steps.get(kept.len())
     {
-        kept.push(StepPlan { weight: limit, hold: next.hold });
+        kept.push(StepPlan {
+            weight: limit,
+            hold: next.hold,
+        });
     }
     kept
 }
 
 fn max_weight(spec: &BirdWatchSpec, problems: &mut Problems) -> Option<u8> {
     let weight = spec.max_weight?;
-    problems.require((1..=100).contains(&weight), "maxWeight", "must be 1 to 100 percent");
+    problems.require(
+        (1..=100).contains(&weight),
+        "maxWeight",
+        "must be 1 to 100 percent",
+    );
     u8::try_from(weight).ok().filter(|w| *w < 100)
 }
 
@@ -176,7 +248,11 @@ fn min_capacity(spec: &BirdWatchSpec, problems: &mut Problems) -> f64 {
 fn metrics(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<MetricPlan> {
     match (&spec.metric, &spec.metrics) {
         (Some(query), listed) => {
-            problems.require(listed.is_none(), "metrics", "not together with metric: use one of the two forms");
+            problems.require(
+                listed.is_none(),
+                "metrics",
+                "not together with metric: use one of the two forms",
+            );
             vec![metric("", &small_form(spec, query), problems)]
         }
         (None, Some(list)) => {
@@ -185,12 +261,18 @@ fn metrics(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<MetricPlan> {
                 ("deviationPercent", spec.deviation_percent.is_some()),
             ];
             for (field, _) in stray.iter().filter(|(_, there)| *there) {
-                problems.add(field, "belongs to the small form: use the metric's own field in metrics");
+                problems.add(
+                    field,
+                    "belongs to the small form: use the metric's own field in metrics",
+                );
             }
             listed_metrics(list, problems)
         }
         (None, None) => {
-            problems.add("metric", "is missing: give a PromQL query here, or a list in metrics");
+            problems.add(
+                "metric",
+                "is missing: give a PromQL query here, or a list in metrics",
+            );
             Vec::new()
         }
     }
@@ -202,13 +284,25 @@ fn listed_metrics(list: &[Metric], problems: &mut Problems) -> Vec<MetricPlan> {
     let mut plans = Vec::with_capacity(list.len());
     for (i, entry) in list.iter().enumerate() {
         let field = format!("metrics[{i}].");
-        problems.require(!entry.name.is_empty() && entry.name.len() <= 63, &format!("{field}name"), "must have 1 to 63 characters");
-        problems.require(names.insert(&entry.name), &format!("{field}name"), "is there twice: names are unique");
+        problems.require(
+            !entry.name.is_empty() && entry.name.len() <= 63,
+            &format!("{field}name"),
+            "must have 1 to 63 characters",
+        );
+        problems.require(
+            names.insert(&entry.name),
+            &format!("{field}name"),
+            "is there twice: names are unique",
+        );
         let limited = entry.deviation.is_some()
             || entry.deviation_percent.is_some()
             || entry.min.is_some()
             || entry.max.is_some();
-        problems.require(limited, &format!("{field}deviation"), "is missing: give deviation, deviationPercent, min or max");
+        problems.require(
+            limited,
+            &format!("{field}deviation"),
+            "is missing: give deviation, deviationPercent, min or max",
+        );
         plans.push(metric(&field, entry, problems));
     }
     plans
@@ -227,12 +321,20 @@ fn small_form(spec: &BirdWatchSpec, query: &str) -> Metric {
 }
 
 fn metric(at: &str, entry: &Metric, problems: &mut Problems) -> MetricPlan {
-    let query_field = if at.is_empty() { "metric".to_owned() } else { format!("{at}query") };
+    let query_field = if at.is_empty() {
+        "metric".to_owned()
+    } else {
+        format!("{at}query")
+    };
     problems.query(&query_field, &entry.query);
     if let Some(traffic) = &entry.traffic {
         problems.query(&format!("{at}traffic"), traffic);
     }
-    for (field, value) in [("deviation", entry.deviation), ("deviationPercent", entry.deviation_percent), ("minAbsolute", entry.min_absolute)] {
+    for (field, value) in [
+        ("deviation", entry.deviation),
+        ("deviationPercent", entry.deviation_percent),
+        ("minAbsolute", entry.min_absolute),
+    ] {
         let fine = value.is_none_or(|v| v.is_finite() && v >= 0.0);
         problems.require(fine, &format!("{at}{field}"), "must be a number, 0 or more");
     }
@@ -273,8 +375,12 @@ fn metric(at: &str, entry: &Metric, problems: &mut Problems) -> MetricPlan {
         per_request: entry.per.is_some(),
         traffic: entry.traffic.clone(),
         if_unknown: entry.if_unknown.unwrap_or_default(),
-        unknown_for: problems.span(&format!("{at}unknownFor"), entry.unknown_for).unwrap_or(DEFAULT_UNKNOWN_FOR),
-        window: problems.span(&format!("{at}window"), entry.window).unwrap_or(DEFAULT_WINDOW),
+        unknown_for: problems
+            .span(&format!("{at}unknownFor"), entry.unknown_for)
+            .unwrap_or(DEFAULT_UNKNOWN_FOR),
+        window: problems
+            .span(&format!("{at}window"), entry.window)
+            .unwrap_or(DEFAULT_WINDOW),
     }
 }
 
@@ -284,7 +390,11 @@ fn deviation(entry: &Metric) -> Option<Deviation> {
         (None, Some(amount)) => (amount, true),
         (None, None) => return None,
     };
-    Some(Deviation { amount, percent, min_absolute: entry.min_absolute })
+    Some(Deviation {
+        amount,
+        percent,
+        min_absolute: entry.min_absolute,
+    })
 }
 
 #[derive(Default)]
@@ -292,7 +402,10 @@ struct Problems(Vec<PlanError>);
 
 impl Problems {
     fn add(&mut self, field: &str, problem: impl Into<String>) {
-        self.0.push(PlanError { field: field.to_owned(), problem: problem.into() });
+        self.0.push(PlanError {
+            field: field.to_owned(),
+            problem: problem.into(),
+        });
     }
 
     fn require(&mut self, fine: bool, field: &str, problem: &str) {
@@ -303,7 +416,10 @@ impl Problems {
 
     fn one_spelling<T>(&mut self, field: &str, alias: &str, value: Option<T>, old: Option<T>) -> Option<T> {
         if value.is_some() && old.is_some() {
-            self.add(field, format!("not together with {alias}, its old spelling: use one of the two"));
+            self.add(
+                field,
+                format!("not together with {alias}, its old spelling: use one of the two"),
+            );
         }
         value.or(old)
     }

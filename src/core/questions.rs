@@ -37,7 +37,11 @@ pub fn check(text: &str) -> Result<(), QuestionError> {
         window: std::time::Duration::from_secs(60),
     };
     let facts = query::analyse(&Template::parse(text)?.expand(&any))?;
-    if facts.fixed_time { Err(QuestionError::FixedTime) } else { Ok(()) }
+    if facts.fixed_time {
+        Err(QuestionError::FixedTime)
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the query names the version it is asked of, and so can be asked of production too.
@@ -74,12 +78,21 @@ fn question(
     let values = values(name, rollout, metric, side);
     let query = Template::parse(&metric.query).ok()?.expand(&values);
     let facts = query::analyse(&query).ok()?;
-    let range = facts.longest_range(settings.scrape_interval.std()).max(settings.scrape_interval.std() * 2);
+    let range = facts
+        .longest_range(settings.scrape_interval.std())
+        .max(settings.scrape_interval.std() * 4);
     let traffic = match &metric.traffic {
         Some(own) => Template::parse(own).ok()?.expand(&values),
         None => istio_traffic(&values, range.as_secs().max(1)),
     };
-    Some(Question { metric: metric.name.clone(), side, query, traffic, per_request: metric.per_request, names: facts.metrics })
+    Some(Question {
+        metric: metric.name.clone(),
+        side,
+        query,
+        traffic,
+        per_request: metric.per_request,
+        names: facts.metrics,
+    })
 }
 
 fn values<'a>(name: &'a ObjectName, rollout: &'a Rollout, metric: &MetricPlan, side: Side) -> Values<'a> {
@@ -103,7 +116,11 @@ fn istio_traffic(values: &Values<'_>, seconds: u64) -> String {
         "max(sum by (reporter) (rate(istio_requests_total{destination_service_name=\"$(service)\",\
          destination_service_namespace=\"$(namespace)\",destination_version=\"$(version)\"}[SECONDSs])))",
     )
-    .map(|template| template.expand(values).replace("SECONDSs", &format!("{seconds}s")))
+    .map(|template| {
+        template
+            .expand(values)
+            .replace("SECONDSs", &format!("{seconds}s"))
+    })
     .unwrap_or_default()
 }
 
@@ -119,14 +136,19 @@ pub fn settle(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span
 fn longest_range(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span {
     let scrape = settings.scrape_interval.std();
     let ranges = rollout.plan.metrics.iter().filter_map(|metric| {
-        let text = Template::parse(&metric.query).ok()?.expand(&values(name, rollout, metric, Side::Canary));
+        let text = Template::parse(&metric.query)
+            .ok()?
+            .expand(&values(name, rollout, metric, Side::Canary));
         Some(query::analyse(&text).ok()?.longest_range(scrape))
     });
-    ranges.max().map_or(Span::ZERO, |range| Span::millis(i64::try_from(range.as_millis()).unwrap_or(i64::MAX)))
+    ranges.max().map_or(Span::ZERO, |range| {
+        Span::millis(i64::try_from(range.as_millis()).unwrap_or(i64::MAX))
+    })
 }
 
 /// Time between two checks of a step that is held for `hold`.
 #[must_use]
 pub fn check_interval(plan: &Plan, hold: Span) -> Span {
-    plan.check_interval.unwrap_or_else(|| hold.clamp(Span::secs(1), Span::secs(10)))
+    plan.check_interval
+        .unwrap_or_else(|| hold.clamp(Span::secs(1), Span::secs(10)))
 }

@@ -15,7 +15,9 @@ impl RouteSeen {
     /// The canary's present share; an absent weight counts as what the rest leaves.
     #[must_use]
     pub fn canary_share(&self) -> i64 {
-        self.canary.unwrap_or_else(|| self.production.map_or(0, |p| self.total - p)).max(0)
+        self.canary
+            .unwrap_or_else(|| self.production.map_or(0, |p| self.total - p))
+            .max(0)
     }
 
     /// Whether the canary has more than `percent` gives it.
@@ -44,9 +46,17 @@ mod tests {
 
     #[test]
     fn the_canary_gets_the_floor_but_at_least_one() {
-        for (total, percent, expected) in
-            [(100, 10, 10), (100, 0, 0), (100, 100, 100), (60, 10, 6), (3, 50, 1), (3, 1, 1), (0, 50, 0), (1, 99, 1), (7, 100, 7)]
-        {
+        for (total, percent, expected) in [
+            (100, 10, 10),
+            (100, 0, 0),
+            (100, 100, 100),
+            (60, 10, 6),
+            (3, 50, 1),
+            (3, 1, 1),
+            (0, 50, 0),
+            (1, 99, 1),
+            (7, 100, 7),
+        ] {
             assert_eq!(share(total, percent), expected, "{percent} % of {total}");
         }
     }
