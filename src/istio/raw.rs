@@ -101,8 +101,13 @@ istio_object!(DestinationRule, "destinationrules");
 
 #[cfg(test)]
 mod tests {
-    use kube::Resource as _;
+    use std::sync::{Arc, Mutex};
+
+    use futures::StreamExt as _;
+    use kube::api::{Patch, PatchParams};
     use kube::core::DeserializeGuard;
+    use kube::runtime::{WatchStreamExt as _, watcher};
+    use kube::{Api, Client, Resource as _};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -123,6 +128,45 @@ mod tests {
                 format!("/apis/networking.istio.io/{version}/destinationrules")
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_reads_patches_and_watches_the_version_chosen() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::clone(&seen);
+        let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
+            requests
+                .lock()
+                .unwrap()
+                .push(format!("{} {}", request.method(), request.uri().path()));
+            let named = request.uri().path().ends_with("/aleph");
+            let object = json!({"metadata": {"name": "aleph", "namespace": "shop"}, "spec": "odd"});
+            let list = json!({"metadata": {"resourceVersion": "1"}, "items": [object]});
+            async move { axum::Json(if named { object } else { list }) }
+        });
+        let api: Api<VirtualService> = Api::namespaced_with(
+            Client::new(router, "default"),
+            "shop",
+            &VirtualService::api_resource("v1beta1"),
+        );
+        assert_eq!(api.get("aleph").await.unwrap().spec, "odd");
+        let patch = Patch::Json::<()>(json_patch::Patch(vec![]));
+        api.patch("aleph", &PatchParams::default(), &patch).await.unwrap();
+        let events = watcher(api, watcher::Config::default()).applied_objects().take(1);
+        let watched: Vec<_> = events.collect().await;
+        assert_eq!(
+            watched[0].as_ref().unwrap().metadata.name.as_deref(),
+            Some("aleph")
+        );
+        let at = "/apis/networking.istio.io/v1beta1/namespaces/shop/virtualservices";
+        assert_eq!(
+            seen.lock().unwrap()[..3],
+            [
+                format!("GET {at}/aleph"),
+                format!("PATCH {at}/aleph"),
+                format!("GET {at}")
+            ]
+        );
     }
 
     #[test]

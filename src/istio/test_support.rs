@@ -160,6 +160,41 @@ pub(crate) fn all_virtual_services() -> impl Strategy<Value = VirtualService> {
     prop_oneof![virtual_services(), twisted_virtual_services()]
 }
 
+/// An object as it was read, and as it is by the time our patch arrives: routes or destinations in another order,
+/// or one value changed.
+pub(crate) fn changed_virtual_services() -> impl Strategy<Value = (VirtualService, VirtualService)> {
+    virtual_services().prop_flat_map(|seen| {
+        let routes = seen.spec["http"].as_array().cloned().unwrap_or_default();
+        let destinations = routes
+            .first()
+            .and_then(|route| route["route"].as_array())
+            .cloned()
+            .unwrap_or_default();
+        let change = prop_oneof![
+            Just(routes).prop_shuffle().prop_map(Change::Routes),
+            Just(destinations).prop_shuffle().prop_map(Change::Destinations),
+            (any::<Index>(), any_json()).prop_map(|(place, value)| Change::Value(place, value)),
+        ];
+        (Just(seen), change).prop_map(|(seen, change)| {
+            let mut met = seen.clone();
+            match change {
+                Change::Routes(routes) => met.spec["http"] = routes.into(),
+                Change::Destinations(list) if !list.is_empty() => met.spec["http"][0]["route"] = list.into(),
+                Change::Destinations(_) => {}
+                Change::Value(place, value) => twist(&mut met.spec, place, value),
+            }
+            (seen, met)
+        })
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Routes(Vec<Value>),
+    Destinations(Vec<Value>),
+    Value(Index, Value),
+}
+
 /// `DestinationRule` objects, some with one value replaced by any JSON.
 pub(crate) fn destination_rules() -> impl Strategy<Value = DestinationRule> {
     let name = select(vec!["production", "canary", "spare"]);
