@@ -1,5 +1,6 @@
 //! What an install with hardly any values gets.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
 use crate::helm::{NAMESPACE, RELEASE, chart, env_of, helm, render};
