@@ -54,8 +54,8 @@ const WRONG: &[(&str, &[&str])] = &[
         &["existingSecret", "\"My_Secret\"", "lower-case"],
     ),
     (
-        "slackChannel: '#deployment'",
-        &["slackChannel", "\"#deployment\"", "without #"],
+        "slackChannel: '@somebody'",
+        &["slackChannel", "\"@somebody\"", "write its ID"],
     ),
     (
         "slackAllowedChannels: [ok, 'a,b']",

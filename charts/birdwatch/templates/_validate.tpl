@@ -49,9 +49,9 @@ names before. All problems are reported at once.
 {{- end }}
 {{- include "birdwatch.mustBeName" (list "existingSecret" .existingSecret) }}
 {{- include "birdwatch.mustMatch" (list "existingSecretKeys.slackToken" .existingSecretKeys.slackToken "^[-._a-zA-Z0-9]{1,253}$" "is not a key a Secret can have: letters, digits, -, _ and .") }}
-{{- include "birdwatch.mustMatch" (list "slackChannel" .slackChannel "^[^\\s,#]+$" "is not a channel; write its ID (C0123456789) or its name without #") }}
+{{- include "birdwatch.mustMatch" (list "slackChannel" .slackChannel "^#?[^\\s,#@]{1,80}$" "is not a channel; write its ID (C0123456789) or its name") }}
 {{- range $i, $channel := .slackAllowedChannels }}
-{{- include "birdwatch.mustMatch" (list (printf "slackAllowedChannels[%d]" $i) $channel "^[^\\s,#]+$" "is not a channel; write its ID (C0123456789), its name without #, or * for any") }}
+{{- include "birdwatch.mustMatch" (list (printf "slackAllowedChannels[%d]" $i) $channel "^#?[^\\s,#@]{1,80}$" "is not a channel; write its ID (C0123456789), its name, or * for any") }}
 {{- end }}
 {{- include "birdwatch.mustBeUrl" (list "slackUrl" .slackUrl) }}
 {{- end }}
