@@ -50,13 +50,13 @@ fn slack_settings_reach_the_operator() {
 #[test]
 fn rollout_settings_reach_the_operator_and_the_drain_job() {
     let rendered = render(
-        "{scrapeInterval: 1s, propagationDelay: 2s, clusterDomain: corp.local, leaseDuration: 9s, logFormat: json, \
+        "{scrapeInterval: 1s, propagationDelay: 2, clusterDomain: corp.local, leaseDuration: 9s, logFormat: json, \
          logLevel: 'info,birdwatch=debug', namespaces: [shop, pay, shop]}",
     );
     assert_eq!(rendered.env("SCRAPE_INTERVAL"), "1s");
     for spec in rendered.pod_specs() {
         for (name, value) in [
-            ("PROPAGATION_DELAY", "2s"),
+            ("PROPAGATION_DELAY", "2"),
             ("CLUSTER_DOMAIN", "corp.local"),
             ("LEASE_DURATION", "9s"),
             ("LOG_FORMAT", "json"),

@@ -18,10 +18,7 @@ const WRONG: &[(&str, &[&str])] = &[
         "image: {pullPolicy: Sometimes}",
         &["/image/pullPolicy", "'Always', 'IfNotPresent', 'Never'"],
     ),
-    (
-        "scrapeInterval: 15",
-        &["/scrapeInterval", "got number, want string"],
-    ),
+    ("scrapeInterval: [15]", &["/scrapeInterval", "got array"]),
     (
         "drain: {timeoutSeconds: 5}",
         &["/drain/timeoutSeconds", "minimum", "10"],
@@ -82,7 +79,7 @@ const WRONG: &[(&str, &[&str])] = &[
         "scrapeInterval: fast",
         &["scrapeInterval", "\"fast\"", "15s or 1m30s"],
     ),
-    ("propagationDelay: '5'", &["propagationDelay", "\"5\"", "15s"]),
+    ("propagationDelay: 5 s", &["propagationDelay", "\"5 s\"", "15s"]),
     ("leaseDuration: 15 seconds", &["leaseDuration", "not a duration"]),
     ("clusterDomain: .local", &["clusterDomain", "cluster.local"]),
     (

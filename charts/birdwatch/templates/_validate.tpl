@@ -28,7 +28,7 @@ names before. All problems are reported at once.
 {{- end }}
 
 {{- define "birdwatch.mustBeDuration" -}}
-{{- include "birdwatch.mustMatch" (list (index . 0) (index . 1) "^([0-9]+(h|m|s|ms))+$" "is not a duration; write for example 15s or 1m30s") }}
+{{- include "birdwatch.mustMatch" (list (index . 0) (index . 1) "^([0-9]+|([0-9]+(h|m|s|ms))+)$" "is not a duration; write for example 15s or 1m30s; a bare number is seconds") }}
 {{- end }}
 
 {{- define "birdwatch.mustBeName" -}}
