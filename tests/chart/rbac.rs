@@ -122,7 +122,7 @@ fn assert_lease(rendered: &crate::helm::Rendered) {
                 "apiGroups": ["coordination.k8s.io"],
                 "resources": ["leases"],
                 "resourceNames": [RELEASE],
-                "verbs": ["get", "update"],
+                "verbs": ["get", "watch", "update"],
             },
         ])
     );
