@@ -1,1 +1,17 @@
-//! (being written)
+//! The `BirdWatch` resource: its types, schema and validation. Data only: it decides nothing and does no I/O.
+
+pub mod conditions;
+pub mod duration;
+pub mod plan;
+pub mod spec;
+pub mod status;
+
+pub use duration::Span;
+pub use spec::{BirdWatch, BirdWatchSpec};
+pub use status::BirdWatchStatus;
+
+/// The annotation people steer a rollout with: `<verb>/<token>`; each value acts once.
+pub const VERB_ANNOTATION: &str = "otomato.link/verb";
+
+/// The finalizer a `BirdWatch` carries while its rollout holds traffic, and only then.
+pub const FINALIZER: &str = "otomato.link/traffic";
