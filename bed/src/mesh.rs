@@ -74,9 +74,9 @@ pub(crate) fn envoy(ground: &Ground, istiod_grpc: u16, admin: u16) -> io::Result
     let config = ground.dir.join("envoy.json");
     fs::write(&config, bootstrap(istiod_grpc, admin).to_string())?;
     let spec = Spec::new("envoy", ground.tools.program("envoy"))
-        .args([format!("--config-path={}", config.display())])
+        .args(["--config-path".into(), config.into_os_string()])
         // No hot restart: no shared memory that outlives it, no base id to keep unique.
-        .args(["--disable-hot-restart", "--concurrency=1", "--log-level=warn"])
+        .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"])
         .cwd(ground.dir);
     Ok(Part::new(spec, &ground.logs(), Probe::http(format!("http://127.0.0.1:{admin}/ready"))))
 }
