@@ -5,5 +5,4 @@ pub mod slack;
 pub mod traffic;
 pub mod workload;
 
-mod clock;
 mod http;

@@ -16,7 +16,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{clock, http};
+use super::http;
+use crate::clock;
 
 /// Requests that may be waiting for an answer at once; beyond them a tick is skipped and counted.
 const MOST_IN_FLIGHT: usize = 256;

@@ -16,7 +16,7 @@ use super::{
     Shared,
     book::{Book, Call, Manner, Message, Mode, Refusal, Request},
 };
-use crate::parts::clock;
+use crate::clock;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
