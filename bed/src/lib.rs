@@ -12,6 +12,7 @@ pub(crate) mod cluster;
 pub(crate) mod guard;
 pub mod mesh;
 pub mod part;
+pub mod parts;
 pub mod process;
 pub(crate) mod prometheus;
 pub(crate) mod run_dir;
