@@ -27,9 +27,11 @@ use crate::{
     cluster::{self, Ground},
     mesh::{self, RouteWeights},
     part::{self, Part},
+    parts::slack::Slack,
     prometheus,
     run_dir::RunDir,
     slot::{NoSlot, Slot},
+    stand_ins::{self, StandIns},
     tools::{self, Tools},
 };
 
@@ -48,6 +50,9 @@ pub enum Error {
     /// A part did not come up.
     #[error(transparent)]
     Part(#[from] part::Error),
+    /// Slack's stand-in or the node.
+    #[error(transparent)]
+    StandIns(#[from] stand_ins::Error),
     /// Certificates.
     #[error(transparent)]
     Certs(#[from] certs::Error),
@@ -90,6 +95,8 @@ pub struct Options {
     /// Where its data, logs and configuration go; kept at the end, emptied at the start. `None`: a temporary
     /// directory, removed at the end.
     pub run_dir: Option<PathBuf>,
+    /// Install the operator's chart and wait until it is available.
+    pub operator: bool,
 }
 
 /// A running control plane, mesh and Prometheus. Dropped, all of it ends; killed with its process, too.
@@ -107,6 +114,7 @@ pub struct Bed {
     pub gateway: Part,
     /// Prometheus; its data can be wiped.
     pub prometheus: Part,
+    stand_ins: StandIns,
     ports: Ports,
     config: Config,
     tools: Tools,
@@ -129,8 +137,12 @@ impl Bed {
         // Err: the caller has installed one already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let tools = Tools::ensure().await?;
+        let operator = options.operator;
         let bed = Self::lay_out(options, tools).await?;
         bed.bring_up().await?;
+        if operator {
+            bed.install_operator(&[]).await?;
+        }
         Ok(bed)
     }
 
@@ -170,6 +182,7 @@ impl Bed {
                 &user("prometheus", "bed:prometheus", MASTERS)?,
             )?,
             config: Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?,
+            stand_ins: StandIns::start(slot.port()?).await?,
             ports,
             tools,
             slot,
@@ -263,6 +276,12 @@ impl Bed {
     #[must_use]
     pub fn envoy_admin_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.envoy_admin)
+    }
+
+    /// The Slack stand-in, which takes [`SLACK_TOKEN`](crate::operator::SLACK_TOKEN).
+    #[must_use]
+    pub fn slack(&self) -> &Slack {
+        &self.stand_ins.slack
     }
 
     /// The network (a /24 on loopback, its network address) whose addresses this bed's pods may take.

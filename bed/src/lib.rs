@@ -11,12 +11,15 @@ pub mod clock;
 pub(crate) mod cluster;
 pub(crate) mod guard;
 pub mod mesh;
+pub mod operator;
 pub mod part;
 pub mod parts;
 pub mod process;
 pub(crate) mod prometheus;
 pub(crate) mod run_dir;
 pub mod slot;
+pub(crate) mod stand_ins;
 pub mod tools;
+pub mod up;
 
 pub use bed::{Bed, Error, Options};

@@ -15,7 +15,7 @@ pub(crate) fn prometheus(ground: &Ground, port: u16, kubeconfig: &Path) -> io::R
     let dir = ground.dir.join("prometheus");
     fs::create_dir_all(&dir)?;
     let (config, rules, data) = (dir.join("config.yaml"), dir.join("rules.yaml"), dir.join("data"));
-    fs::write(&config, configuration(kubeconfig, &rules).to_string())?;
+    fs::write(&config, configuration(port, kubeconfig, &rules).to_string())?;
     fs::write(&rules, recording_rules().to_string())?;
     let spec = Spec::new("prometheus", ground.tools.program("prometheus"))
         .args([
@@ -32,7 +32,7 @@ pub(crate) fn prometheus(ground: &Ground, port: u16, kubeconfig: &Path) -> io::R
 
 /// Every running pod with a containerPort or the annotation `prometheus.io/port`, which wins. `honor_labels`: what a
 /// workload says about itself, as a sidecar would, is not overridden by what we know about its pod.
-fn configuration(kubeconfig: &Path, rules: &Path) -> Value {
+fn configuration(port: u16, kubeconfig: &Path, rules: &Path) -> Value {
     let relabel = json!([
         {"action": "drop", "source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Pending|Succeeded|Failed|Unknown"},
         {"action": "drop", "source_labels": ["__meta_kubernetes_pod_annotation_prometheus_io_scrape"], "regex": "false"},
@@ -52,6 +52,9 @@ fn configuration(kubeconfig: &Path, rules: &Path) -> Value {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [rules],
         "scrape_configs": [{
+            "job_name": "prometheus",
+            "static_configs": [{"targets": [format!("127.0.0.1:{port}")]}],
+        }, {
             "job_name": "pods",
             "honor_labels": true,
             "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": kubeconfig}],

@@ -135,6 +135,24 @@ impl Tools {
         Ok(tools)
     }
 
+    /// Removes from the cache what this tree's pins do not name, and returns what that was.
+    pub async fn clean_up() -> Result<Vec<PathBuf>, Error> {
+        let cache = Cache::open()?;
+        let _lock = cache.lock().await?;
+        let tools = cache.tools().await?;
+        let failed = |source| Error::Cache { path: cache.dir.clone(), source };
+        let mut removed = Vec::new();
+        for entry in fs::read_dir(&cache.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let wanted = tools.envoy.starts_with(&path) || tools.dirs.iter().any(|(_, dir)| *dir == path);
+            if path.is_dir() && !wanted {
+                fs::remove_dir_all(&path).map_err(failed)?;
+                removed.push(path);
+            }
+        }
+        Ok(removed)
+    }
+
     /// The file of a program.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {

@@ -204,3 +204,49 @@ async fn kubectl_and_helm_find_the_bed() {
     let refused = bed.kubectl(["get", "nonsense"]).await.unwrap_err().to_string();
     assert!(refused.contains("nonsense"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_part_stopped_and_started_again_has_its_port_and_its_data() {
+    let bed = Bed::start(Options::default()).await.unwrap_or_else(|e| panic!("{e}"));
+    namespace(&bed, "remembered").await;
+    let url = bed.api_url();
+    bed.apiserver.stop().await;
+    assert!(bed.apiserver.pid().is_none());
+    let namespaces: Api<Namespace> = Api::all(bed.client().unwrap());
+    assert!(namespaces.get("remembered").await.is_err(), "nobody answers");
+    bed.apiserver.start().await.unwrap();
+    assert_eq!(bed.api_url(), url);
+    namespaces.get("remembered").await.unwrap();
+
+    until("a sample", async || query(&bed, "prometheus_build_info").await.pop()).await;
+    bed.prometheus.stop().await;
+    bed.prometheus.start().await.unwrap();
+    assert!(!query(&bed, "last_over_time(prometheus_build_info[5m])").await.is_empty(), "its data is kept");
+    assert!(bed.prometheus.wipe_data().is_err(), "not under a running Prometheus");
+    bed.prometheus.stop().await;
+    bed.prometheus.wipe_data().unwrap();
+    bed.prometheus.start().await.unwrap();
+    assert!(query(&bed, "count_over_time(prometheus_build_info[5m]) > 5").await.is_empty(), "its data is gone");
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn a_weight_written_while_istiod_is_paused_reaches_envoy_when_it_goes_on() {
+    let bed = Bed::start(Options::default()).await.unwrap_or_else(|e| panic!("{e}"));
+    namespace(&bed, "paused").await;
+    let (old, new) = (pod_address(&bed, 201, 9001), pod_address(&bed, 202, 9001));
+    let canary = async || {
+        let routes = bed.envoy_weights("aleph.paused.svc.cluster.local").await.unwrap();
+        routes.first().map(|route| route.weight("canary"))
+    };
+    bed.apply(&routes("paused", 90, 10, old, new)).await.unwrap();
+    until("the first weight", async || canary().await.filter(|weight| *weight == 10)).await;
+    bed.istiod.pause().unwrap();
+    bed.apply(&routes("paused", 80, 20, old, new)).await.unwrap();
+    // Ten times what istiod needs otherwise.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(canary().await, Some(10));
+    bed.istiod.resume().unwrap();
+    until("the second weight", async || canary().await.filter(|weight| *weight == 20)).await;
+    bed.stop().await;
+}
