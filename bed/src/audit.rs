@@ -155,7 +155,13 @@ mod tests {
         assert_eq!(entry.user, "system:serviceaccount:default:birdwatch");
         assert_eq!((entry.verb.as_str(), entry.code), ("patch", 200));
         assert_eq!(
-            [&entry.group, &entry.resource, &entry.subresource, &entry.namespace, &entry.name],
+            [
+                &entry.group,
+                &entry.resource,
+                &entry.subresource,
+                &entry.namespace,
+                &entry.name
+            ],
             ["apps", "deployments", "status", "a", "b"]
         );
     }

@@ -80,7 +80,7 @@ pub enum Error {
         output: String,
     },
     /// Something did not come about in time.
-    #[error("{what} did not happen within {} s", limit.as_secs())]
+    #[error("not within {} s: {what}", limit.as_secs())]
     Late {
         /// What was waited for.
         what: String,
@@ -153,16 +153,29 @@ impl Bed {
         let mut slot = Slot::claim()?;
         let certs = Certs::new(&dir.join("certs"))?;
         let admin = certs.client("admin", MASTERS)?;
-        let ground = Ground { tools: &tools, certs: &certs, dir: &dir, admin: &admin };
+        let ground = Ground {
+            tools: &tools,
+            certs: &certs,
+            dir: &dir,
+            admin: &admin,
+        };
         let (etcd, api, istiod_grpc) = (slot.port()?, slot.port()?, slot.port()?);
-        let ports =
-            Ports { api, gateway: slot.port()?, envoy_admin: slot.port()?, prometheus: slot.port()? };
+        let ports = Ports {
+            api,
+            gateway: slot.port()?,
+            envoy_admin: slot.port()?,
+            prometheus: slot.port()?,
+        };
         let user = |name: &str, user: &str, group: &str| -> Result<PathBuf, Error> {
             let pair = certs.client(user, group)?;
             write_kubeconfig(&certs, &dir, name, api, &pair, user)
         };
         let admin_config = write_kubeconfig(&certs, &dir, "admin", api, &admin, "admin")?;
-        let manager = user("controller-manager", "system:kube-controller-manager", "system:authenticated")?;
+        let manager = user(
+            "controller-manager",
+            "system:kube-controller-manager",
+            "system:authenticated",
+        )?;
         let istiod_ports = mesh::Ports {
             http: slot.port()?,
             grpc: istiod_grpc,
@@ -205,30 +218,44 @@ impl Bed {
         let client = self.client()?;
         let mut namespace = Namespace::default();
         namespace.metadata.name = Some(mesh::NAMESPACE.into());
-        Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+        Api::all(client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await?;
         let crds = self.tools.istio_crds();
-        self.kubectl(["create", "--validate=false", "-f", &crds.to_string_lossy()]).await?;
-        self.until("the establishing of Istio's CRDs", async || all_established(&client).await).await?;
+        self.kubectl(["create", "--validate=false", "-f", &crds.to_string_lossy()])
+            .await?;
+        self.until("Istio's CRDs are established", async || {
+            all_established(&client).await
+        })
+        .await?;
         self.apply(&mesh::gateway(self.ports.gateway).to_string()).await?;
         self.istiod.start().await?;
         self.gateway.start().await?;
         let port = self.ports.gateway;
-        self.until("the gateway's listener", async || {
+        self.until("the gateway listens", async || {
             Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
         })
         .await
     }
 
     /// Waits until `holds`, asking every 50 ms for up to half a minute.
-    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> Result<bool, Error>) -> Result<(), Error> {
+    async fn until(
+        &self,
+        what: &str,
+        mut holds: impl AsyncFnMut() -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         const LIMIT: Duration = Duration::from_secs(30);
         let waiting = Stopwatch::start();
         while !holds().await? {
             if waiting.elapsed() > LIMIT {
-                return Err(Error::Late { what: what.into(), limit: LIMIT });
+                return Err(Error::Late {
+                    what: what.into(),
+                    limit: LIMIT,
+                });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        tracing::info!("{what} ({:.1} s)", waiting.elapsed().as_secs_f32());
         Ok(())
     }
 
@@ -266,7 +293,7 @@ impl Bed {
         format!("http://127.0.0.1:{}", self.ports.prometheus)
     }
 
-    /// Where the mesh is entered; a VirtualService is reached by its host in the `Host` header.
+    /// Where the mesh is entered; a `VirtualService` is reached by its host in the `Host` header.
     #[must_use]
     pub fn gateway_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.gateway)
@@ -311,8 +338,14 @@ impl Bed {
     /// What Envoy really does with requests for the service `host`, a FQDN such as
     /// `aleph.default.svc.cluster.local`: one entry for each of its routes that leads there.
     pub async fn envoy_weights(&self, host: &str) -> Result<Vec<RouteWeights>, Error> {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
-        let url = format!("{}/config_dump?resource=dynamic_route_configs", self.envoy_admin_url());
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build()?;
+        let url = format!(
+            "{}/config_dump?resource=dynamic_route_configs",
+            self.envoy_admin_url()
+        );
         let dump: Value = client.get(url).send().await?.error_for_status()?.json().await?;
         Ok(mesh::routes_to(host, &dump))
     }
@@ -369,13 +402,21 @@ impl Bed {
             return Ok(String::from_utf8_lossy(&out.stdout).into_owned());
         }
         let output = String::from_utf8_lossy(&out.stderr).into_owned();
-        Err(Error::Command { command: format!("{program} {}", args.join(" ")), output })
+        Err(Error::Command {
+            command: format!("{program} {}", args.join(" ")),
+            output,
+        })
     }
 }
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        let clients = [&self.gateway, &self.prometheus, &self.istiod, &self.controller_manager];
+        let clients = [
+            &self.gateway,
+            &self.prometheus,
+            &self.istiod,
+            &self.controller_manager,
+        ];
         clients.into_iter().for_each(Part::ask_to_end);
         clients.into_iter().for_each(Part::stop_blocking);
         // The API server before its store: without it, it lingers for a minute.
@@ -385,10 +426,15 @@ impl Drop for Bed {
 }
 
 async fn all_established(client: &Client) -> Result<bool, Error> {
-    let crds = Api::<CustomResourceDefinition>::all(client.clone()).list(&ListParams::default()).await?;
+    let crds = Api::<CustomResourceDefinition>::all(client.clone())
+        .list(&ListParams::default())
+        .await?;
     let established = |crd: &CustomResourceDefinition| {
         let conditions = crd.status.as_ref().and_then(|status| status.conditions.as_ref());
-        conditions.into_iter().flatten().any(|c| c.type_ == "Established" && c.status == "True")
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|c| c.type_ == "Established" && c.status == "True")
     };
     Ok(crds.items.iter().all(established))
 }

@@ -1,10 +1,14 @@
 //! Certificates of one bed: a CA, the API server's own, one for each user, and the key that signs service account tokens.
 //! Nothing here is reused by another bed or kept after it.
 
-use std::{fs, io, path::{Path, PathBuf}};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use serde_json::json;
 
@@ -42,7 +46,11 @@ impl Certs {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
         let ca_pem = params.self_signed(&key)?.pem();
-        let certs = Self { dir: dir.into(), issuer: Issuer::new(params, key), ca_pem };
+        let certs = Self {
+            dir: dir.into(),
+            issuer: Issuer::new(params, key),
+            ca_pem,
+        };
         fs::write(certs.ca(), &certs.ca_pem)?;
         let accounts = KeyPair::generate()?;
         fs::write(certs.account_key(), accounts.serialize_pem())?;
@@ -87,7 +95,11 @@ impl Certs {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
         let pem = (params.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem());
-        let pair = Pair { cert: self.dir.join(format!("{file}.crt")), key: self.dir.join(format!("{file}.key")), pem };
+        let pair = Pair {
+            cert: self.dir.join(format!("{file}.crt")),
+            key: self.dir.join(format!("{file}.key")),
+            pem,
+        };
         fs::write(&pair.cert, &pair.pem.0)?;
         fs::write(&pair.key, &pair.pem.1)?;
         Ok(pair)

@@ -62,7 +62,12 @@ pub(crate) fn etcd(ground: &Ground, client: u16, peer: u16) -> Part {
             "--log-level=warn".into(),
         ])
         .cwd(ground.dir);
-    Part::new(spec, &ground.logs(), Probe::http(format!("{}/health", url(client)))).with_data(data)
+    Part::new(
+        spec,
+        &ground.logs(),
+        Probe::http(format!("{}/health", url(client))),
+    )
+    .with_data(data)
 }
 
 /// The API server, with RBAC and an audit log at `audit`.
@@ -99,19 +104,22 @@ pub(crate) fn apiserver(ground: &Ground, port: u16, etcd: u16, audit: &Path) -> 
 pub(crate) fn controller_manager(ground: &Ground, port: u16, kubeconfig: &Path) -> Result<Part, Error> {
     let pair = ground.certs.server("kube-controller-manager-server")?;
     let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
-    let spec = Spec::new("kube-controller-manager", ground.tools.program("kube-controller-manager"))
-        .args([
-            file("kubeconfig", kubeconfig),
-            "--bind-address=127.0.0.1".into(),
-            format!("--secure-port={port}"),
-            file("tls-cert-file", &pair.cert),
-            file("tls-private-key-file", &pair.key),
-            file("service-account-private-key-file", &ground.certs.account_key()),
-            file("root-ca-file", &ground.certs.ca()),
-            "--use-service-account-credentials".into(),
-            "--leader-elect=false".into(),
-            "--controllers=*,-nodelifecycle,-nodeipam,-ttl".into(),
-        ])
-        .cwd(ground.dir);
+    let spec = Spec::new(
+        "kube-controller-manager",
+        ground.tools.program("kube-controller-manager"),
+    )
+    .args([
+        file("kubeconfig", kubeconfig),
+        "--bind-address=127.0.0.1".into(),
+        format!("--secure-port={port}"),
+        file("tls-cert-file", &pair.cert),
+        file("tls-private-key-file", &pair.key),
+        file("service-account-private-key-file", &ground.certs.account_key()),
+        file("root-ca-file", &ground.certs.ca()),
+        "--use-service-account-credentials".into(),
+        "--leader-elect=false".into(),
+        "--controllers=*,-nodelifecycle,-nodeipam,-ttl".into(),
+    ])
+    .cwd(ground.dir);
     Ok(Part::new(spec, &ground.logs(), ground.https(port, "/healthz")))
 }

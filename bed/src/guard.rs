@@ -65,12 +65,11 @@ pub(crate) fn forget_path(path: &Path) {
 }
 
 fn tell(verb: char, what: &str) -> io::Result<()> {
-    let guard = match GUARD.get() {
-        Some(guard) => guard,
-        None => {
-            let fresh = Mutex::new(start()?);
-            GUARD.get_or_init(|| fresh)
-        }
+    let guard = if let Some(guard) = GUARD.get() {
+        guard
+    } else {
+        let fresh = Mutex::new(start()?);
+        GUARD.get_or_init(|| fresh)
     };
     let mut guard = guard.lock().unwrap_or_else(PoisonError::into_inner);
     guard.pipe.write_all(format!("{verb} {what}\n").as_bytes())
@@ -84,6 +83,9 @@ fn start() -> io::Result<Guard> {
         .stderr(Stdio::null())
         .process_group(0) // a Ctrl-C at the terminal is not for it
         .spawn()?;
-    let pipe = child.stdin.take().ok_or_else(|| io::Error::other("the guard has no input"))?;
+    let pipe = child
+        .stdin
+        .take()
+        .ok_or_else(|| io::Error::other("the guard has no input"))?;
     Ok(Guard { pipe, _child: child })
 }

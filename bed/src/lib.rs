@@ -1,4 +1,4 @@
-//! The real test bed of BirdWatch: etcd, API server, controller manager, istiod, Envoy and Prometheus as plain processes
+//! The operator's real test bed: etcd, API server, controller manager, istiod, Envoy and Prometheus as plain processes
 //! on loopback, without a container engine and without root.
 //!
 //! [`Bed::start`] builds what is missing, starts everything and returns when it is ready. Several beds run side by

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use birdwatch_bed::{tools::Tools, up};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// A real control plane, mesh and Prometheus on this machine, as plain processes on loopback.
 #[derive(Parser)]
@@ -33,6 +34,16 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .compact()
+        .init();
     match run(Args::parse().command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -12,7 +12,7 @@ use crate::{
 
 /// The namespace of istiod and of the gateway.
 pub const NAMESPACE: &str = "istio-system";
-/// The gateway that a VirtualService names to be reached from outside.
+/// The gateway that a `VirtualService` names to be reached from outside.
 pub const GATEWAY: &str = "istio-system/bed";
 
 const VERSION: &str = "1.31.0";
@@ -43,9 +43,18 @@ pub(crate) fn istiod(ground: &Ground, ports: Ports, kubeconfig: &Path) -> io::Re
     fs::write(&mesh, config.to_string())?;
     let address = |port: u16| format!("127.0.0.1:{port}");
     let mut spec = Spec::new("istiod", ground.tools.program("pilot-discovery"))
-        .args(["discovery".into(), format!("--kubeconfig={}", kubeconfig.display())])
-        .args([format!("--meshConfig={}", mesh.display()), "--domain=cluster.local".into()])
-        .args([format!("--httpAddr={}", address(ports.http)), format!("--grpcAddr={}", address(ports.grpc))])
+        .args([
+            "discovery".into(),
+            format!("--kubeconfig={}", kubeconfig.display()),
+        ])
+        .args([
+            format!("--meshConfig={}", mesh.display()),
+            "--domain=cluster.local".into(),
+        ])
+        .args([
+            format!("--httpAddr={}", address(ports.http)),
+            format!("--grpcAddr={}", address(ports.grpc)),
+        ])
         .args([format!("--monitoringAddr={}", address(ports.monitoring))])
         .args(["--secureGRPCAddr=", "--httpsAddr=", "--ctrlz_address=127.0.0.1"])
         .args([format!("--ctrlz_port={}", ports.introspection)])
@@ -65,8 +74,14 @@ pub(crate) fn istiod(ground: &Ground, ports: Ports, kubeconfig: &Path) -> io::Re
     ] {
         spec = spec.env(switch, "false");
     }
-    spec = spec.env("VALIDATION_WEBHOOK_CONFIG_NAME", "").env("INJECTION_WEBHOOK_CONFIG_NAME", "");
-    Ok(Part::new(spec, &ground.logs(), Probe::http(format!("http://{}/ready", address(ports.http)))))
+    spec = spec
+        .env("VALIDATION_WEBHOOK_CONFIG_NAME", "")
+        .env("INJECTION_WEBHOOK_CONFIG_NAME", "");
+    Ok(Part::new(
+        spec,
+        &ground.logs(),
+        Probe::http(format!("http://{}/ready", address(ports.http))),
+    ))
 }
 
 /// Envoy, configured by istiod as an ingress gateway.
@@ -76,9 +91,19 @@ pub(crate) fn envoy(ground: &Ground, istiod_grpc: u16, admin: u16) -> io::Result
     let spec = Spec::new("envoy", ground.tools.program("envoy"))
         .args(["--config-path".into(), config.into_os_string()])
         // No hot restart: no shared memory that outlives it, no base id to keep unique.
-        .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"])
+        .args([
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "--log-level",
+            "warn",
+        ])
         .cwd(ground.dir);
-    Ok(Part::new(spec, &ground.logs(), Probe::http(format!("http://127.0.0.1:{admin}/ready"))))
+    Ok(Part::new(
+        spec,
+        &ground.logs(),
+        Probe::http(format!("http://127.0.0.1:{admin}/ready")),
+    ))
 }
 
 fn bootstrap(istiod_grpc: u16, admin: u16) -> Value {
@@ -145,7 +170,7 @@ pub(crate) fn gateway(port: u16) -> Value {
 pub struct RouteWeights {
     /// Envoy's virtual host, such as `aleph.example:80`.
     pub virtual_host: String,
-    /// The route's name, from the VirtualService; empty where that gives none.
+    /// The route's name, from the `VirtualService`; empty where that gives none.
     pub route: String,
     /// Subset to weight, as Envoy has it. Istio leaves out a destination of weight 0; a route with one destination
     /// gives it 100.
@@ -172,7 +197,11 @@ pub(crate) fn routes_to(host: &str, dump: &Value) -> Vec<RouteWeights> {
                     let weights = weights(&route["route"], host);
                     if !weights.is_empty() {
                         let (virtual_host, route) = (text(&virtual_host["name"]), text(&route["name"]));
-                        found.push(RouteWeights { virtual_host, route, weights });
+                        found.push(RouteWeights {
+                            virtual_host,
+                            route,
+                            weights,
+                        });
                     }
                 }
             }
@@ -188,9 +217,16 @@ fn weights(action: &Value, host: &str) -> BTreeMap<String, u32> {
         let (subset, to) = (parts.next()?, parts.next()?);
         (to == host).then(|| subset.to_owned())
     };
-    let several = action["weighted_clusters"]["clusters"].as_array().into_iter().flatten().filter_map(|cluster| {
-        Some((subset(&cluster["name"])?, u32::try_from(cluster["weight"].as_u64().unwrap_or(0)).unwrap_or(u32::MAX)))
-    });
+    let several = action["weighted_clusters"]["clusters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|cluster| {
+            Some((
+                subset(&cluster["name"])?,
+                u32::try_from(cluster["weight"].as_u64().unwrap_or(0)).unwrap_or(u32::MAX),
+            ))
+        });
     let single = subset(&action["cluster"]).map(|subset| (subset, 100));
     several.chain(single).collect()
 }
@@ -216,7 +252,13 @@ mod tests {
         let found = routes_to("aleph.default.svc.cluster.local", &dump);
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].route, "main");
-        assert_eq!((found[0].weight("production"), found[0].weight("canary")), (90, 10));
-        assert_eq!((found[1].weight("production"), found[1].weight("canary")), (0, 100));
+        assert_eq!(
+            (found[0].weight("production"), found[0].weight("canary")),
+            (90, 10)
+        );
+        assert_eq!(
+            (found[1].weight("production"), found[1].weight("canary")),
+            (0, 100)
+        );
     }
 }

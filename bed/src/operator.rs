@@ -40,13 +40,29 @@ impl Bed {
             "scrapeInterval=1s".into(),
             "propagationDelay=2s".into(),
         ];
-        let mut args = vec!["upgrade", "--install", NAME, &chart, "--namespace", NAME, "--create-namespace"];
+        let mut args = vec![
+            "upgrade",
+            "--install",
+            NAME,
+            &chart,
+            "--namespace",
+            NAME,
+            "--create-namespace",
+        ];
         for value in &values {
             args.extend(["--set-string", value]);
         }
         args.extend(more);
         self.helm(args).await?;
-        let wait = ["wait", "deployment", "--all", "--for=condition=Available", "--timeout=60s", "--namespace", NAME];
+        let wait = [
+            "wait",
+            "deployment",
+            "--all",
+            "--for=condition=Available",
+            "--timeout=60s",
+            "--namespace",
+            NAME,
+        ];
         self.kubectl(wait).await?;
         Ok(())
     }

@@ -79,8 +79,10 @@ impl Probe {
     }
 
     fn client(&self) -> reqwest::Result<reqwest::Client> {
-        let mut builder =
-            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).pool_max_idle_per_host(0);
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(2))
+            .pool_max_idle_per_host(0);
         if let Some((ca, identity)) = &self.tls {
             builder = builder
                 .tls_certs_only([reqwest::Certificate::from_pem(ca.as_bytes())?])
@@ -119,7 +121,7 @@ impl Part {
             spec: spec.log(&log),
             log,
             probe,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             grace: Duration::from_secs(5),
             data: None,
             process: Mutex::new(None),
@@ -151,7 +153,10 @@ impl Part {
     /// Its process id while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.slot().as_ref().filter(|process| process.exited().is_none()).map(Process::pid)
+        self.slot()
+            .as_ref()
+            .filter(|process| process.exited().is_none())
+            .map(Process::pid)
     }
 
     /// Starts it, unless it runs, with the ports and the data it had, and waits until it is ready.
@@ -172,14 +177,32 @@ impl Part {
                 Ok(client) => self.probe.ask(client).await,
                 Err(error) => Err(error.to_string()),
             };
-            let Err(last) = answer else { return Ok(()) };
+            let Err(last) = answer else {
+                tracing::info!(
+                    "{} is ready ({:.1} s)",
+                    self.name(),
+                    waiting.elapsed().as_secs_f32()
+                );
+                return Ok(());
+            };
             if let Some(status) = self.slot().as_ref().and_then(Process::exited) {
                 let (log, tail) = (self.log.clone(), log_tail(&self.log, QUOTED));
-                return Err(Error::Ended { name: self.name().into(), status, log, tail });
+                return Err(Error::Ended {
+                    name: self.name().into(),
+                    status,
+                    log,
+                    tail,
+                });
             }
             if waiting.elapsed() > self.patience {
                 let (log, tail) = (self.log.clone(), log_tail(&self.log, QUOTED));
-                return Err(Error::NotReady { name: self.name().into(), after: self.patience, last, log, tail });
+                return Err(Error::NotReady {
+                    name: self.name().into(),
+                    after: self.patience,
+                    last,
+                    log,
+                    tail,
+                });
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -218,9 +241,10 @@ impl Part {
             return Err(Error::Running(self.name().into()));
         }
         match self.data.as_ref().map(fs::remove_dir_all) {
-            Some(Err(source)) if source.kind() != io::ErrorKind::NotFound => {
-                Err(Error::Wipe { name: self.name().into(), source })
-            }
+            Some(Err(source)) if source.kind() != io::ErrorKind::NotFound => Err(Error::Wipe {
+                name: self.name().into(),
+                source,
+            }),
             _ => Ok(()),
         }
     }

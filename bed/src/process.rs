@@ -112,15 +112,26 @@ impl Spec {
     /// Starts it. The child dies with this process, also when this process is killed.
     pub fn spawn(&self) -> Result<Process, Error> {
         let command = self.command()?;
-        let failed = |source| Error::Spawn { name: self.name.clone(), program: self.program.clone(), source };
+        let failed = |source| Error::Spawn {
+            name: self.name.clone(),
+            program: self.program.clone(),
+            source,
+        };
         let (pid_out, pid_in) = mpsc::channel();
         let (exit_out, exit) = watch::channel(None);
         thread::Builder::new()
             .name(self.name.chars().take(15).collect())
             .spawn(move || keep(command, &pid_out, &exit_out))
             .map_err(failed)?;
-        let pid = pid_in.recv().map_err(|e| failed(io::Error::other(e)))?.map_err(failed)?;
-        Ok(Process { name: self.name.clone(), pid, exit })
+        let pid = pid_in
+            .recv()
+            .map_err(|e| failed(io::Error::other(e)))?
+            .map_err(failed)?;
+        Ok(Process {
+            name: self.name.clone(),
+            pid,
+            exit,
+        })
     }
 
     fn command(&self) -> Result<Command, Error> {
@@ -135,7 +146,11 @@ impl Spec {
         if self.clean_env {
             command.env_clear();
         }
-        command.args(&self.args).envs(&self.env).stdin(Stdio::null()).process_group(0);
+        command
+            .args(&self.args)
+            .envs(&self.env)
+            .stdin(Stdio::null())
+            .process_group(0);
         if let Some(dir) = &self.cwd {
             command.current_dir(dir);
         }
@@ -145,12 +160,18 @@ impl Spec {
     }
 
     fn outputs(&self) -> Result<(Stdio, Stdio), Error> {
-        let Some(path) = &self.log else { return Ok((Stdio::null(), Stdio::null())) };
+        let Some(path) = &self.log else {
+            return Ok((Stdio::null(), Stdio::null()));
+        };
         let open = || {
             let file = OpenOptions::new().create(true).append(true).open(path)?;
             Ok((file.try_clone()?.into(), file.into()))
         };
-        open().map_err(|source| Error::Log { name: self.name.clone(), path: path.clone(), source })
+        open().map_err(|source| Error::Log {
+            name: self.name.clone(),
+            path: path.clone(),
+            source,
+        })
     }
 }
 
@@ -161,7 +182,9 @@ static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| find_program("setpr
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }
 
 /// The body of a child's thread: forks it, announces it, waits for it.
@@ -276,7 +299,9 @@ impl Drop for Process {
 /// The last lines of a log, for error messages.
 #[must_use]
 pub fn log_tail(path: &Path, lines: usize) -> String {
-    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }

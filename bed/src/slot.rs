@@ -14,6 +14,7 @@ const PORTS: u16 = 32;
 /// First port of slot 0. All blocks end below 32768, where Linux starts to hand out ports to clients:
 /// a part can then be stopped and started again on the port it had.
 const FIRST_PORT: u16 = 24_000;
+const _: () = assert!(FIRST_PORT + SLOTS * PORTS < 32_768);
 /// Second number of the first slot's pod network, clear of what systems use near 127.0.0.1.
 const FIRST_NET: u8 = 100;
 
@@ -37,11 +38,20 @@ impl Slot {
     }
 
     fn try_claim(index: u16) -> Option<Self> {
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(lock_path(index)).ok()?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(lock_path(index))
+            .ok()?;
         lock.try_lock().ok()?;
-        let slot = Self { index, next: 0, _lock: lock };
-        let free = (0..PORTS).all(|n| TcpListener::bind((Ipv4Addr::LOCALHOST, slot.first_port() + n)).is_ok());
+        let slot = Self {
+            index,
+            next: 0,
+            _lock: lock,
+        };
+        let free =
+            (0..PORTS).all(|n| TcpListener::bind((Ipv4Addr::LOCALHOST, slot.first_port() + n)).is_ok());
         free.then_some(slot)
     }
 
@@ -88,11 +98,6 @@ mod tests {
         assert_eq!(a.len(), usize::from(PORTS));
         assert!(a.is_disjoint(&b));
         assert!(one.port().is_err(), "a slot hands out its own ports only");
-    }
-
-    #[test]
-    fn every_port_lies_below_those_the_system_gives_to_clients() {
-        assert!(FIRST_PORT + SLOTS * PORTS < 32_768);
     }
 
     #[test]

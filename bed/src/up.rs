@@ -6,11 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    Bed, Options, bed,
-    clock::Stopwatch,
-    guard,
-};
+use crate::{Bed, Options, bed, clock::Stopwatch, guard};
 
 /// Why the bed did not stay up.
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +29,17 @@ pub enum Error {
 
 /// Brings a bed up, writes `dir/env`, waits for `end`, and takes all down.
 pub async fn up(dir: &Path, operator: bool, end: impl Future<Output = ()>) -> Result<(), Error> {
-    let dir = std::path::absolute(dir).map_err(|source| Error::Dir { path: dir.into(), source })?;
+    let dir = std::path::absolute(dir).map_err(|source| Error::Dir {
+        path: dir.into(),
+        source,
+    })?;
     let _lock = claim(&dir)?;
     let mut end = std::pin::pin!(end);
     let env = EnvFile::new(dir.join("env"));
-    let options = Options { run_dir: Some(dir.join("run")), operator };
+    let options = Options {
+        run_dir: Some(dir.join("run")),
+        operator,
+    };
     let bed = tokio::select! {
         bed = start(options) => bed?,
         () = &mut end => return Ok(()),
@@ -64,9 +66,16 @@ fn claim(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let open = || {
         fs::create_dir_all(dir)?;
-        File::options().create(true).truncate(false).write(true).open(&path)
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
     };
-    let failed = |source| Error::Dir { path: path.clone(), source };
+    let failed = |source| Error::Dir {
+        path: path.clone(),
+        source,
+    };
     let file = open().map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -95,7 +104,10 @@ impl EnvFile {
             fs::write(&scratch, exports(bed))?;
             fs::rename(&scratch, &self.path)
         };
-        write().map_err(|source| Error::Dir { path: self.path.clone(), source })
+        write().map_err(|source| Error::Dir {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 

@@ -34,12 +34,22 @@ fn comes_true(seconds: u64, holds: impl Fn() -> bool) -> bool {
     })
 }
 
-const PARTS: [&str; 6] = ["etcd", "kube-apiserver", "kube-controller-manager", "pilot-discovery", "envoy", "prometheus"];
+const PARTS: [&str; 6] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "pilot-discovery",
+    "envoy",
+    "prometheus",
+];
 
 fn assert_all_run(dir: &Path) {
     let running = processes_of(dir);
     for part in PARTS {
-        assert!(running.iter().any(|line| line.contains(part)), "{part} runs, among {running:#?}");
+        assert!(
+            running.iter().any(|line| line.contains(part)),
+            "{part} runs, among {running:#?}"
+        );
     }
 }
 
@@ -87,7 +97,9 @@ impl Drop for Up {
 
 #[tokio::test]
 async fn a_bed_that_is_stopped_leaves_no_process_and_no_file() {
-    let bed = Bed::start(Options::default()).await.unwrap_or_else(|e| panic!("{e}"));
+    let bed = Bed::start(Options::default())
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
     let dir = bed.dir().to_owned();
     assert_all_run(&dir);
     bed.stop().await;
@@ -101,8 +113,15 @@ fn a_bed_whose_process_is_killed_leaves_no_process_and_no_env_file() {
     up.signal(Signal::KILL);
     up.child.wait().unwrap();
     let run = up.dir.join("run");
-    assert!(comes_true(5, || processes_of(&run).is_empty()), "{:#?}", processes_of(&run));
-    assert!(comes_true(5, || !up.env().exists()), "a stale env file would mislead");
+    assert!(
+        comes_true(5, || processes_of(&run).is_empty()),
+        "{:#?}",
+        processes_of(&run)
+    );
+    assert!(
+        comes_true(5, || !up.env().exists()),
+        "a stale env file would mislead"
+    );
 }
 
 #[test]
@@ -110,8 +129,16 @@ fn a_bed_that_gets_sigterm_ends_in_order_and_gives_its_env_file_as_a_shell_reads
     let mut up = Up::ready("terminated");
     let script = ". \"$0\" && kubectl get namespace istio-system -o name && helm version --short >&2 && \
                   echo $PROMETHEUS_URL $GATEWAY_URL $SLACK_URL | tr ' ' '\\n' | grep -c http://127.0.0.1:";
-    let out = Command::new("sh").args(["-c", script]).arg(up.env()).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&out.stdout), "namespace/istio-system\n3\n", "{out:?}");
+    let out = Command::new("sh")
+        .args(["-c", script])
+        .arg(up.env())
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&out.stdout),
+        "namespace/istio-system\n3\n",
+        "{out:?}"
+    );
     up.signal(Signal::TERM);
     assert!(up.child.wait().unwrap().success());
     assert!(!up.env().exists());
@@ -122,14 +149,26 @@ fn a_bed_that_gets_sigterm_ends_in_order_and_gives_its_env_file_as_a_shell_reads
 fn a_bed_that_gets_sigint_while_it_starts_ends_too_and_a_second_one_in_its_directory_is_refused() {
     let mut up = Up::new("interrupted");
     let run = up.dir.join("run");
-    assert!(comes_true(60, || processes_of(&run).iter().any(|line| line.contains("kube-apiserver"))));
-    let second = Command::new(env!("CARGO_BIN_EXE_bed")).args(["up", "--dir"]).arg(&up.dir).output().unwrap();
+    assert!(comes_true(60, || processes_of(&run)
+        .iter()
+        .any(|line| line.contains("kube-apiserver"))));
+    let second = Command::new(env!("CARGO_BIN_EXE_bed"))
+        .args(["up", "--dir"])
+        .arg(&up.dir)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && said.contains("up already"), "{said}");
     up.signal(Signal::INT);
     assert!(up.child.wait().unwrap().success());
     assert!(!up.env().exists(), "it was never ready");
     assert_eq!(processes_of(&run), Vec::<String>::new());
-    let told = BufReader::new(up.child.stderr.take().unwrap()).lines().map_while(Result::ok).collect::<Vec<_>>();
-    assert!(!told.iter().any(|line| line.contains("the bed is up")), "{told:?}");
+    let told = BufReader::new(up.child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .collect::<Vec<_>>();
+    assert!(
+        !told.iter().any(|line| line.contains("the bed is up")),
+        "{told:?}"
+    );
 }

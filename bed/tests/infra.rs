@@ -8,15 +8,26 @@ use std::{
 };
 
 use birdwatch_bed::{Bed, Options};
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::{Namespace, Pod}};
-use kube::{Api, api::{ListParams, PostParams}};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Namespace, Pod},
+};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 static BED: OnceCell<Bed> = OnceCell::const_new();
 
 async fn bed() -> &'static Bed {
-    BED.get_or_init(async || Bed::start(Options::default()).await.unwrap_or_else(|e| panic!("{e}"))).await
+    BED.get_or_init(async || {
+        Bed::start(Options::default())
+            .await
+            .unwrap_or_else(|e| panic!("{e}"))
+    })
+    .await
 }
 
 /// Asks every 20 ms until `ask` gives something, for up to 20 s.
@@ -29,13 +40,18 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap_or_else(|_| panic!("never came about: {what}"))
+    tokio::time::timeout(Duration::from_secs(20), asking)
+        .await
+        .unwrap_or_else(|_| panic!("never came about: {what}"))
 }
 
 async fn namespace(bed: &Bed, name: &str) {
     let mut namespace = Namespace::default();
     namespace.metadata.name = Some(name.into());
-    Api::all(bed.client().unwrap()).create(&PostParams::default(), &namespace).await.unwrap();
+    Api::all(bed.client().unwrap())
+        .create(&PostParams::default(), &namespace)
+        .await
+        .unwrap();
 }
 
 /// An HTTP server that answers every request with `body`.
@@ -45,10 +61,13 @@ fn answer_with(address: SocketAddr, body: &'static str) -> SocketAddr {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut request = [0; 4096];
-            let _ = stream.read(&mut request);
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close\r\n";
-            let _ = write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len());
+            // A thread each: Envoy may open a connection that it does not use for a while.
+            thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let head =
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close\r\n";
+                let _ = write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len());
+            });
         }
     });
     bound
@@ -61,7 +80,8 @@ fn pod_address(bed: &Bed, last: u8, port: u16) -> SocketAddr {
 
 fn routes(namespace: &str, production: u32, canary: u32, old: SocketAddr, new: SocketAddr) -> String {
     let host = format!("aleph.{namespace}.svc.cluster.local");
-    let endpoint = |at: SocketAddr, version: &str| json!({"address": at.ip(), "labels": {"version": version}});
+    let endpoint =
+        |at: SocketAddr, version: &str| json!({"address": at.ip(), "labels": {"version": version}});
     let destination = |subset: &str, weight: u32| json!({"destination": {"host": host, "subset": subset}, "weight": weight});
     let named = json!({"name": "aleph", "namespace": namespace});
     json!({"apiVersion": "v1", "kind": "List", "items": [
@@ -97,7 +117,9 @@ async fn a_weight_written_to_a_virtual_service_reaches_envoy_and_the_traffic() {
     let weights = |production, canary| async move {
         until("the weights in Envoy", async || {
             let routes = bed.envoy_weights(host).await.unwrap();
-            routes.into_iter().find(|r| (r.weight("production"), r.weight("canary")) == (production, canary))
+            routes
+                .into_iter()
+                .find(|r| (r.weight("production"), r.weight("canary")) == (production, canary))
         })
         .await
     };
@@ -106,8 +128,17 @@ async fn a_weight_written_to_a_virtual_service_reaches_envoy_and_the_traffic() {
     weights(0, 100).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let get = async || {
-        let request = client.get(bed.gateway_url()).header("host", "aleph.weights.example");
-        request.send().await.ok()?.text().await.ok().filter(|body| body == "v2")
+        let request = client
+            .get(bed.gateway_url())
+            .header("host", "aleph.weights.example");
+        request
+            .send()
+            .await
+            .ok()?
+            .text()
+            .await
+            .ok()
+            .filter(|body| body == "v2")
     };
     until("an answer of the new version", get).await;
     for _ in 0..50 {
@@ -122,11 +153,22 @@ async fn the_audit_log_tells_who_did_what() {
     namespace(bed, "audited").await;
     let created = until("the entry", async || {
         let entries = bed.audit().since(mark).unwrap();
-        entries.into_iter().find(|e| e.resource == "namespaces" && e.verb == "create" && e.name == "audited")
+        entries
+            .into_iter()
+            .find(|e| e.resource == "namespaces" && e.verb == "create" && e.name == "audited")
     })
     .await;
-    assert_eq!((created.user.as_str(), created.code, created.stage.as_str()), ("admin", 201, "ResponseComplete"));
-    let users: Vec<String> = bed.audit().entries().unwrap().into_iter().map(|e| e.user).collect();
+    assert_eq!(
+        (created.user.as_str(), created.code, created.stage.as_str()),
+        ("admin", 201, "ResponseComplete")
+    );
+    let users: Vec<String> = bed
+        .audit()
+        .entries()
+        .unwrap()
+        .into_iter()
+        .map(|e| e.user)
+        .collect();
     for user in ["bed:istiod", "bed:prometheus", "system:kube-controller-manager"] {
         assert!(users.iter().any(|u| u == user), "{user} is told apart");
     }
@@ -135,7 +177,15 @@ async fn the_audit_log_tells_who_did_what() {
 async fn query(bed: &Bed, promql: &str) -> Vec<Value> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/api/v1/query", bed.prometheus_url());
-    let answer: Value = client.post(url).form(&[("query", promql)]).send().await.unwrap().json().await.unwrap();
+    let answer: Value = client
+        .post(url)
+        .form(&[("query", promql)])
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(answer["status"], "success", "{answer}");
     answer["data"]["result"].as_array().unwrap().clone()
 }
@@ -144,7 +194,8 @@ async fn query(bed: &Bed, promql: &str) -> Vec<Value> {
 async fn prometheus_scrapes_pods_keeps_their_labels_and_records_the_old_name() {
     let bed = bed().await;
     namespace(bed, "scraped").await;
-    let metrics = "istio_request_duration_milliseconds_sum{destination_version=\"v2\",namespace=\"its-own\"} 1500\n";
+    let metrics =
+        "istio_request_duration_milliseconds_sum{destination_version=\"v2\",namespace=\"its-own\"} 1500\n";
     let address = answer_with(pod_address(bed, 203, 0), metrics);
     let pods: Api<Pod> = Api::namespaced(bed.client().unwrap(), "scraped");
     let pod = serde_json::from_value(json!({
@@ -152,20 +203,30 @@ async fn prometheus_scrapes_pods_keeps_their_labels_and_records_the_old_name() {
         "spec": {"containers": [{"name": "main", "image": "none"}], "automountServiceAccountToken": false},
     }))
     .unwrap();
-    until("the namespace's service account", async || pods.create(&PostParams::default(), &pod).await.ok()).await;
+    until("the namespace's service account", async || {
+        pods.create(&PostParams::default(), &pod).await.ok()
+    })
+    .await;
     let status = json!({"status": {
         "phase": "Running", "podIP": address.ip(), "podIPs": [{"ip": address.ip()}],
         "conditions": [{"type": "Ready", "status": "True"}],
     }});
     let merge = kube::api::Patch::Merge(status);
-    pods.patch_status("aleph-0", &kube::api::PatchParams::default(), &merge).await.unwrap();
+    pods.patch_status("aleph-0", &kube::api::PatchParams::default(), &merge)
+        .await
+        .unwrap();
     let series = until("the recorded series", async || {
-        query(bed, "istio_request_duration_seconds_sum{pod=\"aleph-0\"}").await.pop()
+        query(bed, "istio_request_duration_seconds_sum{pod=\"aleph-0\"}")
+            .await
+            .pop()
     })
     .await;
     assert_eq!(series["value"][1], "1.5");
     assert_eq!(series["metric"]["destination_version"], "v2");
-    assert_eq!(series["metric"]["namespace"], "its-own", "what a workload says about itself stands");
+    assert_eq!(
+        series["metric"]["namespace"], "its-own",
+        "what a workload says about itself stands"
+    );
     let up = query(bed, "up{pod=\"aleph-0\"}").await;
     assert_eq!(up[0]["metric"]["namespace"], "scraped");
 }
@@ -183,15 +244,28 @@ async fn deployments_become_pods_and_namespaces_can_go() {
         }},
     }))
     .unwrap();
-    Api::namespaced(client.clone(), "deployed").create(&PostParams::default(), &deployment).await.unwrap();
+    Api::namespaced(client.clone(), "deployed")
+        .create(&PostParams::default(), &deployment)
+        .await
+        .unwrap();
     let pods: Api<Pod> = Api::namespaced(client.clone(), "deployed");
     until("two pods", async || {
         (pods.list(&ListParams::default()).await.unwrap().items.len() == 2).then_some(())
     })
     .await;
-    bed.kubectl(["delete", "namespace", "deployed", "--wait=false"]).await.unwrap();
+    bed.kubectl(["delete", "namespace", "deployed", "--wait=false"])
+        .await
+        .unwrap();
     let namespaces: Api<Namespace> = Api::all(client);
-    until("the namespace's end", async || namespaces.get_opt("deployed").await.unwrap().is_none().then_some(())).await;
+    until("the namespace's end", async || {
+        namespaces
+            .get_opt("deployed")
+            .await
+            .unwrap()
+            .is_none()
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -207,7 +281,9 @@ async fn kubectl_and_helm_find_the_bed() {
 
 #[tokio::test]
 async fn a_part_stopped_and_started_again_has_its_port_and_its_data() {
-    let bed = Bed::start(Options::default()).await.unwrap_or_else(|e| panic!("{e}"));
+    let bed = Bed::start(Options::default())
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
     namespace(&bed, "remembered").await;
     let url = bed.api_url();
     bed.apiserver.stop().await;
@@ -218,21 +294,39 @@ async fn a_part_stopped_and_started_again_has_its_port_and_its_data() {
     assert_eq!(bed.api_url(), url);
     namespaces.get("remembered").await.unwrap();
 
-    until("a sample", async || query(&bed, "prometheus_build_info").await.pop()).await;
+    until("a sample", async || {
+        query(&bed, "prometheus_build_info").await.pop()
+    })
+    .await;
     bed.prometheus.stop().await;
     bed.prometheus.start().await.unwrap();
-    assert!(!query(&bed, "last_over_time(prometheus_build_info[5m])").await.is_empty(), "its data is kept");
-    assert!(bed.prometheus.wipe_data().is_err(), "not under a running Prometheus");
+    assert!(
+        !query(&bed, "last_over_time(prometheus_build_info[5m])")
+            .await
+            .is_empty(),
+        "its data is kept"
+    );
+    assert!(
+        bed.prometheus.wipe_data().is_err(),
+        "not under a running Prometheus"
+    );
     bed.prometheus.stop().await;
     bed.prometheus.wipe_data().unwrap();
     bed.prometheus.start().await.unwrap();
-    assert!(query(&bed, "count_over_time(prometheus_build_info[5m]) > 5").await.is_empty(), "its data is gone");
+    assert!(
+        query(&bed, "count_over_time(prometheus_build_info[5m]) > 5")
+            .await
+            .is_empty(),
+        "its data is gone"
+    );
     bed.stop().await;
 }
 
 #[tokio::test]
 async fn a_weight_written_while_istiod_is_paused_reaches_envoy_when_it_goes_on() {
-    let bed = Bed::start(Options::default()).await.unwrap_or_else(|e| panic!("{e}"));
+    let bed = Bed::start(Options::default())
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
     namespace(&bed, "paused").await;
     let (old, new) = (pod_address(&bed, 201, 9001), pod_address(&bed, 202, 9001));
     let canary = async || {
@@ -240,13 +334,19 @@ async fn a_weight_written_while_istiod_is_paused_reaches_envoy_when_it_goes_on()
         routes.first().map(|route| route.weight("canary"))
     };
     bed.apply(&routes("paused", 90, 10, old, new)).await.unwrap();
-    until("the first weight", async || canary().await.filter(|weight| *weight == 10)).await;
+    until("the first weight", async || {
+        canary().await.filter(|weight| *weight == 10)
+    })
+    .await;
     bed.istiod.pause().unwrap();
     bed.apply(&routes("paused", 80, 20, old, new)).await.unwrap();
     // Ten times what istiod needs otherwise.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(canary().await, Some(10));
     bed.istiod.resume().unwrap();
-    until("the second weight", async || canary().await.filter(|weight| *weight == 20)).await;
+    until("the second weight", async || {
+        canary().await.filter(|weight| *weight == 20)
+    })
+    .await;
     bed.stop().await;
 }
