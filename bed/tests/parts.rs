@@ -334,7 +334,10 @@ async fn slack_enforces_its_rate_with_a_retry_after() {
         refused.expect("ten at once are too many").headers()["retry-after"],
         "1"
     );
-    eventually("taken again", Duration::from_secs(3), async || post().await.status() == StatusCode::OK).await;
+    eventually("taken again", Duration::from_secs(3), async || {
+        post().await.status() == StatusCode::OK
+    })
+    .await;
 }
 
 #[tokio::test]
