@@ -352,8 +352,11 @@ mod tests {
         };
         let (sender, mut reports) = tokio::sync::mpsc::unbounded_channel();
         let http = crate::parts::http::client(Duration::from_secs(5)).unwrap();
-        let _probing =
-            tokio::spawn(async move { probes.run(&http, |health| sender.send(health).unwrap_or_default()).await });
+        let _probing = tokio::spawn(async move {
+            probes
+                .run(&http, |health| sender.send(health).unwrap_or_default())
+                .await
+        });
         assert_eq!(reports.recv().await, Some(Health::Started));
         status.send_replace(StatusCode::OK);
         assert_eq!(reports.recv().await, Some(Health::Ready(true)));
