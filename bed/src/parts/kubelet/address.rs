@@ -32,17 +32,27 @@ const LAST: u8 = 254;
 impl Addresses {
     /// The block of this network address; its last number is not used.
     pub(super) fn new(net: Ipv4Addr) -> Arc<Self> {
-        Arc::new(Self { net, state: Mutex::new(State { next: FIRST, taken: BTreeSet::new() }) })
+        Arc::new(Self {
+            net,
+            state: Mutex::new(State {
+                next: FIRST,
+                taken: BTreeSet::new(),
+            }),
+        })
     }
 
     /// The next free address. One just given back comes last, so that nobody mistakes a new pod for an old one.
     pub(super) fn take(self: &Arc<Self>) -> Option<Lease> {
         let mut state = self.state();
-        let last =
-            (state.next..=LAST).chain(FIRST..state.next).find(|last| !state.taken.contains(last))?;
+        let last = (state.next..=LAST)
+            .chain(FIRST..state.next)
+            .find(|last| !state.taken.contains(last))?;
         state.taken.insert(last);
         state.next = if last == LAST { FIRST } else { last + 1 };
-        Some(Lease { last, owner: Arc::clone(self) })
+        Some(Lease {
+            last,
+            owner: Arc::clone(self),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

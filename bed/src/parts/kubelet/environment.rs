@@ -83,9 +83,15 @@ pub(super) fn field(pod: &Pod, ip: &str, path: &str) -> Result<String, Problem> 
                 return text(meta.labels.as_ref().and_then(|labels| labels.get(key)));
             }
             if let Some(key) = keyed("metadata.annotations['") {
-                return text(meta.annotations.as_ref().and_then(|annotations| annotations.get(key)));
+                return text(
+                    meta.annotations
+                        .as_ref()
+                        .and_then(|annotations| annotations.get(key)),
+                );
             }
-            Err(Problem::config(format!("the toy kubelet knows no field {path:?}")))
+            Err(Problem::config(format!(
+                "the toy kubelet knows no field {path:?}"
+            )))
         }
     }
 }
@@ -109,36 +115,67 @@ fn referenced(
         return Ok(None);
     }
     let (kind, data, key, optional) = if let Some(wanted) = &source.secret_key_ref {
-        ("secret", objects.secrets.get(&wanted.name), (&wanted.name, &wanted.key), wanted.optional)
+        (
+            "secret",
+            objects.secrets.get(&wanted.name),
+            (&wanted.name, &wanted.key),
+            wanted.optional,
+        )
     } else if let Some(wanted) = &source.config_map_key_ref {
-        ("configmap", objects.config_maps.get(&wanted.name), (&wanted.name, &wanted.key), wanted.optional)
+        (
+            "configmap",
+            objects.config_maps.get(&wanted.name),
+            (&wanted.name, &wanted.key),
+            wanted.optional,
+        )
     } else {
-        return Err(Problem::config("the toy kubelet does not know this source of an env variable"));
+        return Err(Problem::config(
+            "the toy kubelet does not know this source of an env variable",
+        ));
     };
     let (name, key) = key;
     match data.map(|data| data.get(key)) {
         Some(Some(value)) => Ok(Some(String::from_utf8_lossy(value).into_owned())),
         _ if optional == Some(true) => Ok(None),
         None => Err(Problem::config(format!("{kind} {name:?} not found"))),
-        Some(None) => Err(Problem::config(format!("couldn't find key {key} in {kind} {name}"))),
+        Some(None) => Err(Problem::config(format!(
+            "couldn't find key {key} in {kind} {name}"
+        ))),
     }
 }
 
 fn add_all(env: &mut Env, source: &EnvFromSource, objects: &Objects) -> Result<(), Problem> {
     let (kind, name, data, optional) = if let Some(wanted) = &source.secret_ref {
-        ("secret", &wanted.name, objects.secrets.get(&wanted.name), wanted.optional)
+        (
+            "secret",
+            &wanted.name,
+            objects.secrets.get(&wanted.name),
+            wanted.optional,
+        )
     } else if let Some(wanted) = &source.config_map_ref {
-        ("configmap", &wanted.name, objects.config_maps.get(&wanted.name), wanted.optional)
+        (
+            "configmap",
+            &wanted.name,
+            objects.config_maps.get(&wanted.name),
+            wanted.optional,
+        )
     } else {
         return Ok(());
     };
     let Some(data) = data else {
         let missing = Problem::config(format!("{kind} {name:?} not found"));
-        return if optional == Some(true) { Ok(()) } else { Err(missing) };
+        return if optional == Some(true) {
+            Ok(())
+        } else {
+            Err(missing)
+        };
     };
     let prefix = source.prefix.as_deref().unwrap_or_default();
     for (key, value) in data {
-        env.insert(format!("{prefix}{key}"), String::from_utf8_lossy(value).into_owned());
+        env.insert(
+            format!("{prefix}{key}"),
+            String::from_utf8_lossy(value).into_owned(),
+        );
     }
     Ok(())
 }
@@ -150,7 +187,10 @@ mod tests {
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> Env {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     fn objects() -> Objects {
@@ -158,7 +198,10 @@ mod tests {
             let entry = BTreeMap::from([(key.to_owned(), value.as_bytes().to_vec())]);
             BTreeMap::from([("there".to_owned(), entry)])
         };
-        Objects { config_maps: data("colour", "blue"), secrets: data("token", "xoxb") }
+        Objects {
+            config_maps: data("colour", "blue"),
+            secrets: data("token", "xoxb"),
+        }
     }
 
     fn resolve(container: Value) -> Result<Env, Problem> {
@@ -236,11 +279,24 @@ mod tests {
             resolve(json!({"env": [{"name": "X", "valueFrom":
                 {"secretKeyRef": {"name": name, "key": key, "optional": optional}}}]}))
         };
-        assert!(key("gone", "token", false).unwrap_err().message.contains("\"gone\" not found"));
-        assert!(key("there", "tokn", false).unwrap_err().message.contains("key tokn"));
+        assert!(
+            key("gone", "token", false)
+                .unwrap_err()
+                .message
+                .contains("\"gone\" not found")
+        );
+        assert!(
+            key("there", "tokn", false)
+                .unwrap_err()
+                .message
+                .contains("key tokn")
+        );
         assert_eq!(key("gone", "token", true), Ok(Env::new()));
         assert_eq!(key("there", "tokn", true), Ok(Env::new()));
         assert!(resolve(json!({"envFrom": [{"configMapRef": {"name": "gone"}}]})).is_err());
-        assert!(resolve(json!({"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]})).is_err());
+        assert!(
+            resolve(json!({"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]}))
+                .is_err()
+        );
     }
 }

@@ -37,9 +37,14 @@ impl Images {
     pub(super) fn find(&self, image: &str) -> Option<Program> {
         let asked = repository(image);
         let (known, binary) = self.programs.iter().find(|(known, _)| {
-            asked.strip_suffix(known.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+            asked
+                .strip_suffix(known.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
         })?;
-        Some(Program { binary: binary.clone(), is_workload: known == WORKLOAD_REPOSITORY })
+        Some(Program {
+            binary: binary.clone(),
+            is_workload: known == WORKLOAD_REPOSITORY,
+        })
     }
 }
 
@@ -61,10 +66,19 @@ mod tests {
     fn an_image_is_found_by_repository_whatever_its_registry_tag_and_digest() {
         let images = Images::new("/w".into()).with("birdwatch", "/b".into());
         let binary = |image| images.find(image).map(|program| program.binary);
-        for image in ["birdwatch", "birdwatch:dev", "ghcr.io/x/birdwatch:1.0@sha256:ab", "host:5000/birdwatch"] {
+        for image in [
+            "birdwatch",
+            "birdwatch:dev",
+            "ghcr.io/x/birdwatch:1.0@sha256:ab",
+            "host:5000/birdwatch",
+        ] {
             assert_eq!(binary(image), Some("/b".into()), "{image}");
         }
-        assert!(images.find("bed/workload:v04").is_some_and(|program| program.is_workload));
+        assert!(
+            images
+                .find("bed/workload:v04")
+                .is_some_and(|program| program.is_workload)
+        );
         for image in ["notbirdwatch:1", "workload:v04", "birdwatch/other", ""] {
             assert_eq!(binary(image), None, "{image}");
         }

@@ -1,4 +1,4 @@
-//! The ConfigMaps and Secrets that a pod speaks of, fetched at once so that what is made of them needs no client.
+//! The `ConfigMaps` and Secrets that a pod speaks of, fetched at once so that what is made of them needs no client.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,11 @@ impl Objects {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
         for name in names.secrets {
             if let Some(found) = api.get_opt(&name).await? {
-                let data = found.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+                let data = found
+                    .data
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(key, value)| (key, value.0));
                 objects.secrets.insert(name, data.collect());
             }
         }
@@ -38,8 +42,16 @@ impl Objects {
 }
 
 fn config_map_data(map: ConfigMap) -> BTreeMap<String, Vec<u8>> {
-    let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
-    let binary = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+    let text = map
+        .data
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(key, value)| (key, value.into_bytes()));
+    let binary = map
+        .binary_data
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(key, value)| (key, value.0));
     text.chain(binary).collect()
 }
 
@@ -54,13 +66,26 @@ impl Names {
         let mut names = Self::default();
         let Some(spec) = &pod.spec else { return names };
         for container in &spec.containers {
-            for source in container.env.iter().flatten().filter_map(|env| env.value_from.as_ref()) {
-                names.config_maps.extend(source.config_map_key_ref.as_ref().map(|key| key.name.clone()));
-                names.secrets.extend(source.secret_key_ref.as_ref().map(|key| key.name.clone()));
+            for source in container
+                .env
+                .iter()
+                .flatten()
+                .filter_map(|env| env.value_from.as_ref())
+            {
+                names
+                    .config_maps
+                    .extend(source.config_map_key_ref.as_ref().map(|key| key.name.clone()));
+                names
+                    .secrets
+                    .extend(source.secret_key_ref.as_ref().map(|key| key.name.clone()));
             }
             for source in container.env_from.iter().flatten() {
-                names.config_maps.extend(source.config_map_ref.as_ref().map(|map| map.name.clone()));
-                names.secrets.extend(source.secret_ref.as_ref().map(|secret| secret.name.clone()));
+                names
+                    .config_maps
+                    .extend(source.config_map_ref.as_ref().map(|map| map.name.clone()));
+                names
+                    .secrets
+                    .extend(source.secret_ref.as_ref().map(|secret| secret.name.clone()));
             }
         }
         for volume in spec.volumes.iter().flatten() {
@@ -70,12 +95,23 @@ impl Names {
     }
 
     fn add_volume(&mut self, volume: &Volume) {
-        self.config_maps.extend(volume.config_map.as_ref().map(|map| map.name.clone()));
-        self.secrets.extend(volume.secret.as_ref().and_then(|secret| secret.secret_name.clone()));
-        let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        self.config_maps
+            .extend(volume.config_map.as_ref().map(|map| map.name.clone()));
+        self.secrets.extend(
+            volume
+                .secret
+                .as_ref()
+                .and_then(|secret| secret.secret_name.clone()),
+        );
+        let sources = volume
+            .projected
+            .iter()
+            .flat_map(|projected| projected.sources.iter().flatten());
         for source in sources {
-            self.config_maps.extend(source.config_map.as_ref().map(|map| map.name.clone()));
-            self.secrets.extend(source.secret.as_ref().map(|secret| secret.name.clone()));
+            self.config_maps
+                .extend(source.config_map.as_ref().map(|map| map.name.clone()));
+            self.secrets
+                .extend(source.secret.as_ref().map(|secret| secret.name.clone()));
         }
     }
 }
