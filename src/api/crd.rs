@@ -10,7 +10,7 @@ use super::spec::BirdWatch;
 /// The definition of the BirdWatch resource.
 ///
 /// It has no `default:` (the plan fills every default), no `nullable:` (so a null in a manifest is an absent field), no
-/// formats that an API server does not know, and no limits in `status`: only the operator writes there, and a rollback
+/// sizes of numbers as formats, and no limits in `status`: only the operator writes there, and a rollback
 /// must never wait for a definition older than the operator.
 #[must_use]
 pub fn definition() -> CustomResourceDefinition {
@@ -50,7 +50,7 @@ fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.default = None;
     schema.title = None;
-    schema.format = schema.format.take().filter(|format| !format.starts_with("uint"));
+    schema.format = schema.format.take().filter(|format| format == "date-time");
     if let Some(text) = &mut schema.description {
         *text = text
             .split("\n\n")

@@ -192,8 +192,8 @@ pub(super) fn query(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [
             Rule::new("self.trim() != ''", "must not be empty: write a PromQL query"),
             Rule::new(
-                "!self.replace('$(service)', '').replace('$(namespace)', '').replace('$(version)', '')\
-                 .replace('$(production)', '').replace('$(canary)', '').replace('$(window)', '').contains('$(')",
+                "!self.replace('$(service)', ' ').replace('$(namespace)', ' ').replace('$(version)', ' ')\
+                 .replace('$(production)', ' ').replace('$(canary)', ' ').replace('$(window)', ' ').contains('$(')",
                 "has a variable that is not known: there are $(service), $(namespace), $(version), $(production), \
                  $(canary) and $(window)",
             ),
@@ -207,7 +207,18 @@ pub(super) fn dns_label(_: &mut SchemaGenerator) -> Schema {
         63,
         Rule::new(
             "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-            "must be a DNS label, as in my-service: small letters, digits and '-', beginning and ending with a letter or digit",
+            "must be a DNS label, as in aleph-2: small letters, digits and '-', beginning and ending with a letter or digit",
+        ),
+    )
+}
+
+/// The name of a Prometheus server.
+pub(super) fn server_name(_: &mut SchemaGenerator) -> Schema {
+    text(
+        63,
+        Rule::new(
+            "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "must be the name that the administrator gave to a Prometheus server, not its URL: small letters, digits and '-'",
         ),
     )
 }

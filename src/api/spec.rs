@@ -211,7 +211,7 @@ pub struct BirdWatchSpec {
 
     /// Name of one of the administrator's Prometheus servers, a DNS label of at most 63 characters. Default: the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "rules::dns_label")]
+    #[schemars(schema_with = "rules::server_name")]
     pub prometheus: Option<String>,
 }
 
