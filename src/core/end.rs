@@ -160,7 +160,7 @@ pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         turn.effect(Effect::Lower { percent: 0 });
         return;
     }
-    if reason == FailureReason::Deleted && !is_restored(turn, rollout) {
+    if reason == FailureReason::Deleted && !turn.seen.restore_refused && !is_restored(turn, rollout) {
         return;
     }
     conclude(turn, rollout, reason.outcome());
@@ -209,6 +209,26 @@ fn is_ours(present: Option<i64>, kept: Option<i64>) -> bool {
     }
 }
 
+/// Routes that this rollout moved and that are ours no longer: their weights are out of its hands.
+pub(super) fn lost_routes(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    let is_here = |key: &str| turn.seen.routes.iter().any(|route| route.key == key);
+    let lost = rollout.kept.routes.iter().filter(|kept| !is_here(&kept.route));
+    let names = lost.map(|kept| kept.route.as_str()).collect::<Vec<_>>();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+fn rolled_back(turn: &Turn<'_>, rollout: &Rollout, why: &str) -> String {
+    let (from, to) = (&rollout.production.version, &rollout.canary.version);
+    match lost_routes(turn, rollout) {
+        Some(lost) if rollout.confirmed > 0 => {
+            format!(
+                "{to} rolled back, except on routes that are ours no longer ({lost}): look at their weights; {why}"
+            )
+        }
+        _ => format!("{to} rolled back, all traffic is on {from}: {why}"),
+    }
+}
+
 /// The rollout is over, and the canary has no weight.
 pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outcome) {
     let why = rollout
@@ -241,7 +261,7 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
         Outcome::RolledBack => (
             Phase::RolledBack,
             NoticeKind::RolledBack,
-            format!("{to} rolled back, all traffic is on {from}: {why}"),
+            rolled_back(turn, rollout, &why),
         ),
         Outcome::Superseded => (
             Phase::Idle,
