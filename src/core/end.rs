@@ -217,15 +217,18 @@ pub(super) fn lost_routes(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> 
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-fn rolled_back(turn: &Turn<'_>, rollout: &Rollout, why: &str) -> String {
-    let (from, to) = (&rollout.production.version, &rollout.canary.version);
+/// Why the rollout ended, and what it leaves to people.
+fn why_ended(turn: &Turn<'_>, rollout: &Rollout) -> String {
+    let why = rollout
+        .failure
+        .as_ref()
+        .map(|f| f.message.clone())
+        .unwrap_or_default();
     match lost_routes(turn, rollout) {
         Some(lost) if rollout.confirmed > 0 => {
-            format!(
-                "{to} rolled back, except on routes that are ours no longer ({lost}): look at their weights; {why}"
-            )
+            format!("{why}; {lost} could not be moved: look at the weights there")
         }
-        _ => format!("{to} rolled back, all traffic is on {from}: {why}"),
+        _ => why,
     }
 }
 
@@ -261,7 +264,7 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
         Outcome::RolledBack => (
             Phase::RolledBack,
             NoticeKind::RolledBack,
-            rolled_back(turn, rollout, &why),
+            format!("{to} rolled back to {from}: {why}"),
         ),
         Outcome::Superseded => (
             Phase::Idle,

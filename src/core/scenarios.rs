@@ -794,7 +794,10 @@ fn a_route_that_is_ours_no_longer_holds_the_rollout_and_is_named_at_its_end() {
     sick_above(0)(&mut world);
     world.run_to(Phase::RolledBack);
     assert!(
-        world.status.message.contains("look at their weights"),
+        world
+            .status
+            .message
+            .contains("gateway/http[0] could not be moved"),
         "{}",
         world.status.message
     );
