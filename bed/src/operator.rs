@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Bed, bed::Error};
+use crate::{Bed, infra::Error};
 
 /// The release, and the namespace it is installed into.
 pub const NAME: &str = "birdwatch";
@@ -35,7 +35,7 @@ impl Bed {
             format!("image.repository={}", IMAGE.0),
             format!("image.tag={}", IMAGE.1),
             format!("slackToken={SLACK_TOKEN}"),
-            format!("slackUrl={}", self.slack().url()),
+            format!("slackUrl={}", self.slack.url()),
             format!("prometheusUrl={}", self.prometheus_url()),
             "scrapeInterval=1s".into(),
             "propagationDelay=2s".into(),
