@@ -13,6 +13,7 @@ use crate::{
     Infra, infra, operator,
     parts::{
         kubelet::{Images, Kubelet, KubeletConfig, KubeletError},
+        operator_image::{self, OperatorError},
         slack::{Slack, SlackError},
     },
 };
@@ -29,6 +30,9 @@ pub enum Error {
     /// The node.
     #[error(transparent)]
     Kubelet(#[from] KubeletError),
+    /// The operator's program.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// Slack's stand-in.
     #[error(transparent)]
     Slack(#[from] SlackError),
@@ -51,7 +55,8 @@ pub struct Options {
     pub run_dir: Option<PathBuf>,
     /// Install the operator's chart and wait until it is available.
     pub operator: bool,
-    /// The program behind the operator's image. `None`: `birdwatch`, beside the running program.
+    /// The program behind the operator's image. `None`: where the operator is asked for, what
+    /// [`operator_image::program`] finds or builds; else there is no such image.
     pub operator_binary: Option<PathBuf>,
     /// The program behind the workload's image. `None`: `workload`, beside the running program.
     pub workload_binary: Option<PathBuf>,
@@ -73,7 +78,7 @@ pub struct Bed {
 impl Bed {
     /// Starts a bed and returns when every part is ready; see [`Infra::start`].
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let images = images(&options)?;
+        let images = images(&options).await?;
         let infra = Infra::start(options.run_dir).await?;
         let slack_runtime = Background::new()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, infra.slack_port()));
@@ -123,15 +128,16 @@ impl Deref for Bed {
     }
 }
 
-/// The programs of this tree that pods may run. The operator's may be missing where nobody asks for it.
-fn images(options: &Options) -> Result<Images, Error> {
+/// The programs of this tree that pods may run.
+async fn images(options: &Options) -> Result<Images, Error> {
     let workload = options.workload_binary.clone().or_else(|| beside("workload"));
     let images = Images::new(workload.ok_or(Error::NotBuilt("workload"))?);
-    match options.operator_binary.clone().or_else(|| beside(operator::NAME)) {
-        Some(binary) => Ok(images.with(operator::IMAGE.0, binary)),
-        None if options.operator => Err(Error::NotBuilt(operator::NAME)),
-        None => Ok(images),
-    }
+    let operator = match &options.operator_binary {
+        Some(given) => given.clone(),
+        None if options.operator => operator_image::program().await?,
+        None => return Ok(images),
+    };
+    Ok(images.with(operator_image::REPOSITORY, operator))
 }
 
 /// A program that cargo put beside the running one, or above it when that is a test.

@@ -1,6 +1,10 @@
 //! The bed's parts work together: one bed for all tests of this file, a namespace each.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, in its helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by a panic, in its helpers too"
+)]
 
 use std::{
     io::{Read, Write},
