@@ -8,7 +8,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use birdwatch_bed::{
-    Bed, Options,
+    Infra,
     parts::{
         apps::{self, App},
         kubelet::{Images, Kubelet, KubeletConfig, Signal},
@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 struct Ground {
-    bed: Bed,
+    bed: Infra,
     kubelet: Kubelet,
 }
 
@@ -38,9 +38,7 @@ static GROUND: OnceCell<Ground> = OnceCell::const_new();
 async fn ground() -> &'static Ground {
     GROUND
         .get_or_init(async || {
-            let bed = Bed::start(Options::default())
-                .await
-                .unwrap_or_else(|error| panic!("{error}"));
+            let bed = Infra::start(None).await.unwrap_or_else(|error| panic!("{error}"));
             let workload = PathBuf::from(env!("CARGO_BIN_EXE_workload"));
             // Any program stands for another image: here the shell, as a job that ends as told.
             let images = Images::new(workload).with("shell", "/bin/sh".into());
