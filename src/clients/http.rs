@@ -154,13 +154,16 @@ fn build(tls: &TlsFiles) -> Result<Client, ClientError> {
             None => builder,
         }
     };
-    // The system's certificates are SSL_CERT_FILE, SSL_CERT_DIR or the usual places. Where there is none at all
-    // (an empty image), plain http still has to work, and https is refused for want of trust.
-    builder()
-        .tls_certs_merge(extra.iter().cloned())
-        .build()
-        .or_else(|_| builder().tls_certs_only(extra.iter().cloned()).build())
-        .map_err(|error| ClientError::Refused(reason(&error)))
+    // The system's certificates are those of SSL_CERT_FILE, SSL_CERT_DIR or the usual places.
+    let made = match builder().tls_certs_merge(extra.iter().cloned()).build() {
+        // Where there is none at all (an empty image) that fails, but plain http has to work, and https to be
+        // refused for want of trust.
+        Err(_) if extra.is_empty() => builder().tls_certs_only([]).build().inspect(|_| {
+            tracing::warn!("this system has no CA bundle: https needs a CA file of its own");
+        }),
+        made => made,
+    };
+    made.map_err(|error| ClientError::Refused(reason(&error)))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, ClientError> {

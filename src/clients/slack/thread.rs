@@ -179,7 +179,7 @@ impl ThreadState {
                             text,
                             since: now,
                             turn,
-                        })
+                        });
                     }
                 }
                 None
