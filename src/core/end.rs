@@ -99,7 +99,8 @@ pub(super) fn thaw(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Result<(), Str
     rollout.confirmed_at = Some(turn.now);
     rollout.clock = HoldClock::started(turn.now);
     rollout.verdict = None;
-    rollout.last_check = None;
+    // What was asked before counts no more.
+    rollout.last_check = Some(turn.now);
     for metric in &mut rollout.metrics {
         metric.window.clear();
         metric.unknown_since = None;
@@ -159,7 +160,7 @@ pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         turn.effect(Effect::Lower { percent: 0 });
         return;
     }
-    if reason == FailureReason::Deleted && !is_restored(turn, rollout) {
+    if reason == FailureReason::Deleted && !turn.seen.restore_refused && !is_restored(turn, rollout) {
         return;
     }
     conclude(turn, rollout, reason.outcome());
@@ -208,6 +209,29 @@ fn is_ours(present: Option<i64>, kept: Option<i64>) -> bool {
     }
 }
 
+/// Routes that this rollout moved and that are ours no longer: their weights are out of its hands.
+pub(super) fn lost_routes(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    let is_here = |key: &str| turn.seen.routes.iter().any(|route| route.key == key);
+    let lost = rollout.kept.routes.iter().filter(|kept| !is_here(&kept.route));
+    let names = lost.map(|kept| kept.route.as_str()).collect::<Vec<_>>();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// Why the rollout ended, and what it leaves to people.
+fn why_ended(turn: &Turn<'_>, rollout: &Rollout) -> String {
+    let why = rollout
+        .failure
+        .as_ref()
+        .map(|f| f.message.clone())
+        .unwrap_or_default();
+    match lost_routes(turn, rollout) {
+        Some(lost) if rollout.confirmed > 0 => {
+            format!("{why}; {lost} could not be moved: look at the weights there")
+        }
+        _ => why,
+    }
+}
+
 /// The rollout is over, and the canary has no weight.
 pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outcome) {
     let why = rollout
@@ -240,7 +264,7 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
         Outcome::RolledBack => (
             Phase::RolledBack,
             NoticeKind::RolledBack,
-            format!("{to} rolled back, all traffic is on {from}: {why}"),
+            format!("{to} rolled back to {from}: {why}"),
         ),
         Outcome::Superseded => (
             Phase::Idle,
