@@ -162,7 +162,7 @@ pub struct Ended {
     /// What it was to replace.
     #[serde(default)]
     pub production: String,
-    /// `Promoted`, `RolledBack` or `Superseded`.
+    /// How it ended.
     pub outcome: Outcome,
     /// Why, in a sentence.
     #[serde(default)]
