@@ -174,6 +174,9 @@ pub struct Ended {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub had_weight_until: Option<Timestamp>,
+    /// A person asked to start it again: it no longer keeps the candidate from starting.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retried: bool,
 }
 
 /// The ends a rollout can have.
@@ -203,6 +206,10 @@ pub struct Rollout {
     /// When the rollout started.
     #[schemars(schema_with = "timestamp_schema")]
     pub started: Timestamp,
+    /// When it ended; absent while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub ended: Option<Timestamp>,
     /// The clock of the present wait: for availability while Pending, the hold while Progressing.
     pub clock: HoldClock,
     /// When the canary subset was seen to point at the canary.
@@ -213,7 +220,7 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub production_label_at: Option<Timestamp>,
-    /// How many steps were begun, 0 before the first.
+    /// How many steps have their weight confirmed, 0 before the first.
     #[serde(default)]
     #[schemars(with = "i32")]
     pub step: u32,
@@ -238,6 +245,13 @@ pub struct Rollout {
     /// What each metric says.
     #[serde(default)]
     pub metrics: Vec<MetricStatus>,
+    /// When the last check was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub last_check: Option<Timestamp>,
+    /// Verdict of the last check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
     /// A person asked for promotion; it happens as soon as there are pods for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promote_asked: bool,
@@ -291,6 +305,8 @@ pub enum FailureReason {
     CanaryUnavailable,
     /// A person said `rollback`.
     RollbackAsked,
+    /// A person said `retry` while it was frozen.
+    RetryAsked,
     /// Somebody lowered the canary's weight.
     WeightLowered,
     /// Somebody changed a subset's label.
@@ -299,7 +315,7 @@ pub enum FailureReason {
     Superseded,
     /// Another BirdWatch acts on the same objects.
     Conflict,
-    /// The BirdWatch is being deleted.
+    /// The BirdWatch is being deleted, or the operator gives everything back.
     Deleted,
 }
 
@@ -447,9 +463,9 @@ pub struct Notices {
     /// Waiting, oldest first; bounded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Notice>,
-    /// The thread of the present rollout.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub thread: Option<Thread>,
+    /// The threads of the latest rollouts, the present one last; bounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub threads: Vec<Thread>,
     /// Step notices that were merged away or refused for good.
     pub lost: i64,
 }
