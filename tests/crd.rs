@@ -8,6 +8,7 @@ mod offline;
 
 use birdwatch::api::spec::BirdWatch;
 use birdwatch::cli;
+use birdwatch::core::plan;
 use offline::Offline;
 use serde_json::Value;
 
@@ -289,7 +290,7 @@ fn every_rule_is_broken_by_a_bad_spec() {
 }
 
 #[test]
-fn good_specs_are_let_in_and_can_be_read() {
+fn good_specs_are_let_in_and_can_be_read_and_planned() {
     let manifests = bad_specs::good();
     assert!(manifests.len() >= 15, "{} good specs", manifests.len());
     let offline = Offline::new();
@@ -297,6 +298,7 @@ fn good_specs_are_let_in_and_can_be_read() {
         let name = manifest["metadata"]["name"].clone();
         assert_eq!(offline.refusal(&manifest), None, "{name}");
         let read: BirdWatch = serde_json::from_value(manifest).unwrap_or_else(|e| panic!("{name}: {e}"));
+        plan::resolve(&read.spec).unwrap_or_else(|e| panic!("{name}: {e:?}"));
         let written = serde_json::to_value(&read).unwrap();
         assert_eq!(offline.refusal(&written), None, "{name}, written again");
     }
