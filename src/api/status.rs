@@ -172,6 +172,9 @@ pub struct Ended {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub had_weight_until: Option<Timestamp>,
+    /// A person asked to start it again: it no longer keeps the candidate from starting.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retried: bool,
 }
 
 /// The ends a rollout can have.
@@ -200,6 +203,10 @@ pub struct Rollout {
     /// When the rollout started.
     #[schemars(schema_with = "timestamp_schema")]
     pub started: Timestamp,
+    /// When it ended; absent while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub ended: Option<Timestamp>,
     /// The clock of the present wait: for availability while Pending, the hold while Progressing.
     pub clock: HoldClock,
     /// When the canary subset was seen to point at the canary.
@@ -295,6 +302,8 @@ pub enum FailureReason {
     CanaryUnavailable,
     /// A person said `rollback`.
     RollbackAsked,
+    /// A person said `retry` while it was frozen.
+    RetryAsked,
     /// Somebody lowered the canary's weight.
     WeightLowered,
     /// Somebody changed a subset's label.
@@ -303,7 +312,7 @@ pub enum FailureReason {
     Superseded,
     /// Another `BirdWatch` acts on the same objects.
     Conflict,
-    /// The `BirdWatch` is being deleted.
+    /// The `BirdWatch` is being deleted, or the operator gives everything back.
     Deleted,
 }
 
