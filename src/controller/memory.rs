@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::task::AbortHandle;
 
 use crate::api::BirdWatchStatus;
+use crate::api::plan::Target;
 use crate::core::observation::{Check, CheckId, NoticeAck, ObjectName};
 
 use super::objects::RawBirdWatch;
@@ -37,8 +38,8 @@ pub struct Remembered {
     pub check: Option<Check>,
     /// The check being asked.
     pub asking: Option<Asking>,
-    /// Since when every route of ours is seen at 0.
-    pub canary_zero_since: Option<Timestamp>,
+    /// Since when every route of a target is seen at 0.
+     zero_since: Option<(Target, Timestamp)>,
     /// Who last wrote the routes, and the resource versions that was found out for.
     pub routes_writer: Option<Identified>,
     /// Who last wrote the rule, and the resource version that was found out for.
@@ -62,19 +63,13 @@ pub struct Held {
     pub acted_upon: bool,
 }
 
-/// A check under way. Dropped, it is aborted.
+/// A check under way.
 #[derive(Debug)]
 pub struct Asking {
     /// What it is asked for.
     pub id: CheckId,
     /// Ends it.
     pub task: AbortHandle,
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// Somebody found out by a live read.
@@ -116,7 +111,7 @@ impl Memory {
     pub fn forget(&self, name: &ObjectName) {
         let gone = self.of.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         if let Some(entry) = gone {
-            entry.lock().asking = None;
+            entry.lock().stop_asking();
         }
     }
 
@@ -124,7 +119,7 @@ impl Memory {
     pub fn clear(&self) {
         let all = std::mem::take(&mut *self.of.lock().unwrap_or_else(PoisonError::into_inner));
         for entry in all.values() {
-            entry.lock().asking = None;
+            entry.lock().stop_asking();
         }
     }
 }
@@ -163,12 +158,30 @@ impl Remembered {
         }
     }
 
+    /// Ends the check under way, if any.
+    pub fn stop_asking(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            asking.task.abort();
+        }
+    }
+
+    /// Since when the canary is seen at 0 on every route of `target`; `zero` says whether it is now.
+    pub fn zero_since(&mut self, target: &Target, zero: bool, now: Timestamp) -> Option<Timestamp> {
+        let since = self.zero_since.take().filter(|(of, _)| zero && of == target);
+        self.zero_since = zero.then(|| since.unwrap_or_else(|| (target.clone(), now)));
+        self.zero_since.as_ref().map(|(_, since)| *since)
+    }
+
     /// Takes note of a written status.
-    pub fn written(&mut self, version: Option<String>, status: BirdWatchStatus, acks: usize, now: Timestamp) {
+    pub fn written(&mut self, version: Option<String>, status: BirdWatchStatus, now: Timestamp) {
         self.held = None;
         self.sent = version.map(|version| (version, status));
         self.last_write = Some(now);
-        self.acks.drain(..acks.min(self.acks.len()));
+    }
+
+    /// The first `count` acknowledgements are in a status that is written, or need not be; later ones stay.
+    pub fn acknowledged(&mut self, count: usize) {
+        self.acks.drain(..count.min(self.acks.len()));
     }
 }
 
@@ -258,7 +271,7 @@ mod tests {
     fn a_field_that_the_server_dropped_is_not_missed() {
         let mut remembered = Remembered::default();
         let now = Timestamp::UNIX_EPOCH;
-        remembered.written(Some("5".into()), status("sent"), 0, now);
+        remembered.written(Some("5".into()), status("sent"), now);
         assert_eq!(remembered.stored(&object("u", "5"), status("")), status("sent"));
         assert_eq!(remembered.stored(&object("u", "6"), status("")), status(""));
     }
@@ -267,7 +280,7 @@ mod tests {
     fn acknowledgements_that_came_during_a_write_are_kept() {
         let delivered = |id| NoticeAck::Delivered { id };
         let mut remembered = Remembered { acks: vec![delivered(1), delivered(2)], ..Remembered::default() };
-        remembered.written(None, status(""), 1, Timestamp::UNIX_EPOCH);
+        remembered.acknowledged(1);
         assert_eq!(remembered.acks, [delivered(2)]);
     }
 

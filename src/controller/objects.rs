@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use kube::api::ObjectMeta;
+use kube::api::{ObjectMeta, TypeMeta};
 use kube::core::NamespaceResourceScope;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -51,6 +51,9 @@ macro_rules! static_resource {
 /// neither the other nor any other object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RawBirdWatch {
+    /// Group, version and kind; only there where the object is sent.
+    #[serde(flatten, skip_deserializing)]
+    pub types: Option<TypeMeta>,
     /// Name, namespace, resource version and so on.
     #[serde(default)]
     pub metadata: ObjectMeta,
@@ -130,6 +133,20 @@ impl RawBirdWatch {
     #[must_use]
     pub fn verb(&self) -> Option<String> {
         self.metadata.annotations.as_ref()?.get(VERB_ANNOTATION).cloned()
+    }
+
+    /// The object to send for its status to become `status`, if it is still the version that was read.
+    ///
+    /// # Errors
+    /// The status cannot be written as JSON, which only a number that is none can cause.
+    pub fn with_status(&self, status: &BirdWatchStatus) -> Result<Self, serde_json::Error> {
+        let ObjectMeta { name, namespace, uid, resource_version, .. } = self.metadata.clone();
+        Ok(Self {
+            types: Some(TypeMeta::resource::<Self>()),
+            metadata: ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() },
+            spec: self.spec.clone(),
+            status: serde_json::to_value(status)?,
+        })
     }
 
     /// Drops what no decision needs.
