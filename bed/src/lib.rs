@@ -1,1 +1,25 @@
-//! The test bed.
+//! The operator's real test bed: etcd, API server, controller manager, istiod, Envoy and Prometheus as plain processes
+//! on loopback, without a container engine and without root.
+//!
+//! [`Bed::start`] builds what is missing, starts everything and returns when it is ready. Several beds run side by
+//! side. Nothing of a bed stays when it is dropped, nor when its process is killed.
+
+pub mod audit;
+pub mod bed;
+pub(crate) mod certs;
+pub mod clock;
+pub(crate) mod cluster;
+pub(crate) mod guard;
+pub mod mesh;
+pub mod operator;
+pub mod part;
+pub mod parts;
+pub mod process;
+pub(crate) mod prometheus;
+pub(crate) mod run_dir;
+pub mod slot;
+pub(crate) mod stand_ins;
+pub mod tools;
+pub mod up;
+
+pub use bed::{Bed, Error, Options};

@@ -1,4 +1,4 @@
-//! Conditions of a `BirdWatch`: their types, and how they are set. Time is passed in.
+//! Conditions of a BirdWatch: their types, and how they are set. Time is passed in.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -30,7 +30,7 @@ pub struct Condition {
     pub observed_generation: Option<i64>,
 }
 
-/// The conditions a `BirdWatch` can have.
+/// The conditions a BirdWatch can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionType {
     /// The spec is understood, its objects are there, and no attempt is under way or broken off.
@@ -47,7 +47,7 @@ pub enum ConditionType {
     Held,
     /// The spec cannot be used; a running rollout keeps its plan.
     SpecInvalid,
-    /// Another `BirdWatch` acts on the same objects.
+    /// Another BirdWatch acts on the same objects.
     Conflict,
     /// Somebody else wrote what a rollout of ours had written.
     Interference,

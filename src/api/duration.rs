@@ -86,18 +86,72 @@ impl Span {
 impl FromStr for Span {
     type Err = SpanError;
 
+    /// Reads what the schema lets in: Go's spelling (`1h30m`, `1.5s`, `250ms`), or whole seconds.
     fn from_str(text: &str) -> Result<Self, SpanError> {
         let text = text.trim();
-        let parsed = match text.parse::<u32>() {
-            Ok(seconds) => return Ok(Self::secs(seconds)),
-            Err(_) => text.parse::<SignedDuration>(),
-        };
-        match parsed {
-            Ok(duration) if duration.is_negative() => Err(SpanError::Negative(text.to_owned())),
-            Ok(duration) => Ok(Self(duration)),
-            Err(_) => Err(SpanError::Unreadable(text.to_owned())),
+        if let Ok(seconds) = text.parse::<u32>() {
+            return Ok(Self::secs(seconds));
         }
+        if text.starts_with('-') {
+            return Err(SpanError::Negative(text.to_owned()));
+        }
+        let nanos = nanos(text).and_then(|nanos| i64::try_from(nanos).ok());
+        nanos
+            .map(|nanos| Self(SignedDuration::from_nanos(nanos)))
+            .ok_or_else(|| SpanError::Unreadable(text.to_owned()))
     }
+}
+
+/// Nanoseconds of numbers with units, one after the other; none where that is not the whole text.
+fn nanos(text: &str) -> Option<u128> {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    let mut sum = 0_u128;
+    loop {
+        let end = rest.find(|c: char| c != '.' && !c.is_ascii_digit())?;
+        let (number, after) = rest.split_at(end);
+        let unit = after
+            .find(|c: char| c == '.' || c.is_ascii_digit())
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        sum = sum.checked_add(scaled(number, nanos_of(unit)?)?)?;
+        if after.is_empty() {
+            return Some(sum);
+        }
+        rest = after;
+    }
+}
+
+fn nanos_of(unit: &str) -> Option<u128> {
+    Some(match unit {
+        "ns" => 1,
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return None,
+    })
+}
+
+/// A decimal number times a unit, what is below a nanosecond cut off.
+fn scaled(number: &str, unit: u128) -> Option<u128> {
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    if whole.len() + part.len() == 0 || part.contains('.') {
+        return None;
+    }
+    let whole = if whole.is_empty() {
+        0
+    } else {
+        whole.parse::<u128>().ok()?
+    };
+    let digits = part.get(..part.len().min(12))?;
+    let part = if digits.is_empty() {
+        0
+    } else {
+        digits.parse::<u128>().ok()?
+    };
+    let below = 10_u128.checked_pow(u32::try_from(digits.len()).ok()?)?;
+    whole.checked_mul(unit)?.checked_add(part * unit / below)
 }
 
 impl fmt::Display for Span {
@@ -185,6 +239,14 @@ mod tests {
             ("\"1m30s\"", 90_000),
             ("\"2h\"", 7_200_000),
             ("\"250ms\"", 250),
+            ("\"1.5h\"", 5_400_000),
+            ("\".5s\"", 500),
+            ("\"30s1m\"", 90_000),
+            ("\"1.5m30s\"", 120_000),
+            ("\"+1s\"", 1_000),
+            ("\"0s\"", 0),
+            ("\"2000\u{b5}s\"", 2),
+            ("\"720h\"", 2_592_000_000),
         ] {
             assert_eq!(
                 serde_json::from_str::<Span>(json).unwrap(),
@@ -196,7 +258,24 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused_with_advice() {
-        for json in ["\"soon\"", "\"\"", "-1", "1.5", "\"-5s\"", "true", "99999999999"] {
+        for json in [
+            "\"soon\"",
+            "\"\"",
+            "-1",
+            "1.5",
+            "\"-5s\"",
+            "true",
+            "99999999999",
+            "\"5d\"",
+            "\"1.5\"",
+            "\"s\"",
+            "\".s\"",
+            "\"1..5s\"",
+            "\"1m 30s\"",
+            "\"1h30\"",
+            "\"99999999999999999999999999999999999999999h\"",
+            "\"9999999h\"",
+        ] {
             assert!(serde_json::from_str::<Span>(json).is_err(), "{json}");
         }
         assert!(

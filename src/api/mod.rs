@@ -1,8 +1,15 @@
-//! The `BirdWatch` resource: its types, schema and validation. Data only: it decides nothing and does no I/O.
+//! The BirdWatch resource: its types, schema and validation. Data only: it decides nothing and does no I/O.
+#![expect(
+    clippy::doc_markdown,
+    reason = "doc comments here are the descriptions people read in kubectl explain, where backticks are noise"
+)]
 
 pub mod conditions;
+pub mod crd;
 pub mod duration;
+pub mod metric;
 pub mod plan;
+mod rules;
 pub mod spec;
 pub mod status;
 

@@ -20,7 +20,7 @@ pub struct Plan {
     pub canary_version: Option<String>,
     /// What to judge by, at least one.
     pub metrics: Vec<MetricPlan>,
-    /// Strictly rising weights; the last is 100 unless `max_weight` cuts the list short.
+    /// Strictly rising weights; the last is 100 unless `maxWeight` cuts the list short.
     pub steps: Vec<StepPlan>,
     /// Present when the steps end below 100: the rollout then waits for the verb `promote`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,6 +42,7 @@ pub struct Plan {
     pub channel: Option<String>,
     /// How much people are told; absent: as the administrator says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Level")]
     pub level: Option<Level>,
     /// Name of the Prometheus server; absent: the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,9 +63,9 @@ pub struct Target {
     pub production_subset: String,
     /// The subset that serves the canary.
     pub canary_subset: String,
-    /// The `VirtualServices` whose routes move.
+    /// The VirtualServices whose routes move.
     pub virtual_services: Vec<String>,
-    /// The `DestinationRule` with the subsets.
+    /// The DestinationRule with the subsets.
     pub destination_rule: String,
 }
 

@@ -1,18 +1,19 @@
-//! What a user writes: the spec of a `BirdWatch`, with its schema. Defaults are filled by `core::plan`, not here.
+//! What a user writes: the spec of a BirdWatch, with its schema. Defaults are filled by `core::plan`, not here.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::duration::Span;
+pub use super::metric::{CompareTo, Direction, Failures, IfUnknown, Metric, Per};
+use super::rules;
 use super::status::BirdWatchStatus;
 
-/// Releases new versions of one service little by little: canary weights go up step by step while the
-/// metrics stay within their limits, and back to 0 (or freeze) when they do not.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+/// Which service to release, how fast, and what to judge the new version by.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "otomato.link",
     version = "v1alpha1",
@@ -23,239 +24,255 @@ use super::status::BirdWatchStatus;
     namespaced,
     status = "BirdWatchStatus",
     derive = "PartialEq",
-    derive = "Default"
+    derive = "Default",
+    doc = "BirdWatch releases new versions of one service little by little: the canary's share of the traffic rises step by step while the metrics stay within their limits, and goes back to 0 (or stays where it is) when they do not.",
+    printcolumn(
+        name = "Service",
+        type_ = "string",
+        json_path = ".spec.service",
+        description = "The service released."
+    ),
+    printcolumn(
+        name = "Phase",
+        type_ = "string",
+        json_path = ".status.phase",
+        description = "Where the rollout is in its life."
+    ),
+    printcolumn(
+        name = "Step",
+        type_ = "string",
+        json_path = ".status.step",
+        description = "The present step, of how many."
+    ),
+    printcolumn(
+        name = "Weight",
+        type_ = "integer",
+        json_path = ".status.weight",
+        description = "The canary's confirmed weight in percent."
+    ),
+    printcolumn(
+        name = "Canary",
+        type_ = "string",
+        json_path = ".status.canary",
+        description = "The canary's version."
+    ),
+    printcolumn(
+        name = "Baseline",
+        type_ = "string",
+        json_path = ".status.baseline",
+        description = "What the readings are compared with."
+    ),
+    printcolumn(
+        name = "Current",
+        type_ = "string",
+        json_path = ".status.current",
+        description = "The last reading."
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Since when this BirdWatch is there."
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.message",
+        description = "What is going on, in a sentence.",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::SPEC))]
 pub struct BirdWatchSpec {
-    /// The service to release: name of its `VirtualService` and `DestinationRule`, in this namespace.
-    /// A DNS label. Its Deployments carry the label `app: <service>` unless `workload.selector` says otherwise.
+    /// The service to release: name of its VirtualService and DestinationRule in this namespace, a DNS label of at most
+    /// 63 characters. Its Deployments carry the label `app: <service>` unless `workload.selector` says otherwise.
+    #[schemars(schema_with = "rules::dns_label")]
     pub service: String,
 
-    /// The version to release (value of the version label). Default: a version that appears
-    /// after this `BirdWatch` was first seen.
+    /// The version to release: value of the version label, at most 63 characters. Put numbers in quotes: "1.10".
+    /// Default: a version that appears after this BirdWatch was first seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::version")]
     pub canary_version: Option<String>,
 
-    /// Deprecated spelling of `canaryVersion`; use one of the two.
+    /// Deprecated spelling of `canaryVersion`, as the Python POC had it, at most 63 characters. Use one of the two.
     #[serde(default, rename = "canary_version", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::version")]
     pub canary_version_alias: Option<String>,
 
-    /// Which Deployments belong to the service.
+    /// Which Deployments belong to the service. Default: those with the label `app: <service>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<Workload>,
 
-    /// Names of the two subsets of the `DestinationRule`. Default: `production` and `canary`.
+    /// Names of the two subsets of the DestinationRule. Default: `production` and `canary`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subsets: Option<Subsets>,
 
-    /// The `VirtualServices` whose routes move. Default: the one named like the service.
+    /// The VirtualServices in this namespace whose routes move, 1 to 16, each once. Default: the one named like the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::dns_subdomains")]
     pub virtual_services: Option<Vec<String>>,
 
-    /// The `DestinationRule` that holds the two subsets. Default: the one named like the service.
+    /// The DestinationRule in this namespace that holds the two subsets, at most 253 characters. Default: the one named
+    /// like the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::dns_subdomain")]
     pub destination_rule: Option<String>,
 
-    /// Small form: one `PromQL` query to judge by; short for one entry of `metrics`. At most 10,000 characters.
+    /// Small form: one PromQL query to judge by, at most 10,000 characters; short for one entry of `metrics`, with the
+    /// same variables. Default: none; one of `metric` and `metrics` is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::query")]
     pub metric: Option<String>,
 
-    /// Small form: how far the reading may rise above the baseline, in the query's own unit. Default: 10,
+    /// Small form: how far the reading may rise above the baseline, in the query's own unit, 0 or more. Default: 10,
     /// where `deviationPercent` is absent too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub deviation: Option<f64>,
 
-    /// Small form: how far the reading may rise above the baseline, in percent of it. Not with `deviation`.
+    /// Small form: how far the reading may rise above the baseline, in percent of it, 0 to 1000000. Not with `deviation`.
+    /// Default: none, `deviation` holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub deviation_percent: Option<f64>,
 
-    /// Small form: percent of traffic added by each step, 1 to 100. Default: 1. Short for a list of `steps`.
+    /// Small form: percent of the traffic added by each step, 1 to 100; short for a list of `steps`. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
     pub increment: Option<i32>,
 
-    /// Small form: how long each step is held, 1s to 720h; a bare integer is seconds. Default: 5s.
+    /// Small form: how long each step is held, 1s to 720h, as in 30s or 1m30s; a bare integer is seconds. Default: 5s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::span")]
     pub interval: Option<Span>,
 
-    /// Full form: what to judge by. Each metric must stay within its limits.
+    /// Full form: what to judge by, 1 to 20 metrics. Each must stay within its limits. Default: none; one of `metric` and
+    /// `metrics` is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub metrics: Option<Vec<Metric>>,
 
-    /// Full form: the steps, weights strictly rising. A step to 100 with the last hold is appended where it is missing.
+    /// Full form: 1 to 100 steps, their weights strictly rising. A step to 100 with the last hold is appended where it is
+    /// missing. Default: the steps that `increment` and `interval` make.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), extend("x-kubernetes-validations" = rules::STEPS))]
     pub steps: Option<Vec<Step>>,
 
-    /// Upper limit of the canary's weight in percent, 1 to 100. At the limit the rollout waits for the verb `promote`.
-    /// Default: none.
+    /// Upper limit of the canary's weight in percent, 1 to 100. Steps above it become one at the limit, after which the
+    /// rollout waits for the verb `promote`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
     pub max_weight: Option<i32>,
 
-    /// Time between two checks of the metrics, 1s to 720h. Default: the step's hold, within 1s and 10s.
+    /// Time between two checks of the metrics, 1s to 720h; a bare integer is seconds. Default: the step's hold, but at
+    /// least 1s and at most 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::span")]
     pub check_interval: Option<Span>,
 
-    /// Shortest time after a change of weight before a check may pass the step: a duration, or `auto`.
-    /// Default: `auto`, the query's longest range and one scrape.
+    /// Shortest time after a change of weight before a check may pass the step: 0s to 720h, a bare integer of seconds, or
+    /// `auto`. Default: `auto`, the longest range in the query and one scrape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::settle")]
     pub settle: Option<Settle>,
 
-    /// Canary pods needed before a raise, as a part of what its share of production's replicas would be, 0 to 1. Default: 0.5.
+    /// Canary pods that must be available before a raise, as a part of what its share of production's replicas would be,
+    /// 0 to 1. Default: 0.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
     pub min_capacity: Option<f64>,
 
-    /// How long the canary may take to become available, 1s to 720h. Default: 10m.
+    /// How long the canary may take to become available before it is unhealthy, 1s to 720h; a bare integer is seconds.
+    /// Default: 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::span")]
     pub progress_deadline: Option<Span>,
 
-    /// What to do with an unhealthy canary: `rollback` (all traffic to production) or `freeze` (stop and leave traffic
-    /// as it is). Default: `rollback`.
+    /// What to do with an unhealthy canary: `rollback` gives all traffic to production, `freeze` stops and leaves traffic
+    /// as it is. Default: `rollback`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "IfUnhealthy")]
     pub if_unhealthy: Option<IfUnhealthy>,
 
-    /// Deprecated spelling of `ifUnhealthy`; use one of the two.
+    /// Deprecated spelling of `ifUnhealthy`, as the Python POC had it. Use one of the two.
     #[serde(default, rename = "if_unhealthy", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "IfUnhealthy")]
     pub if_unhealthy_alias: Option<IfUnhealthy>,
 
     /// Stops the clock of the hold and every raise, never a rollback. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 
-    /// Where and how much to tell people, within what the administrator allows.
+    /// Where and how much to tell people, within what the administrator allows. Default: as the administrator says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
 
-    /// Name of one of the administrator's Prometheus servers. Default: the first.
+    /// Name of one of the administrator's Prometheus servers, a DNS label of at most 63 characters. Default: the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::server_name")]
     pub prometheus: Option<String>,
 }
 
 /// Which Deployments belong to the service, and where their version is written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Workload {
-    /// Labels of the Deployments' pod templates, all of which must match. Default: `app: <service>`.
+    /// Labels of the Deployments' pod templates, 1 to 16, all of which must match. Default: `app: <service>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::labels")]
     pub selector: Option<BTreeMap<String, String>>,
 
-    /// The label of the pod template whose value is the version. Default: `version`.
+    /// The label of the pod template whose value is the version, at most 317 characters. Default: `version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::label_key")]
     pub version_label: Option<String>,
 }
 
 /// Names of the two subsets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::SUBSETS))]
 pub struct Subsets {
-    /// The subset that serves production. Default: `production`.
+    /// The subset that serves production, a DNS label of at most 63 characters. Default: `production`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::dns_label")]
     pub production: Option<String>,
 
-    /// The subset that serves the canary. Default: `canary`.
+    /// The subset that serves the canary, a DNS label of at most 63 characters. Default: `canary`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::dns_label")]
     pub canary: Option<String>,
 }
 
-/// One metric to judge by.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Metric {
-    /// A name for people and for status, unique in the list. At most 63 characters.
-    pub name: String,
-
-    /// A `PromQL` query, at most 10,000 characters. `$(service) $(namespace) $(version) $(production) $(canary) $(window)`
-    /// are filled in; with `$(version)` it is asked of production for the baseline and of the canary afterwards.
-    pub query: String,
-
-    /// Which way is worse. Default: `increase`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub direction: Option<Direction>,
-
-    /// How far the reading may be from what it is compared with, in the query's own unit, 0 or more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deviation: Option<f64>,
-
-    /// How far the reading may be from what it is compared with, in percent of that, 0 or more. Not with `deviation`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deviation_percent: Option<f64>,
-
-    /// With `deviationPercent`: differences up to this, in the query's own unit, are never bad. 0 or more. Default: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_absolute: Option<f64>,
-
-    /// Readings below this are bad, whatever the baseline. Default: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min: Option<f64>,
-
-    /// Readings above this are bad, whatever the baseline. Default: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max: Option<f64>,
-
-    /// What a reading is compared with: the recorded `baseline`; `previous`, the baseline and the last reading;
-    /// or `production`, measured at the same moment (needs `$(version)` in the query). Default: `baseline`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compare_to: Option<CompareTo>,
-
-    /// How many readings make the baseline (their median), 1 to 100. Default: 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub samples: Option<i32>,
-
-    /// How many bad checks make the metric unhealthy. Default: 1 of the last 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failures: Option<Failures>,
-
-    /// `request`: divide the reading by the request rate of the version asked about. Default: not divided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub per: Option<Per>,
-
-    /// A `PromQL` query of the requests per second of `$(version)`, by which an empty answer is told from no traffic.
-    /// Default: Istio's request counter. Needed where `workload.versionLabel` is not `version`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub traffic: Option<String>,
-
-    /// What it means when the metric stays unknown for `unknownFor`: `hold` (the weight stays) or `unhealthy`.
-    /// Default: `hold`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub if_unknown: Option<IfUnknown>,
-
-    /// How long a metric may be unknown before `ifUnknown: unhealthy` applies, 1s to 720h. Default: 5m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unknown_for: Option<Span>,
-
-    /// Range that `$(window)` stands for, 1s to 720h. Default: 1m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window: Option<Span>,
-}
-
-/// `count` bad checks of the last `of`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Failures {
-    /// Bad checks that make the metric unhealthy, 1 to `of`.
-    pub count: i32,
-    /// How many of the latest checks are looked at, 1 to 100.
-    pub of: i32,
-}
-
 /// One step of a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// The canary's weight in percent of what the two destinations hold together, 1 to 100.
+    #[schemars(range(min = 1, max = 100))]
     pub weight: i32,
+
     /// How long the weight is held before the next step, 1s to 720h; a bare integer is seconds. Default: 1m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::span")]
     pub hold: Option<Span>,
 }
 
 /// Where and how much to tell people.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notify {
-    /// Slack channel, one that the administrator allows. Default: the administrator's.
+    /// Slack channel, one that the administrator allows: a name or an ID, at most 81 characters. Default: the
+    /// administrator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::channel")]
     pub channel: Option<String>,
-    /// `steps` (everything), `ends` (start, end and alarms) or `off`. Default: the administrator's.
+
+    /// How much: `steps` (everything), `ends` (start, end and alarms) or `off`. Default: the administrator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Level")]
     pub level: Option<Level>,
 }
 
@@ -268,51 +285,6 @@ pub enum IfUnhealthy {
     Rollback,
     /// Traffic stays as it is.
     Freeze,
-}
-
-/// Which way is worse.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Direction {
-    /// Higher is worse.
-    #[default]
-    Increase,
-    /// Lower is worse.
-    Decrease,
-    /// Away is worse.
-    Both,
-}
-
-/// What a reading is compared with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum CompareTo {
-    /// The recorded baseline.
-    #[default]
-    Baseline,
-    /// The recorded baseline, and the reading before.
-    Previous,
-    /// Production, measured at the same moment.
-    Production,
-}
-
-/// What a reading is divided by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Per {
-    /// The request rate of the version asked about.
-    Request,
-}
-
-/// What a metric that stays unknown means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum IfUnknown {
-    /// The weight stays and the clock of the hold stops.
-    #[default]
-    Hold,
-    /// The canary is unhealthy.
-    Unhealthy,
 }
 
 /// How much people are told.

@@ -1,4 +1,4 @@
-//! What the operator writes: the status of a `BirdWatch`, which is also the whole memory of its rollout.
+//! What the operator writes: the status of a BirdWatch, which is also the whole memory of its rollout.
 //! Types only; `core` decides what is in them.
 
 use jiff::Timestamp;
@@ -11,12 +11,13 @@ use super::duration::Span;
 use super::plan::Plan;
 
 pub(super) fn timestamp_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "format": "date-time", "nullable": true })
+    json_schema!({ "type": "string", "format": "date-time" })
 }
 
-/// Everything a person or a restarted operator needs to know of a `BirdWatch`.
+/// Everything a person or a restarted operator needs to know of a BirdWatch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct BirdWatchStatus {
     /// The generation of the spec this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,8 +43,9 @@ pub struct BirdWatchStatus {
     pub current: Option<String>,
     /// Conditions, as kstatus-style tools read them, and our own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The version last promoted by this `BirdWatch`.
+    /// The version last promoted by this BirdWatch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promoted_version: Option<String>,
     /// The rollout under way, or the last one.
@@ -51,7 +53,7 @@ pub struct BirdWatchStatus {
     pub rollout: Option<Rollout>,
     /// How many rollouts were started.
     pub attempts: u32,
-    /// The versions that were there when this `BirdWatch` was first seen; absent before that.
+    /// The versions that were there when this BirdWatch was first seen; absent before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<Vec<Candidate>>,
     /// How earlier rollouts ended, the latest last; bounded.
@@ -68,7 +70,7 @@ pub struct BirdWatchStatus {
     pub rest: Map<String, Value>,
 }
 
-/// Where a `BirdWatch` is in its life.
+/// Where a BirdWatch is in its life.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -191,6 +193,7 @@ pub enum Outcome {
 /// One attempt to move from production to one canary version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct Rollout {
     /// Names this attempt, in messages too.
     pub id: String,
@@ -310,9 +313,9 @@ pub enum FailureReason {
     LabelChanged,
     /// Another candidate takes its place, or this one changed.
     Superseded,
-    /// Another `BirdWatch` acts on the same objects.
+    /// Another BirdWatch acts on the same objects.
     Conflict,
-    /// The `BirdWatch` is being deleted, or the operator gives everything back.
+    /// The BirdWatch is being deleted, or the operator gives everything back.
     Deleted,
 }
 
@@ -333,6 +336,7 @@ pub struct MetricStatus {
     pub last: Option<Reading>,
     /// Verdict of the last check.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Verdict")]
     pub verdict: Option<Verdict>,
     /// The latest checks that said something, oldest first: `g` good, `b` bad.
     pub window: String,
@@ -470,7 +474,7 @@ pub struct Notices {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
-    /// Unique in this `BirdWatch`.
+    /// Unique in this BirdWatch.
     pub id: i64,
     /// The rollout it speaks of.
     pub rollout: String,

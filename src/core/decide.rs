@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::plan::Target;
-use crate::api::status::{FailureReason, Phase, Rollout};
+use crate::api::status::{FailureReason, Phase, Rollout, Verdict};
 use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
 
 use super::decision::Decision;
@@ -117,13 +117,20 @@ pub fn worth_writing(
     old != new && Span::between(last_write, now) >= READINGS_EVERY
 }
 
+/// A good check after no check, or after another good one, is a bare reading too.
 fn without_readings(status: &BirdWatchStatus) -> BirdWatchStatus {
+    let unless_good = |verdict: Option<Verdict>| verdict.filter(|v| *v != Verdict::Good);
     let mut status = status.clone();
     status.current = None;
     if let Some(rollout) = &mut status.rollout {
         rollout.last_check = None;
+        rollout.verdict = unless_good(rollout.verdict);
         for metric in &mut rollout.metrics {
             metric.last = None;
+            metric.verdict = unless_good(metric.verdict);
+            if !metric.window.contains('b') {
+                metric.window.clear();
+            }
         }
     }
     status

@@ -99,7 +99,8 @@ pub(super) fn thaw(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Result<(), Str
     rollout.confirmed_at = Some(turn.now);
     rollout.clock = HoldClock::started(turn.now);
     rollout.verdict = None;
-    rollout.last_check = None;
+    // What was asked before counts no more.
+    rollout.last_check = Some(turn.now);
     for metric in &mut rollout.metrics {
         metric.window.clear();
         metric.unknown_since = None;

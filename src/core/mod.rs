@@ -24,3 +24,10 @@ mod rest;
 mod start;
 mod turn;
 mod view;
+
+#[cfg(test)]
+mod promises;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod world;

@@ -337,7 +337,8 @@ mod tests {
             {"name": "header", "match": [{}], "route": [to("canary", Value::Null)]},
             {"route": [to("production", 100), to("canary", 0)]},
             {"route": [to("production", Value::Null)]},
-            {"route": [{"destination": {"host": "aleph"}}]},
+            {"name": "", "route": [{"destination": {"host": "aleph"}}]},
+            {"route": [{"destination": {"host": "aleph", "subset": ""}}]},
             {"route": [{"destination": {"host": "beth"}}]},
             {"redirect": {"uri": "/"}},
             {"delegate": {"name": "inner"}},
@@ -355,6 +356,7 @@ mod tests {
                 ("header".into(), Holds::CanaryOnly),
                 ("http[2]".into(), Holds::ProductionOnly),
                 ("http[3]".into(), Holds::NoSubset),
+                ("http[4]".into(), Holds::NoSubset),
             ]
         );
         assert_eq!(

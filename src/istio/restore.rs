@@ -1,11 +1,11 @@
 //! The weights from before we came: taking note of them, and putting back those that are still as we left them.
 
-use json_patch::Patch;
+use json_patch::{Patch, PatchOperation};
 
 use super::patch::{remove, same_version, set};
 use super::raw::VirtualService;
 use super::routes::{Kind, Route, Side, parts};
-use super::weights::{share, stand_where_found, weight_at};
+use super::weights::{share, weight_at};
 
 /// The weights of one route before we first wrote them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,35 +58,26 @@ pub fn restore_patch(
     let kept: Vec<&KeptWeights> = kept.iter().filter(|kept| kept.virtual_service == name).collect();
     let mut operations = vec![same_version(&virtual_service.metadata)];
     for route in &routes {
-        let Some(before) = counterpart(route, &routes, &kept) else {
-            continue;
-        };
-        if !may_go_back(route, before, written) {
-            continue;
-        }
-        let changes: Vec<_> = [
+        let before = counterpart(route, &routes, &kept).filter(|before| may_go_back(route, before, written));
+        let Some(before) = before else { continue };
+        for (side, before) in [
             (&route.production, before.production),
             (&route.canary, before.canary),
-        ]
-        .into_iter()
-        .filter(|(side, before)| side.weight != *before)
-        .collect();
-        if changes.is_empty() {
-            continue;
+        ] {
+            if side.weight != before {
+                operations.push(put_back(route, side, before));
+            }
         }
-        operations.extend(stand_where_found(route));
-        operations.extend(
-            changes
-                .into_iter()
-                .map(|(side, before)| put_back(route, side, before)),
-        );
     }
     (operations.len() > 1).then_some(Patch(operations))
 }
 
-fn put_back(route: &Route, side: &Side, before: Option<i64>) -> json_patch::PatchOperation {
+fn put_back(route: &Route, side: &Side, before: Option<i64>) -> PatchOperation {
     let path = weight_at(route, side);
-    before.map_or_else(|| remove(path.clone()), |weight| set(path.clone(), weight))
+    match before {
+        Some(weight) => set(path, weight),
+        None => remove(path),
+    }
 }
 
 /// The route is as we left it, and going back neither raises the canary nor changes the total.

@@ -102,7 +102,7 @@ pub fn shares_patch(
 }
 
 /// Tests that our two destinations are the ones that were read at their places.
-pub(super) fn stand_where_found(route: &Route) -> impl Iterator<Item = PatchOperation> {
+fn stand_where_found(route: &Route) -> impl Iterator<Item = PatchOperation> {
     [&route.production, &route.canary]
         .into_iter()
         .flat_map(move |side| {

