@@ -12,7 +12,9 @@ fn range(promql: &str) -> u64 {
     facts(promql).longest_range(SCRAPE).as_secs()
 }
 
-fn names(list: &[(&str, &[&str])]) -> BTreeMap<String, BTreeSet<String>> {
+type Names<'a> = &'a [(&'a str, &'a [&'a str])];
+
+fn names(list: Names<'_>) -> BTreeMap<String, BTreeSet<String>> {
     list.iter()
         .map(|(name, labels)| {
             (
@@ -142,7 +144,7 @@ fn milliseconds_count() {
 
 #[test]
 fn metric_names_come_with_the_labels_their_series_must_have() {
-    let table: [(&str, &[(&str, &[&str])]); 14] = [
+    let table: [(&str, Names); 14] = [
         ("up", &[("up", &[])]),
         (r#"up{job="a",env=~"p.*"}"#, &[("up", &["env", "job"])]),
         // these match a series without the label
