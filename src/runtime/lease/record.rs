@@ -75,7 +75,10 @@ fn renew_deadline(duration: Duration) -> Duration {
 pub struct LeaseView {
     /// Who holds it; None when the record names nobody.
     pub holder: Option<String>,
-    /// How long the record asks others to wait.
+    /// Its last holder gave it up. A record whose holder was merely blanked by hand is none of these: the holder
+    /// may still be acting and is waited for.
+    pub is_released: bool,
+    /// How long others wait after the record last changed.
     pub duration: Duration,
 }
 
@@ -85,21 +88,17 @@ impl LeaseView {
     #[must_use]
     pub fn of(lease: &Lease, ours: Duration) -> Self {
         let spec = lease.spec.as_ref();
-        let seconds = spec
-            .and_then(|s| s.lease_duration_seconds)
-            .and_then(|s| u64::try_from(s).ok());
+        let holder = spec
+            .and_then(|s| s.holder_identity.clone())
+            .filter(|holder| !holder.is_empty());
+        let seconds = spec.and_then(|s| s.lease_duration_seconds).unwrap_or_default();
+        let is_released = holder.is_none() && seconds == RELEASED_SECONDS;
+        let duration = Duration::from_secs(seconds.try_into().unwrap_or_default()).max(ours);
         Self {
-            holder: spec
-                .and_then(|s| s.holder_identity.clone())
-                .filter(|holder| !holder.is_empty()),
-            duration: seconds.filter(|s| *s > 0).map_or(fallback, Duration::from_secs),
+            holder,
+            is_released,
+            duration,
         }
-    }
-
-    /// Given up by its holder. A record whose holder was merely blanked by hand keeps its duration: its holder
-    /// may still be acting and is waited for like any other.
-    fn is_released(&self) -> bool {
-        self.holder.is_none() && self.duration <= Duration::from_secs(1)
     }
 
     /// How long the holder of this record may go on acting after the record was last written.
@@ -127,7 +126,7 @@ pub fn evaluate(lease: &LeaseView, me: &str, now: Instant, observed_at: Instant)
     }
     let silent = now.saturating_duration_since(observed_at);
     match lease.duration.checked_sub(silent) {
-        Some(left) if !left.is_zero() && !lease.is_released() => Step::Wait(left),
+        Some(left) if !left.is_zero() && !lease.is_released => Step::Wait(left),
         _ => Step::Acquire,
     }
 }
