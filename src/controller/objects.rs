@@ -13,9 +13,6 @@ use serde_json::{Map, Value};
 use crate::api::{BirdWatchSpec, BirdWatchStatus, FINALIZER, VERB_ANNOTATION};
 use crate::core::observation::{DeploymentSeen, ObjectName};
 
-/// The group of our own kind.
-pub const GROUP: &str = "otomato.link";
-
 /// Which revision of its pod template a Deployment runs.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 

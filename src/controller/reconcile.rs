@@ -15,7 +15,7 @@ use super::commit::{Committed, commit};
 use super::context::Scope;
 use super::errors::{Error, backoff};
 use super::execute::{Done, Executor};
-use super::look::{Look, look};
+use super::look::look;
 use super::memory::Entry;
 use super::objects::RawBirdWatch;
 

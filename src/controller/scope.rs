@@ -34,8 +34,10 @@ const LOOK_FOR_ISTIO: Duration = Duration::from_secs(5);
 /// The configuration of a client for this controller: it must not retry by itself. kube's own policy would sit on a
 /// 429 or 503 for minutes, while a rollback has to be tried again within a second, on a fresh look.
 #[must_use]
-pub fn client_config(config: Config) -> Config {
-    Config { default_retry: false, connect_timeout: Some(DEADLINE), ..config }
+pub fn client_config(mut config: Config) -> Config {
+    config.default_retry = false;
+    config.connect_timeout = Some(DEADLINE);
+    config
 }
 
 /// Finds the version in which both of Istio's kinds are served; none where they are not.
