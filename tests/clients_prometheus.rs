@@ -140,7 +140,7 @@ async fn a_query_is_posted_as_a_form_with_its_time_and_timeout_below_the_urls_pr
         let form = form(&request);
         assert_eq!(form["query"], r#"sum(a{b="c&d"}) + 1"#);
         assert_eq!(form["time"], "1795255200.250");
-        assert_eq!(form["timeout"], "5000ms");
+        assert_eq!(form["timeout"], "4500ms");
     }
 }
 

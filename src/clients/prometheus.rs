@@ -204,9 +204,9 @@ impl Server {
     /// Asks for the value of `promql` at `at` (none: the server's now). The deadline covers everything, waiting for
     /// a place included; nothing is retried, for a check is soon made again.
     pub async fn query(&self, promql: &str, at: Option<Timestamp>, deadline: Duration) -> Outcome {
-        let mut form = vec![("query", promql.to_owned())];
-        // Prometheus takes no shorter one; it is a hint that frees the server once we no longer listen.
-        form.push(("timeout", format!("{}ms", deadline.as_millis().max(1))));
+        // The server gives up a little sooner than we do, so that it can still say why.
+        let timeout = format!("{}ms", (deadline.as_millis() * 9 / 10).max(1));
+        let mut form = vec![("query", promql.to_owned()), ("timeout", timeout)];
         if let Some(at) = at {
             form.push(("time", unix_seconds(at)));
         }

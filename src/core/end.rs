@@ -160,7 +160,7 @@ pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         turn.effect(Effect::Lower { percent: 0 });
         return;
     }
-    if reason == FailureReason::Deleted && !is_restored(turn, rollout) {
+    if reason == FailureReason::Deleted && !turn.seen.restore_refused && !is_restored(turn, rollout) {
         return;
     }
     conclude(turn, rollout, reason.outcome());
@@ -209,13 +209,32 @@ fn is_ours(present: Option<i64>, kept: Option<i64>) -> bool {
     }
 }
 
-/// The rollout is over, and the canary has no weight.
-pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outcome) {
+/// Routes that this rollout moved and that are ours no longer: their weights are out of its hands.
+pub(super) fn lost_routes(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    let is_here = |key: &str| turn.seen.routes.iter().any(|route| route.key == key);
+    let lost = rollout.kept.routes.iter().filter(|kept| !is_here(&kept.route));
+    let names = lost.map(|kept| kept.route.as_str()).collect::<Vec<_>>();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// Why the rollout ended, and what it leaves to people.
+fn why_ended(turn: &Turn<'_>, rollout: &Rollout) -> String {
     let why = rollout
         .failure
         .as_ref()
         .map(|f| f.message.clone())
         .unwrap_or_default();
+    match lost_routes(turn, rollout) {
+        Some(lost) if rollout.confirmed > 0 => {
+            format!("{why}; {lost} could not be moved: look at the weights there")
+        }
+        _ => why,
+    }
+}
+
+/// The rollout is over, and the canary has no weight.
+pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outcome) {
+    let why = why_ended(turn, rollout);
     let asked_again = rollout
         .failure
         .as_ref()
@@ -241,7 +260,7 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
         Outcome::RolledBack => (
             Phase::RolledBack,
             NoticeKind::RolledBack,
-            format!("{to} rolled back, all traffic is on {from}: {why}"),
+            format!("{to} rolled back to {from}: {why}"),
         ),
         Outcome::Superseded => (
             Phase::Idle,

@@ -40,6 +40,8 @@ pub struct Observation {
     pub warnings: Vec<String>,
     /// Since when this operator sees weight 0 for the canary on every route of ours.
     pub canary_zero_since: Option<Timestamp>,
+    /// The API server refused to give weights or label their former values: they stay as they are.
+    pub restore_refused: bool,
     /// Who last wrote the routes, once asked for by [`super::decision::Effect::Identify`].
     pub routes_writer: Option<String>,
     /// Who last wrote the rule, once asked for.

@@ -259,6 +259,12 @@ fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
     if let Some(problem) = problem(turn) {
         return block("ObjectsMissing", problem, true);
     }
+    if let Some(lost) = end::lost_routes(turn, rollout) {
+        let message = format!(
+            "{lost} no longer holds production and canary once each: mend it, or roll back by hand and use the verb rollback"
+        );
+        return block("RouteLost", message, true);
+    }
     if turn.seen.routes.iter().any(|r| r.total == 0) {
         let message = "production and canary hold 0 of a route together: give them weight there".to_owned();
         return block("NoWeight", message, true);

@@ -164,7 +164,7 @@ fn ended_before(turn: &Turn<'_>, version: &str, production: &str) -> String {
     let end = turn.next.ended.iter().rev().find(|e| e.canary.version == version);
     match end {
         Some(end) if end.outcome == Outcome::RolledBack => format!(
-            "{version} was rolled back, all traffic is on {production}: {}; it starts again when it changes, or on otomato.link/verb=retry/<token>",
+            "{version} was rolled back to {production}: {}; it starts again when it changes, or on otomato.link/verb=retry/<token>",
             end.reason
         ),
         _ => format!(

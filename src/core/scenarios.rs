@@ -773,3 +773,42 @@ fn bare_readings_are_written_at_most_every_thirty_seconds() {
     assert!(!worth_writing(&written, &world.status, at(0), at(29)));
     assert!(worth_writing(&written, &world.status, at(0), at(30)));
 }
+
+#[test]
+fn a_route_that_is_ours_no_longer_holds_the_rollout_and_is_named_at_its_end() {
+    let mut world = World::with_canary(STEPS);
+    let second = RouteSeen {
+        key: "gateway/http[0]".into(),
+        ..world.seen.routes[0].clone()
+    };
+    world.seen.routes.push(second);
+    world.until(|w| w.weight() == 10);
+    world.seen.routes.pop();
+    world.run(60);
+    assert_eq!(world.weight(), 10);
+    assert!(
+        world.status.message.contains("gateway/http[0]"),
+        "{}",
+        world.status.message
+    );
+    sick_above(0)(&mut world);
+    world.run_to(Phase::RolledBack);
+    assert!(
+        world
+            .status
+            .message
+            .contains("gateway/http[0] could not be moved"),
+        "{}",
+        world.status.message
+    );
+}
+
+#[test]
+fn what_the_api_server_refuses_to_restore_does_not_hold_the_deletion() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 50);
+    world.seen.restore_refused = true;
+    world.seen.deleting = true;
+    world.until(|w| !w.seen.finalizer);
+    assert_eq!(world.weight(), 0);
+}

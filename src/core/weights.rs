@@ -2,13 +2,15 @@
 
 use super::observation::RouteSeen;
 
-/// What the canary gets of `total` at `percent`: floor(total x percent / 100), at least 1 where both are above 0.
-/// The rest is production's, so that what they hold together never changes.
+/// The canary's part of `total` at `percent` (0 to 100; more counts as 100): rounded down, but at least 1 where
+/// both are above 0, and all of it at 100. The rest is production's, so that what they hold together never changes.
 #[must_use]
 pub fn share(total: i64, percent: u8) -> i64 {
-    let exact = i128::from(total.max(0)) * i128::from(percent.min(100)) / 100;
-    let least = i128::from(percent > 0 && total > 0);
-    i64::try_from(exact.max(least)).unwrap_or(i64::MAX)
+    if total <= 0 || percent == 0 {
+        return 0;
+    }
+    let part = i128::from(total) * i128::from(percent.min(100)) / 100;
+    i64::try_from(part).unwrap_or(total).max(1)
 }
 
 impl RouteSeen {

@@ -98,6 +98,7 @@ impl World {
             other_routes: Vec::new(),
             warnings: Vec::new(),
             canary_zero_since: None,
+            restore_refused: false,
             routes_writer: None,
             rule_writer: None,
             check: None,

@@ -5,20 +5,11 @@ use std::cmp::Ordering;
 use json_patch::jsonptr::{PointerBuf, Token};
 use json_patch::{Patch, PatchOperation};
 
+pub use crate::core::weights::share;
+
 use super::patch::{below, pointer, same_version, set, test};
 use super::raw::VirtualService;
 use super::routes::{Route, Side};
-
-/// The canary's part of `total` at `percent` (0 to 100; more counts as 100): rounded down, but at least 1 where
-/// both are above 0, and all of it at 100. A total of 0 or less has no parts.
-#[must_use]
-pub fn share(total: i64, percent: u8) -> i64 {
-    if total <= 0 || percent == 0 {
-        return 0;
-    }
-    let part = i128::from(total) * i128::from(percent.min(100)) / 100;
-    i64::try_from(part).unwrap_or(total).max(1)
-}
 
 /// Where the canary of `route` stands compared with its share at `percent`: below it, on it or above it.
 #[must_use]

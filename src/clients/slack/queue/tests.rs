@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::clients::slack::messages::{Fate, Item, Thread};
 
@@ -462,4 +464,130 @@ fn idle_threads_are_forgotten_and_waiting_ones_never() {
             .threads
             .contains_key(&(format!("k{last}"), "r1".to_owned()))
     );
+}
+
+/// One thing that happens to the queue.
+#[derive(Debug, Clone)]
+enum Event {
+    /// The next notice of a thread; urgent or not.
+    Notice(usize, bool),
+    /// Everything a thread's status still holds is submitted again.
+    Again(usize),
+    Show(usize),
+    /// The next call ends so.
+    Well,
+    Broken,
+    TooFast,
+    Later,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (0..4_usize, any::<bool>()).prop_map(|(thread, urgent)| Event::Notice(thread, urgent)),
+        (0..4_usize).prop_map(Event::Again),
+        (0..4_usize).prop_map(Event::Show),
+        Just(Event::Well),
+        Just(Event::Broken),
+        Just(Event::TooFast),
+        Just(Event::Later),
+    ]
+}
+
+/// A Slack in which everything is written down: channel, text and time of each message taken.
+#[derive(Default)]
+struct World {
+    notices: [Vec<(i64, bool)>; 4],
+    shown: [Option<String>; 4],
+    sent: Vec<(String, String, Instant)>,
+}
+
+impl World {
+    fn run(events: &[Event]) -> Self {
+        let (mut world, mut bench) = (Self::default(), Bench::new());
+        for (n, event) in events.iter().enumerate() {
+            world.step(n, event, &mut bench);
+        }
+        while let Some(job) = bench.job() {
+            world.take(&job, &mut bench);
+        }
+        world
+    }
+
+    fn step(&mut self, n: usize, event: &Event, bench: &mut Bench) {
+        match event {
+            Event::Notice(thread, urgent) => {
+                let id = i64::try_from(self.notices[*thread].len()).unwrap();
+                self.notices[*thread].push((id, *urgent));
+                self.submit(*thread, bench);
+            }
+            Event::Again(thread) => self.submit(*thread, bench),
+            Event::Show(thread) => {
+                let text = format!("show {n}");
+                bench.submit(&format!("k{thread}"), vec![show(&channel(*thread), &text)]);
+                self.shown[*thread] = Some(text);
+            }
+            Event::Later => bench.now += Duration::from_secs(3),
+            Event::Well | Event::Broken | Event::TooFast => {
+                let Some(job) = bench.job() else { return };
+                match event {
+                    Event::Broken => drop(bench.fail(&job, SlackError::Transient("broken".into()))),
+                    Event::TooFast => {
+                        let after = Duration::from_secs(5);
+                        bench.fail(&job, SlackError::RateLimited { after });
+                    }
+                    _ => self.take(&job, bench),
+                }
+            }
+        }
+    }
+
+    fn submit(&self, thread: usize, bench: &mut Bench) {
+        let items = self.notices[thread]
+            .iter()
+            .map(|(id, urgent)| post(*id, &channel(thread), *urgent));
+        bench.submit(&format!("k{thread}"), items.collect());
+    }
+
+    fn take(&mut self, job: &Job, bench: &mut Bench) {
+        let (channel, _) = job.call.target();
+        let text = match &job.call {
+            Call::Post { text, .. } | Call::Update { text, .. } => text.clone(),
+        };
+        self.sent
+            .push((channel.to_owned(), format!("{}:{text}", job.id.0), bench.now));
+        bench.answer(job);
+    }
+}
+
+/// Threads 0 and 1 share a channel, as do 2 and 3.
+fn channel(thread: usize) -> String {
+    format!("c{}", thread / 2)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_each_notice_arrives_once_in_order_and_no_channel_is_flooded(
+        events in proptest::collection::vec(event(), 0..60)
+    ) {
+        let world = World::run(&events);
+        for (thread, notices) in world.notices.iter().enumerate() {
+            let prefix = format!("k{thread}:n");
+            let arrived: Vec<&str> =
+                world.sent.iter().filter_map(|(_, text, _)| text.strip_prefix(&prefix)).collect();
+            let expected: Vec<String> = notices.iter().map(|(id, _)| id.to_string()).collect();
+            prop_assert_eq!(arrived, expected);
+            // the parent shows the last text
+            let prefix = format!("k{thread}:show");
+            let shown = world.sent.iter().rfind(|(_, text, _)| text.starts_with(&prefix));
+            let expected = world.shown[thread].as_ref().map(|text| format!("k{thread}:{text}"));
+            prop_assert_eq!(shown.map(|(_, text, _)| text.clone()), expected);
+        }
+        for name in ["c0", "c1"] {
+            let times: Vec<Instant> =
+                world.sent.iter().filter(|(channel, ..)| channel == name).map(|(.., at)| *at).collect();
+            for pair in times.windows(2) {
+                prop_assert!(pair[1].duration_since(pair[0]) >= Duration::from_secs(1));
+            }
+        }
+    }
 }
