@@ -281,10 +281,15 @@ impl Module {
     /// Holds a hash of all that decides what is built.
     fn cache_name(&self, sources: &[Vec<u8>], go: &str) -> String {
         let mut hash = Fnv::new();
-        sources.iter().for_each(|source| hash.add(source));
-        self.flags.iter().for_each(|flag| hash.add(flag.as_bytes()));
-        hash.add(self.ldflags.as_bytes());
-        hash.add(go.as_bytes());
+        let sources = sources.iter().map(Vec::as_slice);
+        let flags = self
+            .flags
+            .iter()
+            .chain([&self.ldflags, &go])
+            .map(|text| text.as_bytes());
+        for part in sources.chain(flags) {
+            hash.add(part);
+        }
         format!("{}-{:016x}", self.dir, hash.0)
     }
 
