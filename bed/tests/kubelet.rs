@@ -5,10 +5,13 @@
     reason = "a test helper that cannot go on fails its test"
 )]
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use birdwatch_bed::{
-    Infra,
+    Bed, Options,
     parts::{
         apps::{self, App},
         kubelet::{Images, Kubelet, KubeletConfig, Signal},
@@ -29,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 struct Ground {
-    bed: Infra,
+    bed: Bed,
     kubelet: Kubelet,
 }
 
@@ -38,21 +41,25 @@ static GROUND: OnceCell<Ground> = OnceCell::const_new();
 async fn ground() -> &'static Ground {
     GROUND
         .get_or_init(async || {
-            let bed = Infra::start(None).await.unwrap_or_else(|error| panic!("{error}"));
-            let workload = PathBuf::from(env!("CARGO_BIN_EXE_workload"));
-            // Any program stands for another image: here the shell, as a job that ends as told.
-            let images = Images::new(workload).with("shell", "/bin/sh".into());
-            let config = KubeletConfig {
-                node: "bed".to_owned(),
-                kubeconfig: bed.kubeconfig(),
-                pod_net: bed.pod_net(),
-                run_dir: bed.dir().to_owned(),
-                images,
-            };
-            let kubelet = Kubelet::start(config).await.unwrap();
+            let bed = Bed::start(Options::default())
+                .await
+                .unwrap_or_else(|error| panic!("{error}"));
+            let kubelet = Kubelet::start(config(&bed)).await.unwrap();
             Ground { bed, kubelet }
         })
         .await
+}
+
+fn config(bed: &Bed) -> KubeletConfig {
+    let workload = PathBuf::from(env!("CARGO_BIN_EXE_workload"));
+    KubeletConfig {
+        node: "bed".to_owned(),
+        kubeconfig: bed.kubeconfig(),
+        pod_net: bed.pod_net(),
+        run_dir: bed.dir().to_owned(),
+        // Any program stands for another image: here the shell, which ends as it is told.
+        images: Images::new(workload).with("shell", "/bin/sh".into()),
+    }
 }
 
 async fn start(namespace: &str) -> (&'static Ground, Client) {
@@ -97,6 +104,10 @@ async fn available(client: &Client, app: &App, version: &str, replicas: i32) {
         (status.available_replicas == Some(replicas)).then_some(())
     })
     .await;
+}
+
+fn runs(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// Applies a pod of one container and gives its API.
@@ -289,7 +300,7 @@ async fn a_deleted_pod_ends_its_process_and_goes_within_its_grace_period() {
         api.get_opt(&name).await.unwrap().is_none().then_some(())
     })
     .await;
-    assert!(!PathBuf::from(format!("/proc/{pid}")).exists());
+    assert!(!runs(pid));
     assert!(ground.kubelet.pids("deleted", &name).is_empty());
 }
 
@@ -375,13 +386,13 @@ async fn a_process_gets_its_env_its_volumes_and_an_identity_that_the_api_server_
     let meta = |name: &str| json!({"name": name, "namespace": "identity"});
     let manifests = [
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta("slack"), "stringData": {"token": "xoxb-1"}}),
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("conf"), "data": {"a.txt": "from a file"}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("conf"), "data": {"a.txt": "a file at /etc/conf/a.txt"}}),
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta("bird")}),
     ];
     apps::apply(&client, &manifests).await.unwrap();
     let kubectl = ground.bed.tools().program("kubectl");
     let script = format!(
-        "echo token=$TOKEN name=$NAME; cat $CONF; echo args=$0; {} auth whoami; echo done; exec sleep 1000",
+        "echo token=$TOKEN name=$NAME; cat $CONF; echo; echo args=$0; {} auth whoami; echo done; exec sleep 1000",
         kubectl.display()
     );
     let pod = json!({
@@ -405,7 +416,7 @@ async fn a_process_gets_its_env_its_volumes_and_an_identity_that_the_api_server_
     .await;
     for wanted in [
         "token=xoxb-1 name=who",
-        "from a file",
+        "/volumes/conf/a.txt\n",
         "args=who",
         "system:serviceaccount:identity:bird",
     ] {
@@ -493,6 +504,40 @@ async fn a_container_that_fails_its_liveness_probe_is_started_again() {
 }
 
 #[tokio::test]
+async fn a_deleted_pod_has_its_pre_stop_hook_before_sigterm() {
+    let (ground, client) = start("hooked").await;
+    let script = "trap 'echo asked to end; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+    let hooked = json!({
+        "image": "shell:1", "args": ["-c", script], "lifecycle": {"preStop": {"sleep": {"seconds": 1}}},
+    });
+    let api = run_pod(
+        &client,
+        "hooked",
+        "main",
+        json!({"terminationGracePeriodSeconds": 20}),
+        hooked,
+    )
+    .await;
+    until("it runs", async || {
+        ground
+            .kubelet
+            .pod_log("hooked", "main")
+            .contains("up")
+            .then_some(())
+    })
+    .await;
+    let asked = tokio::time::Instant::now();
+    api.delete("main", &DeleteParams::default()).await.unwrap();
+    until("its end", async || {
+        api.get_opt("main").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert!(asked.elapsed() >= Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(20), "it need not be killed");
+    assert!(ground.kubelet.pod_log("hooked", "main").contains("asked to end"));
+}
+
+#[tokio::test]
 async fn traffic_through_the_gateway_follows_the_weights_and_is_measured() {
     let (ground, client) = start("mesh").await;
     let app = App::new("aleph", "mesh");
@@ -556,4 +601,34 @@ async fn traffic_through_the_gateway_follows_the_weights_and_is_measured() {
         !summary.answers.contains_key(&("v03".to_owned(), 500)),
         "{summary:?}"
     );
+}
+
+#[tokio::test]
+async fn a_kubelet_that_ends_leaves_no_process_and_the_next_one_takes_its_pods_over() {
+    let bed = Bed::start(Options::default())
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    let client = bed.client().unwrap();
+    let kubelet = Kubelet::start(config(&bed)).await.unwrap();
+    let deaf = json!({"image": "shell:1", "args": ["-c", "trap '' TERM; while :; do sleep 0.05; done"]});
+    let api = run_pod(&client, "default", "deaf", json!({}), deaf).await;
+    let ready = async |kubelet: &Kubelet| {
+        until("a running pod", async || {
+            let pod = api.get("deaf").await.unwrap();
+            let pids = kubelet.pids("default", "deaf");
+            (condition(&pod, "Ready") && !pids.is_empty()).then(|| pids[0])
+        })
+        .await
+    };
+    let first = ready(&kubelet).await;
+    assert!(runs(first));
+    kubelet.shutdown().await;
+    assert!(!runs(first));
+
+    let kubelet = Kubelet::start(config(&bed)).await.unwrap();
+    let second = ready(&kubelet).await;
+    assert!(runs(second));
+    drop(kubelet);
+    until("its end", async || (!runs(second)).then_some(())).await;
+    bed.stop().await;
 }

@@ -228,7 +228,7 @@ async fn traffic_to_nobody_is_counted_as_failed_and_has_no_share() {
 }
 
 async fn slack_call(slack: &Slack, method: &str, body: &Value) -> Value {
-    let url = format!("{}/api/{method}", slack.url());
+    let url = format!("{}/{method}", slack.api_url());
     client()
         .post(url)
         .bearer_auth(TOKEN)
@@ -257,7 +257,7 @@ async fn slack_answers_in_its_shape_to_json_and_to_forms_and_keeps_a_record() {
         ("text", "two"),
         ("blocks", r#"[{"type":"divider"}]"#),
     ];
-    let url = format!("{}/api/chat.postMessage", slack.url());
+    let url = format!("{}/chat.postMessage", slack.api_url());
     let reply = client()
         .post(url)
         .bearer_auth(TOKEN)
@@ -288,7 +288,7 @@ async fn slack_answers_in_its_shape_to_json_and_to_forms_and_keeps_a_record() {
 #[tokio::test]
 async fn slack_wants_its_token_and_knows_its_methods() {
     let slack = Slack::start(ANY, TOKEN).await.unwrap();
-    let url = format!("{}/api/chat.postMessage", slack.url());
+    let url = format!("{}/chat.postMessage", slack.api_url());
     let body = json!({ "channel": "a", "text": "x" });
     let error = async |request: reqwest::RequestBuilder| {
         let answer: Value = request.json(&body).send().await.unwrap().json().await.unwrap();
@@ -311,7 +311,7 @@ async fn slack_wants_its_token_and_knows_its_methods() {
 #[tokio::test]
 async fn slack_enforces_its_rate_with_a_retry_after() {
     let slack = Slack::start(ANY, TOKEN).await.unwrap();
-    let url = format!("{}/api/chat.postMessage", slack.url());
+    let url = format!("{}/chat.postMessage", slack.api_url());
     let post = async || {
         let body = json!({ "channel": "a", "text": "x" });
         client()
@@ -343,7 +343,7 @@ async fn slack_enforces_its_rate_with_a_retry_after() {
 #[tokio::test]
 async fn slack_misbehaves_as_told_for_as_many_calls_as_told() {
     let slack = Slack::start(ANY, TOKEN).await.unwrap();
-    let api = format!("{}/api/chat.postMessage", slack.url());
+    let api = format!("{}/chat.postMessage", slack.api_url());
     let post = || {
         let body = json!({ "channel": "a", "text": "x" });
         client()
@@ -404,7 +404,7 @@ async fn slack_over_tls_serves_those_who_know_its_ca_and_no_others() {
     let post = |client: reqwest::Client| {
         let body = json!({ "channel": "a", "text": "x" });
         client
-            .post(format!("{}/api/chat.postMessage", slack.url()))
+            .post(format!("{}/chat.postMessage", slack.api_url()))
             .bearer_auth(TOKEN)
             .json(&body)
             .send()

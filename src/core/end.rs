@@ -234,11 +234,7 @@ fn why_ended(turn: &Turn<'_>, rollout: &Rollout) -> String {
 
 /// The rollout is over, and the canary has no weight.
 pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outcome) {
-    let why = rollout
-        .failure
-        .as_ref()
-        .map(|f| f.message.clone())
-        .unwrap_or_default();
+    let why = why_ended(turn, rollout);
     let asked_again = rollout
         .failure
         .as_ref()

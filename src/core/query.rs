@@ -1,4 +1,4 @@
-//! What a PromQL query says about itself: how far it looks back, which names it needs, what its value means.
+//! What a query says about itself: how far it looks back, which names it needs, what its value means.
 //! Read with a parser, never by text search; nothing here asks Prometheus.
 
 mod growth;
@@ -61,6 +61,10 @@ impl Lookback {
 }
 
 /// What a query says about itself.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four findings that do not depend on each other"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueryFacts {
     /// One entry for each different way to look back; empty when nothing is selected.

@@ -1,4 +1,4 @@
-//! Query templates: `$(version)` and its like, replaced by values. Nothing here reads PromQL.
+//! Query templates: `$(version)` and its like, replaced by values. Nothing here reads `PromQL`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -145,7 +145,7 @@ impl Template {
     }
 
     /// The query with every variable replaced. Quotes and backslashes of a value are escaped (in a way that holds
-    /// in each of PromQL's three kinds of string) and control characters left out, so that no value ends the
+    /// in each of `PromQL`'s three kinds of string) and control characters left out, so that no value ends the
     /// string it stands in.
     #[must_use]
     pub fn expand(&self, values: &Values<'_>) -> String {
@@ -159,7 +159,8 @@ impl Template {
                 Part::Variable(Variable::Production) => escape(values.production, &mut out),
                 Part::Variable(Variable::Canary) => escape(values.canary, &mut out),
                 Part::Variable(Variable::Window) => {
-                    out.push_str(&format!("{}s", values.window.as_secs().max(1)));
+                    out.push_str(&values.window.as_secs().max(1).to_string());
+                    out.push('s');
                 }
             }
         }

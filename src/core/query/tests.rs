@@ -1,5 +1,7 @@
 //! Tables of queries and what must be read from them.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const SCRAPE: Duration = Duration::from_secs(15);
@@ -12,7 +14,9 @@ fn range(promql: &str) -> u64 {
     facts(promql).longest_range(SCRAPE).as_secs()
 }
 
-fn names(list: &[(&str, &[&str])]) -> BTreeMap<String, BTreeSet<String>> {
+type Names<'a> = &'a [(&'a str, &'a [&'a str])];
+
+fn names(list: Names<'_>) -> BTreeMap<String, BTreeSet<String>> {
     list.iter()
         .map(|(name, labels)| {
             (
@@ -142,7 +146,7 @@ fn milliseconds_count() {
 
 #[test]
 fn metric_names_come_with_the_labels_their_series_must_have() {
-    let table: [(&str, &[(&str, &[&str])]); 14] = [
+    let table: [(&str, Names); 14] = [
         ("up", &[("up", &[])]),
         (r#"up{job="a",env=~"p.*"}"#, &[("up", &["env", "job"])]),
         // these match a series without the label
@@ -329,4 +333,28 @@ fn strings_and_comments_do_not_count_as_operators() {
     let quoted = format!("up{{a=\"{0}\",b='{0}',c=`{0}`}} # {0}", "(+-*".repeat(400));
     assert!(analyse(&quoted).is_ok());
     assert!(analyse(&format!("up{{a=\"\\\"{}\"}}", "(".repeat(2_000))).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn no_text_ends_the_process(text in "\\PC{0,60}") {
+        let _ = analyse(&text);
+    }
+
+    #[test]
+    fn no_heap_of_promql_ends_the_process(
+        words in proptest::collection::vec(
+            prop_oneof![
+                Just("rate"), Just("irate"), Just("sum"), Just("up"), Just("("), Just(")"), Just("["), Just("]"),
+                Just("{"), Just("}"), Just("5m"), Just("1e300"), Just(":"), Just("offset"), Just("-"), Just("@"),
+                Just("or"), Just("by"), Just("a=\"b\""), Just("a=~\"(\""), Just("99999999999y"), Just("NaN"),
+                Just("+"), Just("/"), Just("bool"), Just("#"), Just("'"), Just("on"), Just("vector"), Just(","),
+            ],
+            0..12,
+        )
+    ) {
+        if let Ok(facts) = analyse(&words.join(" ")) {
+            let _ = facts.longest_range(SCRAPE);
+        }
+    }
 }

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     object::Objects,
     problem::Problem,
-    volume::{Content, files, write},
+    volume::{Content, Mounts, files, write},
 };
 
 /// The volumes of a pod, laid out below one directory.
@@ -51,14 +51,19 @@ impl Volumes {
             dir,
             tokens: Vec::new(),
         };
+        let containers = pod
+            .spec
+            .as_ref()
+            .map(|spec| spec.containers.as_slice())
+            .unwrap_or_default();
+        let mounts = Mounts::of(containers, pod, &volumes.dir);
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
             let root = volumes.dir.join(&volume.name);
             fs::create_dir_all(&root).map_err(|error| unwritten(&root, &error))?;
             for file in files(volume, pod, ip, objects)? {
-                match file.content {
-                    Content::Bytes(bytes) => {
-                        write(&root, &file.path, &bytes).map_err(|error| unwritten(&root, &error))?;
-                    }
+                let bytes = match file.content {
+                    Content::Bytes(bytes) => bytes,
+                    Content::Text(text) => mounts.rewrite(&text).into_bytes(),
                     Content::Token { audience, seconds } => {
                         let token = Token {
                             volume: root.clone(),
@@ -67,8 +72,10 @@ impl Volumes {
                             seconds,
                         };
                         volumes.tokens.push(token);
+                        continue;
                     }
-                }
+                };
+                write(&root, &file.path, &bytes).map_err(|error| unwritten(&root, &error))?;
             }
         }
         volumes.renew(client, pod).await?;

@@ -1,7 +1,8 @@
 //! The life of one container: start its process, watch it, start it again as the restart policy says.
 
 use std::{
-    os::unix::process::ExitStatusExt as _, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration,
+    os::unix::process::ExitStatusExt as _, path::PathBuf, process::ExitStatus, slice, sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -142,6 +143,13 @@ impl Runner {
             .images
             .find(image)
             .ok_or_else(|| Problem::image(image))?;
+        if pod
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.init_containers.is_some())
+        {
+            return Err(Problem::config("the toy kubelet runs no init containers"));
+        }
         let namespace = pod.namespace().unwrap_or_default();
         let objects = Objects::fetch(&self.context.client, &namespace, pod)
             .await
@@ -161,7 +169,7 @@ impl Runner {
             volumes,
             logs,
         } = &*self.stage;
-        let mounts = Mounts::of(container, pod, volumes);
+        let mounts = Mounts::of(slice::from_ref(container), pod, volumes);
         let asked = environment::of_container(container, pod, ip, objects)?;
         let mut env = base(pod, dir);
         if program.is_workload {

@@ -1,12 +1,13 @@
 //! The toy kubelet: keeps a node, binds every pod to it and runs each container as a plain process on an address of
 //! the pod's own.
 //!
-//! What a process sees differs from a container in these points: it has no file system of its own, so volumes lie in
-//! a directory per pod and arguments and environment that begin with a mountPath are rewritten to it; it finds the
-//! API server by `KUBECONFIG` instead of the in-cluster files (only when its pod mounts a `ServiceAccount` token, as
-//! there); there is no isolation, so securityContext (runAsNonRoot too) and resources mean nothing. Init containers,
-//! exec and gRPC probes, and volumes other than secret, configMap, downwardAPI, projected and emptyDir are not done:
-//! the pod says so and waits. Mounted files do not follow later changes of their objects, tokens excepted.
+//! What a process sees differs from a container in these points. It has no file system of its own: volumes lie in a
+//! directory per pod, and mountPaths in arguments, environment and files from `ConfigMaps` are rewritten to it. It
+//! finds the API server by `KUBECONFIG` instead of the in-cluster files (and only when its pod mounts a
+//! `ServiceAccount` token, as there). There is no isolation: securityContext (runAsNonRoot too) and resources mean
+//! nothing. Init containers are not run, exec and gRPC probes and volumes other than secret, configMap, downwardAPI,
+//! projected and emptyDir are not done: such a pod says so and waits. Mounted files do not follow later changes of
+//! their objects, tokens excepted.
 
 mod account;
 mod address;

@@ -62,6 +62,8 @@ pub(super) struct Keeper {
     begun: Timestamp,
     conditions: Conditions,
     reported: Value,
+    /// Another node has it.
+    is_foreign: bool,
 }
 
 impl Keeper {
@@ -80,6 +82,7 @@ impl Keeper {
             begun,
             conditions,
             reported: Value::Null,
+            is_foreign: false,
         }
     }
 
@@ -165,7 +168,12 @@ impl Keeper {
     async fn prepare(&mut self) -> Ready {
         loop {
             match self.bind().await {
-                Ok(()) => break,
+                Ok(true) => break,
+                // Another node's: nothing to do but to see it go.
+                Ok(false) => {
+                    self.is_foreign = true;
+                    return std::future::pending().await;
+                }
                 Err(error) => tracing::warn!(pod = self.pod.name_any(), %error, "a pod cannot be bound"),
             }
             tokio::time::sleep(RETRY).await;
@@ -208,14 +216,11 @@ impl Keeper {
         }
     }
 
-    async fn bind(&self) -> kube::Result<()> {
-        if self
-            .pod
-            .spec
-            .as_ref()
-            .is_some_and(|spec| spec.node_name.is_some())
-        {
-            return Ok(());
+    /// Binds the pod to our node; true when that is where it is now.
+    async fn bind(&self) -> kube::Result<bool> {
+        let ours = |pod: &Pod| Some(pod.spec.as_ref()?.node_name.as_ref()? == &self.context.config.node);
+        if let Some(ours) = ours(&self.pod) {
+            return Ok(ours);
         }
         let target = ObjectReference {
             api_version: Some("v1".to_owned()),
@@ -230,9 +235,11 @@ impl Keeper {
         binding.metadata.name = self.pod.metadata.name.clone();
         let (api, name, params) = (self.api(), self.pod.name_any(), PostParams::default());
         match api.create_subresource("binding", &name, &params, &binding).await {
-            Ok(Status { .. }) => Ok(()),
-            // Bound already, by the one before us.
-            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
+            Ok(Status { .. }) => Ok(true),
+            // Somebody bound it already: perhaps we, by a request whose answer was lost.
+            Err(kube::Error::Api(status)) if status.is_conflict() => {
+                Ok(ours(&api.get(&name).await?).unwrap_or_default())
+            }
             Err(error) => Err(error),
         }
     }
@@ -292,7 +299,7 @@ impl Keeper {
 
     /// The last report and the end of a deleted pod.
     async fn finish(&mut self, end: End, lease: Option<Lease>) {
-        if let End::Doomed(_) = end {
+        if matches!(end, End::Doomed(_)) && !self.is_foreign {
             let all = self.board.containers().len();
             (0..all).for_each(|index| self.board.gives_up(index));
             let stop = self.context.stop.clone();

@@ -1,5 +1,5 @@
 //! Volumes as directories of the pod's own. There is no mount namespace, so nothing can appear at a mountPath:
-//! instead, arguments and environment that begin with a mountPath are rewritten to where its files really are.
+//! instead, mountPaths in arguments, environment and files from `ConfigMaps` are rewritten to where their files are.
 
 use std::{
     fs, io,
@@ -23,6 +23,8 @@ pub(super) struct File {
 pub(super) enum Content {
     /// These bytes.
     Bytes(Vec<u8>),
+    /// This text of a `ConfigMap`, which may speak of mountPaths.
+    Text(String),
     /// A token of the pod's `ServiceAccount`.
     Token {
         /// For whom; none: the API server.
@@ -34,6 +36,8 @@ pub(super) enum Content {
 
 /// Lifetime of a token whose volume names none, as in Kubernetes.
 const TOKEN_SECONDS: i64 = 3600;
+
+const CONFIG_MAP: &str = "configmap";
 
 type Entries<'a> = Option<&'a std::collections::BTreeMap<String, Vec<u8>>>;
 
@@ -57,7 +61,7 @@ pub(super) fn files(volume: &Volume, pod: &Pod, ip: &str, objects: &Objects) -> 
         let entries = objects.config_maps.get(&map.name);
         add_entries(
             &mut files,
-            ("configmap", &map.name),
+            (CONFIG_MAP, &map.name),
             entries,
             map.items.as_deref(),
             map.optional,
@@ -106,7 +110,7 @@ fn add_source(
         let entries = objects.config_maps.get(&map.name);
         add_entries(
             files,
-            ("configmap", &map.name),
+            (CONFIG_MAP, &map.name),
             entries,
             map.items.as_deref(),
             map.optional,
@@ -151,9 +155,15 @@ fn add_entries(
         let missing = Problem::volume(format!("{kind} {name:?} not found"));
         return if optional { Ok(()) } else { Err(missing) };
     };
-    let file = |path: &String, bytes: &Vec<u8>| File {
-        path: path.clone(),
-        content: Content::Bytes(bytes.clone()),
+    let file = |path: &String, bytes: &Vec<u8>| {
+        let content = match String::from_utf8(bytes.clone()) {
+            Ok(text) if kind == CONFIG_MAP => Content::Text(text),
+            _ => Content::Bytes(bytes.clone()),
+        };
+        File {
+            path: path.clone(),
+            content,
+        }
     };
     let Some(items) = items else {
         files.extend(entries.iter().map(|(key, bytes)| file(key, bytes)));
@@ -219,10 +229,13 @@ pub(super) struct Mounts {
 }
 
 impl Mounts {
-    /// Those of `container`, whose pod's volumes lie in `volumes`, a directory each.
-    pub(super) fn of(container: &Container, pod: &Pod, volumes: &Path) -> Self {
+    /// Those of `containers`, whose pod's volumes lie in `volumes`, a directory each.
+    pub(super) fn of(containers: &[Container], pod: &Pod, volumes: &Path) -> Self {
         let mut mounts = Self::default();
-        for mount in container.volume_mounts.iter().flatten() {
+        for mount in containers
+            .iter()
+            .flat_map(|container| container.volume_mounts.iter().flatten())
+        {
             let real = volumes
                 .join(&mount.name)
                 .join(mount.sub_path.as_deref().unwrap_or_default());
@@ -244,22 +257,37 @@ impl Mounts {
         mounts
     }
 
-    /// `text` with a mountPath at its beginning, or right after its first `=`, replaced by the real directory.
+    /// `text` with every mountPath in it replaced by the real directory, whole paths only.
     pub(super) fn rewrite(&self, text: &str) -> String {
-        if let Some(real) = self.real(text) {
-            return real;
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while !rest.is_empty() {
+            if !out.ends_with(in_path)
+                && let Some((real, after)) = self.real(rest)
+            {
+                out.push_str(real);
+                rest = after;
+            }
+            let Some(next) = rest.chars().next() else { break };
+            out.push(next);
+            rest = &rest[next.len_utf8()..];
         }
-        text.split_once('=')
-            .and_then(|(flag, value)| Some(format!("{flag}={}", self.real(value)?)))
-            .unwrap_or_else(|| text.to_owned())
+        out
     }
 
-    fn real(&self, text: &str) -> Option<String> {
+    /// The real directory of the mountPath that `text` begins with, and what follows it.
+    fn real<'a>(&'a self, text: &'a str) -> Option<(&'a str, &'a str)> {
         self.pairs.iter().find_map(|(path, real)| {
-            let rest = text.strip_prefix(path.as_str())?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{real}{rest}"))
+            let after = text.strip_prefix(path.as_str())?;
+            let whole = after.starts_with('/') || !after.starts_with(in_path);
+            whole.then_some((real.as_str(), after))
         })
     }
+}
+
+/// Whether a character may be part of a path, so that a path goes on with it.
+fn in_path(c: char) -> bool {
+    c.is_alphanumeric() || "/._-".contains(c)
 }
 
 /// Whether a volume holds what a client in a pod needs to speak to the API server.
@@ -300,6 +328,10 @@ mod tests {
         Content::Bytes(text.as_bytes().to_vec())
     }
 
+    fn text(text: &str) -> Content {
+        Content::Text(text.to_owned())
+    }
+
     #[test]
     fn secrets_and_config_maps_become_files_whole_or_by_item() {
         let whole = files_of(json!({"secret": {"secretName": "there"}})).unwrap();
@@ -307,7 +339,7 @@ mod tests {
         assert_eq!(whole.len(), 2);
         let items = json!([{"key": "ca.crt", "path": "tls/ca.pem"}]);
         let one = files_of(json!({"configMap": {"name": "there", "items": items}})).unwrap();
-        assert_eq!(one, BTreeMap::from([("tls/ca.pem".to_owned(), bytes("PEM"))]));
+        assert_eq!(one, BTreeMap::from([("tls/ca.pem".to_owned(), text("PEM"))]));
     }
 
     #[test]
@@ -327,7 +359,7 @@ mod tests {
             }
         );
         assert_eq!(files["namespace"], bytes("n"));
-        assert_eq!(files["ca.crt"], bytes("PEM"));
+        assert_eq!(files["ca.crt"], text("PEM"));
     }
 
     #[test]
@@ -349,13 +381,20 @@ mod tests {
             {"name": "ca", "mountPath": "/etc/bw/ca.pem", "subPath": "ca.crt"},
         ]});
         let container: Container = serde_json::from_value(container).unwrap();
-        let mounts = Mounts::of(&container, &Pod::default(), Path::new("/v"));
+        let mounts = Mounts::of(&[container], &Pod::default(), Path::new("/v"));
         for (text, wanted) in [
             ("/etc/bw", "/v/etc"),
             ("/etc/bw/conf.yaml", "/v/etc/conf.yaml"),
             ("--ca=/etc/bw/ca.pem", "--ca=/v/ca/ca.crt"),
+            (
+                "{\"a\": \"/etc/bw/a\", \"b\": [/etc/bw]}",
+                "{\"a\": \"/v/etc/a\", \"b\": [/v/etc]}",
+            ),
+            ("/etc/bw/a:/etc/bw/ca.pem", "/v/etc/a:/v/ca/ca.crt"),
             ("/etc/bwx", "/etc/bwx"),
-            ("see /etc/bw", "see /etc/bw"),
+            ("/etc/bw-old /etc/bw.d", "/etc/bw-old /etc/bw.d"),
+            ("http://host/etc/bw", "http://host/etc/bw"),
+            ("/root/etc/bw", "/root/etc/bw"),
             ("--x=y", "--x=y"),
         ] {
             assert_eq!(mounts.rewrite(text), wanted);

@@ -109,10 +109,16 @@ impl Slack {
         })
     }
 
-    /// Base URL, without a slash at its end; the API lies under `/api/`.
+    /// Where `/messages`, `/calls` and `/mode` lie; no slash at its end.
     #[must_use]
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// What stands for `https://slack.com/api`: the methods lie right below it.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        format!("{}/api", self.url())
     }
 
     /// All messages in the order they were posted.
