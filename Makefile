@@ -9,5 +9,5 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 bed: ## Start the test bed and stay until Ctrl-C (OPERATOR=0: without the operator)
-	cargo build --workspace --bins
+	cargo build --package birdwatch-bed --bins
 	cargo run --quiet --package birdwatch-bed --bin bed -- up $(if $(filter 0,$(OPERATOR)),--no-operator)

@@ -13,22 +13,18 @@ use std::{
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP QUIT
 groups=' '
-IFS=' '
-set -f
-paths=$(mktemp) || exit 1
 while read -r verb what; do
   case $verb in
     +) groups="$groups$what " ;;
     -) case "$groups" in *" $what "*) groups="${groups%% $what *} ${groups#* $what }" ;; esac ;;
-    f) printf '%s\n' "$what" >>"$paths" ;;
-    k) grep -vxF -- "$what" "$paths" >"$paths.new"; mv -- "$paths.new" "$paths" ;;
+    f) set -- "$@" "$what" ;;
+    k) for path do shift; [ "$path" = "$what" ] || set -- "$@" "$path"; done ;;
   esac
 done
 for group in $groups; do kill -KILL -- "-$group" 2>/dev/null; done
-while read -r path; do
+for path do
   for _ in 1 2 3 4 5; do rm -rf -- "$path" 2>/dev/null && break; sleep 0.3; done
-done <"$paths"
-rm -f -- "$paths"
+done
 "#;
 
 static GUARD: OnceLock<Mutex<Guard>> = OnceLock::new();

@@ -18,7 +18,7 @@ pub const GATEWAY: &str = "istio-system/bed";
 const VERSION: &str = "1.31.0";
 
 /// istiod's ports.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Ports {
     pub(crate) http: u16,
     pub(crate) grpc: u16,

@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Bed, bed::Error};
+use crate::{Bed, infra::Error, parts::operator_image::REPOSITORY};
 
 /// The release, and the namespace it is installed into.
 pub const NAME: &str = "birdwatch";
-/// What the chart is told the operator's image is. The bed's kubelet runs the real binary for it.
-pub const IMAGE: (&str, &str) = ("birdwatch", "bed");
 /// The token the operator gets for the Slack stand-in, and the one that takes.
 pub const SLACK_TOKEN: &str = "xoxb-bed";
 
@@ -32,10 +30,10 @@ impl Bed {
         let chart = chart();
         let chart = chart.to_string_lossy();
         let values = [
-            format!("image.repository={}", IMAGE.0),
-            format!("image.tag={}", IMAGE.1),
+            format!("image.repository={REPOSITORY}"),
+            "image.tag=bed".into(),
             format!("slackToken={SLACK_TOKEN}"),
-            format!("slackUrl={}", self.slack().url()),
+            format!("slackUrl={}", self.slack.api_url()),
             format!("prometheusUrl={}", self.prometheus_url()),
             "scrapeInterval=1s".into(),
             "propagationDelay=2s".into(),

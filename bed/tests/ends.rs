@@ -1,5 +1,7 @@
 //! Nothing of a bed stays behind, however it ends.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
 use std::{
     fs,
     io::{BufRead, BufReader},

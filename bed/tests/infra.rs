@@ -1,5 +1,11 @@
 //! The bed's parts work together: one bed for all tests of this file, a namespace each.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by a panic, in its helpers too"
+)]
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener},
@@ -7,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use birdwatch_bed::{Bed, Options};
+use birdwatch_bed::Infra;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Namespace, Pod},
@@ -19,15 +25,11 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-static BED: OnceCell<Bed> = OnceCell::const_new();
+static BED: OnceCell<Infra> = OnceCell::const_new();
 
-async fn bed() -> &'static Bed {
-    BED.get_or_init(async || {
-        Bed::start(Options::default())
-            .await
-            .unwrap_or_else(|e| panic!("{e}"))
-    })
-    .await
+async fn bed() -> &'static Infra {
+    BED.get_or_init(async || Infra::start(None).await.unwrap_or_else(|e| panic!("{e}")))
+        .await
 }
 
 /// Asks every 20 ms until `ask` gives something, for up to 20 s.
@@ -45,7 +47,7 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
         .unwrap_or_else(|_| panic!("never came about: {what}"))
 }
 
-async fn namespace(bed: &Bed, name: &str) {
+async fn namespace(bed: &Infra, name: &str) {
     let mut namespace = Namespace::default();
     namespace.metadata.name = Some(name.into());
     Api::all(bed.client().unwrap())
@@ -73,7 +75,7 @@ fn answer_with(address: SocketAddr, body: &'static str) -> SocketAddr {
     bound
 }
 
-fn pod_address(bed: &Bed, last: u8, port: u16) -> SocketAddr {
+fn pod_address(bed: &Infra, last: u8, port: u16) -> SocketAddr {
     let [a, b, c, _] = bed.pod_net().octets();
     SocketAddr::from(([a, b, c, last], port))
 }
@@ -174,7 +176,7 @@ async fn the_audit_log_tells_who_did_what() {
     }
 }
 
-async fn query(bed: &Bed, promql: &str) -> Vec<Value> {
+async fn query(bed: &Infra, promql: &str) -> Vec<Value> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/api/v1/query", bed.prometheus_url());
     let answer: Value = client
@@ -281,9 +283,7 @@ async fn kubectl_and_helm_find_the_bed() {
 
 #[tokio::test]
 async fn a_part_stopped_and_started_again_has_its_port_and_its_data() {
-    let bed = Bed::start(Options::default())
-        .await
-        .unwrap_or_else(|e| panic!("{e}"));
+    let bed = Infra::start(None).await.unwrap_or_else(|e| panic!("{e}"));
     namespace(&bed, "remembered").await;
     let url = bed.api_url();
     bed.apiserver.stop().await;
@@ -324,9 +324,7 @@ async fn a_part_stopped_and_started_again_has_its_port_and_its_data() {
 
 #[tokio::test]
 async fn a_weight_written_while_istiod_is_paused_reaches_envoy_when_it_goes_on() {
-    let bed = Bed::start(Options::default())
-        .await
-        .unwrap_or_else(|e| panic!("{e}"));
+    let bed = Infra::start(None).await.unwrap_or_else(|e| panic!("{e}"));
     namespace(&bed, "paused").await;
     let (old, new) = (pod_address(&bed, 201, 9001), pod_address(&bed, 202, 9001));
     let canary = async || {
