@@ -1,1 +1,5 @@
-//! (being written)
+//! Outside systems, one each: a small trait and its real implementation. They ask and tell; they decide nothing.
+
+pub mod http;
+pub mod prometheus;
+pub mod slack;

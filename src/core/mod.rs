@@ -1,1 +1,33 @@
-//! (being written)
+//! The functional core: what a rollout does next, given what is seen. No async, no I/O, no clock, no client:
+//! time is an argument, and `tests/arch.rs` guards that.
+
+pub mod candidates;
+pub mod clock;
+pub mod decide;
+pub mod decision;
+pub mod messages;
+pub mod notices;
+pub mod number;
+pub mod observation;
+pub mod plan;
+pub mod query;
+pub mod questions;
+pub mod verbs;
+pub mod verdict;
+pub mod weights;
+
+mod end;
+mod guards;
+mod progress;
+mod promote;
+mod rest;
+mod start;
+mod turn;
+mod view;
+
+#[cfg(test)]
+mod promises;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,15 @@
+# The image: one static binary, the public CA certificates, nothing else; it runs as nobody in particular.
+# tests/image.rs runs the build step below as it stands here, and its result in an empty root directory.
+
+FROM rust:1.95.0-bookworm AS build
+WORKDIR /birdwatch
+COPY . .
+RUN RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin birdwatch --target "$(uname -m)-unknown-linux-gnu"
+# Its place depends on the architecture; the next stage wants one.
+RUN cp "target/$(uname -m)-unknown-linux-gnu/release/birdwatch" /birdwatch/birdwatch
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /birdwatch/birdwatch /birdwatch
+USER 65532:65532
+ENTRYPOINT ["/birdwatch"]

@@ -1,0 +1,149 @@
+{{/* How the operator reaches Slack and Prometheus: environment, files, volumes. */}}
+
+{{/* The Secret with Slack's token, ours or the user's; empty without a token. */}}
+{{- define "birdwatch.secretName" -}}
+{{- if .Values.existingSecret -}}
+{{ .Values.existingSecret }}
+{{- else if .Values.slackToken -}}
+{{ include "birdwatch.fullname" . }}
+{{- end -}}
+{{- end }}
+
+{{- define "birdwatch.slackEnv" -}}
+{{- with include "birdwatch.secretName" . }}
+- name: SLACK_API_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ empty $.Values.existingSecret | ternary "slackToken" $.Values.existingSecretKeys.slackToken }}
+{{- end }}
+{{- with .Values }}
+{{- include "birdwatch.env" (dict
+  "NOTIFY_LEVEL" .notifyLevel
+  "SLACK_ALLOWED_CHANNELS" (.slackAllowedChannels | default list | join ",")
+  "SLACK_CHANNEL" .slackChannel
+  "SLACK_URL" .slackUrl
+) }}
+{{- end }}
+{{- end }}
+
+{{- define "birdwatch.defaultPrometheus" -}}
+{{ .Values.prometheusUrl | default "http://prometheus.istio-system:9090" }}
+{{- end }}
+
+{{- define "birdwatch.prometheusEnv" -}}
+{{- $servers := .Values.prometheus.servers }}
+{{- $ca := or .Values.caFile.configMap .Values.caFile.secret }}
+{{- include "birdwatch.env" (dict
+  "CA_FILE" ($ca | empty | ternary "" "/etc/birdwatch/ca/ca.crt")
+  "PROMETHEUS_SERVERS_FILE" ($servers | empty | ternary "" "/etc/birdwatch/prometheus/servers.yaml")
+  "PROMETHEUS_URL" ($servers | empty | ternary (include "birdwatch.defaultPrometheus" .) "")
+  "SCRAPE_INTERVAL" .Values.scrapeInterval
+) }}
+{{- end }}
+
+{{/* All servers as the operator reads them, the default one first. Credentials are named by file, never by value. */}}
+{{- define "birdwatch.prometheusServers" -}}
+{{- if .Values.prometheusUrl }}
+- name: default
+  url: {{ .Values.prometheusUrl | quote }}
+{{- end }}
+{{- range .Values.prometheus.servers }}
+{{- $files := printf "/etc/birdwatch/credentials/%s" .name }}
+- name: {{ .name | quote }}
+  url: {{ .url | quote }}
+  {{- with .headers }}
+  headers:
+    {{- range $name, $value := . }}
+    {{ $name | quote }}: {{ $value | quote }}
+    {{- end }}
+  {{- end }}
+  {{- with .maxInFlight }}
+  maxInFlight: {{ . }}
+  {{- end }}
+  {{- with .bearerToken }}
+  bearerTokenFile: {{ $files }}/token
+  {{- end }}
+  {{- with .basicAuth }}
+  basicAuth:
+    username: {{ .username | quote }}
+    passwordFile: {{ $files }}/password
+  {{- end }}
+  {{- with .ca }}
+  caFile: {{ $files }}/ca.crt
+  {{- end }}
+  {{- with .clientCert }}
+  clientCertFile: {{ $files }}/tls.crt
+  clientKeyFile: {{ $files }}/tls.key
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The sources of one server's credentials; empty where it has none. */}}
+{{- define "birdwatch.credentialSources" -}}
+{{- with .bearerToken }}
+- secret:
+    name: {{ .secret }}
+    items: [{key: {{ .key | default "token" | quote }}, path: token}]
+{{- end }}
+{{- with .basicAuth }}
+- secret:
+    name: {{ .secret }}
+    items: [{key: {{ .key | default "password" | quote }}, path: password}]
+{{- end }}
+{{- with .clientCert }}
+- secret:
+    name: {{ .secret }}
+    items:
+      - {key: {{ .certKey | default "tls.crt" | quote }}, path: tls.crt}
+      - {key: {{ .keyKey | default "tls.key" | quote }}, path: tls.key}
+{{- end }}
+{{- with .ca }}
+- {{ empty .secret | ternary "configMap" "secret" }}:
+    name: {{ .secret | default .configMap }}
+    items: [{key: {{ .key | default "ca.crt" | quote }}, path: ca.crt}]
+{{- end }}
+{{- end }}
+
+{{- define "birdwatch.volumes" -}}
+{{- if .Values.prometheus.servers }}
+- name: prometheus
+  configMap:
+    name: {{ include "birdwatch.fullname" . }}-prometheus
+{{- end }}
+{{- range $server := .Values.prometheus.servers }}
+{{- with include "birdwatch.credentialSources" $server | trim }}
+- name: credentials-{{ $server.name }}
+  projected:
+    sources:
+      {{- . | nindent 6 }}
+{{- end }}
+{{- end }}
+{{- with .Values.caFile }}
+{{- if .secret }}
+- name: ca
+  secret:
+    secretName: {{ .secret }}
+    items: [{key: {{ .key | quote }}, path: ca.crt}]
+{{- else if .configMap }}
+- name: ca
+  configMap:
+    name: {{ .configMap }}
+    items: [{key: {{ .key | quote }}, path: ca.crt}]
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "birdwatch.volumeMounts" -}}
+{{- if .Values.prometheus.servers }}
+- {name: prometheus, mountPath: /etc/birdwatch/prometheus, readOnly: true}
+{{- end }}
+{{- range .Values.prometheus.servers }}
+{{- if include "birdwatch.credentialSources" . | trim }}
+- {name: credentials-{{ .name }}, mountPath: /etc/birdwatch/credentials/{{ .name }}, readOnly: true}
+{{- end }}
+{{- end }}
+{{- if or .Values.caFile.configMap .Values.caFile.secret }}
+- {name: ca, mountPath: /etc/birdwatch/ca, readOnly: true}
+{{- end }}
+{{- end }}

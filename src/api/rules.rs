@@ -1,0 +1,326 @@
+//! The rules of the schema: what the API server refuses, and what it says then. Data only.
+//!
+//! Range, length and type are plain schema; everything with advice in its message is a CEL rule. The cost of a CEL rule
+//! is estimated from the longest values the schema allows, so every string and every list has an upper bound; a duration
+//! is read without regular expressions, because servers before 1.34 take any int-or-string for three megabytes.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+
+/// One CEL rule, as `x-kubernetes-validations` has it.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Rule {
+    #[serde(rename = "rule")]
+    expression: &'static str,
+    message: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field_path: Option<&'static str>,
+}
+
+impl Rule {
+    const fn new(expression: &'static str, message: &'static str) -> Self {
+        Self {
+            expression,
+            message,
+            reason: None,
+            field_path: None,
+        }
+    }
+
+    /// Reported at this field, as something missing.
+    const fn required(self, field_path: &'static str) -> Self {
+        self.at(field_path, "FieldValueRequired")
+    }
+
+    /// Reported at this field, as something that must not be there.
+    const fn forbidden(self, field_path: &'static str) -> Self {
+        self.at(field_path, "FieldValueForbidden")
+    }
+
+    const fn at(self, field_path: &'static str, reason: &'static str) -> Self {
+        Self {
+            reason: Some(reason),
+            field_path: Some(field_path),
+            ..self
+        }
+    }
+}
+
+/// Between the fields of a spec.
+pub(super) const SPEC: &[Rule] = &[
+    Rule::new(
+        "has(self.metric) || has(self.metrics)",
+        "metric is missing: write metric (one PromQL query) or metrics (a list), there must be something to judge by",
+    )
+    .required(".metric"),
+    Rule::new(
+        "!has(self.metric) || !has(self.metrics)",
+        "metrics cannot stand beside metric: keep one, and write the query of metric as an entry of metrics",
+    )
+    .forbidden(".metrics"),
+    Rule::new(
+        "!has(self.metrics) || !has(self.deviation)",
+        "deviation cannot stand beside metrics: write it into the entries of metrics",
+    )
+    .forbidden(".deviation"),
+    Rule::new(
+        "!has(self.metrics) || !has(self.deviationPercent)",
+        "deviationPercent cannot stand beside metrics: write it into the entries of metrics",
+    )
+    .forbidden(".deviationPercent"),
+    Rule::new(
+        "!has(self.deviation) || !has(self.deviationPercent)",
+        "deviationPercent cannot stand beside deviation: keep one of the two",
+    )
+    .forbidden(".deviationPercent"),
+    Rule::new(
+        "!has(self.steps) || !has(self.increment)",
+        "increment cannot stand beside steps: remove it, the entries of steps say their weight",
+    )
+    .forbidden(".increment"),
+    Rule::new(
+        "!has(self.steps) || !has(self.interval)",
+        "interval cannot stand beside steps: write it as the hold of the entries of steps",
+    )
+    .forbidden(".interval"),
+    Rule::new(
+        "!has(self.canaryVersion) || !has(self.canary_version)",
+        "canary_version is the old spelling of canaryVersion: remove it and keep canaryVersion",
+    )
+    .forbidden(".canary_version"),
+    Rule::new(
+        "!has(self.ifUnhealthy) || !has(self.if_unhealthy)",
+        "if_unhealthy is the old spelling of ifUnhealthy: remove it and keep ifUnhealthy",
+    )
+    .forbidden(".if_unhealthy"),
+    Rule::new(
+        "!has(self.metrics) || !has(self.workload) || !has(self.workload.versionLabel) \
+         || self.workload.versionLabel == 'version' || self.metrics.all(m, !has(m.per) || has(m.traffic))",
+        "metrics with per: request need traffic (a query of the requests per second of $(version)) where \
+         workload.versionLabel is not version: Istio counts requests by the label version alone",
+    )
+    .required(".metrics"),
+];
+
+/// Between the names of the subsets, defaults included.
+pub(super) const SUBSETS: &[Rule] = &[Rule::new(
+    "(has(self.production) ? self.production : 'production') != (has(self.canary) ? self.canary : 'canary')",
+    "subsets.production and subsets.canary must differ: name two subsets of the DestinationRule",
+)];
+
+/// Between the fields of a metric.
+pub(super) const METRIC: &[Rule] = &[
+    Rule::new(
+        "has(self.deviation) || has(self.deviationPercent) || has(self.min) || has(self.max)",
+        "a metric needs a limit: write deviation, deviationPercent, min or max",
+    )
+    .required(".deviation"),
+    Rule::new(
+        "!has(self.deviation) || !has(self.deviationPercent)",
+        "deviationPercent cannot stand beside deviation: keep one of the two",
+    )
+    .forbidden(".deviationPercent"),
+    Rule::new(
+        "!has(self.minAbsolute) || has(self.deviationPercent)",
+        "minAbsolute needs deviationPercent: add it, or write the number as deviation",
+    )
+    .forbidden(".minAbsolute"),
+    Rule::new(
+        "!has(self.min) || !has(self.max) || self.min <= self.max",
+        "min must not be above max: no reading could pass",
+    ),
+    Rule::new(
+        "!has(self.compareTo) || self.compareTo == 'baseline' || has(self.deviation) || has(self.deviationPercent)",
+        "compareTo needs deviation or deviationPercent: min and max are compared with nothing",
+    )
+    .forbidden(".compareTo"),
+    Rule::new(
+        "!has(self.compareTo) || self.compareTo != 'production' || self.query.contains('$(version)')",
+        "compareTo: production needs $(version) in query: it is asked once of each version",
+    )
+    .forbidden(".compareTo"),
+    Rule::new(
+        "!has(self.traffic) || self.traffic.contains('$(version)') || self.traffic.contains('$(canary)')",
+        "traffic must count the requests of one version: use $(version) in it",
+    ),
+    Rule::new(
+        "!has(self.unknownFor) || (has(self.ifUnknown) && self.ifUnknown == 'unhealthy')",
+        "unknownFor needs ifUnknown: unhealthy; with hold the weight stays for as long as it takes",
+    )
+    .forbidden(".unknownFor"),
+];
+
+/// Between the numbers of `failures`.
+pub(super) const FAILURES: &[Rule] = &[Rule::new(
+    "self.count <= self.of",
+    "failures.count must not be above failures.of: it counts bad ones among the latest checks",
+)];
+
+/// Between the steps of a list.
+pub(super) const STEPS: &[Rule] = &[Rule::new(
+    "self.map(s, s.weight).isSorted() && self.all(s, self.exists_one(t, t.weight == s.weight))",
+    "weights must rise strictly, as in 5, 20, 50: put them in order and leave out what is there twice",
+)];
+
+/// A duration from 1s to 720h, or whole seconds.
+pub(super) fn span(_: &mut SchemaGenerator) -> Schema {
+    int_or_string(Rule::new(
+        "type(self) in [int] ? self >= 1 && self <= 2592000 : \
+         (self.endsWith('s') || self.endsWith('m') || self.endsWith('h')) \
+         && duration(self) >= duration('1s') && duration(self) <= duration('720h')",
+        "must be 1s to 720h, written like 30s, 1m30s or 2h; a bare integer is seconds",
+    ))
+}
+
+/// `auto`, a duration from 0s to 720h, or whole seconds.
+pub(super) fn settle(_: &mut SchemaGenerator) -> Schema {
+    int_or_string(Rule::new(
+        "type(self) in [int] ? self >= 0 && self <= 2592000 : self == 'auto' \
+         || ((self.endsWith('s') || self.endsWith('m') || self.endsWith('h')) \
+         && duration(self) >= duration('0s') && duration(self) <= duration('720h'))",
+        "must be auto, or 0s to 720h, written like 30s, 1m30s or 2h; a bare integer is seconds",
+    ))
+}
+
+/// A `PromQL` query in which nothing but our variables looks like one.
+pub(super) fn query(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 10_000,
+        "x-kubernetes-validations": [
+            Rule::new("self.trim() != ''", "must not be empty: write a PromQL query"),
+            Rule::new(
+                "!self.replace('$(service)', ' ').replace('$(namespace)', ' ').replace('$(version)', ' ')\
+                 .replace('$(production)', ' ').replace('$(canary)', ' ').replace('$(window)', ' ').contains('$(')",
+                "has a variable that is not known: there are $(service), $(namespace), $(version), $(production), \
+                 $(canary) and $(window)",
+            ),
+        ],
+    })
+}
+
+/// A name as services and subsets have it.
+pub(super) fn dns_label(_: &mut SchemaGenerator) -> Schema {
+    text(
+        63,
+        Rule::new(
+            "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "must be a DNS label, as in aleph-2: small letters, digits and '-', beginning and ending with a letter or digit",
+        ),
+    )
+}
+
+/// The name of a Prometheus server.
+pub(super) fn server_name(_: &mut SchemaGenerator) -> Schema {
+    text(
+        63,
+        Rule::new(
+            "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "must be the name that the administrator gave to a Prometheus server, not its URL: small letters, digits and '-'",
+        ),
+    )
+}
+
+/// A name as most objects have it.
+pub(super) fn dns_subdomain(_: &mut SchemaGenerator) -> Schema {
+    text(253, OBJECT_NAME)
+}
+
+/// Names of objects, each once.
+pub(super) fn dns_subdomains(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 16,
+        "items": dns_subdomain(generator),
+        "x-kubernetes-list-type": "set",
+    })
+}
+
+const OBJECT_NAME: Rule = Rule::new(
+    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+    "must be the name of an object, as in my-service: small letters, digits, '-' and '.', beginning and ending with a letter or digit",
+);
+
+/// A value of the version label.
+pub(super) fn version(_: &mut SchemaGenerator) -> Schema {
+    text(
+        63,
+        Rule::new(
+            "self.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",
+            "must be a value of the version label, as in v04 or 1.2.3: letters, digits, '-', '_' and '.', beginning and ending \
+             with a letter or digit",
+        ),
+    )
+}
+
+/// The key of a label.
+pub(super) fn label_key(_: &mut SchemaGenerator) -> Schema {
+    text(
+        317,
+        Rule::new(
+            "self.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$')",
+            "must be the key of a label, as in version or app.kubernetes.io/version",
+        ),
+    )
+}
+
+/// Labels that pods must have.
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 16,
+        "additionalProperties": text(
+            63,
+            Rule::new(
+                "self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')",
+                "must be the value of a label: letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
+            ),
+        ),
+        "x-kubernetes-validations": [
+            Rule::new(
+                "self.all(key, key.size() >= 1 && key.size() <= 317)",
+                "keys must be keys of labels, 1 to 317 characters, as in app",
+            ),
+        ],
+    })
+}
+
+/// The name of a metric.
+pub(super) fn metric_name(_: &mut SchemaGenerator) -> Schema {
+    text(
+        63,
+        Rule::new(
+            "self.matches('^[A-Za-z0-9]([-A-Za-z0-9_. ]*[A-Za-z0-9])?$')",
+            "must be a short name, as in error-rate: letters, digits, '-', '_', '.' and spaces, beginning and ending with a \
+             letter or digit",
+        ),
+    )
+}
+
+/// A Slack channel.
+pub(super) fn channel(_: &mut SchemaGenerator) -> Schema {
+    text(
+        81,
+        Rule::new(
+            r"self.matches('^#?[^#\\s@]{1,80}$')",
+            "must be a Slack channel, as in deployment, #deployment or C0123456789: one word of at most 80 characters",
+        ),
+    )
+}
+
+fn text(max_length: u32, rule: Rule) -> Schema {
+    json_schema!({ "type": "string", "maxLength": max_length, "x-kubernetes-validations": [rule] })
+}
+
+fn int_or_string(rule: Rule) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "maxLength": 32,
+        "x-kubernetes-validations": [rule],
+    })
+}

@@ -1,0 +1,536 @@
+//! What the operator writes: the status of a BirdWatch, which is also the whole memory of its rollout.
+//! Types only; `core` decides what is in them.
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::conditions::Condition;
+use super::duration::Span;
+use super::plan::Plan;
+
+pub(super) fn timestamp_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time" })
+}
+
+/// Everything a person or a restarted operator needs to know of a BirdWatch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct BirdWatchStatus {
+    /// The generation of the spec this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the rollout is in its life.
+    pub phase: Phase,
+    /// What is going on, in a sentence.
+    pub message: String,
+    /// The step and how many there are, as in `2/5`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The canary's confirmed weight in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<i32>,
+    /// The canary's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<String>,
+    /// The baseline of the metric that matters most now, as people write numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// The last reading of that metric.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<String>,
+    /// Conditions, as kstatus-style tools read them, and our own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The version last promoted by this BirdWatch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promoted_version: Option<String>,
+    /// The rollout under way, or the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// How many rollouts were started.
+    pub attempts: u32,
+    /// The versions that were there when this BirdWatch was first seen; absent before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<Vec<Candidate>>,
+    /// How earlier rollouts ended, the latest last; bounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<Ended>,
+    /// The last verb acted upon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verb: Option<VerbStatus>,
+    /// Notices not yet delivered, and the thread they belong to.
+    pub notices: Notices,
+    /// What a newer operator wrote and this one does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub rest: Map<String, Value>,
+}
+
+/// Where a BirdWatch is in its life.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Phase {
+    /// Nothing to release.
+    #[default]
+    Idle,
+    /// A canary is wanted and not ready to start.
+    Pending,
+    /// The baseline is being recorded.
+    Baseline,
+    /// The canary takes traffic step by step.
+    Progressing,
+    /// The canary becomes production.
+    Promoting,
+    /// The last canary became production.
+    Promoted,
+    /// Traffic goes back to production.
+    RollingBack,
+    /// The last canary was rolled back.
+    RolledBack,
+    /// Stopped, traffic left as it is.
+    Frozen,
+}
+
+impl Phase {
+    /// The phase as written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "Idle",
+            Self::Pending => "Pending",
+            Self::Baseline => "Baseline",
+            Self::Progressing => "Progressing",
+            Self::Promoting => "Promoting",
+            Self::Promoted => "Promoted",
+            Self::RollingBack => "RollingBack",
+            Self::RolledBack => "RolledBack",
+            Self::Frozen => "Frozen",
+        }
+    }
+
+    /// Every phase, in the order of a life.
+    pub const ALL: [Self; 9] = [
+        Self::Idle,
+        Self::Pending,
+        Self::Baseline,
+        Self::Progressing,
+        Self::Promoting,
+        Self::Promoted,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::Frozen,
+    ];
+
+    /// Whether a rollout is under way: it has an end still to reach.
+    #[must_use]
+    pub const fn is_active(self) -> bool {
+        matches!(
+            self,
+            Self::Pending | Self::Baseline | Self::Progressing | Self::Promoting | Self::RollingBack
+        )
+    }
+}
+
+/// One version as a Deployment runs it. What was analysed is what is promoted: all of it must stay the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// Value of the version label.
+    pub version: String,
+    /// Name of the Deployment.
+    pub deployment: String,
+    /// UID of the Deployment.
+    pub uid: String,
+    /// The Deployment's `deployment.kubernetes.io/revision`; empty while the Deployment was not yet observed.
+    #[serde(default)]
+    pub revision: String,
+}
+
+/// How a rollout ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// The rollout's id.
+    pub id: String,
+    /// What it was to release.
+    pub canary: Candidate,
+    /// What it was to replace.
+    #[serde(default)]
+    pub production: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in a sentence.
+    #[serde(default)]
+    pub reason: String,
+    /// When.
+    #[schemars(schema_with = "timestamp_schema")]
+    pub at: Timestamp,
+    /// When the canary's version label last had weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub had_weight_until: Option<Timestamp>,
+    /// A person asked to start it again: it no longer keeps the candidate from starting.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retried: bool,
+}
+
+/// The ends a rollout can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Outcome {
+    /// The canary became production.
+    Promoted,
+    /// Traffic went back to production.
+    RolledBack,
+    /// A newer candidate took its place.
+    Superseded,
+}
+
+/// One attempt to move from production to one canary version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct Rollout {
+    /// Names this attempt, in messages too.
+    pub id: String,
+    /// What is released.
+    pub canary: Candidate,
+    /// What it is to replace. `uid` is empty when no Deployment of production's version was found.
+    pub production: Candidate,
+    /// The resolved plan.
+    pub plan: Plan,
+    /// When the rollout started.
+    #[schemars(schema_with = "timestamp_schema")]
+    pub started: Timestamp,
+    /// When it ended; absent while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub ended: Option<Timestamp>,
+    /// The clock of the present wait: for availability while Pending, the hold while Progressing.
+    pub clock: HoldClock,
+    /// When the canary subset was seen to point at the canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub canary_label_at: Option<Timestamp>,
+    /// When the production subset was seen to point at the canary: no way back from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub production_label_at: Option<Timestamp>,
+    /// How many steps have their weight confirmed, 0 before the first.
+    #[serde(default)]
+    #[schemars(with = "i32")]
+    pub step: u32,
+    /// The canary's weight in percent that status stands for: written next, or confirmed already.
+    #[serde(default)]
+    #[schemars(with = "i32")]
+    pub intended: u8,
+    /// The canary's weight in percent that the routes were last known to have by our hand.
+    #[serde(default)]
+    #[schemars(with = "i32")]
+    pub confirmed: u8,
+    /// When that was confirmed: the step began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub confirmed_at: Option<Timestamp>,
+    /// How long this step is held, settling included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Span>,
+    /// Why the step is held longer than asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_reason: Option<String>,
+    /// What each metric says.
+    #[serde(default)]
+    pub metrics: Vec<MetricStatus>,
+    /// When the last check was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub last_check: Option<Timestamp>,
+    /// Verdict of the last check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Verdict")]
+    pub verdict: Option<Verdict>,
+    /// A person asked for promotion; it happens as soon as there are pods for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promote_asked: bool,
+    /// Why the canary goes back, or stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// What our objects held before the rollout touched them.
+    #[serde(default)]
+    pub kept: Kept,
+    /// What a newer operator wrote and this one does not know.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub rest: Map<String, Value>,
+}
+
+/// A clock that runs, or stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldClock {
+    /// Time served before `since`.
+    pub served: Span,
+    /// Running since; absent while it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub since: Option<Timestamp>,
+}
+
+/// Why a rollout goes back, or stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// What happened, for programs.
+    pub reason: FailureReason,
+    /// What happened, for people.
+    pub message: String,
+    /// When it was judged.
+    #[schemars(schema_with = "timestamp_schema")]
+    pub at: Timestamp,
+}
+
+/// What ends a rollout before promotion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailureReason {
+    /// A metric is beyond its limit.
+    MetricUnhealthy,
+    /// A metric stayed unknown, and the spec says that is unhealthy.
+    MetricUnknown,
+    /// The canary did not become available in time.
+    DeadlineExceeded,
+    /// The canary's pods are gone.
+    CanaryUnavailable,
+    /// A person said `rollback`.
+    RollbackAsked,
+    /// A person said `retry` while it was frozen.
+    RetryAsked,
+    /// Somebody lowered the canary's weight.
+    WeightLowered,
+    /// Somebody changed a subset's label.
+    LabelChanged,
+    /// Another candidate takes its place, or this one changed.
+    Superseded,
+    /// Another BirdWatch acts on the same objects.
+    Conflict,
+    /// The BirdWatch is being deleted, or the operator gives everything back.
+    Deleted,
+}
+
+/// What a metric says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MetricStatus {
+    /// The metric's name.
+    pub name: String,
+    /// What readings are compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
+    /// Readings gathered for a baseline of several samples.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<f64>,
+    /// The last reading.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Reading>,
+    /// Verdict of the last check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Verdict")]
+    pub verdict: Option<Verdict>,
+    /// The latest checks that said something, oldest first: `g` good, `b` bad.
+    pub window: String,
+    /// Unknown since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub unknown_since: Option<Timestamp>,
+}
+
+/// The reading recorded before any traffic moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Baseline {
+    /// The value: the median of the samples.
+    pub value: f64,
+    /// 1.4826 times the median distance of the samples from it.
+    #[serde(default)]
+    pub spread: f64,
+    /// How many samples it was made of.
+    #[schemars(with = "i32")]
+    pub samples: u32,
+    /// How it was taken.
+    pub source: BaselineSource,
+    /// When.
+    #[schemars(schema_with = "timestamp_schema")]
+    pub at: Timestamp,
+}
+
+/// How a baseline was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BaselineSource {
+    /// The query answered.
+    Measured,
+    /// The query had no answer because the canary had no traffic; 0 was assumed.
+    AssumedZero,
+}
+
+/// One metric's value at one check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reading {
+    /// The value; absent when unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// The value it was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_with: Option<f64>,
+    /// The highest value that is not bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upper: Option<f64>,
+    /// The lowest value that is not bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lower: Option<f64>,
+    /// What it says, in a sentence.
+    #[serde(default)]
+    pub message: String,
+    /// When the query was asked.
+    #[schemars(schema_with = "timestamp_schema")]
+    pub at: Timestamp,
+}
+
+/// What a reading, or a check, says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Verdict {
+    /// Within every limit.
+    Good,
+    /// Beyond a limit, not often enough to act.
+    Bad,
+    /// Beyond a limit often enough: the canary goes.
+    Unhealthy,
+    /// It says nothing.
+    Unknown,
+}
+
+/// What our objects held before a rollout touched them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Kept {
+    /// Weights, a route each.
+    pub routes: Vec<KeptRoute>,
+    /// The canary subset's label; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary_label: Option<String>,
+}
+
+/// The weights a route had; absent where it had none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptRoute {
+    /// The route, as status names it.
+    pub route: String,
+    /// Weight of the production destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub production: Option<i64>,
+    /// Weight of the canary destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<i64>,
+}
+
+/// The last verb acted upon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerbStatus {
+    /// The annotation's value.
+    pub value: String,
+    /// The rollout it was bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
+    /// Whether it was accepted.
+    pub accepted: bool,
+    /// What came of it.
+    pub message: String,
+    /// When it was seen.
+    #[schemars(schema_with = "timestamp_schema")]
+    pub at: Timestamp,
+}
+
+/// Notices not yet delivered, and the thread they belong to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Notices {
+    /// Number of the next notice.
+    pub next: i64,
+    /// Waiting, oldest first; bounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Notice>,
+    /// The threads of the latest rollouts, the present one last; bounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub threads: Vec<Thread>,
+    /// Step notices that were merged away or refused for good.
+    pub lost: i64,
+}
+
+/// A message to people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// Unique in this BirdWatch.
+    pub id: i64,
+    /// The rollout it speaks of.
+    pub rollout: String,
+    /// What kind of message.
+    pub kind: NoticeKind,
+    /// The text, not escaped.
+    pub text: String,
+    /// When it was recorded.
+    #[schemars(schema_with = "timestamp_schema")]
+    pub at: Timestamp,
+}
+
+/// The kinds of notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum NoticeKind {
+    /// A rollout starts.
+    Started,
+    /// A step begins.
+    Step,
+    /// The canary was judged unhealthy.
+    Unhealthy,
+    /// Stopped, traffic left as it is.
+    Frozen,
+    /// Traffic is back.
+    RolledBack,
+    /// The canary is production.
+    Promoted,
+    /// Prometheus says nothing.
+    Blind,
+    /// Something waits for people or for pods.
+    Held,
+    /// Somebody else writes to our objects.
+    Conflict,
+    /// Production has no pod to go back to.
+    ProductionUnavailable,
+    /// A newer candidate takes over.
+    Superseded,
+    /// The spec cannot be used.
+    SpecInvalid,
+    /// The production label was turned back.
+    ProductionReverted,
+    /// A person did something.
+    Verb,
+}
+
+/// Where the messages of one rollout are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Thread {
+    /// The rollout.
+    pub rollout: String,
+    /// Channel as Slack identifies it; empty before the first message.
+    pub channel: String,
+    /// Timestamp of the parent message; empty before it.
+    pub ts: String,
+    /// The parent's text as last delivered.
+    pub shown: String,
+}

@@ -1,0 +1,376 @@
+//! One way to speak HTTP: TLS files that may change, no redirects, one deadline for a whole call, bodies of bounded
+//! size, and errors that say what happened and never what was sent.
+
+use std::error::Error as _;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::HeaderMap;
+use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode};
+
+/// The most bytes of a body that are read where nothing else is said.
+pub const MAX_BODY: usize = 8 << 20;
+
+/// The longest reason, in characters, that an error carries.
+pub const MAX_REASON: usize = 200;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Installs ring as the process's crypto provider unless there is one. Idempotent. reqwest panics without.
+pub fn install_crypto_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Lost a race against another thread: then there is one, which is all that is wanted.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+}
+
+/// PEM files for TLS; each may be replaced while the process runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificates trusted besides those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate chain, for servers that ask for one. Needs `client_key_file`.
+    pub client_cert_file: Option<PathBuf>,
+    /// The key of `client_cert_file`.
+    pub client_key_file: Option<PathBuf>,
+}
+
+/// Why no client can be made of the given files.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// A file cannot be read.
+    #[error("cannot read {file}: {reason}")]
+    Unreadable {
+        /// Its path.
+        file: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// A file is read but is not what it should be.
+    #[error("{file} holds no usable {wanted}")]
+    Unusable {
+        /// Its path.
+        file: String,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+    /// A client certificate without its key, or a key without its certificate.
+    #[error("a client certificate needs both a certificate file and a key file")]
+    HalfIdentity,
+    /// The TLS library refuses the whole.
+    #[error("no HTTP client can be made: {0}")]
+    Refused(String),
+}
+
+/// A client that follows its TLS files: when one changes, the next call uses the new content.
+#[derive(Clone)]
+pub struct HttpClient {
+    tls: Arc<TlsFiles>,
+    made: Arc<Mutex<Made>>,
+}
+
+struct Made {
+    client: Client,
+    from: Stamps,
+}
+
+impl std::fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpClient")
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpClient {
+    /// Makes a client.
+    ///
+    /// # Errors
+    /// A file that is missing or holds something else.
+    pub fn new(tls: TlsFiles) -> Result<Self, ClientError> {
+        // Stamps first: a file that changes while it is read is then read again.
+        let from = Stamps::of(&tls);
+        let client = build(&tls)?;
+        Ok(Self {
+            tls: Arc::new(tls),
+            made: Arc::new(Mutex::new(Made { client, from })),
+        })
+    }
+
+    /// The client for the present content of the files. While they cannot be used (half written, gone), the
+    /// client made of the last good content.
+    #[must_use]
+    pub fn current(&self) -> Client {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Stamps::of(&self.tls);
+        if now != made.from {
+            match build(&self.tls) {
+                Ok(client) => made.client = client,
+                Err(error) => {
+                    tracing::warn!(%error, "TLS files changed and cannot be used; the old ones stay");
+                }
+            }
+            made.from = now;
+        }
+        made.client.clone()
+    }
+}
+
+/// What tells one content of a file from the next without reading it: time, size and inode.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+#[derive(PartialEq)]
+struct Stamps([Stamp; 3]);
+
+impl Stamps {
+    fn of(tls: &TlsFiles) -> Self {
+        Self(
+            [&tls.ca_file, &tls.client_cert_file, &tls.client_key_file].map(|file| {
+                let metadata = fs::metadata(file.as_deref()?).ok()?;
+                Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+            }),
+        )
+    }
+}
+
+fn build(tls: &TlsFiles) -> Result<Client, ClientError> {
+    install_crypto_provider();
+    let extra = match &tls.ca_file {
+        Some(file) => certificates(file)?,
+        None => Vec::new(),
+    };
+    let identity = identity(tls)?;
+    let builder = || {
+        let builder = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(Duration::from_mins(1))
+            .user_agent(concat!("birdwatch/", env!("CARGO_PKG_VERSION")));
+        match &identity {
+            Some(identity) => builder.identity(identity.clone()),
+            None => builder,
+        }
+    };
+    // The system's certificates are those of SSL_CERT_FILE, SSL_CERT_DIR or the usual places.
+    let made = match builder().tls_certs_merge(extra.iter().cloned()).build() {
+        // Where there is none at all (an empty image) that fails, but plain http has to work, and https to be
+        // refused for want of trust.
+        Err(_) if extra.is_empty() => builder().tls_certs_only([]).build().inspect(|_| {
+            tracing::warn!("this system has no CA bundle: https needs a CA file of its own");
+        }),
+        made => made,
+    };
+    made.map_err(|error| ClientError::Refused(reason(&error)))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, ClientError> {
+    fs::read(file).map_err(|error| ClientError::Unreadable {
+        file: file.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+fn certificates(file: &Path) -> Result<Vec<Certificate>, ClientError> {
+    match Certificate::from_pem_bundle(&read(file)?) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(ClientError::Unusable {
+            file: file.display().to_string(),
+            wanted: "CA certificate (PEM)",
+        }),
+    }
+}
+
+fn identity(tls: &TlsFiles) -> Result<Option<Identity>, ClientError> {
+    let (certificate, key) = match (&tls.client_cert_file, &tls.client_key_file) {
+        (None, None) => return Ok(None),
+        (Some(certificate), Some(key)) => (certificate, key),
+        _ => return Err(ClientError::HalfIdentity),
+    };
+    let mut pem = read(certificate)?;
+    pem.push(b'\n');
+    pem.extend(read(key)?);
+    Identity::from_pem(&pem)
+        .map(Some)
+        .map_err(|_| ClientError::Unusable {
+            file: format!("{} with {}", certificate.display(), key.display()),
+            wanted: "certificate and key (PEM)",
+        })
+}
+
+/// An answer, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status; redirects are not followed.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// No connection: name, network, port or certificate.
+    #[error("no connection: {0}")]
+    Refused(String),
+    /// The deadline passed first.
+    #[error("no answer within {}", human(*.0))]
+    Timeout(Duration),
+    /// The connection broke, or what came is not HTTP.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The body is larger than the limit, in bytes.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Sends a request and reads the whole answer, all within `deadline`, at most `max_body` bytes of body.
+///
+/// # Errors
+/// There is no whole answer; none of the errors shows the address, a header or the body.
+pub async fn call(request: RequestBuilder, deadline: Duration, max_body: usize) -> Result<Reply, CallError> {
+    match tokio::time::timeout(deadline, exchange(request, max_body)).await {
+        Ok(result) => result,
+        Err(_) => Err(CallError::Timeout(deadline)),
+    }
+}
+
+async fn exchange(request: RequestBuilder, max_body: usize) -> Result<Reply, CallError> {
+    let response = request.send().await.map_err(|error| classify(&error))?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = read_body(response, max_body).await?;
+    Ok(Reply {
+        status,
+        headers,
+        body,
+    })
+}
+
+async fn read_body(mut response: Response, max_body: usize) -> Result<Vec<u8>, CallError> {
+    let declared = response
+        .content_length()
+        .and_then(|length| usize::try_from(length).ok())
+        .unwrap_or(0);
+    if declared > max_body {
+        return Err(CallError::TooLarge(max_body));
+    }
+    let mut body = Vec::with_capacity(declared);
+    while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
+        if body.len() + chunk.len() > max_body {
+            return Err(CallError::TooLarge(max_body));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn classify(error: &reqwest::Error) -> CallError {
+    if error.is_connect() {
+        return CallError::Refused(if error.is_timeout() {
+            format!("no connection within {}", human(CONNECT_TIMEOUT))
+        } else {
+            reason(error)
+        });
+    }
+    CallError::Broken(reason(error))
+}
+
+/// The innermost cause: the outer ones repeat the address, which may hold a password.
+fn reason(error: &reqwest::Error) -> String {
+    let mut innermost = error.source();
+    while let Some(cause) = innermost.and_then(std::error::Error::source) {
+        innermost = Some(cause);
+    }
+    innermost.map_or_else(
+        || "the request cannot be sent".to_owned(),
+        |cause| tidy(&cause.to_string(), MAX_REASON),
+    )
+}
+
+/// Text from outside on one line, without control characters, at most `max` characters; the cut is shown by `…`.
+#[must_use]
+pub fn tidy(text: &str, max: usize) -> String {
+    let mut line = String::new();
+    for word in text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+    {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        // No more than shows whether a cut is needed: a body may be megabytes without a blank.
+        line.extend(word.chars().take(max + 1));
+        if line.chars().nth(max).is_some() {
+            return line.chars().take(max.saturating_sub(1)).chain(['…']).collect();
+        }
+    }
+    line
+}
+
+/// A duration as people write it: `5s`, `1.5s`, `200ms`.
+#[must_use]
+pub fn human(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{}ms", duration.as_millis())
+    } else {
+        format!("{}s", (duration.as_secs_f64() * 10.0).round() / 10.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_becomes_one_bounded_line() {
+        assert_eq!(tidy("a\r\n  b\tc\u{1b}[31m ", 20), "a b c [31m");
+        assert_eq!(tidy("", 5), "");
+        assert_eq!(tidy("abcde", 5), "abcde");
+        assert_eq!(tidy("abcdef", 5), "abcd…");
+        assert_eq!(tidy("ab cdef", 5), "ab c…");
+        assert_eq!(tidy("ab cd ef", 5), "ab c…");
+        for max in 1..30 {
+            assert!(
+                tidy("é è ê ë €uro and some more words", max).chars().count() <= max,
+                "{max}"
+            );
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_people_do() {
+        let table = [
+            (200, "200ms"),
+            (1_000, "1s"),
+            (1_500, "1.5s"),
+            (5_000, "5s"),
+            (61_040, "61s"),
+        ];
+        for (millis, text) in table {
+            assert_eq!(human(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn half_an_identity_is_refused() {
+        let tls = TlsFiles {
+            client_cert_file: Some("cert.pem".into()),
+            ..TlsFiles::default()
+        };
+        assert_eq!(HttpClient::new(tls).unwrap_err(), ClientError::HalfIdentity);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let tls = TlsFiles {
+            ca_file: Some("no/such/ca.pem".into()),
+            ..TlsFiles::default()
+        };
+        let error = HttpClient::new(tls).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read no/such/ca.pem: "), "{error}");
+    }
+}

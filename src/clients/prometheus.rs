@@ -1,0 +1,303 @@
+//! Prometheus, asked for single moments. One server's slowness is its own; judging an answer is the core's.
+
+mod answer;
+mod config;
+mod credentials;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::http::{self, CallError, HttpClient, MAX_BODY};
+use answer::Answer;
+
+pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Series};
+pub use config::{Address, BasicAuth, ConfigError, DEFAULT_MAX_IN_FLIGHT, ServerConfig};
+
+/// Told of every query, for metrics.
+pub trait QueryObserver: Send + Sync {
+    /// A query was answered, or was given up, after `took` (waiting for a place included).
+    fn on_query(&self, server: &str, class: OutcomeClass, took: Duration);
+}
+
+/// Nobody is told.
+impl QueryObserver for () {
+    fn on_query(&self, _server: &str, _class: OutcomeClass, _took: Duration) {}
+}
+
+/// A query and whom to ask.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Question {
+    /// The server's name; none: the first.
+    pub server: Option<String>,
+    /// `PromQL`, expanded.
+    pub query: String,
+}
+
+/// What the controller needs of Prometheus.
+pub trait Prometheus: Send + Sync {
+    /// Asks everything at once, identical questions only once, and answers in the order of the questions. Each
+    /// query is evaluated at `at` (none: the server's now) and given up after `deadline`.
+    fn ask_all<'a>(
+        &'a self,
+        questions: &'a [Question],
+        at: Option<Timestamp>,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Vec<Outcome>>;
+
+    /// The names of all labels that series of `metric` had within `lookback` before `now`, `__name__` among them.
+    /// Empty: no such metric.
+    fn label_names<'a>(
+        &'a self,
+        server: Option<&'a str>,
+        metric: &'a str,
+        now: Timestamp,
+        lookback: Duration,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<BTreeSet<String>, Failure>>;
+}
+
+/// No server of that name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no Prometheus server named {name:?}; known are {}", .known.join(", "))]
+pub struct UnknownServer {
+    /// The name asked for.
+    pub name: String,
+    /// The names there are.
+    pub known: Vec<String>,
+}
+
+/// The administrator's servers; the first is the default.
+#[derive(Debug, Clone)]
+pub struct Servers {
+    servers: Arc<[Server]>,
+}
+
+impl Servers {
+    /// Makes a client for each server.
+    ///
+    /// # Errors
+    /// An empty list, names that repeat, or anything about a server that can never work.
+    pub fn new(configs: Vec<ServerConfig>, observer: &Arc<dyn QueryObserver>) -> Result<Self, ConfigError> {
+        config::check(&configs)?;
+        let servers = configs
+            .into_iter()
+            .map(|config| Server::new(config, Arc::clone(observer)));
+        Ok(Self {
+            servers: servers.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// A server by name, or the first.
+    ///
+    /// # Errors
+    /// No server has that name.
+    pub fn get(&self, name: Option<&str>) -> Result<&Server, UnknownServer> {
+        let found = match name {
+            None => self.servers.first(),
+            Some(name) => self.servers.iter().find(|server| server.config.name == name),
+        };
+        found.ok_or_else(|| UnknownServer {
+            name: name.unwrap_or_default().to_owned(),
+            known: self.iter().map(|server| server.name().to_owned()).collect(),
+        })
+    }
+
+    /// All servers, the default first.
+    pub fn iter(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter()
+    }
+
+    async fn ask(&self, question: &Question, at: Option<Timestamp>, deadline: Duration) -> Outcome {
+        match self.get(question.server.as_deref()) {
+            Ok(server) => server.query(&question.query, at, deadline).await,
+            Err(unknown) => Outcome::Failed(Failure::NoServer(unknown.name)),
+        }
+    }
+}
+
+impl Prometheus for Servers {
+    fn ask_all<'a>(
+        &'a self,
+        questions: &'a [Question],
+        at: Option<Timestamp>,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Vec<Outcome>> {
+        Box::pin(async move {
+            let distinct: BTreeSet<&Question> = questions.iter().collect();
+            let asked = distinct
+                .into_iter()
+                .map(async |q| (q, self.ask(q, at, deadline).await));
+            let answers: BTreeMap<&Question, Outcome> = join_all(asked).await.into_iter().collect();
+            questions
+                .iter()
+                .filter_map(|question| answers.get(question).cloned())
+                .collect()
+        })
+    }
+
+    fn label_names<'a>(
+        &'a self,
+        server: Option<&'a str>,
+        metric: &'a str,
+        now: Timestamp,
+        lookback: Duration,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<BTreeSet<String>, Failure>> {
+        Box::pin(async move {
+            let server = self
+                .get(server)
+                .map_err(|unknown| Failure::NoServer(unknown.name))?;
+            server.label_names(metric, now, lookback, deadline).await
+        })
+    }
+}
+
+/// One Prometheus, or anything that speaks its query API.
+pub struct Server {
+    config: ServerConfig,
+    http: HttpClient,
+    places: Semaphore,
+    observer: Arc<dyn QueryObserver>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    fn new(config: ServerConfig, observer: Arc<dyn QueryObserver>) -> Result<Self, ConfigError> {
+        let http = HttpClient::new(config.tls()).map_err(|source| ConfigError::Tls {
+            server: config.name.clone(),
+            source,
+        })?;
+        let places = Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS));
+        Ok(Self {
+            config,
+            http,
+            places,
+            observer,
+        })
+    }
+
+    /// Its name in the administrator's list.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Its address, without user and password.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.config.url
+    }
+
+    /// Asks for the value of `promql` at `at` (none: the server's now). The deadline covers everything, waiting for
+    /// a place included; nothing is retried, for a check is soon made again.
+    pub async fn query(&self, promql: &str, at: Option<Timestamp>, deadline: Duration) -> Outcome {
+        // The server gives up a little sooner than we do, so that it can still say why.
+        let timeout = format!("{}ms", (deadline.as_millis() * 9 / 10).max(1));
+        let mut form = vec![("query", promql.to_owned()), ("timeout", timeout)];
+        if let Some(at) = at {
+            form.push(("time", unix_seconds(at)));
+        }
+        let begun = Instant::now();
+        let outcome = self
+            .post("query", &form, deadline)
+            .await
+            .and_then(|answer| answer.outcome());
+        let outcome = outcome.unwrap_or_else(Outcome::Failed);
+        self.observer
+            .on_query(self.name(), outcome.class(), begun.elapsed());
+        outcome
+    }
+
+    /// See [`Prometheus::label_names`].
+    ///
+    /// # Errors
+    /// The server did not answer, or not reliably.
+    pub async fn label_names(
+        &self,
+        metric: &str,
+        now: Timestamp,
+        lookback: Duration,
+        deadline: Duration,
+    ) -> Result<BTreeSet<String>, Failure> {
+        let start = now.saturating_sub(lookback).unwrap_or(Timestamp::UNIX_EPOCH);
+        let form = [
+            (
+                "match[]",
+                format!(
+                    "{{__name__=\"{}\"}}",
+                    metric.replace('\\', "\\\\").replace('"', "\\\"")
+                ),
+            ),
+            ("start", unix_seconds(start)),
+            ("end", unix_seconds(now)),
+        ];
+        let begun = Instant::now();
+        let result = self
+            .post("labels", &form, deadline)
+            .await
+            .and_then(|answer| answer.names());
+        let class = match &result {
+            Ok(names) if names.is_empty() => OutcomeClass::Empty,
+            Ok(_) => OutcomeClass::Ok,
+            Err(failure) => failure.class(),
+        };
+        self.observer.on_query(self.name(), class, begun.elapsed());
+        result
+    }
+
+    /// Whether queries are answered: asked by one that needs no data, since not all that speak the query API have
+    /// Prometheus's own readiness page.
+    ///
+    /// # Errors
+    /// Why it is not ready.
+    pub async fn ready(&self, deadline: Duration) -> Result<(), Failure> {
+        match self.query("vector(1)", None, deadline).await {
+            Outcome::Series(_) => Ok(()),
+            Outcome::Failed(failure) => Err(failure),
+            Outcome::Empty | Outcome::TooMany(_) => {
+                Err(Failure::Malformed("vector(1) is not one series".to_owned()))
+            }
+        }
+    }
+
+    async fn post(&self, path: &str, form: &[(&str, String)], deadline: Duration) -> Result<Answer, Failure> {
+        let begun = Instant::now();
+        // The semaphore is never closed, so that an error can only be the deadline.
+        let Ok(Ok(_place)) = timeout(deadline, self.places.acquire()).await else {
+            return Err(Failure::Busy {
+                in_flight: self.config.max_in_flight,
+                waited: deadline,
+            });
+        };
+        let request = self
+            .http
+            .current()
+            .post(self.config.url.join(&["api", "v1", path]))
+            .form(form);
+        let (request, secrets) =
+            credentials::authenticate(&self.config, request).map_err(Failure::Credentials)?;
+        let left = deadline.saturating_sub(begun.elapsed());
+        match http::call(request, left, MAX_BODY).await {
+            Ok(reply) => Ok(Answer { reply, secrets }),
+            Err(CallError::Timeout(_)) => Err(Failure::Timeout(deadline)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn unix_seconds(at: Timestamp) -> String {
+    format!("{}.{:03}", at.as_second(), at.subsec_millisecond())
+}

@@ -1,0 +1,593 @@
+//! Order, merging and memory, with a clock of our own.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::clients::slack::messages::{Fate, Item, Thread};
+
+fn thread(channel: &str) -> Thread {
+    Thread {
+        channel: channel.to_owned(),
+        parent: None,
+    }
+}
+
+fn at(channel_id: &str, ts: &str) -> Posted {
+    Posted {
+        channel_id: channel_id.to_owned(),
+        ts: ts.to_owned(),
+    }
+}
+
+fn post(notice_id: i64, channel: &str, urgent: bool) -> Item {
+    Item::Post {
+        notice_id,
+        thread: thread(channel),
+        text: format!("n{notice_id}"),
+        urgent,
+    }
+}
+
+fn show(channel: &str, text: &str) -> Item {
+    Item::UpdateParent {
+        thread: thread(channel),
+        text: text.to_owned(),
+    }
+}
+
+fn delivery(key: &str, items: Vec<Item>) -> Delivery {
+    Delivery {
+        key: key.to_owned(),
+        rollout: "r1".to_owned(),
+        items,
+    }
+}
+
+/// A Slack that takes everything, and writes down what it took.
+struct Bench {
+    queue: Queue,
+    now: Instant,
+    ts: u32,
+    took: Vec<String>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            queue: Queue::default(),
+            now: Instant::now(),
+            ts: 0,
+            took: Vec::new(),
+        }
+    }
+
+    fn submit(&mut self, key: &str, items: Vec<Item>) -> Vec<Ack> {
+        self.queue.submit(delivery(key, items), self.now)
+    }
+
+    /// The next call, the clock moved on to it.
+    fn job(&mut self) -> Option<Job> {
+        loop {
+            match self.queue.next(self.now) {
+                Next::Send(job) => return Some(job),
+                Next::Wait(until) => {
+                    assert!(until > self.now);
+                    self.now = until;
+                }
+                Next::Idle => return None,
+            }
+        }
+    }
+
+    fn answer(&mut self, job: &Job) -> Option<Ack> {
+        self.ts += 1;
+        let posted = match &job.call {
+            Call::Post {
+                channel,
+                thread_ts,
+                text,
+            } => {
+                self.took.push(format!(
+                    "{channel}/{} {text}",
+                    thread_ts.as_deref().unwrap_or("-")
+                ));
+                at(channel, &self.ts.to_string())
+            }
+            Call::Update { message, text } => {
+                self.took
+                    .push(format!("{}={} {text}", message.channel_id, message.ts));
+                message.clone()
+            }
+        };
+        self.queue.finish(job, Ok(posted), self.now)
+    }
+
+    fn fail(&mut self, job: &Job, error: SlackError) -> Option<Ack> {
+        self.queue.finish(job, Err(error), self.now)
+    }
+
+    /// Everything until nothing waits.
+    fn drain(&mut self) -> Vec<String> {
+        while let Some(job) = self.job() {
+            self.answer(&job);
+        }
+        assert_eq!(self.queue.waiting(), 0);
+        std::mem::take(&mut self.took)
+    }
+}
+
+#[test]
+fn the_parent_comes_first_and_notices_reply_to_it_in_their_order() {
+    let mut bench = Bench::new();
+    bench.submit(
+        "a",
+        vec![post(1, "c", false), post(2, "c", false), show("c", "state")],
+    );
+    assert_eq!(bench.drain(), ["c/- state", "c/1 n1", "c/1 n2"]);
+}
+
+#[test]
+fn without_a_parents_text_the_first_notice_is_the_parent() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false), post(2, "c", false)]);
+    assert_eq!(bench.drain(), ["c/- n1", "c/1 n2"]);
+}
+
+#[test]
+fn a_parent_known_to_status_is_replied_to_and_updated_by_its_id() {
+    let mut bench = Bench::new();
+    let known = Thread {
+        channel: "c".to_owned(),
+        parent: Some(at("C9", "7.7")),
+    };
+    let items = vec![
+        Item::UpdateParent {
+            thread: known.clone(),
+            text: "state".to_owned(),
+        },
+        Item::Post {
+            notice_id: 1,
+            thread: known,
+            text: "n1".to_owned(),
+            urgent: false,
+        },
+    ];
+    bench.submit("a", items);
+    assert_eq!(bench.drain(), ["C9/7.7 n1", "C9=7.7 state"]);
+}
+
+#[test]
+fn ends_and_alarms_go_before_the_steps_of_other_threads_and_keep_the_order_of_their_own() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false), post(2, "c", false)]);
+    bench.submit("b", vec![post(5, "c", false), post(6, "c", true)]);
+    assert_eq!(bench.drain(), ["c/- n5", "c/1 n6", "c/- n1", "c/3 n2"]);
+}
+
+#[test]
+fn updates_of_parents_are_merged_into_the_latest_and_go_last() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![show("c", "0 %")]);
+    assert_eq!(bench.drain(), ["c/- 0 %"]);
+    bench.submit("a", vec![show("c", "10 %")]);
+    bench.submit("b", vec![post(1, "c", false)]);
+    bench.submit("a", vec![show("c", "20 %"), show("c", "30 %")]);
+    assert_eq!(bench.drain(), ["c/- n1", "c=1 30 %"]);
+}
+
+#[test]
+fn an_update_that_waited_long_no_longer_gives_way() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![show("c", "0 %")]);
+    bench.drain();
+    bench.submit("a", vec![show("c", "10 %")]);
+    bench.now += Duration::from_secs(31);
+    bench.submit("b", vec![post(1, "c", false)]);
+    assert_eq!(bench.drain(), ["c=1 10 %", "c/- n1"]);
+}
+
+#[test]
+fn a_text_replaced_while_the_old_one_is_on_its_way_is_sent_too() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![show("c", "0 %")]);
+    let job = bench.job().unwrap();
+    bench.submit("a", vec![show("c", "10 %")]);
+    let ack = bench.answer(&job).unwrap();
+    assert_eq!(
+        ack.what,
+        Acked::Parent {
+            text: "0 %".to_owned()
+        }
+    );
+    assert_eq!(bench.drain(), ["c/- 0 %", "c=1 10 %"]);
+}
+
+#[test]
+fn a_notice_submitted_again_is_sent_once() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false), post(2, "c", false)]);
+    bench.submit("a", vec![post(1, "c", false), post(2, "c", false)]);
+    assert_eq!(bench.queue.waiting(), 2);
+    let job = bench.job().unwrap();
+    // while it is on its way
+    assert!(bench.submit("a", vec![post(1, "c", false)]).is_empty());
+    bench.answer(&job);
+    // and after it was taken, before status says so: acknowledged again, with the same place
+    let again = bench.submit("a", vec![post(1, "c", false)]);
+    let fate = Fate::Delivered {
+        parent: at("c", "1"),
+        ts: "1".to_owned(),
+    };
+    let expected = Ack {
+        key: "a".to_owned(),
+        rollout: "r1".to_owned(),
+        what: Acked::Notice(1),
+        fate,
+    };
+    assert_eq!(again, [expected]);
+    assert_eq!(bench.drain(), ["c/- n1", "c/1 n2"]);
+}
+
+#[test]
+fn notices_of_another_rollout_are_others() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false)]);
+    bench.drain();
+    let next = Delivery {
+        rollout: "r2".to_owned(),
+        ..delivery("a", vec![post(1, "c", false)])
+    };
+    bench.queue.submit(next, bench.now);
+    assert_eq!(bench.drain(), ["c/- n1"]);
+}
+
+#[test]
+fn a_parents_text_submitted_again_is_acknowledged_and_not_sent() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![show("c", "10 %")]);
+    bench.drain();
+    let again = bench.submit("a", vec![show("c", "10 %")]);
+    assert!(
+        matches!(
+            &again[..],
+            [Ack {
+                fate: Fate::Delivered { .. },
+                ..
+            }]
+        ),
+        "{again:?}"
+    );
+    assert!(bench.drain().is_empty());
+}
+
+#[test]
+fn delivered_acks_name_the_parent_and_the_message() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![show("c", "state"), post(1, "c", false)]);
+    let parent = bench.job().unwrap();
+    let ack = bench.answer(&parent).unwrap();
+    assert_eq!((ack.key.as_str(), ack.rollout.as_str()), ("a", "r1"));
+    assert_eq!(
+        ack.fate,
+        Fate::Delivered {
+            parent: at("c", "1"),
+            ts: "1".to_owned()
+        }
+    );
+    let reply = bench.job().unwrap();
+    let ack = bench.answer(&reply).unwrap();
+    assert_eq!(ack.what, Acked::Notice(1));
+    assert_eq!(
+        ack.fate,
+        Fate::Delivered {
+            parent: at("c", "1"),
+            ts: "2".to_owned()
+        }
+    );
+}
+
+#[test]
+fn a_refused_notice_is_reported_and_the_next_goes_on() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false), post(2, "c", false)]);
+    let job = bench.job().unwrap();
+    let ack = bench
+        .fail(
+            &job,
+            SlackError::Refused {
+                code: "msg_too_long".to_owned(),
+            },
+        )
+        .unwrap();
+    assert!(matches!(&ack.fate, Fate::Refused { code, .. } if code == "msg_too_long"));
+    assert_eq!(bench.drain(), ["c/- n2"]);
+    // whoever mended the reason may submit it again
+    bench.submit("a", vec![post(1, "c", false)]);
+    assert_eq!(bench.drain(), ["c/1 n1"]);
+}
+
+#[test]
+fn tries_are_further_and_further_apart_and_only_in_the_thread_that_fails() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false), post(2, "c", false)]);
+    bench.submit("b", vec![post(7, "d", false)]);
+    let mut waits = Vec::new();
+    let mut job = bench.job().unwrap();
+    for _ in 0..9 {
+        let ack = bench
+            .fail(&job, SlackError::Transient("status 500".to_owned()))
+            .unwrap();
+        let Fate::Retrying { after, why } = ack.fate else {
+            panic!("{:?}", ack.fate)
+        };
+        assert_eq!(why, "status 500");
+        waits.push(after);
+        job = bench.job().unwrap();
+        if job.call
+            == (Call::Post {
+                channel: "d".into(),
+                thread_ts: None,
+                text: "n7".into(),
+            })
+        {
+            bench.answer(&job);
+            job = bench.job().unwrap();
+        }
+    }
+    assert_eq!(bench.took, ["d/- n7"]);
+    for (tries, wait) in (0_u32..).zip(&waits) {
+        let base = Duration::from_secs(1_u64 << tries.min(6)).min(Duration::from_mins(1));
+        assert!(*wait >= base && *wait <= base * 2, "try {tries}: {wait:?}");
+    }
+    bench.answer(&job);
+    assert_eq!(bench.drain(), ["d/- n7", "c/- n1", "c/2 n2"]);
+}
+
+#[test]
+fn retry_after_silences_every_thread_of_the_token() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false)]);
+    bench.submit("b", vec![post(2, "d", true)]);
+    let begun = bench.now;
+    let job = bench.job().unwrap();
+    let ack = bench
+        .fail(
+            &job,
+            SlackError::RateLimited {
+                after: Duration::from_secs(30),
+            },
+        )
+        .unwrap();
+    assert!(matches!(ack.fate, Fate::Retrying { after, .. } if after == Duration::from_secs(30)));
+    let next = bench.job().unwrap();
+    assert_eq!(bench.now, begun + Duration::from_secs(30));
+    bench.answer(&next);
+    assert_eq!(bench.drain().len(), 2);
+}
+
+#[test]
+fn one_channel_gets_about_one_message_a_second_and_others_do_not_wait_for_it() {
+    let mut bench = Bench::new();
+    bench.submit("a", (1..=5).map(|id| post(id, "c", false)).collect());
+    bench.submit("b", vec![post(9, "d", false)]);
+    let begun = bench.now;
+    let mut times = HashMap::<String, Vec<Duration>>::new();
+    while let Some(job) = bench.job() {
+        let (channel, _) = job.call.target();
+        times
+            .entry(channel.to_owned())
+            .or_default()
+            .push(bench.now - begun);
+        bench.answer(&job);
+    }
+    assert_eq!(times["d"], [Duration::ZERO]);
+    assert_eq!(times["c"].len(), 5);
+    for pair in times["c"].windows(2) {
+        let gap = pair[1].saturating_sub(pair[0]);
+        assert!(
+            gap >= Duration::from_secs(1) && gap <= Duration::from_millis(1_500),
+            "{gap:?}"
+        );
+    }
+}
+
+#[test]
+fn a_parent_that_somebody_deleted_is_replaced_by_the_next_notice_and_never_brought_back() {
+    let mut bench = Bench::new();
+    let known = Thread {
+        channel: "c".to_owned(),
+        parent: Some(at("C9", "7.7")),
+    };
+    let item = |id| Item::Post {
+        notice_id: id,
+        thread: known.clone(),
+        text: format!("n{id}"),
+        urgent: false,
+    };
+    bench.submit("a", vec![item(1)]);
+    let job = bench.job().unwrap();
+    assert_eq!(
+        bench.fail(
+            &job,
+            SlackError::Refused {
+                code: "thread_not_found".to_owned()
+            }
+        ),
+        None
+    );
+    let job = bench.job().unwrap();
+    let ack = bench.answer(&job).unwrap();
+    assert_eq!(
+        ack.fate,
+        Fate::Delivered {
+            parent: at("c", "1"),
+            ts: "1".to_owned()
+        }
+    );
+    // status still names the old parent
+    bench.submit("a", vec![item(2)]);
+    assert_eq!(bench.drain(), ["c/- n1", "c/1 n2"]);
+}
+
+#[test]
+fn what_waits_is_counted() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false), show("c", "x"), show("c", "y")]);
+    assert_eq!(bench.queue.waiting(), 2);
+    bench.drain();
+}
+
+#[test]
+fn idle_threads_are_forgotten_and_waiting_ones_never() {
+    let mut bench = Bench::new();
+    bench.submit("waits", vec![post(1, "elsewhere", false)]);
+    let job = bench.job().unwrap();
+    bench.fail(
+        &job,
+        SlackError::RateLimited {
+            after: Duration::ZERO,
+        },
+    );
+    for i in 0..IDLE_THREADS * 3 {
+        bench.submit(&format!("k{i}"), vec![post(1, &format!("c{i}"), true)]);
+        let job = bench.job().unwrap();
+        bench.answer(&job);
+    }
+    assert!(bench.queue.threads.len() <= IDLE_THREADS * 2 + 1);
+    assert_eq!(bench.queue.waiting(), 1);
+    let last = IDLE_THREADS * 3 - 1;
+    assert!(
+        bench
+            .queue
+            .threads
+            .contains_key(&(format!("k{last}"), "r1".to_owned()))
+    );
+}
+
+/// One thing that happens to the queue.
+#[derive(Debug, Clone)]
+enum Event {
+    /// The next notice of a thread; urgent or not.
+    Notice(usize, bool),
+    /// Everything a thread's status still holds is submitted again.
+    Again(usize),
+    Show(usize),
+    /// The next call ends so.
+    Well,
+    Broken,
+    TooFast,
+    Later,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (0..4_usize, any::<bool>()).prop_map(|(thread, urgent)| Event::Notice(thread, urgent)),
+        (0..4_usize).prop_map(Event::Again),
+        (0..4_usize).prop_map(Event::Show),
+        Just(Event::Well),
+        Just(Event::Broken),
+        Just(Event::TooFast),
+        Just(Event::Later),
+    ]
+}
+
+/// A Slack in which everything is written down: channel, text and time of each message taken.
+#[derive(Default)]
+struct World {
+    notices: [Vec<(i64, bool)>; 4],
+    shown: [Option<String>; 4],
+    sent: Vec<(String, String, Instant)>,
+}
+
+impl World {
+    fn run(events: &[Event]) -> Self {
+        let (mut world, mut bench) = (Self::default(), Bench::new());
+        for (n, event) in events.iter().enumerate() {
+            world.step(n, event, &mut bench);
+        }
+        while let Some(job) = bench.job() {
+            world.take(&job, &mut bench);
+        }
+        world
+    }
+
+    fn step(&mut self, n: usize, event: &Event, bench: &mut Bench) {
+        match event {
+            Event::Notice(thread, urgent) => {
+                let id = i64::try_from(self.notices[*thread].len()).unwrap();
+                self.notices[*thread].push((id, *urgent));
+                self.submit(*thread, bench);
+            }
+            Event::Again(thread) => self.submit(*thread, bench),
+            Event::Show(thread) => {
+                let text = format!("show {n}");
+                bench.submit(&format!("k{thread}"), vec![show(&channel(*thread), &text)]);
+                self.shown[*thread] = Some(text);
+            }
+            Event::Later => bench.now += Duration::from_secs(3),
+            Event::Well | Event::Broken | Event::TooFast => {
+                let Some(job) = bench.job() else { return };
+                match event {
+                    Event::Broken => drop(bench.fail(&job, SlackError::Transient("broken".into()))),
+                    Event::TooFast => {
+                        let after = Duration::from_secs(5);
+                        bench.fail(&job, SlackError::RateLimited { after });
+                    }
+                    _ => self.take(&job, bench),
+                }
+            }
+        }
+    }
+
+    fn submit(&self, thread: usize, bench: &mut Bench) {
+        let items = self.notices[thread]
+            .iter()
+            .map(|(id, urgent)| post(*id, &channel(thread), *urgent));
+        bench.submit(&format!("k{thread}"), items.collect());
+    }
+
+    fn take(&mut self, job: &Job, bench: &mut Bench) {
+        let (channel, _) = job.call.target();
+        let text = match &job.call {
+            Call::Post { text, .. } | Call::Update { text, .. } => text.clone(),
+        };
+        self.sent
+            .push((channel.to_owned(), format!("{}:{text}", job.id.0), bench.now));
+        bench.answer(job);
+    }
+}
+
+/// Threads 0 and 1 share a channel, as do 2 and 3.
+fn channel(thread: usize) -> String {
+    format!("c{}", thread / 2)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_each_notice_arrives_once_in_order_and_no_channel_is_flooded(
+        events in proptest::collection::vec(event(), 0..60)
+    ) {
+        let world = World::run(&events);
+        for (thread, notices) in world.notices.iter().enumerate() {
+            let prefix = format!("k{thread}:n");
+            let arrived: Vec<&str> =
+                world.sent.iter().filter_map(|(_, text, _)| text.strip_prefix(&prefix)).collect();
+            let expected: Vec<String> = notices.iter().map(|(id, _)| id.to_string()).collect();
+            prop_assert_eq!(arrived, expected);
+            // the parent shows the last text
+            let prefix = format!("k{thread}:show");
+            let shown = world.sent.iter().rfind(|(_, text, _)| text.starts_with(&prefix));
+            let expected = world.shown[thread].as_ref().map(|text| format!("k{thread}:{text}"));
+            prop_assert_eq!(shown.map(|(_, text, _)| text.clone()), expected);
+        }
+        for name in ["c0", "c1"] {
+            let times: Vec<Instant> =
+                world.sent.iter().filter(|(channel, ..)| channel == name).map(|(.., at)| *at).collect();
+            for pair in times.windows(2) {
+                prop_assert!(pair[1].duration_since(pair[0]) >= Duration::from_secs(1));
+            }
+        }
+    }
+}

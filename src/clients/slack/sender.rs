@@ -1,0 +1,153 @@
+//! The task that speaks to Slack: one call at a time, beside every reconcile, driven by its queue.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, sleep_until};
+
+use super::messages::{Ack, Delivery, Fate};
+use super::queue::{Job, Next, Queue};
+use super::thread::Call;
+use super::{Posted, Slack, SlackError};
+
+/// Where deliveries are handed in. The sender ends when every clone is dropped; what it had not delivered by then is
+/// what status still holds.
+#[derive(Debug, Clone)]
+pub struct SlackHandle {
+    deliveries: UnboundedSender<Delivery>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl SlackHandle {
+    /// Hands in a delivery; never waits. What was handed in before is not sent twice. After the sender has ended,
+    /// deliveries are dropped.
+    pub fn submit(&self, delivery: Delivery) {
+        // The queue itself is bounded by what status may hold of each BirdWatch.
+        let _ = self.deliveries.send(delivery);
+    }
+
+    /// Items handed in that Slack has neither taken nor refused.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes a sender: the handle, and the task to spawn. Acks are sent to `acks`, in the order of what happened.
+pub fn sender(
+    slack: Arc<dyn Slack>,
+    acks: UnboundedSender<Ack>,
+) -> (SlackHandle, impl Future<Output = ()> + Send + 'static) {
+    let (deliveries, incoming) = mpsc::unbounded_channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let task = Task {
+        slack,
+        acks,
+        waiting: Arc::clone(&waiting),
+        queue: Queue::default(),
+    };
+    (SlackHandle { deliveries, waiting }, task.run(incoming))
+}
+
+type InFlight = Pin<Box<dyn Future<Output = (Job, Result<Posted, SlackError>)> + Send>>;
+
+struct Task {
+    slack: Arc<dyn Slack>,
+    acks: UnboundedSender<Ack>,
+    waiting: Arc<AtomicUsize>,
+    queue: Queue,
+}
+
+impl Task {
+    async fn run(mut self, mut incoming: UnboundedReceiver<Delivery>) {
+        let mut in_flight: Option<InFlight> = None;
+        loop {
+            let mut wake = None;
+            if in_flight.is_none() {
+                match self.queue.next(Instant::now()) {
+                    Next::Send(job) => in_flight = Some(send(Arc::clone(&self.slack), job)),
+                    Next::Wait(until) => wake = Some(until),
+                    Next::Idle => {}
+                }
+            }
+            tokio::select! {
+                delivery = incoming.recv() => match delivery {
+                    Some(delivery) => self.take(delivery),
+                    None => break,
+                },
+                (job, result) = pending_or(&mut in_flight) => {
+                    in_flight = None;
+                    self.finish(&job, result);
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+        }
+        // A call under way is heard to its end: unheard, it would be made again after the restart.
+        if let Some(last) = in_flight {
+            let (job, result) = last.await;
+            self.finish(&job, result);
+        }
+    }
+
+    fn take(&mut self, delivery: Delivery) {
+        for ack in self.queue.submit(delivery, Instant::now()) {
+            self.report(ack);
+        }
+        self.waiting.store(self.queue.waiting(), Ordering::Relaxed);
+    }
+
+    fn finish(&mut self, job: &Job, result: Result<Posted, SlackError>) {
+        let ack = self.queue.finish(job, result, Instant::now());
+        self.waiting.store(self.queue.waiting(), Ordering::Relaxed);
+        if let Some(ack) = ack {
+            self.report(ack);
+        }
+    }
+
+    fn report(&self, ack: Ack) {
+        let Ack {
+            key, rollout, fate, ..
+        } = &ack;
+        match fate {
+            Fate::Delivered { .. } => tracing::debug!(key, rollout, "Slack took a message"),
+            Fate::Refused { why, .. } => tracing::warn!(key, rollout, why, "a message is lost"),
+            Fate::Retrying { after, why } => {
+                tracing::warn!(
+                    key,
+                    rollout,
+                    why,
+                    after_ms = after.as_millis(),
+                    "Slack: another try follows"
+                );
+            }
+        }
+        // Nobody listens any more while the process ends.
+        let _ = self.acks.send(ack);
+    }
+}
+
+fn send(slack: Arc<dyn Slack>, job: Job) -> InFlight {
+    Box::pin(async move {
+        let result = match &job.call {
+            Call::Post {
+                channel,
+                thread_ts,
+                text,
+            } => slack.post(channel, text, thread_ts.as_deref()).await,
+            Call::Update { message, text } => slack.update(message, text).await.map(|()| message.clone()),
+        };
+        (job, result)
+    })
+}
+
+async fn pending_or(in_flight: &mut Option<InFlight>) -> (Job, Result<Posted, SlackError>) {
+    match in_flight {
+        Some(call) => call.await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+//! One thread: its parent, what waits in it, and what its last call taught. Pure: the time is passed in.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::time::Instant;
+
+use super::messages::{Acked, Fate, Item, Thread};
+use super::pace::Method;
+use super::{Posted, SlackError};
+
+/// A parent's text that waited so long is no longer put behind notices.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Delivered notices remembered in each thread.
+const REMEMBERED: usize = 64;
+
+/// Codes by which Slack says that the parent message no longer exists.
+const NO_PARENT: [&str; 3] = ["thread_not_found", "message_not_found", "cannot_reply_to_message"];
+
+type Backoff = <ExponentialBuilder as BackoffBuilder>::Backoff;
+
+/// A call of Slack's API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// Post this text, in the thread of this message if given.
+    Post {
+        /// Name or ID.
+        channel: String,
+        /// The parent's timestamp.
+        thread_ts: Option<String>,
+        /// The text, not escaped.
+        text: String,
+    },
+    /// Replace the text of this message.
+    Update {
+        /// The message.
+        message: Posted,
+        /// The text, not escaped.
+        text: String,
+    },
+}
+
+impl Call {
+    /// The channel it goes to, and the method.
+    pub(super) fn target(&self) -> (&str, Method) {
+        match self {
+            Self::Post { channel, .. } => (channel, Method::Post),
+            Self::Update { message, .. } => (&message.channel_id, Method::Update),
+        }
+    }
+
+    fn is_reply(&self) -> bool {
+        matches!(
+            self,
+            Self::Post {
+                thread_ts: Some(_),
+                ..
+            }
+        )
+    }
+}
+
+/// What is known of one thread.
+#[derive(Default)]
+pub(super) struct ThreadState {
+    channel: String,
+    parent: Option<Posted>,
+    /// A parent that Slack no longer knows, so that nobody brings it back.
+    gone: Option<Posted>,
+    posts: VecDeque<Post>,
+    /// The parent's text to show.
+    show: Option<Show>,
+    shown: Option<String>,
+    delivered: BTreeMap<i64, String>,
+    not_before: Option<Instant>,
+    backoff: Option<Backoff>,
+    touched: u64,
+}
+
+struct Post {
+    notice_id: i64,
+    text: String,
+    urgent: bool,
+    turn: u64,
+}
+
+struct Show {
+    text: String,
+    since: Instant,
+    turn: u64,
+}
+
+/// What a thread would send next.
+pub(super) struct Candidate {
+    rank: Rank,
+    turn: u64,
+    pub(super) what: Acked,
+    pub(super) call: Call,
+}
+
+impl Candidate {
+    /// The lowest goes first.
+    pub(super) fn order(&self) -> (Rank, u64) {
+        (self.rank, self.turn)
+    }
+}
+
+/// Lower goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Urgent,
+    Notice,
+    Update,
+}
+
+impl ThreadState {
+    /// Items that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.posts.len() + usize::from(self.show.is_some())
+    }
+
+    /// The turn in which it was last written to, if nothing waits.
+    pub(super) fn idle_since(&self) -> Option<u64> {
+        (self.waiting() == 0).then_some(self.touched)
+    }
+
+    /// The next try after a failure.
+    pub(super) fn not_before(&self) -> Option<Instant> {
+        self.not_before
+    }
+
+    /// Queues an item, or says what became of it already.
+    pub(super) fn take(&mut self, item: Item, turn: u64, now: Instant) -> Option<(Acked, Fate)> {
+        self.touched = turn;
+        match item {
+            Item::Post {
+                notice_id,
+                thread,
+                text,
+                urgent,
+            } => {
+                self.follow(thread);
+                if let (Some(ts), Some(parent)) = (self.delivered.get(&notice_id), &self.parent) {
+                    let fate = Fate::Delivered {
+                        parent: parent.clone(),
+                        ts: ts.clone(),
+                    };
+                    return Some((Acked::Notice(notice_id), fate));
+                }
+                match self.posts.iter_mut().find(|post| post.notice_id == notice_id) {
+                    Some(post) => post.urgent |= urgent,
+                    None => self.posts.push_back(Post {
+                        notice_id,
+                        text,
+                        urgent,
+                        turn,
+                    }),
+                }
+                None
+            }
+            Item::UpdateParent { thread, text } => {
+                self.follow(thread);
+                if let (Some(shown), Some(parent)) = (&self.shown, &self.parent)
+                    && *shown == text
+                {
+                    self.show = None;
+                    let fate = Fate::Delivered {
+                        parent: parent.clone(),
+                        ts: parent.ts.clone(),
+                    };
+                    return Some((Acked::Parent { text }, fate));
+                }
+                match &mut self.show {
+                    Some(show) => show.text = text,
+                    None => {
+                        self.show = Some(Show {
+                            text,
+                            since: now,
+                            turn,
+                        });
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn follow(&mut self, thread: Thread) {
+        self.channel = thread.channel;
+        if self.parent.is_none() && thread.parent != self.gone {
+            self.parent = thread.parent;
+        }
+    }
+
+    /// The next call: a parent before its replies, replies in their order, a parent's text last.
+    pub(super) fn next(&self, now: Instant) -> Option<Candidate> {
+        let notice = if self.posts.iter().any(|post| post.urgent) {
+            Rank::Urgent
+        } else {
+            Rank::Notice
+        };
+        let shows = |show: &Show| Acked::Parent {
+            text: show.text.clone(),
+        };
+        let (rank, turn, what, call) = match (&self.parent, self.posts.front(), &self.show) {
+            (None, _, Some(show)) => (notice, show.turn, shows(show), self.post(&show.text)),
+            (_, Some(post), _) => (
+                notice,
+                post.turn,
+                Acked::Notice(post.notice_id),
+                self.post(&post.text),
+            ),
+            (Some(parent), None, Some(show)) => {
+                let late = now.saturating_duration_since(show.since) >= PATIENCE;
+                let rank = if late { Rank::Notice } else { Rank::Update };
+                let call = Call::Update {
+                    message: parent.clone(),
+                    text: show.text.clone(),
+                };
+                (rank, show.turn, shows(show), call)
+            }
+            (_, None, None) => return None,
+        };
+        Some(Candidate {
+            rank,
+            turn,
+            what,
+            call,
+        })
+    }
+
+    fn post(&self, text: &str) -> Call {
+        let (channel, thread_ts) = match &self.parent {
+            Some(parent) => (parent.channel_id.clone(), Some(parent.ts.clone())),
+            None => (self.channel.clone(), None),
+        };
+        Call::Post {
+            channel,
+            thread_ts,
+            text: text.to_owned(),
+        }
+    }
+
+    /// Learns how a call ended. No fate: the item goes on in another way.
+    pub(super) fn end(
+        &mut self,
+        what: &Acked,
+        call: &Call,
+        result: Result<Posted, SlackError>,
+        now: Instant,
+    ) -> Option<Fate> {
+        match result {
+            Ok(posted) => Some(self.delivered(what, posted)),
+            Err(SlackError::Refused { code }) if call.is_reply() && NO_PARENT.contains(&code.as_str()) => {
+                // Somebody deleted the parent: the notice goes on as a new one.
+                (self.gone, self.shown) = (self.parent.take(), None);
+                None
+            }
+            Err(SlackError::Refused { code }) => {
+                self.settle(what);
+                let why = SlackError::Refused { code: code.clone() }.to_string();
+                Some(Fate::Refused { code, why })
+            }
+            Err(error @ SlackError::RateLimited { after }) => {
+                // The whole token is silent until then.
+                Some(Fate::Retrying {
+                    after,
+                    why: error.to_string(),
+                })
+            }
+            Err(SlackError::Transient(why)) => {
+                let after = self
+                    .backoff
+                    .get_or_insert_with(backoff)
+                    .next()
+                    .unwrap_or(PATIENCE);
+                self.not_before = Some(now + after);
+                Some(Fate::Retrying { after, why })
+            }
+        }
+    }
+
+    fn delivered(&mut self, what: &Acked, posted: Posted) -> Fate {
+        self.settle(what);
+        (self.not_before, self.backoff) = (None, None);
+        match what {
+            Acked::Notice(id) => {
+                self.delivered.insert(*id, posted.ts.clone());
+                if self.delivered.len() > REMEMBERED {
+                    self.delivered.pop_first();
+                }
+            }
+            Acked::Parent { text } => self.shown = Some(text.clone()),
+        }
+        let ts = posted.ts.clone();
+        Fate::Delivered {
+            parent: self.parent.get_or_insert(posted).clone(),
+            ts,
+        }
+    }
+
+    /// Takes a finished item out of the queue. A parent's text that was replaced meanwhile stays.
+    fn settle(&mut self, what: &Acked) {
+        match what {
+            Acked::Notice(id) => self.posts.retain(|post| post.notice_id != *id),
+            Acked::Parent { text } => self.show = self.show.take().filter(|show| show.text != *text),
+        }
+    }
+}
+
+fn backoff() -> Backoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_secs(1))
+        .with_max_delay(Duration::from_mins(1))
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,142 @@
+//! Which version is which: the candidates among the Deployments of a service, and the one to release.
+
+use crate::api::BirdWatchStatus;
+use crate::api::status::{Candidate, Outcome};
+
+use super::observation::DeploymentSeen;
+
+/// Ended rollouts that are remembered.
+pub const REMEMBERED: usize = 50;
+
+impl DeploymentSeen {
+    /// The candidate this Deployment is, once its controller has observed it.
+    #[must_use]
+    pub fn candidate(&self) -> Option<Candidate> {
+        Some(Candidate {
+            revision: self.revision.clone()?,
+            ..self.unobserved()?
+        })
+    }
+
+    /// The same without a revision.
+    #[must_use]
+    pub fn unobserved(&self) -> Option<Candidate> {
+        Some(Candidate {
+            version: self.version.clone()?,
+            deployment: self.name.clone(),
+            uid: self.uid.clone(),
+            revision: String::new(),
+        })
+    }
+
+    /// Ready to start: observed, at least one replica, all of them updated and available.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.revision.is_some()
+            && self.replicas >= 1
+            && self.current == self.replicas
+            && self.updated == self.replicas
+            && self.available >= self.replicas
+    }
+
+    /// What keeps it from being ready, for people.
+    #[must_use]
+    pub fn missing(&self) -> String {
+        if self.revision.is_none() {
+            format!("Deployment {} was not yet observed by its controller", self.name)
+        } else if self.replicas < 1 {
+            format!("Deployment {} has 0 replicas: scale it up", self.name)
+        } else {
+            format!(
+                "Deployment {} has {} of {} pods updated and {} available",
+                self.name, self.updated, self.replicas, self.available
+            )
+        }
+    }
+}
+
+/// Whether two name the same thing: a revision not yet known matches any.
+#[must_use]
+pub fn same(a: &Candidate, b: &Candidate) -> bool {
+    a.version == b.version
+        && a.uid == b.uid
+        && (a.revision == b.revision || a.revision.is_empty() || b.revision.is_empty())
+}
+
+/// The youngest Deployment with a version to release: not production's, not one that ended already, and either
+/// the version asked for or one that was not there when the `BirdWatch` was first seen.
+#[must_use]
+pub fn choose<'a>(
+    status: &BirdWatchStatus,
+    deployments: &'a [DeploymentSeen],
+    production: Option<&str>,
+    wanted: Option<&str>,
+) -> Option<(&'a DeploymentSeen, Candidate)> {
+    deployments
+        .iter()
+        .filter_map(|deployment| Some((deployment, deployment.candidate()?)))
+        .filter(|(_, candidate)| Some(candidate.version.as_str()) != production)
+        .filter(|(_, candidate)| match wanted {
+            Some(version) => candidate.version == version,
+            None => !was_there(status, candidate),
+        })
+        .filter(|(_, candidate)| !has_ended(status, candidate))
+        .max_by(|(a, _), (b, _)| a.created.cmp(&b.created).then_with(|| b.name.cmp(&a.name)))
+}
+
+/// Whether the candidate was there when the `BirdWatch` was first seen.
+#[must_use]
+pub fn was_there(status: &BirdWatchStatus, candidate: &Candidate) -> bool {
+    status.known.iter().flatten().any(|known| same(known, candidate))
+}
+
+/// Whether a rollout of the candidate has ended already.
+#[must_use]
+pub fn has_ended(status: &BirdWatchStatus, candidate: &Candidate) -> bool {
+    status
+        .ended
+        .iter()
+        .any(|ended| !ended.retried && same(&ended.canary, candidate))
+}
+
+/// The Deployments that were there at first sight, with the revisions that have since become known.
+#[must_use]
+pub fn known(status: &BirdWatchStatus, deployments: &[DeploymentSeen]) -> Vec<Candidate> {
+    let seen = |d: &DeploymentSeen| d.candidate().or_else(|| d.unobserved());
+    match &status.known {
+        None => deployments.iter().filter_map(seen).collect(),
+        Some(known) => known
+            .iter()
+            .map(|old| {
+                let completed = deployments
+                    .iter()
+                    .filter_map(DeploymentSeen::candidate)
+                    .find(|c| same(c, old));
+                if old.revision.is_empty() {
+                    completed.unwrap_or_else(|| old.clone())
+                } else {
+                    old.clone()
+                }
+            })
+            .collect(),
+    }
+}
+
+/// Forgets the oldest ends beyond [`REMEMBERED`]; those whose Deployment is gone go first.
+pub fn forget(status: &mut BirdWatchStatus, deployments: &[DeploymentSeen]) {
+    while status.ended.len() > REMEMBERED {
+        let gone = |uid: &str| deployments.iter().all(|d| d.uid != uid);
+        let oldest = status.ended.iter().position(|e| gone(&e.canary.uid)).unwrap_or(0);
+        status.ended.remove(oldest);
+    }
+}
+
+/// The last end of a version that is not in production now: what `retry` starts again.
+#[must_use]
+pub fn to_retry(status: &BirdWatchStatus, production: Option<&str>) -> Option<usize> {
+    let retryable = |outcome| matches!(outcome, Outcome::Promoted | Outcome::RolledBack);
+    status
+        .ended
+        .iter()
+        .rposition(|e| Some(e.canary.version.as_str()) != production && retryable(e.outcome))
+}

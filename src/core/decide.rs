@@ -1,0 +1,137 @@
+//! The decision: given status, what is seen and the time, the status to come and what to do. Total and deterministic.
+
+use jiff::Timestamp;
+
+use crate::api::plan::Target;
+use crate::api::status::{FailureReason, Phase, Rollout, Verdict};
+use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
+
+use super::decision::Decision;
+use super::observation::Observation;
+use super::turn::Turn;
+use super::{end, guards, notices, plan, progress, promote, rest, start, verbs, view};
+
+/// Bare readings are written at most this often.
+const READINGS_EVERY: Span = Span::secs(30);
+/// Transitions in one decision at most; more are left to the next.
+const MOST_TRANSITIONS: usize = 8;
+
+/// Which objects to look at: the running rollout's own, else those of the spec; none where the spec cannot be used.
+#[must_use]
+pub fn target(status: &BirdWatchStatus, spec: &Result<BirdWatchSpec, String>) -> Option<Target> {
+    match status.rollout.as_ref().filter(|r| r.ended.is_none()) {
+        Some(rollout) => Some(rollout.plan.target.clone()),
+        None => plan::resolve(spec.as_ref().ok()?).ok().map(|plan| plan.target),
+    }
+}
+
+/// Decides what to do now.
+#[must_use]
+pub fn decide(status: &BirdWatchStatus, seen: &Observation, now: Timestamp) -> Decision {
+    let mut turn = Turn::new(status, seen, now);
+    let failing = notices::acknowledge(&mut turn.next.notices, &seen.acks);
+    turn.next.observed_generation = seen.generation.or(turn.next.observed_generation);
+    let mut rollout = turn.next.rollout.take();
+    if let Some(running) = rollout.as_mut().filter(|r| r.ended.is_none()) {
+        running.clock.skip(&seen.gaps);
+    }
+    verbs::hear(&mut turn, &mut rollout);
+    for _ in 0..MOST_TRANSITIONS {
+        let before = (
+            turn.next.phase,
+            rollout.as_ref().map(|r| (r.ended, r.production_label_at)),
+        );
+        advance(&mut turn, &mut rollout);
+        if before
+            == (
+                turn.next.phase,
+                rollout.as_ref().map(|r| (r.ended, r.production_label_at)),
+            )
+        {
+            break;
+        }
+    }
+    view::describe(&mut turn, rollout.as_mut(), failing.as_deref());
+    turn.next.rollout = rollout;
+    turn.into_decision()
+}
+
+/// One transition, or none.
+fn advance(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
+    let Some(running) = rollout.as_mut().filter(|r| r.ended.is_none()) else {
+        if let Some(new) = rest::rest(turn, rollout.as_ref()) {
+            *rollout = Some(new);
+        }
+        return;
+    };
+    match turn.next.phase {
+        Phase::RollingBack => end::roll_back(turn, running),
+        Phase::Promoting if running.production_label_at.is_some() => promote::finish(turn, running),
+        Phase::Frozen => frozen(turn, running),
+        phase => {
+            if !guards::interrupt(turn, running) {
+                match phase {
+                    Phase::Baseline => start::record(turn, running),
+                    Phase::Progressing => progress::progress(turn, running),
+                    Phase::Promoting => promote::relabel(turn, running),
+                    _ => start::pend(turn, running),
+                }
+            }
+        }
+    }
+}
+
+/// The phase Frozen: nothing moves up; a newer version, a dead canary or a deletion give traffic back.
+fn frozen(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    let failure = guards::given_up(turn)
+        .or_else(|| guards::superseded(turn, rollout).map(|why| (FailureReason::Superseded, why)))
+        .or_else(|| {
+            let dead = end::canary_pods(turn, rollout) == 0;
+            dead.then(|| {
+                (
+                    FailureReason::CanaryUnavailable,
+                    "the frozen canary has no available pod".to_owned(),
+                )
+            })
+        });
+    match failure {
+        Some((reason, why)) => end::fail(turn, rollout, reason, &why),
+        None if turn.canary_is_at_zero() && !turn.seen.routes.is_empty() => {
+            guards::lowered_to_zero(turn, rollout)
+        }
+        None => guards::enforce(turn, rollout),
+    }
+}
+
+/// Whether `new` is worth a write: anything but bare readings differs, or readings do and enough time has passed.
+#[must_use]
+pub fn worth_writing(
+    old: &BirdWatchStatus,
+    new: &BirdWatchStatus,
+    last_write: Timestamp,
+    now: Timestamp,
+) -> bool {
+    if without_readings(old) != without_readings(new) {
+        return true;
+    }
+    old != new && Span::between(last_write, now) >= READINGS_EVERY
+}
+
+/// A good check after no check, or after another good one, is a bare reading too.
+fn without_readings(status: &BirdWatchStatus) -> BirdWatchStatus {
+    let unless_good = |verdict: Option<Verdict>| verdict.filter(|v| *v != Verdict::Good);
+    let mut status = status.clone();
+    status.current = None;
+    if let Some(rollout) = &mut status.rollout {
+        rollout.last_check = None;
+        rollout.verdict = unless_good(rollout.verdict);
+        for metric in &mut rollout.metrics {
+            metric.last = None;
+            metric.verdict = unless_good(metric.verdict);
+            if !metric.window.contains('b') {
+                metric.window.clear();
+            }
+        }
+    }
+    status
+}

@@ -1,0 +1,287 @@
+//! How a rollout ends before promotion: judged, stopped, on its way back, back.
+
+use crate::api::conditions::ConditionType;
+use crate::api::spec::IfUnhealthy;
+use crate::api::status::{Ended, Failure, FailureReason, HoldClock, NoticeKind, Outcome, Phase, Rollout};
+
+use super::candidates;
+use super::decision::Effect;
+use super::turn::Turn;
+
+impl FailureReason {
+    /// Judged by the operator: it waits where production has no pod to go back to.
+    const fn is_judged(self) -> bool {
+        matches!(
+            self,
+            Self::MetricUnhealthy | Self::MetricUnknown | Self::DeadlineExceeded | Self::CanaryUnavailable
+        )
+    }
+
+    /// May leave traffic as it is, where the policy is freeze.
+    const fn may_freeze(self) -> bool {
+        matches!(self, Self::MetricUnhealthy | Self::MetricUnknown)
+    }
+
+    /// Only what was judged, or happens for a newer version's sake, waits for production's pods.
+    const fn spares_traffic(self) -> bool {
+        self.is_judged()
+            || matches!(
+                self,
+                Self::Superseded | Self::RetryAsked | Self::Conflict | Self::LabelChanged
+            )
+    }
+
+    const fn outcome(self) -> Outcome {
+        match self {
+            Self::Superseded | Self::RetryAsked => Outcome::Superseded,
+            _ => Outcome::RolledBack,
+        }
+    }
+}
+
+/// The rollout fails: traffic goes back, or stays where the policy is freeze.
+pub(super) fn fail(turn: &mut Turn<'_>, rollout: &mut Rollout, reason: FailureReason, why: &str) {
+    rollout.failure = Some(Failure {
+        reason,
+        message: why.to_owned(),
+        at: turn.now,
+    });
+    rollout.clock.stop(turn.now);
+    rollout.promote_asked = false;
+    turn.clear(ConditionType::Blind);
+    if reason.is_judged() {
+        let text = format!(
+            "{} unhealthy at weight {} %: {why}",
+            rollout.canary.version, rollout.confirmed
+        );
+        turn.tell(rollout, NoticeKind::Unhealthy, text);
+    }
+    let freezes = rollout.plan.if_unhealthy == IfUnhealthy::Freeze
+        && reason.may_freeze()
+        && rollout.confirmed > 0
+        && canary_pods(turn, rollout) > 0;
+    if freezes {
+        freeze(turn, rollout, why);
+    } else {
+        rollout.intended = 0;
+        turn.enter(
+            Phase::RollingBack,
+            format!("going back to {}: {why}", rollout.production.version),
+        );
+    }
+}
+
+/// Traffic stays as it is.
+pub(super) fn freeze(turn: &mut Turn<'_>, rollout: &mut Rollout, why: &str) {
+    rollout.intended = rollout.confirmed;
+    rollout.clock.stop(turn.now);
+    let text = format!("frozen at weight {} %: {why}", rollout.confirmed);
+    turn.tell(rollout, NoticeKind::Frozen, text.clone());
+    turn.enter(Phase::Frozen, text);
+}
+
+/// Ends a freeze: the step's hold begins again.
+///
+/// # Errors
+/// Why this attempt cannot go on.
+pub(super) fn thaw(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Result<(), String> {
+    if rollout
+        .failure
+        .as_ref()
+        .is_some_and(|f| f.reason == FailureReason::WeightLowered)
+    {
+        return Err(
+            "somebody lowered the weight: it is not raised again in this attempt; use retry".to_owned(),
+        );
+    }
+    rollout.failure = None;
+    rollout.production_label_at = None;
+    rollout.confirmed_at = Some(turn.now);
+    rollout.clock = HoldClock::started(turn.now);
+    rollout.verdict = None;
+    // What was asked before counts no more.
+    rollout.last_check = Some(turn.now);
+    for metric in &mut rollout.metrics {
+        metric.window.clear();
+        metric.unknown_since = None;
+    }
+    turn.enter(
+        Phase::Progressing,
+        format!("going on at weight {} %", rollout.confirmed),
+    );
+    Ok(())
+}
+
+/// Available pods of the canary.
+pub(super) fn canary_pods(turn: &Turn<'_>, rollout: &Rollout) -> i32 {
+    let of_canary = turn
+        .seen
+        .deployments
+        .iter()
+        .filter(|d| d.uid == rollout.canary.uid);
+    of_canary.map(|d| d.available.max(0)).sum()
+}
+
+/// Whether production is known to have no pod that could take the traffic.
+fn production_is_gone(turn: &Turn<'_>, rollout: &Rollout) -> bool {
+    let version = &rollout.production.version;
+    let of_production = turn
+        .seen
+        .deployments
+        .iter()
+        .filter(|d| d.version.as_ref() == Some(version));
+    let pods: Vec<i32> = of_production.map(|d| d.available).collect();
+    let was_there = !rollout.production.uid.is_empty();
+    pods.iter().all(|available| *available <= 0) && (was_there || !pods.is_empty())
+}
+
+/// The phase RollingBack: nothing else comes before the write that gives production its traffic back.
+pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    let reason = rollout
+        .failure
+        .as_ref()
+        .map_or(FailureReason::RollbackAsked, |f| f.reason);
+    if !turn.canary_is_at_zero() {
+        if reason.spares_traffic() && production_is_gone(turn, rollout) {
+            let text = format!(
+                "{} has no available pod: traffic stays at weight {} % until one is back; `rollback/<token>` does not wait",
+                rollout.production.version, rollout.confirmed
+            );
+            turn.alarm(
+                rollout,
+                ConditionType::Held,
+                "ProductionUnavailable",
+                &text,
+                NoticeKind::ProductionUnavailable,
+            );
+            turn.say(text);
+            return;
+        }
+        turn.effect(Effect::Lower { percent: 0 });
+        return;
+    }
+    if reason == FailureReason::Deleted && !turn.seen.restore_refused && !is_restored(turn, rollout) {
+        return;
+    }
+    conclude(turn, rollout, reason.outcome());
+}
+
+/// Gives our objects what they held before the rollout, once the mesh no longer sends the canary anything.
+fn is_restored(turn: &mut Turn<'_>, rollout: &Rollout) -> bool {
+    let weights = turn.seen.routes.iter().any(|route| {
+        rollout.kept.routes.iter().any(|kept| {
+            kept.route == route.key
+                && (kept.production, kept.canary) != (route.production, route.canary)
+                && is_ours(route.production, kept.production)
+                && is_ours(route.canary, kept.canary)
+        })
+    });
+    if weights {
+        turn.effect(Effect::RestoreWeights);
+    }
+    let written = &rollout.canary.version;
+    let kept = &rollout.kept.canary_label;
+    let label = turn
+        .seen
+        .rule
+        .as_ref()
+        .is_ok_and(|rule| rule.canary.as_ref() == Some(written))
+        && kept.as_ref() != Some(written);
+    if label && rollout.canary_label_at.is_some() {
+        if !turn.canary_is_quiet() {
+            return false;
+        }
+        turn.effect(Effect::RestoreLabel {
+            written: written.clone(),
+            kept: kept.clone(),
+        });
+        return false;
+    }
+    !weights
+}
+
+/// At weight 0 only the presence of a key can differ from what was kept, unless a person changed the value.
+fn is_ours(present: Option<i64>, kept: Option<i64>) -> bool {
+    match (present, kept) {
+        (Some(present), Some(kept)) => present == kept,
+        (Some(_), None) | (None, None) => true,
+        (None, Some(_)) => false,
+    }
+}
+
+/// Routes that this rollout moved and that are ours no longer: their weights are out of its hands.
+pub(super) fn lost_routes(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    let is_here = |key: &str| turn.seen.routes.iter().any(|route| route.key == key);
+    let lost = rollout.kept.routes.iter().filter(|kept| !is_here(&kept.route));
+    let names = lost.map(|kept| kept.route.as_str()).collect::<Vec<_>>();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// Why the rollout ended, and what it leaves to people.
+fn why_ended(turn: &Turn<'_>, rollout: &Rollout) -> String {
+    let why = rollout
+        .failure
+        .as_ref()
+        .map(|f| f.message.clone())
+        .unwrap_or_default();
+    match lost_routes(turn, rollout) {
+        Some(lost) if rollout.confirmed > 0 => {
+            format!("{why}; {lost} could not be moved: look at the weights there")
+        }
+        _ => why,
+    }
+}
+
+/// The rollout is over, and the canary has no weight.
+pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outcome) {
+    let why = why_ended(turn, rollout);
+    let asked_again = rollout
+        .failure
+        .as_ref()
+        .is_some_and(|f| f.reason == FailureReason::RetryAsked);
+    turn.next.ended.push(Ended {
+        id: rollout.id.clone(),
+        canary: rollout.canary.clone(),
+        production: rollout.production.version.clone(),
+        outcome,
+        reason: why.clone(),
+        at: turn.now,
+        had_weight_until: (rollout.step > 0 || rollout.confirmed > 0).then_some(turn.now),
+        retried: asked_again,
+    });
+    candidates::forget(&mut turn.next, &turn.seen.deployments);
+    let (from, to) = (&rollout.production.version, &rollout.canary.version);
+    let (phase, kind, text) = match outcome {
+        Outcome::Promoted => (
+            Phase::Promoted,
+            NoticeKind::Promoted,
+            format!("{to} is production now, instead of {from}"),
+        ),
+        Outcome::RolledBack => (
+            Phase::RolledBack,
+            NoticeKind::RolledBack,
+            format!("{to} rolled back to {from}: {why}"),
+        ),
+        Outcome::Superseded => (
+            Phase::Idle,
+            NoticeKind::Superseded,
+            format!("{to} given up at weight 0: {why}"),
+        ),
+    };
+    (rollout.intended, rollout.confirmed) = (0, 0);
+    rollout.ended = Some(turn.now);
+    rollout.clock.stop(turn.now);
+    turn.enter(phase, text.clone());
+    turn.tell(rollout, kind, text);
+    for over in [
+        ConditionType::Blind,
+        ConditionType::Held,
+        ConditionType::Interference,
+        ConditionType::Paused,
+    ] {
+        turn.clear(over);
+    }
+    if turn.seen.finalizer {
+        turn.effect(Effect::RemoveFinalizer);
+    }
+}

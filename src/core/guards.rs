@@ -1,0 +1,299 @@
+//! What can end a rollout at any moment, before anything else is looked at: deletion, a bad canary, a newer version,
+//! another hand on our objects.
+
+use crate::api::conditions::ConditionType;
+use crate::api::plan::Plan;
+use crate::api::status::{
+    Failure, FailureReason, MetricStatus, NoticeKind, Outcome, Phase, Rollout, Verdict,
+};
+
+use super::candidates;
+use super::decision::Effect;
+use super::end;
+use super::questions;
+use super::turn::Turn;
+use super::verdict;
+
+/// Looks after everything that goes before the phase's own work. `true`: the phase is over, or must wait.
+pub(super) fn interrupt(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
+    replan(turn, rollout);
+    if let Some((reason, why)) = failure(turn, rollout) {
+        if reason == FailureReason::LabelChanged && turn.seen.rule_writer.is_none() {
+            turn.effect(Effect::IdentifyRuleWriter);
+        } else {
+            end::fail(turn, rollout, reason, &why);
+        }
+        return true;
+    }
+    is_lowered_by_another(turn, rollout)
+}
+
+fn failure(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReason, String)> {
+    if let Some(failure) = given_up(turn) {
+        return Some(failure);
+    }
+    if let Some(why) = unhealthy(turn, rollout) {
+        return Some(why);
+    }
+    if let Some(other) = &turn.seen.conflict {
+        return Some((
+            FailureReason::Conflict,
+            format!("BirdWatch {other} is older and acts on the same objects"),
+        ));
+    }
+    if let Some(why) = label_changed(turn, rollout) {
+        return Some((FailureReason::LabelChanged, why));
+    }
+    superseded(turn, rollout).map(|why| (FailureReason::Superseded, why))
+}
+
+/// Deletion where traffic is shifted, and drain.
+pub(super) fn given_up(turn: &Turn<'_>) -> Option<(FailureReason, String)> {
+    if turn.seen.deleting {
+        Some((
+            FailureReason::Deleted,
+            "the BirdWatch is being deleted".to_owned(),
+        ))
+    } else if turn.seen.draining {
+        Some((FailureReason::Deleted, "the operator is being removed".to_owned()))
+    } else {
+        None
+    }
+}
+
+/// Takes in the latest check of this step, and looks at the canary's pods.
+fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReason, String)> {
+    if rollout.intended > 0 && rollout.step > 0 && end::canary_pods(turn, rollout) == 0 {
+        let why = format!(
+            "{} has no available pod while it takes traffic",
+            rollout.canary.version
+        );
+        return Some((FailureReason::CanaryUnavailable, why));
+    }
+    let check = turn.seen.check.as_ref().filter(|check| {
+        check.id.rollout == rollout.id
+            && check.id.step == rollout.step
+            && rollout.step > 0
+            && rollout.last_check.is_none_or(|last| check.asked_at > last)
+    })?;
+    let verdict = verdict::take_in(rollout, check);
+    if verdict == Verdict::Unknown {
+        rollout.clock.stop(check.asked_at);
+        let text = format!(
+            "the weight stays at {} % and the hold stands still, because nothing is known: {}",
+            rollout.confirmed,
+            words(rollout, Verdict::Unknown)
+        );
+        turn.alarm(rollout, ConditionType::Blind, "Unknown", &text, NoticeKind::Blind);
+    } else {
+        turn.clear(ConditionType::Blind);
+    }
+    (verdict == Verdict::Unhealthy).then(|| {
+        let known = rollout
+            .metrics
+            .iter()
+            .any(|m| m.verdict == Some(Verdict::Unhealthy) && m.unknown_since.is_none());
+        let reason = if known {
+            FailureReason::MetricUnhealthy
+        } else {
+            FailureReason::MetricUnknown
+        };
+        (reason, words(rollout, Verdict::Unhealthy))
+    })
+}
+
+/// What the metrics with that verdict say.
+pub(super) fn words(rollout: &Rollout, verdict: Verdict) -> String {
+    let with = |m: &&MetricStatus| m.verdict == Some(verdict);
+    let words = rollout.metrics.iter().filter(with).filter_map(|m| {
+        let message = &m.last.as_ref()?.message;
+        Some(if message.starts_with(&m.name) {
+            message.clone()
+        } else {
+            format!("{}: {message}", m.name)
+        })
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+fn label_changed(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    let rule = turn.seen.rule.as_ref().ok()?;
+    let target = &rollout.plan.target;
+    let (subset, present, expected) = if rule.production.as_ref() != Some(&rollout.production.version)
+        && !(turn.next.phase == Phase::Promoting && rule.production.as_ref() == Some(&rollout.canary.version))
+    {
+        (
+            &target.production_subset,
+            &rule.production,
+            &rollout.production.version,
+        )
+    } else if rollout.canary_label_at.is_some() && rule.canary.as_ref() != Some(&rollout.canary.version) {
+        (&target.canary_subset, &rule.canary, &rollout.canary.version)
+    } else {
+        return None;
+    };
+    let writer = turn.seen.rule_writer.as_deref().unwrap_or("somebody");
+    Some(format!(
+        "{writer} changed subset {subset} of DestinationRule {}: its {} is {}, not {expected}",
+        target.destination_rule,
+        target.version_label,
+        present.as_deref().unwrap_or("absent"),
+    ))
+}
+
+/// Why another candidate, or a changed one, takes over.
+pub(super) fn superseded(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    let wanted = match &turn.desired {
+        Ok(plan) if plan.target != rollout.plan.target => {
+            return Some("the spec names other objects now".to_owned());
+        }
+        Ok(plan) => plan.canary_version.as_deref(),
+        Err(_) => rollout.plan.canary_version.as_deref(),
+    };
+    if let Some(version) = wanted.filter(|v| *v != rollout.canary.version) {
+        return Some(format!("spec.canaryVersion is {version} now"));
+    }
+    let own = turn.seen.deployments.iter().find(|d| d.uid == rollout.canary.uid);
+    if let Some(own) = own
+        && let Some(present) = own.candidate().filter(|c| !candidates::same(c, &rollout.canary))
+    {
+        return Some(format!(
+            "Deployment {} changed: version {}, revision {} instead of version {}, revision {}",
+            own.name, present.version, present.revision, rollout.canary.version, rollout.canary.revision
+        ));
+    }
+    let production = Some(rollout.production.version.as_str());
+    let (deployment, candidate) = candidates::choose(&turn.next, &turn.seen.deployments, production, wanted)?;
+    let newer = candidate.uid != rollout.canary.uid && own.is_none_or(|own| deployment.created > own.created);
+    newer.then(|| {
+        format!(
+            "version {} (Deployment {}) is newer",
+            candidate.version, candidate.deployment
+        )
+    })
+}
+
+/// A route below the confirmed weight was lowered by somebody, us before a crash or a person in an emergency: it is
+/// not raised again. `true`: the attempt is over, or waits to learn who it was.
+fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
+    if rollout.confirmed == 0 {
+        return false;
+    }
+    let ours = |key: &str| rollout.kept.routes.iter().any(|kept| kept.route == key);
+    let Some(route) = turn
+        .seen
+        .routes
+        .iter()
+        .find(|r| ours(&r.key) && r.is_below(rollout.confirmed))
+    else {
+        return false;
+    };
+    let Some(writer) = &turn.seen.routes_writer else {
+        turn.effect(Effect::IdentifyRoutesWriter);
+        return true;
+    };
+    let why = format!(
+        "{writer} lowered {} from {} % to {} of {}",
+        route.key,
+        rollout.confirmed,
+        route.canary_share(),
+        route.total
+    );
+    turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
+    turn.tell(
+        rollout,
+        NoticeKind::Conflict,
+        format!("{why}: it is not raised again in this attempt"),
+    );
+    rollout.failure = Some(Failure {
+        reason: FailureReason::WeightLowered,
+        message: why.clone(),
+        at: turn.now,
+    });
+    if turn.canary_is_at_zero() {
+        end::conclude(turn, rollout, Outcome::RolledBack);
+        turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
+    } else {
+        end::freeze(turn, rollout, &why);
+    }
+    true
+}
+
+/// A frozen canary whose routes somebody set to 0: the attempt is over.
+pub(super) fn lowered_to_zero(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    let Some(writer) = &turn.seen.routes_writer else {
+        turn.effect(Effect::IdentifyRoutesWriter);
+        return;
+    };
+    let why = format!(
+        "{writer} lowered the frozen canary from {} % to 0",
+        rollout.confirmed
+    );
+    turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
+    rollout.failure = Some(Failure {
+        reason: FailureReason::WeightLowered,
+        message: why,
+        at: turn.now,
+    });
+    end::conclude(turn, rollout, Outcome::RolledBack);
+}
+
+/// A route above the intended weight is lowered, every time.
+pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &Rollout) {
+    let Some(route) = turn.seen.routes.iter().find(|r| r.is_above(rollout.intended)) else {
+        if turn.next.phase != Phase::Frozen {
+            turn.clear(ConditionType::Interference);
+        }
+        return;
+    };
+    let text = format!(
+        "{} had {} of {} for the canary, more than the {} % of this rollout: lowered again",
+        route.key,
+        route.canary_share(),
+        route.total,
+        rollout.intended
+    );
+    turn.effect(Effect::Lower {
+        percent: rollout.intended,
+    });
+    turn.alarm(
+        rollout,
+        ConditionType::Interference,
+        "WeightRaised",
+        &text,
+        NoticeKind::Conflict,
+    );
+}
+
+/// New limits count from the next check; new steps are planned from the present weight. An edit that does not resolve
+/// leaves the running plan in force.
+fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    let Ok(plan) = &turn.desired else { return };
+    if *plan == rollout.plan || plan.target != rollout.plan.target {
+        return;
+    }
+    let same_query = |name: &str| {
+        let of = |plan: &Plan| {
+            plan.metrics
+                .iter()
+                .find(|m| m.name == name)
+                .map(|m| m.query.clone())
+        };
+        of(plan) == of(&rollout.plan)
+    };
+    rollout.metrics.retain(|m| same_query(&m.name));
+    rollout.plan = plan.clone();
+    let begun = rollout
+        .plan
+        .steps
+        .iter()
+        .filter(|s| s.weight <= rollout.confirmed)
+        .count();
+    if rollout.confirmed > 0 {
+        rollout.step = u32::try_from(begun).unwrap_or(u32::MAX).max(1);
+        if let Some(step) = rollout.plan.steps.iter().find(|s| s.weight == rollout.confirmed) {
+            let settle = questions::settle(&turn.seen.name, rollout, &turn.seen.settings);
+            rollout.hold = Some(step.hold.max(settle));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What people read: notices, and the parent message of a rollout's thread. Texts only; nothing is decided here.
+
+use crate::api::BirdWatchStatus;
+use crate::api::status::{BaselineSource, MetricStatus, Phase, Rollout, Verdict};
+
+use super::number::human;
+use super::observation::ObjectName;
+
+const BAR: usize = 20;
+
+/// A rollout starts.
+pub(super) fn started(rollout: &Rollout) -> String {
+    let steps = rollout
+        .plan
+        .steps
+        .iter()
+        .map(|s| s.weight.to_string())
+        .collect::<Vec<_>>();
+    let shown = if steps.len() > 8 {
+        format!("{} … {}", steps[..4].join("/"), steps[steps.len() - 1])
+    } else {
+        steps.join("/")
+    };
+    format!(
+        "releasing {} instead of {}, in steps of {shown} %",
+        rollout.canary.version, rollout.production.version
+    )
+}
+
+/// The baseline is recorded.
+pub(super) fn baseline(rollout: &Rollout) -> String {
+    let words = rollout.metrics.iter().filter_map(|m| {
+        let baseline = m.baseline.as_ref()?;
+        let how = match baseline.source {
+            BaselineSource::Measured => "",
+            BaselineSource::AssumedZero => " (assumed: no traffic yet, and every name of the query is known)",
+        };
+        Some(format!("{} {}{how}", m.name, human(baseline.value)))
+    });
+    format!("baseline recorded: {}", words.collect::<Vec<_>>().join(", "))
+}
+
+/// A step begins.
+pub(super) fn step(rollout: &Rollout) -> String {
+    let mut text = format!(
+        "weight {} % (step {} of {}), held {}",
+        rollout.confirmed,
+        rollout.step,
+        rollout.plan.steps.len(),
+        rollout.hold.unwrap_or_default()
+    );
+    let before = rollout
+        .metrics
+        .iter()
+        .filter_map(|m| Some(m.last.as_ref()?.message.clone()));
+    let before = before.filter(|m| !m.is_empty()).collect::<Vec<_>>().join("; ");
+    if before.is_empty() && rollout.step == 1 {
+        text = format!("{text}; {}", baseline(rollout));
+    } else if !before.is_empty() {
+        text = format!("{text}; {before}");
+    }
+    text
+}
+
+/// A step is being held.
+pub(super) fn holding(rollout: &Rollout) -> String {
+    let hold = rollout.hold.unwrap_or_default();
+    let verdict = match rollout.verdict {
+        Some(Verdict::Unknown) => "; nothing is known, the hold stands still".to_owned(),
+        Some(Verdict::Bad) => "; a metric is beyond its limit".to_owned(),
+        _ => String::new(),
+    };
+    let longer = rollout
+        .hold_reason
+        .as_ref()
+        .map(|why| format!(" ({why})"))
+        .unwrap_or_default();
+    format!("holding {} % for {hold}{longer}{verdict}", rollout.confirmed)
+}
+
+/// The metric that matters most now: the first that is not good, else the first.
+pub(super) fn foremost(rollout: &Rollout) -> Option<&MetricStatus> {
+    let urgency = |m: &&MetricStatus| match m.verdict {
+        Some(Verdict::Unhealthy) => 0,
+        Some(Verdict::Bad) => 1,
+        Some(Verdict::Unknown) => 2,
+        _ => 3,
+    };
+    rollout.metrics.iter().min_by_key(urgency)
+}
+
+/// The parent message of the rollout's thread: its present state.
+#[must_use]
+pub fn parent(name: &ObjectName, status: &BirdWatchStatus, rollout_id: &str) -> String {
+    let Some(rollout) = status.rollout.as_ref().filter(|r| r.id == rollout_id) else {
+        return ended(name, status, rollout_id);
+    };
+    let weight = match (status.phase, rollout.ended) {
+        (Phase::Promoted, Some(_)) => 100,
+        _ => rollout.confirmed,
+    };
+    let filled = usize::from(weight) * BAR / 100;
+    let bar: String = (0..BAR).map(|i| if i < filled { '█' } else { '░' }).collect();
+    let mut lines = vec![
+        format!(
+            "*{}/{}*: {} → {}",
+            name.namespace, name.name, rollout.production.version, rollout.canary.version
+        ),
+        format!("{bar} {weight} %  *{}*", status.phase.as_str()),
+    ];
+    if let Some(metric) = foremost(rollout)
+        && let (Some(baseline), Some(last)) = (&metric.baseline, metric.last.as_ref().and_then(|l| l.value))
+    {
+        lines.push(format!(
+            "{}: {} (baseline {})",
+            metric.name,
+            human(last),
+            human(baseline.value)
+        ));
+    }
+    if let Some(failure) = &rollout.failure {
+        lines.push(failure.message.clone());
+    }
+    lines.join("\n")
+}
+
+/// The parent message of a rollout that another has followed.
+fn ended(name: &ObjectName, status: &BirdWatchStatus, rollout_id: &str) -> String {
+    let Some(end) = status.ended.iter().rev().find(|e| e.id == rollout_id) else {
+        return format!("*{}/{}*: {rollout_id}", name.namespace, name.name);
+    };
+    format!(
+        "*{}/{}*: {} → {}\n*{:?}* {}",
+        name.namespace, name.name, end.production, end.canary.version, end.outcome, end.reason
+    )
+}

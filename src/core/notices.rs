@@ -1,0 +1,250 @@
+//! The outbox: notices are recorded with the transition they speak of, and leave when their delivery is acknowledged.
+
+use jiff::Timestamp;
+
+use crate::api::spec::Level;
+use crate::api::status::{Notice, NoticeKind, Notices, Thread};
+
+use super::observation::NoticeAck;
+
+/// Step notices that wait at most; the oldest give way to the latest.
+pub const MOST_STEPS: usize = 20;
+/// Ends and alarms that wait at most besides.
+pub const MOST_ALARMS: usize = 40;
+/// Threads that are remembered: the present rollout's and those with notices still on their way.
+const MOST_THREADS: usize = 3;
+/// Longest text of a notice, in characters.
+const LONGEST_TEXT: usize = 1500;
+
+impl NoticeKind {
+    /// Whether somebody should look.
+    #[must_use]
+    pub const fn is_alarm(self) -> bool {
+        !matches!(
+            self,
+            Self::Started | Self::Step | Self::Promoted | Self::Superseded | Self::Verb
+        )
+    }
+
+    /// The reason of its Event.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Started => "RolloutStarted",
+            Self::Step => "WeightConfirmed",
+            Self::Unhealthy => "CanaryUnhealthy",
+            Self::Frozen => "Frozen",
+            Self::RolledBack => "RolledBack",
+            Self::Promoted => "Promoted",
+            Self::Blind => "Blind",
+            Self::Held => "Held",
+            Self::Conflict => "Interference",
+            Self::ProductionUnavailable => "ProductionUnavailable",
+            Self::Superseded => "Superseded",
+            Self::SpecInvalid => "SpecInvalid",
+            Self::ProductionReverted => "ProductionReverted",
+            Self::Verb => "VerbSeen",
+        }
+    }
+
+    /// The action of its Event.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Started => "StartRollout",
+            Self::Step => "SetWeight",
+            Self::Unhealthy => "JudgeCanary",
+            Self::Frozen => "Freeze",
+            Self::RolledBack => "RollBack",
+            Self::Promoted => "Promote",
+            Self::Blind | Self::Held => "HoldWeight",
+            Self::Conflict | Self::ProductionReverted => "Observe",
+            Self::ProductionUnavailable => "DelayRollback",
+            Self::Superseded => "Supersede",
+            Self::SpecInvalid => "ReadSpec",
+            Self::Verb => "HearVerb",
+        }
+    }
+}
+
+/// Puts a notice into the outbox, where somebody is to be told.
+pub(super) fn record(
+    notices: &mut Notices,
+    rollout: &str,
+    level: Option<Level>,
+    kind: NoticeKind,
+    text: String,
+    at: Timestamp,
+) {
+    let wanted = match level {
+        None | Some(Level::Off) => false,
+        Some(Level::Ends) => kind != NoticeKind::Step,
+        Some(Level::Steps) => true,
+    };
+    if !wanted {
+        return;
+    }
+    let text = text.chars().take(LONGEST_TEXT).collect();
+    notices.pending.push(Notice {
+        id: notices.next,
+        rollout: rollout.to_owned(),
+        kind,
+        text,
+        at,
+    });
+    notices.next += 1;
+    bound(notices, |kind| kind == NoticeKind::Step, MOST_STEPS);
+    bound(notices, |kind| kind != NoticeKind::Step, MOST_ALARMS);
+    open_thread(notices, rollout);
+}
+
+fn bound(notices: &mut Notices, counts: fn(NoticeKind) -> bool, most: usize) {
+    if notices.pending.iter().filter(|n| counts(n.kind)).count() > most
+        && let Some(oldest) = notices.pending.iter().position(|n| counts(n.kind))
+    {
+        notices.pending.remove(oldest);
+        notices.lost += 1;
+    }
+}
+
+fn open_thread(notices: &mut Notices, rollout: &str) {
+    if notices.threads.iter().any(|t| t.rollout == rollout) {
+        return;
+    }
+    notices.threads.push(Thread {
+        rollout: rollout.to_owned(),
+        ..Thread::default()
+    });
+    while notices.threads.len() > MOST_THREADS {
+        let gone = notices.threads.remove(0);
+        let before = notices.pending.len();
+        notices.pending.retain(|n| n.rollout != gone.rollout);
+        notices.lost += i64::try_from(before - notices.pending.len()).unwrap_or(0);
+    }
+}
+
+/// Takes in what became of notices. Returns why deliveries fail, where they do.
+pub(super) fn acknowledge(notices: &mut Notices, acks: &[NoticeAck]) -> Option<String> {
+    let mut failing = None;
+    for ack in acks {
+        match ack {
+            NoticeAck::Parent {
+                rollout,
+                channel,
+                ts,
+                text,
+            } => {
+                if let Some(thread) = notices.threads.iter_mut().find(|t| t.rollout == *rollout) {
+                    thread.channel.clone_from(channel);
+                    thread.ts.clone_from(ts);
+                    thread.shown.clone_from(text);
+                }
+                failing = None;
+            }
+            NoticeAck::Delivered { id } => {
+                notices.pending.retain(|n| n.id != *id);
+                failing = None;
+            }
+            NoticeAck::Refused { id, reason } => {
+                let before = notices.pending.len();
+                notices.pending.retain(|n| n.id != *id);
+                notices.lost += i64::try_from(before - notices.pending.len()).unwrap_or(0);
+                failing = Some(reason.clone());
+            }
+            NoticeAck::Failing { reason } => failing = Some(reason.clone()),
+        }
+    }
+    failing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn with(kinds: &[NoticeKind]) -> Notices {
+        let mut notices = Notices::default();
+        for kind in kinds {
+            record(
+                &mut notices,
+                "v2-1",
+                Some(Level::Steps),
+                *kind,
+                format!("{kind:?}"),
+                at(1),
+            );
+        }
+        notices
+    }
+
+    #[test]
+    fn a_flood_of_steps_keeps_the_latest_and_every_alarm() {
+        let mut kinds = vec![NoticeKind::Started, NoticeKind::Unhealthy];
+        kinds.extend([NoticeKind::Step; 30]);
+        kinds.push(NoticeKind::RolledBack);
+        let notices = with(&kinds);
+        let steps = notices.pending.iter().filter(|n| n.kind == NoticeKind::Step);
+        assert_eq!(steps.clone().count(), MOST_STEPS);
+        assert_eq!(steps.map(|n| n.id).max(), Some(31));
+        for kind in [NoticeKind::Started, NoticeKind::Unhealthy, NoticeKind::RolledBack] {
+            assert!(notices.pending.iter().any(|n| n.kind == kind), "{kind:?}");
+        }
+        assert_eq!(notices.lost, 10);
+    }
+
+    #[test]
+    fn the_level_says_what_is_told() {
+        for (level, expected) in [
+            (None, 0),
+            (Some(Level::Off), 0),
+            (Some(Level::Ends), 1),
+            (Some(Level::Steps), 2),
+        ] {
+            let mut notices = Notices::default();
+            for kind in [NoticeKind::Step, NoticeKind::Promoted] {
+                record(&mut notices, "v2-1", level, kind, String::new(), at(1));
+            }
+            assert_eq!(notices.pending.len(), expected, "{level:?}");
+        }
+    }
+
+    #[test]
+    fn a_notice_leaves_when_it_is_delivered_and_counts_as_lost_when_it_is_refused() {
+        let mut notices = with(&[NoticeKind::Started, NoticeKind::Step, NoticeKind::Promoted]);
+        acknowledge(
+            &mut notices,
+            &[NoticeAck::Delivered { id: 0 }, NoticeAck::Delivered { id: 0 }],
+        );
+        let failing = acknowledge(
+            &mut notices,
+            &[NoticeAck::Refused {
+                id: 1,
+                reason: "channel_not_found".into(),
+            }],
+        );
+        assert_eq!((notices.pending.len(), notices.lost), (1, 1));
+        assert_eq!(failing.as_deref(), Some("channel_not_found"));
+    }
+
+    #[test]
+    fn a_thread_is_remembered_by_its_rollout() {
+        let mut notices = with(&[NoticeKind::Started]);
+        let ack = NoticeAck::Parent {
+            rollout: "v2-1".into(),
+            channel: "C1".into(),
+            ts: "1.2".into(),
+            text: "x".into(),
+        };
+        acknowledge(&mut notices, &[ack]);
+        assert_eq!(
+            (
+                notices.threads[0].channel.as_str(),
+                notices.threads[0].ts.as_str()
+            ),
+            ("C1", "1.2")
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! What the world looks like to one decision: plain data that the shell gathers. It judges nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::api::spec::Level;
+use crate::api::{BirdWatchSpec, Span};
+
+/// Everything a decision may look at besides status and the time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// Namespace and name of the `BirdWatch`.
+    pub name: ObjectName,
+    /// `metadata.generation` of the `BirdWatch`.
+    pub generation: Option<i64>,
+    /// The spec, or why it cannot be read.
+    pub spec: Result<BirdWatchSpec, String>,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// Our finalizer is there.
+    pub finalizer: bool,
+    /// The operator gives all traffic back and starts nothing (`birdwatch drain`).
+    pub draining: bool,
+    /// The verb annotation, as written.
+    pub verb: Option<String>,
+    /// Name of the older `BirdWatch` that acts on the same objects.
+    pub conflict: Option<String>,
+    /// Deployments that match the selector of the target in force.
+    pub deployments: Vec<DeploymentSeen>,
+    /// The `DestinationRule` of the target in force, or what is wrong with it, naming object and field.
+    pub rule: Result<RuleSeen, String>,
+    /// Our routes in the `VirtualServices` of the target in force.
+    pub routes: Vec<RouteSeen>,
+    /// What is wrong with the `VirtualServices` or their routes: nothing is raised until it is mended.
+    pub route_problems: Vec<String>,
+    /// Routes that hold one of the subsets only: left alone, named in status.
+    pub other_routes: Vec<String>,
+    /// What may blur or bypass the rollout: said, never acted upon.
+    pub warnings: Vec<String>,
+    /// Since when this operator sees weight 0 for the canary on every route of ours.
+    pub canary_zero_since: Option<Timestamp>,
+    /// The API server refused to give weights or label their former values: they stay as they are.
+    pub restore_refused: bool,
+    /// Who last wrote the routes, once asked for by [`super::decision::Effect::Identify`].
+    pub routes_writer: Option<String>,
+    /// Who last wrote the rule, once asked for.
+    pub rule_writer: Option<String>,
+    /// The latest finished check.
+    pub check: Option<Check>,
+    /// The check being asked now.
+    pub asking: Option<CheckId>,
+    /// Times without any operator, oldest first, as the lease tells.
+    pub gaps: Vec<Gap>,
+    /// What became of notices since the last decision.
+    pub acks: Vec<NoticeAck>,
+    /// The administrator's settings.
+    pub settings: Settings,
+}
+
+/// Namespace and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+/// The administrator's settings a decision needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How often Prometheus scrapes.
+    pub scrape_interval: Span,
+    /// How long the mesh needs to learn of a label or a weight.
+    pub propagation_delay: Span,
+    /// Longest time for one check's queries.
+    pub query_timeout: Span,
+    /// How much people are told by default; absent where there is nobody to tell.
+    pub notify: Option<Level>,
+}
+
+/// A Deployment of the service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeploymentSeen {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// The pod template's version label.
+    pub version: Option<String>,
+    /// `deployment.kubernetes.io/revision`, only when observedGeneration = generation.
+    pub revision: Option<String>,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `spec.replicas`, 1 where absent.
+    pub replicas: i32,
+    /// `status.replicas`.
+    pub current: i32,
+    /// `status.updatedReplicas`.
+    pub updated: i32,
+    /// `status.availableReplicas`.
+    pub available: i32,
+}
+
+/// The two labels of the `DestinationRule`'s subsets; `None` where the subset has no version label.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleSeen {
+    /// Version label of the production subset.
+    pub production: Option<String>,
+    /// Version label of the canary subset.
+    pub canary: Option<String>,
+}
+
+/// A route of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteSeen {
+    /// Names the route across reads: `VirtualService`, kind, and its name or its place among ours.
+    pub key: String,
+    /// Weight of the production destination as written.
+    pub production: Option<i64>,
+    /// Weight of the canary destination as written.
+    pub canary: Option<i64>,
+    /// What both hold together.
+    pub total: i64,
+}
+
+/// A look at all metrics, finished.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// What it was asked for.
+    pub id: CheckId,
+    /// When it was asked.
+    pub asked_at: Timestamp,
+    /// An answer for each question, in the order of the questions.
+    pub answers: Vec<Answer>,
+}
+
+/// What a check is asked for: readings of one step say nothing about another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CheckId {
+    /// The rollout.
+    pub rollout: String,
+    /// Confirmed steps at that time.
+    pub step: u32,
+}
+
+/// One question to Prometheus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The metric's name.
+    pub metric: String,
+    /// The version it is asked of.
+    pub side: Side,
+    /// The query with its variables filled in.
+    pub query: String,
+    /// The query of the version's requests per second, averaged over the query's longest range.
+    pub traffic: String,
+    /// Whether the traffic is needed in any case, and not only to understand an empty answer.
+    pub per_request: bool,
+    /// Every metric name of the query with the label names of its selectors: an empty answer counts only
+    /// when Prometheus knows all of them.
+    pub names: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Whom a question is asked of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// The version in production.
+    Production,
+    /// The canary.
+    Canary,
+}
+
+/// The answer to one question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The metric's name.
+    pub metric: String,
+    /// The version it was asked of.
+    pub side: Side,
+    /// What Prometheus said.
+    pub outcome: Outcome,
+    /// Requests per second of that version, where asked; `Err` says why unknown.
+    pub traffic: Option<Result<f64, String>>,
+}
+
+/// What Prometheus said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// One value or several; NaN and infinities included.
+    Series(Vec<Point>),
+    /// No series. `unknown_names` are those Prometheus has never heard of; `Err`: they could not be looked up.
+    Empty {
+        /// Metric names, or labels as `metric{label}`.
+        unknown_names: Result<Vec<String>, String>,
+    },
+    /// No answer that says something, and why.
+    Failed(String),
+}
+
+/// One series' value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Its labels as people write them; empty for a sole series without any.
+    pub labels: String,
+    /// Its value.
+    pub value: f64,
+}
+
+/// A time in which nobody was there to watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The last instant an operator was certainly there.
+    pub from: Timestamp,
+    /// When one was there again.
+    pub to: Timestamp,
+}
+
+/// What became of a message to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoticeAck {
+    /// The parent message of a rollout stands, with this text.
+    Parent {
+        /// The rollout.
+        rollout: String,
+        /// Channel as Slack identifies it.
+        channel: String,
+        /// Timestamp of the message.
+        ts: String,
+        /// What it shows.
+        text: String,
+    },
+    /// The notice was delivered.
+    Delivered {
+        /// Its id.
+        id: i64,
+    },
+    /// The notice was refused for good.
+    Refused {
+        /// Its id.
+        id: i64,
+        /// Why.
+        reason: String,
+    },
+    /// Deliveries fail for now, and are retried.
+    Failing {
+        /// Why.
+        reason: String,
+    },
+}

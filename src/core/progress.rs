@@ -1,0 +1,319 @@
+//! The canary takes traffic step by step: a raise is intended, written, confirmed, held and judged; then the next.
+
+use jiff::Timestamp;
+
+use crate::api::Span;
+use crate::api::conditions::ConditionType;
+use crate::api::status::{HoldClock, NoticeKind, Phase, Rollout, Verdict};
+
+use super::decision::{CheckRequest, Effect};
+use super::end;
+use super::guards;
+use super::messages;
+use super::observation::CheckId;
+use super::questions;
+use super::turn::Turn;
+
+/// What keeps a raise from being written.
+struct Block {
+    reason: &'static str,
+    message: String,
+    /// Whether people should hear of it; a few seconds' wait is no news.
+    news: bool,
+}
+
+/// The phase Progressing.
+pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    confirm(turn, rollout);
+    if rollout.intended > rollout.confirmed {
+        raise(turn, rollout);
+        guards::enforce(turn, rollout);
+        return;
+    }
+    guards::enforce(turn, rollout);
+    if rollout.step > 0 {
+        tick(turn, rollout);
+        ask(turn, rollout, next_check(turn, rollout));
+        if !rollout.promote_asked && !is_served(rollout) {
+            turn.clear(ConditionType::Held);
+            turn.say(messages::holding(rollout));
+            return;
+        }
+    }
+    step_on(turn, rollout);
+}
+
+/// The weight intended becomes confirmed when every route has it.
+fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    let routes = &turn.seen.routes;
+    if rollout.intended <= rollout.confirmed
+        || routes.is_empty()
+        || !routes.iter().all(|r| r.is_at(rollout.intended))
+    {
+        return;
+    }
+    rollout.confirmed = rollout.intended;
+    rollout.confirmed_at = Some(turn.now);
+    let begun = rollout
+        .plan
+        .steps
+        .iter()
+        .filter(|s| s.weight <= rollout.confirmed)
+        .count();
+    rollout.step = u32::try_from(begun).unwrap_or(u32::MAX).max(rollout.step + 1);
+    rollout.clock = HoldClock::started(turn.now);
+    rollout.verdict = None;
+    rollout.last_check = None;
+    rollout.promote_asked &= rollout.confirmed < 100;
+    let step = rollout
+        .plan
+        .steps
+        .iter()
+        .find(|s| s.weight >= rollout.confirmed)
+        .or(rollout.plan.steps.last());
+    let asked = step.map_or(Span::ZERO, |s| s.hold);
+    let settle = questions::settle(&turn.seen.name, rollout, &turn.seen.settings);
+    rollout.hold = Some(asked.max(settle));
+    rollout.hold_reason = (settle > asked).then(|| {
+        format!("{settle} instead of {asked}: until then the queries still see traffic from before the change of weight")
+    });
+    turn.clear(ConditionType::Held);
+    turn.tell(rollout, NoticeKind::Step, messages::step(rollout));
+}
+
+/// Writes the intended raise, or takes it back where something has come between.
+fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    match block(turn, rollout, rollout.intended) {
+        None => {
+            if !turn.seen.finalizer {
+                turn.effect(Effect::AddFinalizer);
+            }
+            turn.effect(Effect::Raise {
+                percent: rollout.intended,
+            });
+            turn.say(format!(
+                "raising the weight from {} % to {} %",
+                rollout.confirmed, rollout.intended
+            ));
+        }
+        Some(block) => {
+            rollout.intended = rollout.confirmed;
+            if turn.seen.routes.iter().any(|r| r.is_above(rollout.confirmed)) {
+                turn.effect(Effect::Lower {
+                    percent: rollout.confirmed,
+                });
+            }
+            held(turn, rollout, &block);
+        }
+    }
+}
+
+/// Lets the clock of the hold run, unless somebody paused it or nothing is known.
+fn tick(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    let paused = is_paused(turn);
+    if paused || rollout.verdict == Some(Verdict::Unknown) {
+        rollout.clock.stop(turn.now);
+    } else {
+        rollout.clock.run(turn.now);
+    }
+    pause_condition(turn, paused);
+}
+
+pub(super) fn is_paused(turn: &Turn<'_>) -> bool {
+    turn.seen
+        .spec
+        .as_ref()
+        .is_ok_and(|spec| spec.paused == Some(true))
+}
+
+pub(super) fn pause_condition(turn: &mut Turn<'_>, paused: bool) {
+    if paused {
+        turn.condition(
+            ConditionType::Paused,
+            true,
+            "SpecPaused",
+            "spec.paused is true: no raise, and the hold stands still",
+        );
+    } else {
+        turn.clear(ConditionType::Paused);
+    }
+}
+
+/// The hold is served when a healthy check was asked at its end or later.
+fn is_served(rollout: &Rollout) -> bool {
+    let hold = rollout.hold.unwrap_or_default();
+    rollout.verdict == Some(Verdict::Good)
+        && rollout
+            .last_check
+            .is_some_and(|at| rollout.clock.served_at(at) >= hold)
+}
+
+/// When the next check is due: an interval after the last, and at the end of the hold.
+pub(super) fn next_check(turn: &Turn<'_>, rollout: &Rollout) -> Timestamp {
+    let hold = rollout.hold.unwrap_or_default();
+    let interval = questions::check_interval(&rollout.plan, hold);
+    let last = rollout.last_check.or(rollout.confirmed_at).unwrap_or(turn.now);
+    let regular = Turn::after(last, interval);
+    match rollout.clock.ends(hold) {
+        Some(end) if end > last => regular.min(end),
+        _ => regular,
+    }
+}
+
+/// Asks a check when it is due and none is under way.
+pub(super) fn ask(turn: &mut Turn<'_>, rollout: &Rollout, due: Timestamp) {
+    let id = CheckId {
+        rollout: rollout.id.clone(),
+        step: rollout.step,
+    };
+    if turn.seen.asking.as_ref() == Some(&id) || !turn.has_come(due) {
+        return;
+    }
+    let settings = &turn.seen.settings;
+    let interval = questions::check_interval(&rollout.plan, rollout.hold.unwrap_or_default());
+    turn.check = Some(CheckRequest {
+        id,
+        server: rollout.plan.prometheus.clone(),
+        deadline: interval.min(settings.query_timeout),
+        questions: questions::of_check(&turn.seen.name, rollout, settings, rollout.step == 0),
+    });
+}
+
+/// The evidence is there: on to the next weight, to promotion, or to waiting for what is missing.
+fn step_on(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    if rollout.confirmed == 100 {
+        rollout.clock.stop(turn.now);
+        turn.enter(
+            Phase::Promoting,
+            format!("{} has served 100 % for its whole hold", rollout.canary.version),
+        );
+        return;
+    }
+    let next = if rollout.promote_asked {
+        Some(100)
+    } else {
+        rollout
+            .plan
+            .steps
+            .iter()
+            .map(|s| s.weight)
+            .find(|weight| *weight > rollout.confirmed)
+    };
+    let Some(weight) = next else {
+        let message = format!(
+            "at maxWeight, {} %: to go to 100 % annotate otomato.link/verb=promote/<token>",
+            rollout.confirmed
+        );
+        held(
+            turn,
+            rollout,
+            &Block {
+                reason: "WaitsForPromote",
+                message,
+                news: true,
+            },
+        );
+        return;
+    };
+    match block(turn, rollout, weight) {
+        Some(block) => held(turn, rollout, &block),
+        None => {
+            rollout.intended = weight;
+            turn.clear(ConditionType::Held);
+            raise(turn, rollout);
+        }
+    }
+}
+
+fn held(turn: &mut Turn<'_>, rollout: &Rollout, block: &Block) {
+    turn.say(block.message.clone());
+    if block.news {
+        turn.alarm(
+            rollout,
+            ConditionType::Held,
+            block.reason,
+            &block.message,
+            NoticeKind::Held,
+        );
+    } else {
+        turn.condition(ConditionType::Held, true, block.reason, &block.message);
+    }
+}
+
+/// Why the weight cannot go up to `weight` now, whatever the metrics say.
+fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
+    let block = |reason, message, news| {
+        Some(Block {
+            reason,
+            message,
+            news,
+        })
+    };
+    if is_paused(turn) {
+        return block(
+            "Paused",
+            format!("paused at weight {} %", rollout.confirmed),
+            false,
+        );
+    }
+    if let Some(problem) = problem(turn) {
+        return block("ObjectsMissing", problem, true);
+    }
+    if let Some(lost) = end::lost_routes(turn, rollout) {
+        let message = format!(
+            "{lost} no longer holds production and canary once each: mend it, or roll back by hand and use the verb rollback"
+        );
+        return block("RouteLost", message, true);
+    }
+    if turn.seen.routes.iter().any(|r| r.total == 0) {
+        let message = "production and canary hold 0 of a route together: give them weight there".to_owned();
+        return block("NoWeight", message, true);
+    }
+    if rollout.confirmed == 0 {
+        let delay = turn.seen.settings.propagation_delay;
+        let label_at = rollout.canary_label_at.unwrap_or(turn.now);
+        if !turn.has_come(Turn::after(label_at, delay)) {
+            return block(
+                "Propagating",
+                "the mesh is learning of the canary's subset".to_owned(),
+                false,
+            );
+        }
+    }
+    capacity(turn, rollout, weight)
+}
+
+/// Canary pods needed for a weight: its share of production's replicas, times `minCapacity`, and at least one.
+fn capacity(turn: &Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
+    let of_production = turn
+        .seen
+        .deployments
+        .iter()
+        .filter(|d| d.version.as_ref() == Some(&rollout.production.version));
+    let replicas = of_production.map(|d| d.replicas).sum::<i32>().max(1);
+    let needed = f64::from(weight) / 100.0 * f64::from(replicas) * rollout.plan.min_capacity;
+    let needed = needed.ceil().max(1.0);
+    let pods = end::canary_pods(turn, rollout);
+    (f64::from(pods) < needed).then(|| Block {
+        reason: "Capacity",
+        message: format!(
+            "weight {weight} % needs {needed} available pods of {} and there are {pods}: scale Deployment {} up, or lower minCapacity",
+            rollout.canary.version, rollout.canary.deployment
+        ),
+        news: true,
+    })
+}
+
+/// What is wrong with our objects.
+pub(super) fn problem(turn: &Turn<'_>) -> Option<String> {
+    if let Err(problem) = &turn.seen.rule {
+        return Some(problem.clone());
+    }
+    if !turn.seen.route_problems.is_empty() {
+        return Some(turn.seen.route_problems.join("; "));
+    }
+    turn.seen
+        .routes
+        .is_empty()
+        .then(|| "no route holds both subsets".to_owned())
+}

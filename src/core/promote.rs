@@ -1,0 +1,81 @@
+//! The canary becomes production. The label is the point of no return: before it a rollback is weights only; after it
+//! the promotion is finished first.
+
+use crate::api::status::{Outcome, Rollout};
+
+use super::decision::Effect;
+use super::end;
+use super::guards;
+use super::observation::Side;
+use super::progress;
+use super::turn::Turn;
+
+/// The phase Promoting, before production's label is written.
+pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    guards::enforce(turn, rollout);
+    let Ok(rule) = &turn.seen.rule else {
+        turn.say(progress::problem(turn).unwrap_or_default());
+        return;
+    };
+    if rule.production.as_ref() == Some(&rollout.canary.version) {
+        rollout.production_label_at = Some(turn.now);
+        return;
+    }
+    let paused = progress::is_paused(turn);
+    progress::pause_condition(turn, paused);
+    progress::ask(turn, rollout, progress::next_check(turn, rollout));
+    if paused {
+        turn.say("paused before production's label is written");
+        return;
+    }
+    let quiet_since = rollout.confirmed_at.unwrap_or(turn.now);
+    if !turn.seen.routes.iter().all(|r| r.is_at(100)) || turn.seen.routes.is_empty() {
+        turn.say("waiting for every route to give production nothing");
+    } else if turn.has_come(Turn::after(quiet_since, turn.seen.settings.propagation_delay)) {
+        turn.effect(Effect::Label {
+            subset: Side::Production,
+            version: rollout.canary.version.clone(),
+        });
+        turn.say(format!(
+            "pointing subset {} at {}",
+            rollout.plan.target.production_subset, rollout.canary.version
+        ));
+    }
+}
+
+/// The phase Promoting, once the label stands: 100/0 is the goal, whoever writes it.
+pub(super) fn finish(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    let Some(label_at) = rollout.production_label_at else {
+        return;
+    };
+    let present = turn.seen.rule.as_ref().ok().map(|rule| rule.production.clone());
+    if present.is_some_and(|label| label.as_ref() != Some(&rollout.canary.version)) {
+        reverted(turn, rollout);
+        return;
+    }
+    if turn.canary_is_at_zero() {
+        end::conclude(turn, rollout, Outcome::Promoted);
+        turn.next.promoted_version = Some(rollout.canary.version.clone());
+    } else if turn.has_come(Turn::after(label_at, turn.seen.settings.propagation_delay)) {
+        rollout.intended = 0;
+        turn.effect(Effect::Lower { percent: 0 });
+        turn.say(format!(
+            "giving subset {} all traffic",
+            rollout.plan.target.production_subset
+        ));
+    }
+}
+
+/// Another hand turned the label back while all traffic was on the canary: it stays there, and people decide.
+fn reverted(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    let Some(writer) = &turn.seen.rule_writer else {
+        turn.effect(Effect::IdentifyRuleWriter);
+        return;
+    };
+    let why = format!(
+        "{writer} turned subset {} of DestinationRule {} back during the promotion; resume or rollback",
+        rollout.plan.target.production_subset, rollout.plan.target.destination_rule
+    );
+    rollout.production_label_at = None;
+    end::freeze(turn, rollout, &why);
+}

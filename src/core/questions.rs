@@ -1,0 +1,154 @@
+//! From metrics to questions: which queries a check asks, of which version, and how long after a change of
+//! weight their answers speak of that weight alone.
+
+use crate::api::Span;
+use crate::api::plan::{MetricPlan, Plan};
+use crate::api::spec::{CompareTo, Settle};
+use crate::api::status::Rollout;
+
+use super::observation::{ObjectName, Question, Settings, Side};
+use super::query::{self, QueryError, Template, TemplateError, Values};
+
+/// Why a query of a spec cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuestionError {
+    /// A variable that does not exist, or a loose `$(`.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// Not `PromQL`, or not a number.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A moment that never moves.
+    #[error("the query has a fixed @ time: it would show the same moment at every check; remove it")]
+    FixedTime,
+}
+
+/// Whether a query can be used: its variables exist, it is `PromQL`, its value is a number and moves.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check(text: &str) -> Result<(), QuestionError> {
+    let any = Values {
+        service: "service",
+        namespace: "namespace",
+        version: "version",
+        production: "production",
+        canary: "canary",
+        window: std::time::Duration::from_secs(60),
+    };
+    let facts = query::analyse(&Template::parse(text)?.expand(&any))?;
+    if facts.fixed_time {
+        Err(QuestionError::FixedTime)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether the query names the version it is asked of, and so can be asked of production too.
+#[must_use]
+pub fn uses_version(text: &str) -> bool {
+    Template::parse(text).is_ok_and(|t| t.uses_version())
+}
+
+/// The questions of one check. Before any weight moved (`baseline`) a query with `$(version)` is asked of
+/// production; afterwards of the canary, and of production besides where it is compared with it.
+#[must_use]
+pub fn of_check(name: &ObjectName, rollout: &Rollout, settings: &Settings, baseline: bool) -> Vec<Question> {
+    let ask = |metric: &MetricPlan, side| question(name, rollout, settings, metric, side);
+    let mut questions = Vec::new();
+    for metric in &rollout.plan.metrics {
+        let both = uses_version(&metric.query);
+        if !(baseline && both) {
+            questions.extend(ask(metric, Side::Canary));
+        }
+        if both && (baseline || metric.compare_to == CompareTo::Production) {
+            questions.extend(ask(metric, Side::Production));
+        }
+    }
+    questions
+}
+
+fn question(
+    name: &ObjectName,
+    rollout: &Rollout,
+    settings: &Settings,
+    metric: &MetricPlan,
+    side: Side,
+) -> Option<Question> {
+    let values = values(name, rollout, metric, side);
+    let query = Template::parse(&metric.query).ok()?.expand(&values);
+    let facts = query::analyse(&query).ok()?;
+    let range = facts
+        .longest_range(settings.scrape_interval.std())
+        .max(settings.scrape_interval.std() * 4);
+    let traffic = match &metric.traffic {
+        Some(own) => Template::parse(own).ok()?.expand(&values),
+        None => istio_traffic(&values, range.as_secs().max(1)),
+    };
+    Some(Question {
+        metric: metric.name.clone(),
+        side,
+        query,
+        traffic,
+        per_request: metric.per_request,
+        names: facts.metrics,
+    })
+}
+
+fn values<'a>(name: &'a ObjectName, rollout: &'a Rollout, metric: &MetricPlan, side: Side) -> Values<'a> {
+    let version = match side {
+        Side::Production => &rollout.production.version,
+        Side::Canary => &rollout.canary.version,
+    };
+    Values {
+        service: &rollout.plan.target.service,
+        namespace: &name.namespace,
+        version,
+        production: &rollout.production.version,
+        canary: &rollout.canary.version,
+        window: metric.window.std(),
+    }
+}
+
+/// Requests per second by Istio's own counter; both reporters count the same requests, so the larger is taken.
+fn istio_traffic(values: &Values<'_>, seconds: u64) -> String {
+    Template::parse(
+        "max(sum by (reporter) (rate(istio_requests_total{destination_service_name=\"$(service)\",\
+         destination_service_namespace=\"$(namespace)\",destination_version=\"$(version)\"}[SECONDSs])))",
+    )
+    .map(|template| {
+        template
+            .expand(values)
+            .replace("SECONDSs", &format!("{seconds}s"))
+    })
+    .unwrap_or_default()
+}
+
+/// How long after a change of weight a check may first pass: the longest range of any query and one scrape.
+#[must_use]
+pub fn settle(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span {
+    match rollout.plan.settle {
+        Settle::Fixed(span) => span,
+        Settle::Auto => longest_range(name, rollout, settings).plus(settings.scrape_interval),
+    }
+}
+
+fn longest_range(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span {
+    let scrape = settings.scrape_interval.std();
+    let ranges = rollout.plan.metrics.iter().filter_map(|metric| {
+        let text = Template::parse(&metric.query)
+            .ok()?
+            .expand(&values(name, rollout, metric, Side::Canary));
+        Some(query::analyse(&text).ok()?.longest_range(scrape))
+    });
+    ranges.max().map_or(Span::ZERO, |range| {
+        Span::millis(i64::try_from(range.as_millis()).unwrap_or(i64::MAX))
+    })
+}
+
+/// Time between two checks of a step that is held for `hold`.
+#[must_use]
+pub fn check_interval(plan: &Plan, hold: Span) -> Span {
+    plan.check_interval
+        .unwrap_or_else(|| hold.clamp(Span::secs(1), Span::secs(10)))
+}

@@ -1,0 +1,203 @@
+//! Nothing is under way: weights are the user's, reported and never written. A candidate that appears starts a rollout.
+
+use crate::api::BirdWatchStatus;
+use crate::api::conditions::{self, ConditionType};
+use crate::api::plan::Plan;
+use crate::api::status::{NoticeKind, Outcome, Phase, Rollout};
+
+use super::candidates;
+use super::decision::Effect;
+use super::observation::RuleSeen;
+use super::progress;
+use super::start;
+use super::turn::Turn;
+
+/// The phases Idle, Promoted and RolledBack, and Pending while the version asked for is not there.
+pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollout> {
+    if turn.seen.finalizer {
+        turn.effect(Effect::RemoveFinalizer);
+    }
+    turn.next.known = Some(candidates::known(&turn.next, &turn.seen.deployments));
+    if turn.seen.deleting || turn.seen.draining {
+        return None;
+    }
+    match ready(turn) {
+        Ok((plan, rule)) => look_for_candidate(turn, last, plan, &rule),
+        Err((phase, reason, why)) => {
+            wait(turn, phase, reason, why);
+            None
+        }
+    }
+}
+
+type Waits = (Phase, &'static str, String);
+
+/// What a rollout needs before it can start.
+fn ready(turn: &mut Turn<'_>) -> Result<(Plan, RuleSeen), Waits> {
+    let resting = resting_phase(&turn.next);
+    let plan = turn
+        .desired
+        .clone()
+        .map_err(|why| (resting, "SpecInvalid", why))?;
+    if let Some(other) = &turn.seen.conflict {
+        let why = format!("BirdWatch {other} is older and acts on the same objects: delete one of the two");
+        return Err((resting, "Conflict", why));
+    }
+    if let Some(problem) = progress::problem(turn) {
+        return Err((resting, "ObjectsMissing", problem));
+    }
+    let rule = turn
+        .seen
+        .rule
+        .clone()
+        .map_err(|why| (resting, "ObjectsMissing", why))?;
+    Ok((plan, rule))
+}
+
+fn look_for_candidate(
+    turn: &mut Turn<'_>,
+    last: Option<&Rollout>,
+    plan: Plan,
+    rule: &RuleSeen,
+) -> Option<Rollout> {
+    let resting = resting_phase(&turn.next);
+    let target = &plan.target;
+    let Some(production) = rule.production.clone() else {
+        let why = format!(
+            "subset {} of DestinationRule {} has no label {}: set it to the version in production",
+            target.production_subset, target.destination_rule, target.version_label
+        );
+        wait(turn, resting, "ObjectsMissing", why);
+        return None;
+    };
+    report_reverted(turn, last, &production);
+    let wanted = plan.canary_version.as_deref();
+    let Some((_, canary)) = candidates::choose(&turn.next, &turn.seen.deployments, Some(&production), wanted)
+    else {
+        let (phase, why) = nothing_to_release(turn, &plan, &production);
+        wait(turn, phase, "AtRest", why);
+        return None;
+    };
+    if let Some(route) = turn.seen.routes.iter().find(|r| !r.is_at(0)) {
+        let why = format!(
+            "{} waits: {} gives the canary {} of {} while nothing is released; set it to 0",
+            canary.version,
+            route.key,
+            route.canary_share(),
+            route.total
+        );
+        wait(turn, resting, "WeightNotZero", why);
+        return None;
+    }
+    Some(start::begin(turn, plan, rule, &production, canary))
+}
+
+fn wait(turn: &mut Turn<'_>, phase: Phase, reason: &'static str, why: String) {
+    turn.enter(phase, why.clone());
+    match reason {
+        "SpecInvalid" => turn.condition(ConditionType::SpecInvalid, true, reason, &why),
+        "Conflict" => turn.condition(ConditionType::Conflict, true, reason, &why),
+        "AtRest" => turn.clear(ConditionType::Held),
+        _ => turn.condition(ConditionType::Held, true, reason, &why),
+    }
+}
+
+/// The phase that tells how the last rollout ended.
+fn resting_phase(status: &BirdWatchStatus) -> Phase {
+    match status.ended.last().map(|e| e.outcome) {
+        Some(Outcome::Promoted) => Phase::Promoted,
+        Some(Outcome::RolledBack) => Phase::RolledBack,
+        Some(Outcome::Superseded) | None => Phase::Idle,
+    }
+}
+
+/// Why nothing starts, and how to start something.
+fn nothing_to_release(turn: &Turn<'_>, plan: &Plan, production: &str) -> (Phase, String) {
+    let resting = resting_phase(&turn.next);
+    let last = turn.next.ended.last();
+    let deployments = &turn.seen.deployments;
+    match &plan.canary_version {
+        Some(version) if version == production => (resting, format!("{version} is in production")),
+        Some(version) => match deployments.iter().find(|d| d.version.as_ref() == Some(version)) {
+            None => {
+                let labels = plan.target.selector.iter().map(|(k, v)| format!("{k}={v}"));
+                let labels = labels.collect::<Vec<_>>().join(",");
+                let label = &plan.target.version_label;
+                (
+                    Phase::Pending,
+                    format!("waiting for a Deployment with pod labels {labels},{label}={version}"),
+                )
+            }
+            Some(deployment) if deployment.candidate().is_none() => (Phase::Pending, deployment.missing()),
+            Some(_) => (resting, ended_before(turn, version, production)),
+        },
+        None => {
+            let there = deployments.iter().filter_map(|d| d.candidate());
+            let waiting = there
+                .filter(|c| c.version != production && !candidates::has_ended(&turn.next, c))
+                .last();
+            match (waiting, last) {
+                (Some(there), _) => (
+                    resting,
+                    format!(
+                        "{production} is in production; {} (Deployment {}) was there before this BirdWatch: to release it set spec.canaryVersion: {}",
+                        there.version, there.deployment, there.version
+                    ),
+                ),
+                (None, Some(last))
+                    if last.outcome == Outcome::RolledBack && last.production == production =>
+                {
+                    (resting, ended_before(turn, &last.canary.version, production))
+                }
+                _ => (
+                    resting,
+                    format!(
+                        "{production} is in production; a Deployment with a new version starts a rollout"
+                    ),
+                ),
+            }
+        }
+    }
+}
+
+fn ended_before(turn: &Turn<'_>, version: &str, production: &str) -> String {
+    let end = turn.next.ended.iter().rev().find(|e| e.canary.version == version);
+    match end {
+        Some(end) if end.outcome == Outcome::RolledBack => format!(
+            "{version} was rolled back to {production}: {}; it starts again when it changes, or on otomato.link/verb=retry/<token>",
+            end.reason
+        ),
+        _ => format!(
+            "{version} was released before and {production} is in production now; otomato.link/verb=retry/<token> starts it again"
+        ),
+    }
+}
+
+/// Another hand turned production's label back after a promotion: said, with its name, and nothing starts for it.
+fn report_reverted(turn: &mut Turn<'_>, last: Option<&Rollout>, production: &str) {
+    let promoted = turn.next.promoted_version.clone();
+    let Some(promoted) = promoted.filter(|version| version != production) else {
+        turn.clear(ConditionType::ProductionReverted);
+        return;
+    };
+    if conditions::holds(&turn.next.conditions, ConditionType::ProductionReverted) {
+        return;
+    }
+    let Some(writer) = &turn.seen.rule_writer else {
+        turn.effect(Effect::IdentifyRuleWriter);
+        return;
+    };
+    let text = format!(
+        "{writer} set production to {production}, after {promoted} was promoted; nothing is started for it"
+    );
+    match last {
+        Some(last) => turn.alarm(
+            last,
+            ConditionType::ProductionReverted,
+            "LabelReverted",
+            &text,
+            NoticeKind::ProductionReverted,
+        ),
+        None => turn.condition(ConditionType::ProductionReverted, true, "LabelReverted", &text),
+    }
+}

@@ -1,0 +1,200 @@
+//! Before any traffic moves: Pending, until the canary is available and its subset points at it, and Baseline, until
+//! there is something to compare with.
+
+use crate::api::Span;
+use crate::api::conditions::ConditionType;
+use crate::api::plan::Plan;
+use crate::api::status::{Candidate, FailureReason, HoldClock, Kept, KeptRoute, NoticeKind, Phase, Rollout};
+
+use super::decision::Effect;
+use super::end;
+use super::guards;
+use super::messages;
+use super::observation::{RuleSeen, Side};
+use super::progress;
+use super::questions;
+use super::turn::Turn;
+use super::verdict;
+
+/// A new rollout, from 0.
+pub(super) fn begin(
+    turn: &mut Turn<'_>,
+    plan: Plan,
+    rule: &RuleSeen,
+    production: &str,
+    canary: Candidate,
+) -> Rollout {
+    turn.next.attempts = turn.next.attempts.saturating_add(1);
+    let of_production = turn
+        .seen
+        .deployments
+        .iter()
+        .filter(|d| d.version.as_deref() == Some(production));
+    let deployment = of_production.max_by_key(|d| d.available);
+    let production = deployment
+        .and_then(|d| d.candidate().or_else(|| d.unobserved()))
+        .unwrap_or_else(|| Candidate {
+            version: production.to_owned(),
+            ..Candidate::default()
+        });
+    let rollout = Rollout {
+        id: format!("{}-{}", canary.version, turn.next.attempts),
+        canary,
+        production,
+        plan,
+        started: turn.now,
+        ended: None,
+        clock: HoldClock::started(turn.now),
+        canary_label_at: None,
+        production_label_at: None,
+        step: 0,
+        intended: 0,
+        confirmed: 0,
+        confirmed_at: None,
+        hold: None,
+        hold_reason: None,
+        metrics: Vec::new(),
+        last_check: None,
+        verdict: None,
+        promote_asked: false,
+        failure: None,
+        kept: Kept {
+            routes: turn.seen.routes.iter().map(kept_route).collect(),
+            canary_label: rule.canary.clone(),
+        },
+        rest: serde_json::Map::new(),
+    };
+    turn.enter(
+        Phase::Pending,
+        format!(
+            "{} is to replace {}",
+            rollout.canary.version, rollout.production.version
+        ),
+    );
+    turn.tell(&rollout, NoticeKind::Started, messages::started(&rollout));
+    rollout
+}
+
+fn kept_route(route: &super::observation::RouteSeen) -> KeptRoute {
+    KeptRoute {
+        route: route.key.clone(),
+        production: route.production,
+        canary: route.canary,
+    }
+}
+
+/// The phase Pending.
+pub(super) fn pend(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    guards::enforce(turn, rollout);
+    let paused = progress::is_paused(turn);
+    progress::pause_condition(turn, paused);
+    if paused {
+        rollout.clock.stop(turn.now);
+    } else {
+        rollout.clock.run(turn.now);
+    }
+    if let Some(missing) = missing(turn, rollout) {
+        await_canary(turn, rollout, &missing);
+    } else if let Some(problem) = progress::problem(turn) {
+        turn.say(problem);
+    } else if turn
+        .seen
+        .rule
+        .as_ref()
+        .is_ok_and(|rule| rule.canary.as_ref() == Some(&rollout.canary.version))
+    {
+        rollout.canary_label_at.get_or_insert(turn.now);
+        rollout.clock.stop(turn.now);
+        turn.enter(Phase::Baseline, "recording the baseline");
+    } else {
+        turn.say(format!(
+            "waiting to point subset {} at {}",
+            rollout.plan.target.canary_subset, rollout.canary.version
+        ));
+        if turn.canary_is_quiet() {
+            turn.effect(Effect::Label {
+                subset: Side::Canary,
+                version: rollout.canary.version.clone(),
+            });
+        }
+    }
+}
+
+/// What the canary's Deployment lacks before it can start.
+fn missing(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    match turn.seen.deployments.iter().find(|d| d.uid == rollout.canary.uid) {
+        None => Some(format!("Deployment {} is gone", rollout.canary.deployment)),
+        Some(deployment) => (!deployment.is_ready()).then(|| deployment.missing()),
+    }
+}
+
+fn await_canary(turn: &mut Turn<'_>, rollout: &mut Rollout, missing: &str) {
+    let deadline = rollout.plan.progress_deadline;
+    match rollout.clock.ends(deadline) {
+        Some(at) if turn.has_come(at) => {
+            let why = format!("{missing}, after {deadline}");
+            end::fail(turn, rollout, FailureReason::DeadlineExceeded, &why);
+        }
+        _ => turn.say(format!("waiting for the canary: {missing}")),
+    }
+}
+
+/// The phase Baseline.
+pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    guards::enforce(turn, rollout);
+    let paused = progress::is_paused(turn);
+    progress::pause_condition(turn, paused);
+    let check = turn.seen.check.as_ref().filter(|check| {
+        check.id.rollout == rollout.id
+            && check.id.step == 0
+            && rollout.last_check.is_none_or(|last| check.asked_at > last)
+    });
+    if let Some(check) = check {
+        match verdict::record_baseline(rollout, check) {
+            Ok(true) => {
+                turn.clear(ConditionType::Blind);
+                rollout.last_check = None;
+                turn.enter(Phase::Progressing, messages::baseline(rollout));
+                return;
+            }
+            Ok(false) => turn.clear(ConditionType::Blind),
+            Err(why) => {
+                let text = format!("no traffic moves before there is a baseline: {why}");
+                turn.alarm(
+                    rollout,
+                    ConditionType::Blind,
+                    "NoBaseline",
+                    &text,
+                    NoticeKind::Blind,
+                );
+                turn.say(text);
+            }
+        }
+    }
+    let due = first_look(turn, rollout).max(match rollout.last_check {
+        Some(last) => Turn::after(last, pace(rollout)),
+        None => turn.now,
+    });
+    progress::ask(turn, rollout, due);
+}
+
+fn pace(rollout: &Rollout) -> Span {
+    let hold = rollout.plan.steps.first().map_or(Span::ZERO, |s| s.hold);
+    questions::check_interval(&rollout.plan, hold)
+}
+
+/// Before this the queries still see what the version did when it last had weight.
+fn first_look(turn: &Turn<'_>, rollout: &Rollout) -> jiff::Timestamp {
+    let had_weight = turn
+        .next
+        .ended
+        .iter()
+        .filter(|e| e.canary.version == rollout.canary.version);
+    match had_weight.filter_map(|e| e.had_weight_until).max() {
+        Some(until) => Turn::after(
+            until,
+            questions::settle(&turn.seen.name, rollout, &turn.seen.settings),
+        ),
+        None => turn.now,
+    }
+}

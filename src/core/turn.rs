@@ -1,0 +1,170 @@
+//! One decision in the making: what is seen, the status to come, and what to do. It decides nothing by itself.
+
+use jiff::Timestamp;
+
+use crate::api::conditions::{self, ConditionType};
+use crate::api::plan::Plan;
+use crate::api::status::{NoticeKind, Phase, Rollout};
+use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
+
+use super::decision::{CheckRequest, Decision, Effect, Event};
+use super::notices;
+use super::observation::Observation;
+use super::plan;
+
+pub(super) struct Turn<'a> {
+    pub(super) seen: &'a Observation,
+    /// What the spec asks for, or what is wrong with it.
+    pub(super) desired: Result<Plan, String>,
+    pub(super) now: Timestamp,
+    /// The status to come. Its rollout is taken out while phases work on it.
+    pub(super) next: BirdWatchStatus,
+    pub(super) effects: Vec<Effect>,
+    pub(super) check: Option<CheckRequest>,
+    pub(super) wake: Option<Timestamp>,
+    pub(super) events: Vec<Event>,
+}
+
+fn desired(spec: &Result<BirdWatchSpec, String>) -> Result<Plan, String> {
+    let spec = spec.as_ref().map_err(Clone::clone)?;
+    plan::resolve(spec).map_err(|problems| {
+        problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
+    })
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(status: &BirdWatchStatus, seen: &'a Observation, now: Timestamp) -> Self {
+        Self {
+            seen,
+            desired: desired(&seen.spec),
+            now,
+            next: status.clone(),
+            effects: Vec::new(),
+            check: None,
+            wake: None,
+            events: Vec::new(),
+        }
+    }
+
+    pub(super) fn into_decision(self) -> Decision {
+        Decision {
+            next: self.next,
+            effects: self.effects,
+            check: self.check,
+            wake: self.wake,
+            events: self.events,
+        }
+    }
+
+    /// Goes to `phase`; whatever the last one waited for is no longer waited for.
+    pub(super) fn enter(&mut self, phase: Phase, message: impl Into<String>) {
+        if self.next.phase != phase {
+            self.next.phase = phase;
+            self.wake = None;
+            conditions::clear(&mut self.next.conditions, ConditionType::Held);
+        }
+        self.next.message = message.into();
+    }
+
+    pub(super) fn say(&mut self, message: impl Into<String>) {
+        self.next.message = message.into();
+    }
+
+    pub(super) fn effect(&mut self, effect: Effect) {
+        if !self.effects.contains(&effect) {
+            self.effects.push(effect);
+        }
+    }
+
+    /// Looks again at `at`, or sooner where something else asks for it.
+    pub(super) fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    /// Whether `at` has come; if not, looks again then.
+    pub(super) fn has_come(&mut self, at: Timestamp) -> bool {
+        if at > self.now {
+            self.wake_at(at);
+        }
+        at <= self.now
+    }
+
+    /// The instant `span` after `at`; never, where that cannot be expressed.
+    pub(super) fn after(at: Timestamp, span: Span) -> Timestamp {
+        at.checked_add(span.signed()).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Tells people: a notice in the outbox, and an Event.
+    pub(super) fn tell(&mut self, rollout: &Rollout, kind: NoticeKind, text: impl Into<String>) {
+        let text = text.into();
+        let step = if kind == NoticeKind::Step {
+            format!("{}To{}", kind.action(), rollout.confirmed)
+        } else {
+            kind.action().to_owned()
+        };
+        self.events.push(Event {
+            warning: kind.is_alarm(),
+            reason: kind.reason(),
+            action: step,
+            note: text.clone(),
+        });
+        let level = self
+            .seen
+            .settings
+            .notify
+            .map(|default| rollout.plan.level.unwrap_or(default));
+        notices::record(&mut self.next.notices, &rollout.id, level, kind, text, self.now);
+    }
+
+    /// Sets a condition; tells people when it begins to hold.
+    pub(super) fn alarm(
+        &mut self,
+        rollout: &Rollout,
+        kind: ConditionType,
+        reason: &'static str,
+        message: &str,
+        notice: NoticeKind,
+    ) {
+        let told = conditions::holds(&self.next.conditions, kind);
+        self.condition(kind, true, reason, message);
+        if !told {
+            self.tell(rollout, notice, message);
+        }
+    }
+
+    pub(super) fn condition(&mut self, kind: ConditionType, holds: bool, reason: &str, message: &str) {
+        let generation = self.seen.generation;
+        conditions::set(
+            &mut self.next.conditions,
+            kind,
+            holds,
+            reason,
+            message,
+            generation,
+            self.now,
+        );
+    }
+
+    pub(super) fn clear(&mut self, kind: ConditionType) {
+        conditions::clear(&mut self.next.conditions, kind);
+    }
+
+    /// Whether every route of ours gives the canary nothing.
+    pub(super) fn canary_is_at_zero(&self) -> bool {
+        self.seen.routes.iter().all(|route| route.is_at(0))
+    }
+
+    /// Whether the canary has had nothing for as long as the mesh needs to know.
+    pub(super) fn canary_is_quiet(&mut self) -> bool {
+        match self.seen.canary_zero_since {
+            Some(since) if self.canary_is_at_zero() => {
+                self.has_come(Self::after(since, self.seen.settings.propagation_delay))
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What `kubectl get` and kstatus-style tools read: columns and conditions, derived from the rest of status.
+
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::{NoticeKind, Phase, Rollout};
+
+use super::messages;
+use super::number::human;
+use super::turn::Turn;
+
+pub(super) fn describe(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, failing: Option<&str>) {
+    let rollout = rollout.map(|r| &*r);
+    spec_condition(turn, rollout);
+    if turn.seen.conflict.is_none() {
+        turn.clear(ConditionType::Conflict);
+    }
+    notify_condition(turn, failing);
+    life_conditions(turn);
+    columns(turn, rollout);
+}
+
+fn spec_condition(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
+    match turn.desired.clone() {
+        Ok(_) => turn.clear(ConditionType::SpecInvalid),
+        Err(why) => match rollout.filter(|r| r.ended.is_none()) {
+            Some(rollout) => {
+                let text = format!("the spec cannot be used, the running plan stays in force: {why}");
+                turn.alarm(
+                    rollout,
+                    ConditionType::SpecInvalid,
+                    "SpecInvalid",
+                    &text,
+                    NoticeKind::SpecInvalid,
+                );
+            }
+            None => turn.condition(ConditionType::SpecInvalid, true, "SpecInvalid", &why),
+        },
+    }
+}
+
+fn notify_condition(turn: &mut Turn<'_>, failing: Option<&str>) {
+    match failing {
+        Some(why) => {
+            let text = format!(
+                "Slack does not take notices: {why}; {} wait",
+                turn.next.notices.pending.len()
+            );
+            turn.condition(ConditionType::NotifyFailing, true, "SlackRefuses", &text);
+        }
+        None if turn.next.notices.pending.is_empty() => turn.clear(ConditionType::NotifyFailing),
+        None => {}
+    }
+}
+
+fn life_conditions(turn: &mut Turn<'_>) {
+    let phase = turn.next.phase;
+    let message = turn.next.message.clone();
+    let is_waiting = [
+        ConditionType::SpecInvalid,
+        ConditionType::Conflict,
+        ConditionType::Held,
+    ]
+    .into_iter()
+    .any(|kind| conditions::holds(&turn.next.conditions, kind));
+    let ready = matches!(phase, Phase::Idle | Phase::Promoted) && !is_waiting;
+    turn.condition(ConditionType::Ready, ready, phase.as_str(), &message);
+    if phase.is_active() {
+        turn.condition(ConditionType::Reconciling, true, phase.as_str(), &message);
+    } else {
+        turn.clear(ConditionType::Reconciling);
+    }
+    if matches!(phase, Phase::Frozen | Phase::RolledBack) {
+        turn.condition(ConditionType::Stalled, true, phase.as_str(), &message);
+    } else {
+        turn.clear(ConditionType::Stalled);
+    }
+}
+
+fn columns(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
+    let status = &mut turn.next;
+    status.step = rollout.map(|r| format!("{}/{}", r.step, r.plan.steps.len()));
+    status.weight = rollout.map(|r| i32::from(r.confirmed));
+    status.canary = rollout.map(|r| r.canary.version.clone());
+    let metric = rollout.and_then(messages::foremost);
+    status.baseline = metric.and_then(|m| Some(human(m.baseline.as_ref()?.value)));
+    status.current = metric.and_then(|m| Some(human(m.last.as_ref()?.value?)));
+}

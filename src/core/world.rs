@@ -1,0 +1,396 @@
+//! A small world for tests of the core: it carries out decisions as the shell would, and lets time pass.
+
+use jiff::Timestamp;
+
+use crate::api::status::Phase;
+use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
+
+use super::decide::{decide, target};
+use super::decision::{CheckRequest, Decision, Effect, Event};
+use super::observation::*;
+use super::weights::share;
+
+/// What Prometheus answers to a question at canary weight `percent`.
+pub(crate) type Oracle = fn(&Question, u8) -> (Outcome, f64);
+
+pub(crate) struct World {
+    pub(crate) now: Timestamp,
+    pub(crate) spec: Result<BirdWatchSpec, String>,
+    pub(crate) status: BirdWatchStatus,
+    pub(crate) seen: Observation,
+    pub(crate) oracle: Oracle,
+    pub(crate) events: Vec<Event>,
+    /// Every weight in percent the first route had, with its time.
+    pub(crate) weights: Vec<(Timestamp, i64)>,
+    /// Effects carried out, lowest first.
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) checks: usize,
+    /// Whether the API server takes patches of routes.
+    pub(crate) routes_writable: bool,
+    wake: Option<Timestamp>,
+    flight: Option<(Timestamp, CheckRequest)>,
+}
+
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).unwrap()
+}
+
+pub(crate) fn number(value: f64) -> Outcome {
+    Outcome::Series(vec![Point {
+        labels: String::new(),
+        value,
+    }])
+}
+
+pub(crate) fn deployment(version: &str, created: i64) -> DeploymentSeen {
+    DeploymentSeen {
+        name: format!("aleph-{version}"),
+        uid: format!("uid-{version}"),
+        version: Some(version.to_owned()),
+        revision: Some("1".to_owned()),
+        created: Some(at(created)),
+        replicas: 2,
+        current: 2,
+        updated: 2,
+        available: 2,
+    }
+}
+
+pub(crate) fn spec(yaml: &str) -> BirdWatchSpec {
+    serde_saphyr::from_str(yaml).unwrap()
+}
+
+/// Three steps of 10 s, a metric that depends on the version.
+pub(crate) const STEPS: &str = r#"
+service: aleph
+metrics: [{name: errors, query: 'errors{version="$(version)"}', deviation: 0.5}]
+steps: [{weight: 10, hold: 10s}, {weight: 50, hold: 10s}, {weight: 100, hold: 10s}]
+settle: 0s
+"#;
+
+impl World {
+    /// Production v1 with two pods; the `BirdWatch` was there before any canary.
+    pub(crate) fn new(yaml: &str) -> Self {
+        let seen = Observation {
+            name: ObjectName {
+                namespace: "default".into(),
+                name: "aleph".into(),
+            },
+            generation: Some(1),
+            spec: Err(String::new()),
+            deleting: false,
+            finalizer: false,
+            draining: false,
+            verb: None,
+            conflict: None,
+            deployments: vec![deployment("v1", -1000)],
+            rule: Ok(RuleSeen {
+                production: Some("v1".into()),
+                canary: None,
+            }),
+            routes: vec![RouteSeen {
+                key: "aleph/http[0]".into(),
+                production: Some(100),
+                canary: Some(0),
+                total: 100,
+            }],
+            route_problems: Vec::new(),
+            other_routes: Vec::new(),
+            warnings: Vec::new(),
+            canary_zero_since: None,
+            restore_refused: false,
+            routes_writer: None,
+            rule_writer: None,
+            check: None,
+            asking: None,
+            gaps: Vec::new(),
+            acks: Vec::new(),
+            settings: Settings {
+                scrape_interval: Span::secs(1),
+                propagation_delay: Span::secs(2),
+                query_timeout: Span::secs(5),
+                notify: Some(crate::api::spec::Level::Steps),
+            },
+        };
+        let mut world = Self {
+            now: at(0),
+            spec: Ok(spec(yaml)),
+            status: BirdWatchStatus::default(),
+            seen,
+            oracle: |_, _| (number(0.0), 1.0),
+            events: Vec::new(),
+            weights: Vec::new(),
+            effects: Vec::new(),
+            checks: 0,
+            routes_writable: true,
+            wake: None,
+            flight: None,
+        };
+        world.pass();
+        world
+    }
+
+    /// The same with canary v2 just deployed.
+    pub(crate) fn with_canary(yaml: &str) -> Self {
+        let mut world = Self::new(yaml);
+        world.deploy("v2");
+        world
+    }
+
+    pub(crate) fn deploy(&mut self, version: &str) {
+        let created = (self.now.as_second() - at(0).as_second()) + 1;
+        self.seen.deployments.push(deployment(version, created));
+    }
+
+    pub(crate) fn pods(&mut self, version: &str, available: i32) {
+        let named = self
+            .seen
+            .deployments
+            .iter_mut()
+            .find(|d| d.version.as_deref() == Some(version));
+        named.unwrap().available = available;
+    }
+
+    /// Weight 0..100 of the canary on the first route.
+    pub(crate) fn weight(&self) -> i64 {
+        self.seen.routes[0].canary_share()
+    }
+
+    pub(crate) fn set_weight(&mut self, canary: i64) {
+        let route = &mut self.seen.routes[0];
+        (route.production, route.canary) = (Some(route.total - canary), Some(canary));
+    }
+
+    /// One decision and its effects. Returns whether anything was done.
+    pub(crate) fn pass(&mut self) -> bool {
+        self.land();
+        let zero = self.seen.routes.iter().all(|r| r.is_at(0));
+        self.seen.canary_zero_since = if zero {
+            self.seen.canary_zero_since.or(Some(self.now))
+        } else {
+            None
+        };
+        self.seen.spec = self.spec.clone();
+        self.seen.asking = self.flight.as_ref().map(|(_, request)| request.id.clone());
+        let _ = target(&self.status, &self.spec);
+        let decision = decide(&self.status, &self.seen, self.now);
+        assert_eq!(
+            decision,
+            decide(&self.status, &self.seen, self.now),
+            "a decision is deterministic"
+        );
+        self.seen.acks.clear();
+        self.carry_out(decision)
+    }
+
+    fn carry_out(&mut self, decision: Decision) -> bool {
+        let Decision {
+            next,
+            effects,
+            check,
+            wake,
+            events,
+        } = decision;
+        let json = serde_json::to_value(&next).unwrap();
+        assert_eq!(
+            serde_json::from_value::<BirdWatchStatus>(json).unwrap(),
+            next,
+            "status survives being stored"
+        );
+        let changed = next != self.status || check.is_some();
+        self.status = next;
+        self.events.extend(events);
+        if let Some(request) = check {
+            self.checks += 1;
+            self.flight = Some((self.now, request));
+        }
+        let done = effects.iter().filter(|effect| self.apply(effect)).count() > 0;
+        self.weights.push((self.now, self.weight()));
+        self.wake = wake;
+        changed || done
+    }
+
+    /// An effect on the world. Returns whether it changed anything.
+    fn apply(&mut self, effect: &Effect) -> bool {
+        let outside = |seen: &Observation| {
+            let Observation {
+                rule,
+                routes,
+                finalizer,
+                routes_writer,
+                rule_writer,
+                ..
+            } = seen.clone();
+            (rule, routes, finalizer, routes_writer, rule_writer)
+        };
+        let before = outside(&self.seen);
+        match effect {
+            Effect::Lower { percent } => self.write_routes(*percent, true),
+            Effect::Raise { percent } => self.write_routes(*percent, false),
+            Effect::Label { subset, version } => {
+                let rule = self.seen.rule.as_mut().unwrap();
+                match subset {
+                    Side::Production => rule.production = Some(version.clone()),
+                    Side::Canary => rule.canary = Some(version.clone()),
+                }
+            }
+            Effect::RestoreWeights => {
+                let kept = self.status.rollout.as_ref().unwrap().kept.routes.clone();
+                for (route, kept) in self.seen.routes.iter_mut().zip(kept) {
+                    (route.production, route.canary) = (kept.production, kept.canary);
+                }
+            }
+            Effect::RestoreLabel { kept, .. } => self.seen.rule.as_mut().unwrap().canary.clone_from(kept),
+            Effect::AddFinalizer => self.seen.finalizer = true,
+            Effect::RemoveFinalizer => self.seen.finalizer = false,
+            Effect::IdentifyRoutesWriter => self.seen.routes_writer = Some("kubectl-edit".into()),
+            Effect::IdentifyRuleWriter => self.seen.rule_writer = Some("argocd-controller".into()),
+        }
+        let changed = before != outside(&self.seen);
+        if changed {
+            self.effects.push(effect.clone());
+        }
+        changed
+    }
+
+    fn write_routes(&mut self, percent: u8, only_down: bool) {
+        if !self.routes_writable {
+            return;
+        }
+        for route in &mut self.seen.routes {
+            let canary = share(route.total, percent);
+            if !only_down || route.canary_share() > canary {
+                (route.production, route.canary) = (Some(route.total - canary), Some(canary));
+            }
+        }
+    }
+
+    /// A check under way is answered a tenth of a second after it was asked.
+    fn land(&mut self) {
+        let due = |asked: &Timestamp| asked.checked_add(Span::millis(100).signed()).unwrap();
+        if self
+            .flight
+            .as_ref()
+            .is_none_or(|(asked, _)| due(asked) > self.now)
+        {
+            return;
+        }
+        let Some((asked_at, request)) = self.flight.take() else {
+            return;
+        };
+        let percent = u8::try_from(self.weight()).unwrap();
+        let answer = |question: &Question| {
+            let (outcome, traffic) = (self.oracle)(question, percent);
+            Answer {
+                metric: question.metric.clone(),
+                side: question.side,
+                outcome,
+                traffic: Some(Ok(traffic)),
+            }
+        };
+        let answers = request.questions.iter().map(answer).collect();
+        self.seen.check = Some(Check {
+            id: request.id,
+            asked_at,
+            answers,
+        });
+    }
+
+    /// Passes until nothing changes at this instant.
+    pub(crate) fn calm_down(&mut self) {
+        for _ in 0..20 {
+            if !self.pass() {
+                return;
+            }
+        }
+        panic!("no rest at {}: {:?}", self.now, self.status);
+    }
+
+    /// Lets time pass to the next thing that happens. Returns whether there is one.
+    pub(crate) fn next(&mut self) -> bool {
+        self.calm_down();
+        let landing = self
+            .flight
+            .as_ref()
+            .map(|(asked, _)| asked.checked_add(Span::millis(100).signed()).unwrap());
+        let Some(next) = [self.wake, landing].into_iter().flatten().min() else {
+            return false;
+        };
+        self.now = next.max(self.now);
+        self.calm_down();
+        true
+    }
+
+    /// Lets `seconds` pass.
+    pub(crate) fn run(&mut self, seconds: i64) {
+        let end = self
+            .now
+            .checked_add(Span::millis(seconds * 1000).signed())
+            .unwrap();
+        self.calm_down();
+        loop {
+            let landing = self
+                .flight
+                .as_ref()
+                .map(|(asked, _)| asked.checked_add(Span::millis(100).signed()).unwrap());
+            match [self.wake, landing]
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|next| *next <= end)
+            {
+                Some(next) => self.now = next.max(self.now),
+                None => break,
+            }
+            self.calm_down();
+        }
+        self.now = end;
+        self.calm_down();
+    }
+
+    /// Runs to a phase; fails when it is not reached.
+    pub(crate) fn run_to(&mut self, phase: Phase) -> &mut Self {
+        self.until(|world| world.status.phase == phase)
+    }
+
+    /// Runs until something holds; fails when it never does.
+    pub(crate) fn until(&mut self, holds: impl Fn(&Self) -> bool) -> &mut Self {
+        for _ in 0..5_000 {
+            if holds(self) {
+                return self;
+            }
+            if !self.next() {
+                break;
+            }
+        }
+        assert!(
+            holds(self),
+            "stands still in {:?}: {}",
+            self.status.phase,
+            self.status.message
+        );
+        self
+    }
+
+    /// The operator is killed and another takes over after `seconds`: what was only in memory is gone.
+    pub(crate) fn crash(&mut self, seconds: i64) {
+        let from = self.now;
+        self.flight = None;
+        self.seen.check = None;
+        self.seen.canary_zero_since = None;
+        (self.seen.routes_writer, self.seen.rule_writer) = (None, None);
+        self.now = from.checked_add(Span::millis(seconds * 1000).signed()).unwrap();
+        self.seen.gaps.push(Gap { from, to: self.now });
+    }
+
+    pub(crate) fn reasons(&self) -> Vec<&'static str> {
+        self.events.iter().map(|e| e.reason).collect()
+    }
+
+    /// The different weights the first route had, in order.
+    pub(crate) fn path(&self) -> Vec<i64> {
+        let mut path: Vec<i64> = self.weights.iter().map(|(_, weight)| *weight).collect();
+        path.dedup();
+        path
+    }
+}

@@ -1,0 +1,867 @@
+//! The Prometheus client against a server that answers as it is told, over real sockets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use birdwatch::clients::prometheus::{
+    Failure, Outcome, OutcomeClass, Prometheus, QueryObserver, Question, Server, ServerConfig, Servers,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use wiremock::matchers::{body_string_contains, header, method, path};
+use wiremock::{Match, Mock, MockServer, Request, ResponseTemplate};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+type Seen = Arc<Mutex<Vec<(String, OutcomeClass)>>>;
+
+struct Observer(Seen);
+
+impl QueryObserver for Observer {
+    fn on_query(&self, server: &str, class: OutcomeClass, _took: Duration) {
+        self.0.lock().unwrap().push((server.to_owned(), class));
+    }
+}
+
+fn servers_of(configs: Vec<ServerConfig>) -> (Servers, Seen) {
+    let seen = Seen::default();
+    let observer: Arc<dyn QueryObserver> = Arc::new(Observer(Arc::clone(&seen)));
+    (Servers::new(configs, &observer).unwrap(), seen)
+}
+
+fn servers(url: &str) -> Servers {
+    servers_of(vec![ServerConfig::from_url(url).unwrap()]).0
+}
+
+fn only(servers: &Servers) -> &Server {
+    servers.get(None).unwrap()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn vector(values: &[(&str, &str)]) -> Value {
+    let result: Vec<Value> = values
+        .iter()
+        .map(|(code, value)| json!({"metric": {"code": code}, "value": [1_700_000_000.123, value]}))
+        .collect();
+    json!({"status": "success", "data": {"resultType": "vector", "result": result}})
+}
+
+async fn answering(template: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path("/api/v1/query"))
+        .respond_with(template)
+        .mount(&server)
+        .await;
+    server
+}
+
+async fn outcome_of(template: ResponseTemplate) -> Outcome {
+    let server = answering(template).await;
+    only(&servers(&server.uri())).query("up", None, DEADLINE).await
+}
+
+async fn failure_of(template: ResponseTemplate) -> Failure {
+    match outcome_of(template).await {
+        Outcome::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn json_ok(body: &Value) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(body)
+}
+
+fn form(request: &Request) -> BTreeMap<String, String> {
+    url::form_urlencoded::parse(&request.body).into_owned().collect()
+}
+
+fn values(outcome: &Outcome) -> Vec<f64> {
+    match outcome {
+        Outcome::Series(series) => series.iter().map(|s| s.value).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A directory for one test's files, removed with it.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("birdwatch-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let file = self.0.join(name);
+        std::fs::write(&file, content).unwrap();
+        file
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_posted_as_a_form_with_its_time_and_timeout_below_the_urls_prefix() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path("/prometheus/x/api/v1/query"))
+        .and(header("content-type", "application/x-www-form-urlencoded"))
+        .respond_with(json_ok(&vector(&[("200", "1.5")])))
+        .expect(2)
+        .mount(&server)
+        .await;
+    for prefix in ["/prometheus/x", "/prometheus/x/"] {
+        let servers = servers(&format!("{}{prefix}", server.uri()));
+        let promql = r#"sum(a{b="c&d"}) + 1"#;
+        let outcome = only(&servers)
+            .query(promql, Some(at("2026-11-21T10:00:00.25Z")), DEADLINE)
+            .await;
+        assert_eq!(values(&outcome), [1.5]);
+    }
+    for request in server.received_requests().await.unwrap() {
+        let form = form(&request);
+        assert_eq!(form["query"], r#"sum(a{b="c&d"}) + 1"#);
+        assert_eq!(form["time"], "1795255200.250");
+        assert_eq!(form["timeout"], "4500ms");
+    }
+}
+
+#[tokio::test]
+async fn without_a_time_the_server_decides_what_now_is() {
+    let server = answering(json_ok(&vector(&[]))).await;
+    only(&servers(&server.uri())).query("up", None, DEADLINE).await;
+    let requests = server.received_requests().await.unwrap();
+    assert!(!form(&requests[0]).contains_key("time"));
+}
+
+#[tokio::test]
+async fn several_series_come_with_their_labels() {
+    let outcome = outcome_of(json_ok(&vector(&[("200", "10"), ("500", "-0.25")]))).await;
+    let Outcome::Series(series) = &outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(values(&outcome), [10.0, -0.25]);
+    assert_eq!(
+        series[1].labels,
+        BTreeMap::from([("code".to_owned(), "500".to_owned())])
+    );
+    assert_eq!(outcome.class(), OutcomeClass::Ok);
+}
+
+#[tokio::test]
+async fn a_scalar_is_one_series_without_labels() {
+    let body = json!({"status": "success", "data": {"resultType": "scalar", "result": [1, "3"]}});
+    let outcome = outcome_of(json_ok(&body)).await;
+    let Outcome::Series(series) = &outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(series.len() == 1 && series[0].labels.is_empty());
+    assert_eq!(values(&outcome), [3.0]);
+}
+
+#[tokio::test]
+async fn numbers_that_are_none_arrive_as_they_are() {
+    let outcome = outcome_of(json_ok(&vector(&[
+        ("a", "NaN"),
+        ("b", "+Inf"),
+        ("c", "-Inf"),
+        ("d", "1e+06"),
+    ])))
+    .await;
+    let values = values(&outcome);
+    assert!(values[0].is_nan());
+    assert_eq!(values[1..], [f64::INFINITY, f64::NEG_INFINITY, 1e6]);
+    assert_eq!(outcome.class(), OutcomeClass::Nan);
+}
+
+#[tokio::test]
+async fn no_series_is_empty_and_not_zero() {
+    let outcome = outcome_of(json_ok(&vector(&[]))).await;
+    assert_eq!(outcome, Outcome::Empty);
+    assert_eq!(outcome.class(), OutcomeClass::Empty);
+}
+
+#[tokio::test]
+async fn up_to_a_hundred_series_are_read_and_more_are_counted() {
+    let of = |count| vector(&vec![("200", "1"); count]);
+    assert_eq!(values(&outcome_of(json_ok(&of(100))).await).len(), 100);
+    assert_eq!(outcome_of(json_ok(&of(101))).await, Outcome::TooMany(101));
+}
+
+#[tokio::test]
+async fn results_that_are_no_numbers_are_failures_with_their_reason() {
+    let typed = |kind: &str, result: Value| {
+        json_ok(&json!({"status": "success", "data": {"resultType": kind, "result": result}}))
+    };
+    let histogram = json!([{"metric": {}, "histogram": [1, {"count": "3", "sum": "4"}]}]);
+    let mixed = json!([{"metric": {}, "value": [1, "2"]}, {"metric": {}, "histogram": [1, {"count": "3", "sum": "4"}]}]);
+    let matrix = json!([{"metric": {}, "values": [[1, "2"]]}]);
+    let table = [
+        (typed("vector", histogram), Failure::Histogram),
+        (typed("vector", mixed), Failure::Histogram),
+        (typed("string", json!([1, "text"])), Failure::StringResult),
+        (typed("matrix", matrix), Failure::Matrix),
+    ];
+    for (template, expected) in table {
+        let failure = failure_of(template).await;
+        assert_eq!(failure, expected);
+        assert_eq!(failure.class(), OutcomeClass::Unsupported);
+    }
+}
+
+#[tokio::test]
+async fn answers_of_something_else_are_malformed_whatever_they_hold() {
+    let bodies = [
+        "<html>Sign in</html>",
+        "",
+        "[]",
+        "{}",
+        r#"{"status":"success"}"#,
+        r#"{"status":"success","data":null}"#,
+        r#"{"status":"success","data":{"resultType":"vector"}}"#,
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1]}]}}"#,
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"abc"]}]}}"#,
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,2]}]}}"#,
+        r#"{"status":"success","data":{"resultType":"tensor","result":[]}}"#,
+    ];
+    for body in bodies {
+        let failure = failure_of(ResponseTemplate::new(200).set_body_string(body)).await;
+        assert!(matches!(failure, Failure::Malformed(_)), "{body}: {failure:?}");
+        assert_eq!(failure.class(), OutcomeClass::Malformed);
+    }
+}
+
+#[tokio::test]
+async fn warnings_make_a_result_unusable_and_infos_do_not() {
+    let mut body = vector(&[("200", "1")]);
+    body["infos"] = json!(["metric might not be a counter"]);
+    assert_eq!(values(&outcome_of(json_ok(&body)).await), [1.0]);
+    body["warnings"] = json!([]);
+    assert_eq!(values(&outcome_of(json_ok(&body)).await), [1.0]);
+    body["warnings"] = json!(["a store did not answer", "b", "c", "d"]);
+    let failure = failure_of(json_ok(&body)).await;
+    assert_eq!(
+        failure.to_string(),
+        "Prometheus warned: a store did not answer; b; c"
+    );
+    assert_eq!(failure.class(), OutcomeClass::Warnings);
+}
+
+#[tokio::test]
+async fn statuses_come_with_the_servers_own_words() {
+    let error = |kind: &str, text: &str| json!({"status": "error", "errorType": kind, "error": text});
+    let table = [
+        (
+            ResponseTemplate::new(400).set_body_json(error("bad_data", "1:5: parse error")),
+            "Prometheus answered 400 (bad_data): 1:5: parse error",
+            OutcomeClass::Status4xx,
+        ),
+        (
+            ResponseTemplate::new(422).set_body_json(error("execution", "many-to-many")),
+            "Prometheus answered 422 (execution): many-to-many",
+            OutcomeClass::Status4xx,
+        ),
+        (
+            ResponseTemplate::new(200).set_body_json(error("internal", "odd")),
+            "Prometheus answered 200 (internal): odd",
+            OutcomeClass::Status4xx,
+        ),
+        (
+            ResponseTemplate::new(500),
+            "Prometheus answered 500",
+            OutcomeClass::Status5xx,
+        ),
+        (
+            ResponseTemplate::new(503).set_body_json(error("timeout", "query timed out")),
+            "Prometheus answered 503 (timeout): query timed out",
+            OutcomeClass::Timeout,
+        ),
+        (
+            ResponseTemplate::new(401).set_body_string("no org id\n"),
+            "Prometheus answered 401: no org id",
+            OutcomeClass::Status4xx,
+        ),
+        (
+            ResponseTemplate::new(502).set_body_string("<html><body>Bad gateway</body></html>"),
+            "Prometheus answered 502",
+            OutcomeClass::Status5xx,
+        ),
+    ];
+    for (template, text, class) in table {
+        let failure = failure_of(template).await;
+        assert_eq!(failure.to_string(), text);
+        assert_eq!(failure.class(), class, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn long_messages_of_a_server_are_cut() {
+    let template = ResponseTemplate::new(500).set_body_string("é ".repeat(50_000));
+    let text = failure_of(template).await.to_string();
+    assert!(text.chars().count() < 240 && text.ends_with('…'), "{text}");
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let target = answering(json_ok(&vector(&[("200", "1")]))).await;
+    let location = format!("{}/api/v1/query", target.uri());
+    let failure = failure_of(ResponseTemplate::new(307).insert_header("location", location)).await;
+    assert_eq!(failure.class(), OutcomeClass::Status3xx);
+    assert!(target.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_slow_server_is_given_up_at_the_deadline() {
+    let template = json_ok(&vector(&[("200", "1")])).set_delay(Duration::from_mins(1));
+    let server = answering(template).await;
+    let outcome = only(&servers(&server.uri()))
+        .query("up", None, Duration::from_millis(150))
+        .await;
+    assert_eq!(
+        outcome,
+        Outcome::Failed(Failure::Timeout(Duration::from_millis(150)))
+    );
+    assert_eq!(outcome.class(), OutcomeClass::Timeout);
+}
+
+#[tokio::test]
+async fn a_closed_port_is_refused_in_words() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://user:hunter22@{}", closed.local_addr().unwrap());
+    drop(closed);
+    let outcome = only(&servers(&url)).query("up", None, DEADLINE).await;
+    let Outcome::Failed(failure) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(failure.class(), OutcomeClass::Refused);
+    let text = failure.to_string();
+    assert!(text.contains("refused") && !text.contains("hunter22"), "{text}");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_told_from_an_answer() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let breaking = tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await.unwrap());
+        }
+    });
+    let outcome = only(&servers(&url)).query("up", None, DEADLINE).await;
+    breaking.abort();
+    let Outcome::Failed(failure) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(failure.class(), OutcomeClass::Refused, "{failure}");
+}
+
+#[tokio::test]
+async fn a_huge_body_is_not_read() {
+    let huge = "x".repeat((8 << 20) + 1);
+    let failure = failure_of(ResponseTemplate::new(200).set_body_string(huge)).await;
+    assert_eq!(failure, Failure::TooLarge(8 << 20));
+    assert_eq!(failure.class(), OutcomeClass::TooLarge);
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_cut_off_while_it_comes() {
+    let app = axum::Router::new().fallback(|| async {
+        let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 16]));
+        axum::body::Body::from_stream(chunks)
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let outcome = only(&servers(&url))
+        .query("up", None, Duration::from_secs(30))
+        .await;
+    serving.abort();
+    assert_eq!(outcome, Outcome::Failed(Failure::TooLarge(8 << 20)));
+}
+
+/// Matches a request whose header is exactly this value.
+fn auth(value: &str) -> impl Match + use<> {
+    header("authorization", value)
+}
+
+#[tokio::test]
+async fn a_rotated_token_counts_at_the_next_query() {
+    let dir = Dir::new("token");
+    let token = dir.file("token", "first-token\n");
+    let server = MockServer::start().await;
+    for value in ["Bearer first-token", "Bearer second-token"] {
+        let ok = json_ok(&vector(&[("200", "1")]));
+        Mock::given(auth(value))
+            .respond_with(ok)
+            .expect(1)
+            .mount(&server)
+            .await;
+    }
+    let config = ServerConfig {
+        bearer_token_file: Some(token),
+        ..ServerConfig::from_url(&server.uri()).unwrap()
+    };
+    let (servers, _) = servers_of(vec![config]);
+    assert_eq!(values(&only(&servers).query("up", None, DEADLINE).await), [1.0]);
+    dir.file("token", "second-token");
+    assert_eq!(values(&only(&servers).query("up", None, DEADLINE).await), [1.0]);
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_read_is_a_failure_and_nothing_is_sent_without_it() {
+    let dir = Dir::new("no-token");
+    let server = answering(json_ok(&vector(&[("200", "1")]))).await;
+    for (file, why) in [
+        (dir.0.join("missing"), "cannot read"),
+        (dir.file("empty", "\n"), "is empty"),
+        (dir.file("two", "a\nb"), "more than one line"),
+    ] {
+        let config = ServerConfig {
+            bearer_token_file: Some(file),
+            ..ServerConfig::from_url(&server.uri()).unwrap()
+        };
+        let (servers, _) = servers_of(vec![config]);
+        let outcome = only(&servers).query("up", None, DEADLINE).await;
+        let Outcome::Failed(failure) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(failure.to_string().contains(why), "{failure}");
+        assert_eq!(failure.class(), OutcomeClass::Misconfigured);
+    }
+    assert!(server.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn basic_auth_comes_from_a_file_or_from_the_url() {
+    let dir = Dir::new("basic");
+    let server = MockServer::start().await;
+    // ops:pä/ss
+    Mock::given(auth("Basic b3BzOnDDpC9zcw=="))
+        .respond_with(json_ok(&vector(&[("200", "1")])))
+        .expect(2)
+        .mount(&server)
+        .await;
+    let password = dir.file("password", "pä/ss\n");
+    let yaml = format!(
+        "- name: a\n  url: {uri}\n  basicAuth: {{username: ops, passwordFile: {file}}}\n- name: b\n  url: {with}\n",
+        uri = server.uri(),
+        file = password.display(),
+        with = server.uri().replace("http://", "http://ops:p%C3%A4%2Fss@"),
+    );
+    let (servers, _) = servers_of(ServerConfig::list(&yaml).unwrap());
+    for name in ["a", "b"] {
+        let outcome = servers.get(Some(name)).unwrap().query("up", None, DEADLINE).await;
+        assert_eq!(values(&outcome), [1.0], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn headers_are_sent_with_every_call() {
+    let server = MockServer::start().await;
+    Mock::given(header("x-scope-orgid", "tenant-7"))
+        .and(path("/api/v1/query"))
+        .respond_with(json_ok(&vector(&[("200", "1")])))
+        .expect(1)
+        .mount(&server)
+        .await;
+    Mock::given(header("x-scope-orgid", "tenant-7"))
+        .and(path("/api/v1/labels"))
+        .respond_with(json_ok(&json!({"status": "success", "data": ["__name__"]})))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let yaml = format!(
+        "- name: a\n  url: {}\n  headers: {{X-Scope-OrgID: tenant-7}}\n",
+        server.uri()
+    );
+    let (servers, _) = servers_of(ServerConfig::list(&yaml).unwrap());
+    assert_eq!(values(&only(&servers).query("up", None, DEADLINE).await), [1.0]);
+    let now = at("2026-11-21T10:00:00Z");
+    only(&servers)
+        .label_names("up", now, Duration::from_mins(5), DEADLINE)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn no_message_and_no_debug_shows_a_secret_even_if_the_server_repeats_it() {
+    let dir = Dir::new("secrets");
+    let token = dir.file("token", "tok-123456");
+    let echo = json!({"status": "error", "errorType": "tok-123456", "error": "bad Bearer tok-123456 of tenant-secret"});
+    let warn = json!({"status": "success", "warnings": ["tok-123456"], "data": {"resultType": "vector", "result": []}});
+    for body in [echo, warn] {
+        let server = answering(ResponseTemplate::new(200).set_body_json(&body)).await;
+        let yaml = format!(
+            "- name: a\n  url: {}\n  bearerTokenFile: {}\n  headers: {{X-Tenant: tenant-secret}}\n",
+            server.uri(),
+            token.display()
+        );
+        let (servers, _) = servers_of(ServerConfig::list(&yaml).unwrap());
+        let outcome = only(&servers).query("up", None, DEADLINE).await;
+        let shown = format!("{outcome:?} {servers:?}");
+        assert!(shown.contains("***"), "{shown}");
+        assert!(
+            !shown.contains("tok-123456") && !shown.contains("tenant-secret"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_password_in_the_url_is_never_printed() {
+    let config = ServerConfig::from_url("https://ops:hunter22@prometheus.example:9090/p").unwrap();
+    let shown = format!("{config:?} {} {:?}", config.url, config.url);
+    assert!(shown.contains("https://prometheus.example:9090/p"), "{shown}");
+    assert!(!shown.contains("hunter22"), "{shown}");
+    for bad in [
+        "ftp://ops:hunter22@x",
+        "http://ops:hunter22@",
+        "hunter22",
+        "http://ops:hunter22@x:99999",
+    ] {
+        let error = ServerConfig::from_url(bad).unwrap_err().to_string();
+        assert!(!error.contains("hunter22"), "{error}");
+    }
+}
+
+#[test]
+fn a_list_of_servers_is_read_with_its_defaults() {
+    let yaml = "
+- name: main
+  url: http://prometheus:9090
+- name: other
+  url: https://mimir/prometheus
+  maxInFlight: 3
+  caFile: /etc/ca.pem
+  clientCertFile: /etc/cert.pem
+  clientKeyFile: /etc/key.pem
+";
+    let list = ServerConfig::list(yaml).unwrap();
+    assert_eq!(list[0].max_in_flight, 20);
+    assert_eq!(list[1].max_in_flight, 3);
+    assert_eq!(list[1].tls().client_key_file, Some("/etc/key.pem".into()));
+}
+
+#[test]
+fn lists_that_cannot_work_are_refused_with_the_reason_and_without_secrets() {
+    let table = [
+        ("[]", "empty"),
+        ("name: a", "cannot be read"),
+        ("- name: a", "url"),
+        (
+            "- {name: a, url: 'http://a', bearertoken: hunter22}",
+            "bearertoken",
+        ),
+        (
+            "- {name: a, url: 'http://a'}\n- {name: a, url: 'http://b'}",
+            "unique",
+        ),
+        ("- {name: '', url: 'http://a'}", "unique"),
+        ("- {name: a, url: 'gopher://u:hunter22@a'}", "http"),
+        ("- {name: a, url: 'http://a', maxInFlight: 0}", "maxInFlight"),
+        (
+            "- {name: a, url: 'http://u:hunter22@a', bearerTokenFile: /t}",
+            "not several",
+        ),
+        (
+            "- {name: a, url: 'http://a', headers: {'a b': hunter22}}",
+            "no name of a header",
+        ),
+        (
+            "- {name: a, url: 'http://a', headers: {a: \"hunter22\\n\"}}",
+            "characters",
+        ),
+        (
+            "- {name: a, url: 'http://a', headers: {a: [hunter22]}}",
+            "cannot be read",
+        ),
+    ];
+    for (yaml, expected) in table {
+        let error = ServerConfig::list(yaml).unwrap_err().to_string();
+        assert!(error.contains(expected), "{yaml}: {error}");
+        assert!(!error.contains("hunter22"), "{error}");
+    }
+}
+
+#[test]
+fn a_tls_file_that_is_none_is_refused_at_the_start() {
+    let dir = Dir::new("bad-ca");
+    let ca = dir.file("ca.pem", "not a certificate");
+    let config = ServerConfig {
+        ca_file: Some(ca),
+        ..ServerConfig::from_url("https://a").unwrap()
+    };
+    let observer: Arc<dyn QueryObserver> = Arc::new(());
+    let error = Servers::new(vec![config], &observer).unwrap_err().to_string();
+    assert!(error.contains("ca.pem holds no usable CA certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn servers_are_chosen_by_name_and_the_first_is_the_default() {
+    let yaml = "- {name: a, url: 'http://a'}\n- {name: b, url: 'http://b'}";
+    let (servers, _) = servers_of(ServerConfig::list(yaml).unwrap());
+    assert_eq!(servers.get(None).unwrap().name(), "a");
+    assert_eq!(servers.get(Some("b")).unwrap().address().to_string(), "http://b/");
+    let error = servers.get(Some("c")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"there is no Prometheus server named "c"; known are a, b"#
+    );
+    let question = Question {
+        server: Some("c".to_owned()),
+        query: "up".to_owned(),
+    };
+    let answers = servers.ask_all(&[question], None, DEADLINE).await;
+    assert_eq!(answers, [Outcome::Failed(Failure::NoServer("c".to_owned()))]);
+}
+
+#[tokio::test]
+async fn identical_questions_of_one_pass_are_asked_once_and_answered_in_order() {
+    let server = MockServer::start().await;
+    for (query, value) in [("query=one", "1"), ("query=two", "2")] {
+        Mock::given(body_string_contains(query))
+            .respond_with(json_ok(&vector(&[("200", value)])))
+            .expect(1)
+            .mount(&server)
+            .await;
+    }
+    let (servers, seen) = servers_of(vec![ServerConfig::from_url(&server.uri()).unwrap()]);
+    let ask = |query: &str| Question {
+        server: None,
+        query: query.to_owned(),
+    };
+    let questions = [ask("one"), ask("two"), ask("one"), ask("one"), ask("two")];
+    let answers = servers.ask_all(&questions, None, DEADLINE).await;
+    let answers: Vec<Vec<f64>> = answers.iter().map(values).collect();
+    assert_eq!(answers, [[1.0], [2.0], [1.0], [1.0], [2.0]]);
+    assert_eq!(seen.lock().unwrap().len(), 2);
+}
+
+/// A Prometheus that holds every query until it is released, and counts those it holds.
+struct Holding {
+    url: String,
+    held: Arc<AtomicUsize>,
+    gate: Arc<tokio::sync::Semaphore>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Holding {
+    async fn start() -> Self {
+        let (held, gate) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(tokio::sync::Semaphore::new(0)),
+        );
+        let app = axum::Router::new().fallback({
+            let (held, gate) = (Arc::clone(&held), Arc::clone(&gate));
+            move || {
+                let (held, gate) = (Arc::clone(&held), Arc::clone(&gate));
+                async move {
+                    held.fetch_add(1, Ordering::SeqCst);
+                    gate.acquire().await.unwrap().forget();
+                    axum::Json(vector(&[("200", "1")]))
+                }
+            }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self {
+            url,
+            held,
+            gate,
+            task,
+        }
+    }
+
+    async fn holds(&self, count: usize) {
+        let all = async {
+            while self.held.load(Ordering::SeqCst) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, all)
+            .await
+            .expect("the queries arrive");
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_the_set_number_of_queries_is_under_way_and_waiting_counts_against_the_deadline() {
+    let slow = Holding::start().await;
+    let config = ServerConfig {
+        max_in_flight: 2,
+        ..ServerConfig::from_url(&slow.url).unwrap()
+    };
+    let (servers, seen) = servers_of(vec![config]);
+    let ask = |query: &str| Question {
+        server: None,
+        query: query.to_owned(),
+    };
+    let first = tokio::spawn({
+        let (servers, questions) = (servers.clone(), [ask("a"), ask("b")]);
+        async move { servers.ask_all(&questions, None, DEADLINE).await }
+    });
+    slow.holds(2).await;
+    let third = only(&servers).query("c", None, Duration::from_millis(100)).await;
+    let busy = Failure::Busy {
+        in_flight: 2,
+        waited: Duration::from_millis(100),
+    };
+    assert_eq!(third, Outcome::Failed(busy));
+    assert_eq!(slow.held.load(Ordering::SeqCst), 2);
+    slow.gate.add_permits(3);
+    assert_eq!(
+        first.await.unwrap().iter().map(values).collect::<Vec<_>>(),
+        [[1.0], [1.0]]
+    );
+    // the places are free again
+    assert_eq!(values(&only(&servers).query("d", None, DEADLINE).await), [1.0]);
+    let classes: Vec<OutcomeClass> = seen.lock().unwrap().iter().map(|(_, class)| *class).collect();
+    assert_eq!(
+        classes,
+        [
+            OutcomeClass::Timeout,
+            OutcomeClass::Ok,
+            OutcomeClass::Ok,
+            OutcomeClass::Ok
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_slow_server_delays_nobody_else() {
+    let slow = Holding::start().await;
+    let quick = answering(json_ok(&vector(&[("200", "7")]))).await;
+    let yaml = format!(
+        "- {{name: slow, url: '{}', maxInFlight: 1}}\n- {{name: quick, url: '{}'}}",
+        slow.url,
+        quick.uri()
+    );
+    let (servers, _) = servers_of(ServerConfig::list(&yaml).unwrap());
+    let blocked = tokio::spawn({
+        let servers = servers.clone();
+        async move {
+            servers
+                .get(Some("slow"))
+                .unwrap()
+                .query("up", None, DEADLINE)
+                .await
+        }
+    });
+    slow.holds(1).await;
+    let outcome = servers
+        .get(Some("quick"))
+        .unwrap()
+        .query("up", None, DEADLINE)
+        .await;
+    assert_eq!(values(&outcome), [7.0]);
+    assert!(!blocked.is_finished());
+    blocked.abort();
+}
+
+#[tokio::test]
+async fn label_names_are_asked_of_one_metric_and_one_span_of_time() {
+    let server = MockServer::start().await;
+    let names = json!({"status": "success", "data": ["__name__", "code", "version"]});
+    Mock::given(method("POST"))
+        .and(path("/api/v1/labels"))
+        .respond_with(json_ok(&names))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let servers = servers(&server.uri());
+    let now = at("2026-11-21T10:00:00Z");
+    let found = servers
+        .label_names(None, r#"odd"na\me"#, now, Duration::from_mins(5), DEADLINE)
+        .await
+        .unwrap();
+    assert_eq!(
+        found,
+        BTreeSet::from(["__name__".to_owned(), "code".to_owned(), "version".to_owned()])
+    );
+    let form = form(&server.received_requests().await.unwrap()[0]);
+    assert_eq!(form["match[]"], r#"{__name__="odd\"na\\me"}"#);
+    assert_eq!(
+        (form["start"].as_str(), form["end"].as_str()),
+        ("1795254900.000", "1795255200.000")
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_metric_has_no_label_names_and_doubtful_answers_are_failures() {
+    let cases = [
+        (json!({"status": "success", "data": []}), true),
+        (json!({"status": "success", "data": null}), false),
+        (
+            json!({"status": "success", "data": ["a"], "warnings": ["partial"]}),
+            false,
+        ),
+        (json!({"status": "error", "error": "no"}), false),
+    ];
+    for (body, good) in cases {
+        let server = MockServer::start().await;
+        Mock::given(path("/api/v1/labels"))
+            .respond_with(json_ok(&body))
+            .mount(&server)
+            .await;
+        let servers = servers(&server.uri());
+        let now = at("2026-11-21T10:00:00Z");
+        let found = servers
+            .label_names(None, "up", now, Duration::from_secs(1), DEADLINE)
+            .await;
+        assert_eq!(
+            found.as_ref().is_ok_and(BTreeSet::is_empty),
+            good,
+            "{body}: {found:?}"
+        );
+        assert_eq!(found.is_err(), !good, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_is_a_query_that_needs_no_data() {
+    let server = MockServer::start().await;
+    Mock::given(body_string_contains("query=vector%281%29"))
+        .respond_with(json_ok(&vector(&[("", "1")])))
+        .expect(1)
+        .mount(&server)
+        .await;
+    only(&servers(&server.uri())).ready(DEADLINE).await.unwrap();
+    let broken = answering(ResponseTemplate::new(503)).await;
+    let failure = only(&servers(&broken.uri())).ready(DEADLINE).await.unwrap_err();
+    assert_eq!(failure.class(), OutcomeClass::Status5xx);
+}
+
+#[test]
+fn classes_have_distinct_names_fit_for_a_metric() {
+    let names: BTreeSet<&str> = OutcomeClass::ALL.iter().map(|class| class.as_str()).collect();
+    assert_eq!(names.len(), OutcomeClass::ALL.len());
+    assert!(names.iter().all(|name| {
+        name.chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    }));
+}
