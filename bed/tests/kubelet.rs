@@ -434,6 +434,40 @@ async fn a_process_gets_its_env_its_volumes_and_an_identity_that_the_api_server_
 }
 
 #[tokio::test]
+async fn kubectl_logs_shows_a_log_whole_by_its_end_and_as_it_grows() {
+    let (ground, client) = start("logs").await;
+    let script = "echo one; echo two; until test -e go; do sleep 0.05; done; echo three";
+    let pod = json!({"restartPolicy": "Never"});
+    run_pod(
+        &client,
+        "logs",
+        "main",
+        pod,
+        json!({"image": "shell:1", "args": ["-c", script]}),
+    )
+    .await;
+    until("its log", async || {
+        ground
+            .kubelet
+            .pod_log("logs", "main")
+            .contains("two")
+            .then_some(())
+    })
+    .await;
+    let kubectl = async |more: &[&str]| {
+        let args = [&["logs", "--namespace=logs", "main"], more].concat();
+        ground.bed.kubectl(args).await.unwrap()
+    };
+    assert_eq!(kubectl(&[]).await, "one\ntwo\n");
+    assert_eq!(kubectl(&["--tail=1"]).await, "two\n");
+    let follow = async { assert_eq!(kubectl(&["--follow"]).await, "one\ntwo\nthree\n") };
+    let pid = ground.kubelet.pids("logs", "main")[0];
+    let go = tokio::fs::write(format!("/proc/{pid}/cwd/go"), "");
+    let ((), gone) = tokio::join!(follow, go);
+    gone.unwrap();
+}
+
+#[tokio::test]
 async fn a_pod_waits_and_says_why_when_its_image_or_a_secret_is_missing() {
     let (_, client) = start("missing").await;
     let api = run_pod(
