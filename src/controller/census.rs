@@ -18,10 +18,7 @@ impl Census {
     /// Nobody is counted yet.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
-        Self {
-            phases: Arc::default(),
-            metrics,
-        }
+        Self { phases: Arc::default(), metrics }
     }
 
     /// `name` is in `phase`, or gone.
@@ -32,12 +29,7 @@ impl Census {
             None => phases.remove(name),
         };
         if before != phase {
-            let count = |phase: Phase| {
-                (
-                    phase.as_str(),
-                    phases.values().filter(|other| **other == phase).count(),
-                )
-            };
+            let count = |phase: Phase| (phase.as_str(), phases.values().filter(|other| **other == phase).count());
             self.metrics.rollouts(&Phase::ALL.map(count));
         }
     }
