@@ -162,7 +162,7 @@ pub struct Ended {
     /// What it was to replace.
     #[serde(default)]
     pub production: String,
-    /// `Promoted`, `RolledBack` or `Superseded`.
+    /// How it ended.
     pub outcome: Outcome,
     /// Why, in a sentence.
     #[serde(default)]
@@ -251,6 +251,7 @@ pub struct Rollout {
     pub last_check: Option<Timestamp>,
     /// Verdict of the last check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Verdict")]
     pub verdict: Option<Verdict>,
     /// A person asked for promotion; it happens as soon as there are pods for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -1,5 +1,10 @@
 //! Specs that must be refused, and manifests that must not: read from files, for every test that has a server or a schema.
 //! In both kinds of file a text like `<64 a>` stands for 64 times the letter.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at what it cannot read"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -44,7 +49,9 @@ pub(crate) fn bad() -> Vec<BadSpec> {
         let cases: Vec<BadSpec> = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
         all.extend(cases);
     }
-    all.iter_mut().for_each(|case| lengthen(&mut case.spec));
+    for case in &mut all {
+        lengthen(&mut case.spec);
+    }
     all
 }
 

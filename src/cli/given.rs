@@ -1,0 +1,210 @@
+//! One flag with the text that was given for it, and how such texts are read: the errors name flag, value and remedy.
+
+use jiff::SignedDuration;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+use url::Url;
+
+/// A flag as messages name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// As typed: `--admin-port`.
+    pub long: &'static str,
+    /// Its environment variable; empty where there is none.
+    pub env: &'static str,
+}
+
+impl fmt::Display for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.env {
+            "" => f.write_str(self.long),
+            env => write!(f, "{} (or {env})", self.long),
+        }
+    }
+}
+
+/// A value that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{flag}: {value:?} {problem}; {remedy}")]
+pub struct SettingsError {
+    /// The flag.
+    pub flag: Flag,
+    /// What was given. Never a secret.
+    pub value: String,
+    /// What is wrong with it, as the end of a sentence.
+    pub problem: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+type Read<T> = Result<T, SettingsError>;
+
+/// One flag with what was given for it. A value of nothing but spaces is none.
+pub(super) struct Given {
+    flag: Flag,
+    value: Option<String>,
+}
+
+impl Given {
+    pub(super) fn new(long: &'static str, env: &'static str, value: Option<String>) -> Self {
+        let value = value
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty());
+        Self {
+            flag: Flag { long, env },
+            value,
+        }
+    }
+
+    fn error(&self, problem: impl Into<String>, remedy: impl Into<String>) -> SettingsError {
+        let value = self.value.clone().unwrap_or_default();
+        SettingsError {
+            flag: self.flag,
+            value,
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    pub(super) fn text(self) -> Option<String> {
+        self.value
+    }
+
+    pub(super) fn list(&self) -> Vec<String> {
+        let parts = self.value.iter().flat_map(|value| value.split(','));
+        parts
+            .map(|part| part.trim().to_owned())
+            .filter(|part| !part.is_empty())
+            .collect()
+    }
+
+    pub(super) fn choice<T: Copy>(&self, default: T, choices: &[(&str, T)]) -> Read<T> {
+        let Some(text) = &self.value else {
+            return Ok(default);
+        };
+        choices
+            .iter()
+            .find(|(name, _)| name == text)
+            .map(|(_, choice)| *choice)
+            .ok_or_else(|| {
+                let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+                self.error(
+                    "is not one of the choices",
+                    format!("write {}", names.join(" or ")),
+                )
+            })
+    }
+
+    pub(super) fn number(&self, default: u16, range: RangeInclusive<u16>) -> Read<u16> {
+        let Some(text) = &self.value else {
+            return Ok(default);
+        };
+        text.parse()
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                let (low, high) = range.into_inner();
+                self.error(
+                    "is not a number in range",
+                    format!("write a whole number from {low} to {high}"),
+                )
+            })
+    }
+
+    /// A duration as text (`90s`, `1m30s`, `500ms`) or whole seconds; default and range in milliseconds.
+    pub(super) fn duration(&self, default: u64, range: RangeInclusive<u64>) -> Read<Duration> {
+        let Some(text) = &self.value else {
+            return Ok(Duration::from_millis(default));
+        };
+        let read = match text.parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => text
+                .parse::<SignedDuration>()
+                .ok()
+                .map(|d| Duration::try_from(d).unwrap_or_default()),
+        };
+        let (low, high) = range.into_inner();
+        let (low, high) = (Duration::from_millis(low), Duration::from_millis(high));
+        match read {
+            Some(duration) if (low..=high).contains(&duration) => Ok(duration),
+            Some(_) => Err(self.error(
+                "is out of range",
+                format!("write a duration from {low:?} to {high:?}"),
+            )),
+            None => {
+                let remedy = "write for example 90s, 1m30s or 500ms; a bare number is seconds";
+                Err(self.error("is not a duration", remedy))
+            }
+        }
+    }
+
+    /// An http or https URL with a host. A slash at the end makes no difference.
+    pub(super) fn url(&self, default: &str) -> Read<Url> {
+        let text = self.value.as_deref().unwrap_or(default);
+        if text.contains('@') {
+            // Not shown: it may hold a password. Nor used: later messages show the URL.
+            let hidden = Self {
+                flag: self.flag,
+                value: Some("(hidden)".to_owned()),
+            };
+            let remedy = "write the URL without; a servers file can refer to credentials";
+            return Err(hidden.error("has credentials in it", remedy));
+        }
+        let url = Url::parse(text.trim_end_matches('/')).ok();
+        url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| {
+                self.error(
+                    "is not an http or https URL",
+                    format!("write for example {default}"),
+                )
+            })
+    }
+
+    pub(super) fn address(&self, default: Ipv4Addr) -> Read<IpAddr> {
+        let Some(text) = &self.value else {
+            return Ok(default.into());
+        };
+        let remedy = "write for example 0.0.0.0, 127.0.0.1 or ::";
+        text.parse()
+            .map_err(|_| self.error("is not an IP address", remedy))
+    }
+
+    pub(super) fn namespaces(&self) -> Read<Vec<String>> {
+        let mut names = self.list();
+        if let Some(bad) = names.iter().find(|name| !is_dns_label(name)) {
+            let problem = format!("holds {bad:?}, which is not the name of a namespace");
+            let remedy = "write names of lower-case letters, digits and dashes, separated by commas";
+            return Err(self.error(problem, remedy));
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    pub(super) fn namespace(&self, default: &str) -> Read<String> {
+        let name = self.value.as_deref().unwrap_or(default);
+        let remedy = "write at most 63 lower-case letters, digits and dashes";
+        is_dns_label(name)
+            .then(|| name.to_owned())
+            .ok_or_else(|| self.error("is not a name", remedy))
+    }
+
+    pub(super) fn dns_name(&self, default: &str) -> Read<String> {
+        let name = self.value.as_deref().unwrap_or(default);
+        let good = name.len() <= 253 && name.split('.').all(is_dns_label);
+        let remedy = "write lower-case letters, digits, dashes and dots";
+        good.then(|| name.to_owned())
+            .ok_or_else(|| self.error("is not a DNS name", remedy))
+    }
+}
+
+/// Whether `name` is a DNS label as Kubernetes defines it (RFC 1123).
+fn is_dns_label(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&name.len())
+        && name.chars().all(allowed)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}

@@ -1,0 +1,187 @@
+//! Every call of the API server that is no watch: asked of the leadership gate first where it writes, given a
+//! deadline of seconds, counted, and its answer kept as the newest known. Nothing else writes.
+
+use std::time::Duration;
+
+use json_patch::Patch as JsonPatch;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::api::FINALIZER;
+use crate::core::observation::ObjectName;
+use crate::istio::{DestinationRule, VirtualService};
+use crate::runtime::metrics::{Direction, WriteKind, WriteResult};
+
+use super::context::{MANAGER, Scope};
+use super::errors::Fault;
+use super::objects::RawBirdWatch;
+
+/// The longest a call may take. Shorter than the third of a lease that leadership leaves for a write.
+pub const DEADLINE: Duration = Duration::from_secs(4);
+
+/// What a write is counted as.
+#[derive(Clone, Copy)]
+enum Counted {
+    As(WriteKind),
+    Weights(Direction),
+}
+
+impl Scope {
+    /// Writes a status, if the object is still the version that was read.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn put_status(&self, name: &ObjectName, body: &RawBirdWatch) -> Result<RawBirdWatch, Fault> {
+        let api = self.bird_watches(&name.namespace);
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let call = api.replace_status(&name.name, &params, body);
+        let mut answer = self.write(Counted::As(WriteKind::Status), call).await?;
+        answer.trim();
+        self.newer.bird_watches.put(answer.clone());
+        Ok(answer)
+    }
+
+    /// Sets the finalizers, if the object is still the version that was read.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn put_finalizer(&self, object: &RawBirdWatch, wanted: bool) -> Result<(), Fault> {
+        let name = object.name();
+        let others = object.metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER);
+        let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
+        if wanted {
+            finalizers.push(FINALIZER);
+        }
+        let version = &object.metadata.resource_version;
+        let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+        let api = self.bird_watches(&name.namespace);
+        let params = params();
+        let patch = Patch::<Value>::Merge(patch);
+        let call = api.patch(&name.name, &params, &patch);
+        let mut answer = self.write(Counted::As(WriteKind::Finalizer), call).await?;
+        answer.trim();
+        self.newer.bird_watches.put(answer);
+        Ok(())
+    }
+
+    /// Patches the weights of a `VirtualService`.
+    ///
+    /// # Errors
+    /// See [`Fault`]; a failed guard is [`Fault::Conflict`].
+    pub async fn patch_weights(
+        &self,
+        name: &ObjectName,
+        patch: JsonPatch,
+        direction: Direction,
+    ) -> Result<(), Fault> {
+        let api = self.virtual_services(&name.namespace);
+        let (params, patch) = (params(), Patch::<Value>::Json(patch));
+        let call = api.patch(&name.name, &params, &patch);
+        let mut answer = guarded(self.write(Counted::Weights(direction), call).await)?;
+        answer.trim();
+        self.newer.services.put(answer);
+        Ok(())
+    }
+
+    /// Patches the label of a subset.
+    ///
+    /// # Errors
+    /// See [`Fault`]; a failed guard is [`Fault::Conflict`].
+    pub async fn patch_label(&self, name: &ObjectName, patch: JsonPatch) -> Result<(), Fault> {
+        let api = self.destination_rules(&name.namespace);
+        let (params, patch) = (params(), Patch::<Value>::Json(patch));
+        let call = api.patch(&name.name, &params, &patch);
+        let mut answer = guarded(self.write(Counted::As(WriteKind::Label), call).await)?;
+        answer.trim();
+        self.newer.rules.put(answer);
+        Ok(())
+    }
+
+    /// Reads a `BirdWatch` from the server.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn read_bird_watch(&self, name: &ObjectName) -> Result<(), Fault> {
+        let api = self.bird_watches(&name.namespace);
+        let mut found = within(api.get(&name.name)).await.inspect_err(|fault| {
+            if matches!(fault, Fault::Gone) {
+                self.newer.bird_watches.forget(name);
+            }
+        })?;
+        found.trim();
+        self.newer.bird_watches.put(found);
+        Ok(())
+    }
+
+    /// Reads a `VirtualService` from the server, whole; none where it is gone.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn read_virtual_service(&self, name: &ObjectName) -> Result<Option<VirtualService>, Fault> {
+        let api = self.virtual_services(&name.namespace);
+        let Some(whole) = there(within(api.get(&name.name)).await)? else { return Ok(None) };
+        let mut trimmed = whole.clone();
+        trimmed.trim();
+        self.newer.services.put(trimmed);
+        Ok(Some(whole))
+    }
+
+    /// Reads a `DestinationRule` from the server, whole; none where it is gone.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn read_destination_rule(&self, name: &ObjectName) -> Result<Option<DestinationRule>, Fault> {
+        let api = self.destination_rules(&name.namespace);
+        let Some(whole) = there(within(api.get(&name.name)).await)? else { return Ok(None) };
+        let mut trimmed = whole.clone();
+        trimmed.trim();
+        self.newer.rules.put(trimmed);
+        Ok(Some(whole))
+    }
+
+    async fn write<T>(
+        &self,
+        counted: Counted,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Fault> {
+        if !self.context.gate.is_open() {
+            return Err(Fault::Standby);
+        }
+        let answer = timeout(DEADLINE, call).await;
+        let result = WriteResult::of(&answer);
+        match counted {
+            Counted::As(kind) => self.context.metrics.written(kind, result),
+            Counted::Weights(direction) => self.context.metrics.weights_written(direction, result),
+        }
+        settled(answer)
+    }
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+    settled(timeout(DEADLINE, call).await)
+}
+
+fn settled<T>(answer: Result<kube::Result<T>, tokio::time::error::Elapsed>) -> Result<T, Fault> {
+    Ok(answer.map_err(|_| Fault::NoAnswer(DEADLINE))??)
+}
+
+fn there<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(Fault::Gone) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// A server that finds a `test` of a JSON Patch to fail answers 422, as it does to an invalid object.
+fn guarded<T>(answer: Result<T, Fault>) -> Result<T, Fault> {
+    answer.map_err(|fault| match fault {
+        Fault::Refused { code: 422, .. } => Fault::Conflict,
+        other => other,
+    })
+}

@@ -1,0 +1,208 @@
+//! Asks a check beside reconcile, so that a slow Prometheus keeps nobody waiting, and wakes reconcile when it is
+//! answered. What an answer means is the core's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::clients::prometheus::{self as prom, Failure, Prometheus};
+use crate::core::decision::CheckRequest;
+use crate::core::observation::{Answer, Check, CheckId, ObjectName, Outcome, Point, Question};
+
+use super::context::Scope;
+use super::memory::{Asking, Entry, KnownNames};
+
+/// Names seen within this time before now are known.
+const LOOKBACK: Duration = Duration::from_secs(24 * 3600);
+
+/// Asks `request`, unless it is being asked; another check under way is given up.
+pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request: CheckRequest) {
+    let mut remembered = entry.lock();
+    if remembered.asking.as_ref().is_some_and(|asking| asking.id == request.id) {
+        return;
+    }
+    remembered.stop_asking();
+    let id = request.id.clone();
+    let under_way = UnderWay { scope: Arc::clone(scope), name: name.clone(), entry: Arc::clone(entry), id: id.clone() };
+    let known = match &remembered.names {
+        names if names.rollout == id.rollout => names.clone(),
+        _ => KnownNames { rollout: id.rollout.clone(), ..KnownNames::default() },
+    };
+    let task = tokio::spawn(async move {
+        let context = &under_way.scope.context;
+        let asked_at = context.clock.now();
+        let mut asker = Asker { prometheus: &*context.prometheus, request: &request, asked_at, known };
+        let answers = asker.ask().await;
+        let check = Check { id: request.id.clone(), asked_at, answers };
+        let known = asker.known;
+        under_way.done(check, known);
+    });
+    remembered.asking = Some(Asking { id, task: task.abort_handle() });
+}
+
+/// A check under way. However it ends, it is no longer under way then.
+struct UnderWay {
+    scope: Arc<Scope>,
+    name: ObjectName,
+    entry: Arc<Entry>,
+    id: CheckId,
+}
+
+impl UnderWay {
+    fn done(self, check: Check, known: KnownNames) {
+        let mut remembered = self.entry.lock();
+        if remembered.asking.as_ref().is_some_and(|asking| asking.id == self.id) {
+            remembered.check = Some(check);
+            remembered.names = known;
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.entry.lock().asking.take_if(|asking| asking.id == self.id);
+        self.scope.wake(&self.name);
+    }
+}
+
+/// Asks the questions of one check.
+struct Asker<'a> {
+    prometheus: &'a dyn Prometheus,
+    request: &'a CheckRequest,
+    asked_at: Timestamp,
+    known: KnownNames,
+}
+
+impl Asker<'_> {
+    async fn ask(&mut self) -> Vec<Answer> {
+        let questions = &self.request.questions;
+        let until = Instant::now() + self.request.deadline.std();
+        let traffic_first = questions.iter().filter(|question| question.per_request);
+        let queries = questions.iter().map(|q| &q.query).chain(traffic_first.map(|q| &q.traffic));
+        let first = self.outcomes(queries, until).await;
+        let is_empty = |question: &&Question| matches!(first.get(&question.query), Some(prom::Outcome::Empty));
+        let empty: Vec<&Question> = questions.iter().filter(is_empty).collect();
+        let traffic = empty.iter().filter(|q| !q.per_request).map(|q| &q.traffic);
+        let (second, unknown) = tokio::join!(self.outcomes(traffic, until), self.unknown_names(&empty, until));
+        if let Ok(unknown) = &unknown {
+            let all = empty.iter().flat_map(|question| names(question));
+            self.known.names.extend(all.filter(|name| !unknown.contains(name)));
+        }
+        let answer = |question: &Question| Answer {
+            metric: question.metric.clone(),
+            side: question.side,
+            outcome: outcome(question, first.get(&question.query), &unknown),
+            traffic: first.get(&question.traffic).or_else(|| second.get(&question.traffic)).map(rate),
+        };
+        questions.iter().map(answer).collect()
+    }
+
+    async fn outcomes<'q>(
+        &self,
+        queries: impl Iterator<Item = &'q String>,
+        until: Instant,
+    ) -> BTreeMap<String, prom::Outcome> {
+        let server = &self.request.server;
+        let question = |query: &String| prom::Question { server: server.clone(), query: query.clone() };
+        let questions: Vec<prom::Question> = queries.map(question).collect();
+        if questions.is_empty() {
+            return BTreeMap::new();
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let outcomes = self.prometheus.ask_all(&questions, None, left).await;
+        questions.into_iter().map(|question| question.query).zip(outcomes).collect()
+    }
+
+    /// Which names of the empty answers' queries Prometheus does not know; each metric is looked up once, and those
+    /// that are known already not at all.
+    async fn unknown_names(&self, empty: &[&Question], until: Instant) -> Result<BTreeSet<String>, String> {
+        let all: BTreeMap<&str, BTreeSet<&str>> = empty.iter().flat_map(|question| &question.names).fold(
+            BTreeMap::new(),
+            |mut all, (metric, labels)| {
+                let labels = labels.iter().map(String::as_str);
+                all.entry(metric.as_str()).or_default().extend(labels);
+                all
+            },
+        );
+        let is_new = |(metric, labels): &(&str, BTreeSet<&str>)| {
+            !self.known.names.contains(*metric)
+                || labels.iter().any(|label| !self.known.names.contains(&labelled(metric, label)))
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        let server = self.request.server.as_deref();
+        let looked_up = all.into_iter().filter(is_new).map(async |(metric, labels)| {
+            let found = self.prometheus.label_names(server, metric, self.asked_at, LOOKBACK, left).await;
+            (metric, labels, found)
+        });
+        let mut unknown = BTreeSet::new();
+        for (metric, labels, found) in join_all(looked_up).await {
+            let found = found.map_err(|failure| failure.to_string())?;
+            if found.is_empty() {
+                unknown.insert(metric.to_owned());
+            } else {
+                let missing = labels.into_iter().filter(|label| !found.contains(*label));
+                unknown.extend(missing.map(|label| labelled(metric, label)));
+            }
+        }
+        Ok(unknown)
+    }
+}
+
+fn labelled(metric: &str, label: &str) -> String {
+    format!("{metric}{{{label}}}")
+}
+
+/// The names of a question as they are remembered. A metric that is not known is not named with its labels too.
+fn names(question: &Question) -> impl Iterator<Item = String> {
+    question.names.iter().flat_map(|(metric, labels)| {
+        let labels = labels.iter().map(|label| labelled(metric, label));
+        std::iter::once(metric.clone()).chain(labels)
+    })
+}
+
+fn outcome(
+    question: &Question,
+    said: Option<&prom::Outcome>,
+    unknown: &Result<BTreeSet<String>, String>,
+) -> Outcome {
+    match said {
+        Some(prom::Outcome::Series(series)) => Outcome::Series(series.iter().map(point).collect()),
+        Some(prom::Outcome::Empty) => {
+            let of_question = |unknown: &BTreeSet<String>| {
+                let own: BTreeSet<String> = names(question).collect();
+                unknown.intersection(&own).cloned().collect()
+            };
+            Outcome::Empty { unknown_names: unknown.as_ref().map(of_question).map_err(Clone::clone) }
+        }
+        Some(prom::Outcome::TooMany(count)) => Outcome::Failed(format!(
+            "the query gives {count} series, more than {}: aggregate them",
+            prom::MAX_SERIES
+        )),
+        Some(prom::Outcome::Failed(failure)) => Outcome::Failed(failure.to_string()),
+        None => Outcome::Failed("it was not asked".to_owned()),
+    }
+}
+
+fn point(series: &prom::Series) -> Point {
+    let labels = series.labels.iter().map(|(name, value)| format!("{name}={value:?}"));
+    let labels = labels.collect::<Vec<_>>().join(", ");
+    let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+    Point { labels, value: series.value }
+}
+
+/// Requests per second; nothing counted is no traffic.
+fn rate(said: &prom::Outcome) -> Result<f64, String> {
+    match said {
+        prom::Outcome::Series(series) => {
+            let sum: f64 = series.iter().map(|series| series.value).sum();
+            if sum.is_finite() { Ok(sum) } else { Err(format!("the request rate is {sum}")) }
+        }
+        prom::Outcome::Empty => Ok(0.0),
+        prom::Outcome::TooMany(count) => Err(format!("the request rate has {count} series")),
+        prom::Outcome::Failed(failure) => Err(Failure::to_string(failure)),
+    }
+}

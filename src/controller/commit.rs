@@ -1,0 +1,74 @@
+//! Writing the decided status: the intent, before anything but a lowering is done. The only writer of status.
+
+use jiff::Timestamp;
+
+use crate::api::BirdWatchStatus;
+use crate::core::decide;
+
+use super::context::Scope;
+use super::errors::{Error, Fault};
+use super::look::Look;
+use super::memory::{Entry, Held};
+
+/// What became of a decided status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// Nothing but bare readings differs: it is kept in memory.
+    Kept,
+    /// It is written.
+    Written,
+    /// The object has changed since it was read: nothing else of this decision may be done.
+    Overtaken,
+    /// The object is gone.
+    Gone,
+}
+
+/// Writes `next`, where it is worth it. `acted_upon`: traffic was lowered for it already, so that it stays in memory
+/// and its write is retried if this one fails.
+///
+/// # Errors
+/// It was not written, and not because the object had changed.
+pub async fn commit(
+    scope: &Scope,
+    look: &Look,
+    entry: &Entry,
+    next: BirdWatchStatus,
+    acted_upon: bool,
+    now: Timestamp,
+) -> Result<Committed, Error> {
+    let last_write = entry.lock().last_write.unwrap_or(now);
+    if !decide::worth_writing(&look.stored, &next, last_write, now) {
+        keep(look, entry, next, false);
+        entry.lock().acknowledged(look.seen.acks.len());
+        return Ok(Committed::Kept);
+    }
+    let body = look.object.with_status(&next)?;
+    match scope.put_status(&look.name, &body).await {
+        Ok(answer) => {
+            let mut remembered = entry.lock();
+            remembered.written(answer.metadata.resource_version, next, now);
+            remembered.acknowledged(look.seen.acks.len());
+            Ok(Committed::Written)
+        }
+        Err(Fault::Gone) => Ok(Committed::Gone),
+        Err(fault) => {
+            if acted_upon {
+                keep(look, entry, next, true);
+            }
+            if let Fault::Conflict | Fault::NoAnswer(_) = &fault {
+                match scope.read_bird_watch(&look.name).await {
+                    Ok(()) if matches!(fault, Fault::Conflict) => return Ok(Committed::Overtaken),
+                    Err(Fault::Gone) => return Ok(Committed::Gone),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            Err(Error::Call { what: "writing status".to_owned(), fault, lowering: acted_upon })
+        }
+    }
+}
+
+fn keep(look: &Look, entry: &Entry, status: BirdWatchStatus, acted_upon: bool) {
+    let based_on = look.stored.clone();
+    let differs = based_on != status;
+    entry.lock().held = differs.then_some(Held { based_on, status, acted_upon });
+}

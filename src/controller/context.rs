@@ -1,0 +1,198 @@
+//! What reconciles share: clients, clock, settings and leadership for the process; stores, index and memory for each
+//! scope. It holds things together and decides nothing.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::core::ApiResource;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use crate::clients::prometheus::Prometheus;
+use crate::core::observation::{Gap, ObjectName, Settings};
+use crate::istio::{DestinationRule, VirtualService};
+use crate::runtime::clock::Clock;
+use crate::runtime::lease::Gate;
+use crate::runtime::metrics::Metrics;
+
+use super::census::Census;
+use super::deliver::Deliver;
+use super::events::Events;
+use super::index::Index;
+use super::memory::Memory;
+use super::objects::{Deployment, RawBirdWatch};
+use super::overlay::Overlay;
+
+/// Our name in `managedFields`.
+pub const MANAGER: &str = "birdwatch";
+
+/// What all scopes of a process share.
+#[derive(Clone)]
+pub struct Context {
+    /// The API server; it must not retry by itself (see [`super::client_config`]).
+    pub client: Client,
+    /// The time.
+    pub clock: Clock,
+    /// Whether this process may write.
+    pub gate: Gate,
+    /// The administrator's settings.
+    pub settings: Settings,
+    /// DNS domain of the cluster.
+    pub cluster_domain: String,
+    /// Give all traffic back and start nothing.
+    pub draining: bool,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whom to ask.
+    pub prometheus: Arc<dyn Prometheus>,
+    /// Whom to tell.
+    pub deliver: Deliver,
+    /// What is recorded as Kubernetes Events.
+    pub events: Events,
+    /// How many `BirdWatch`es are in which phase.
+    pub census: Census,
+}
+
+/// The versions in which Istio's kinds are served here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IstioKinds {
+    /// `VirtualService`.
+    pub services: ApiResource,
+    /// `DestinationRule`.
+    pub rules: ApiResource,
+}
+
+/// What the watches have shown.
+#[derive(Clone)]
+pub struct Stores {
+    /// Our own kind.
+    pub bird_watches: Store<RawBirdWatch>,
+    /// Deployments.
+    pub deployments: Store<Deployment>,
+    /// `VirtualService`s.
+    pub services: Store<VirtualService>,
+    /// `DestinationRule`s.
+    pub rules: Store<DestinationRule>,
+}
+
+/// What our own calls were answered, until the watches show it too.
+#[derive(Debug, Default)]
+pub struct Newer {
+    /// Our own kind.
+    pub bird_watches: Overlay<RawBirdWatch>,
+    /// `VirtualService`s.
+    pub services: Overlay<VirtualService>,
+    /// `DestinationRule`s.
+    pub rules: Overlay<DestinationRule>,
+}
+
+/// The whole cluster, or one namespace: a `BirdWatch` and all of its objects are in the same one.
+pub struct Scope {
+    /// What all scopes share.
+    pub context: Context,
+    /// The namespace; none: all of them.
+    pub namespace: Option<String>,
+    /// Istio's kinds.
+    pub istio: IstioKinds,
+    /// What the watches have shown.
+    pub stores: Stores,
+    /// What we know to be newer.
+    pub newer: Newer,
+    /// What is remembered of each `BirdWatch`.
+    pub memory: Memory,
+    /// Which object concerns whom.
+    pub(super) index: Mutex<Index>,
+    /// Asks for reconciles.
+    pub(super) wake: UnboundedSender<ObjectRef<RawBirdWatch>>,
+    /// Every store is filled.
+    pub(super) filled: watch::Receiver<bool>,
+}
+
+impl Scope {
+    /// Whether this process acts, and has everything to act upon.
+    #[must_use]
+    pub fn is_acting(&self) -> bool {
+        *self.filled.borrow() && self.context.gate.is_open()
+    }
+
+    /// Asks for a reconcile of `name`.
+    pub fn wake(&self, name: &ObjectName) {
+        // Nobody listens any more while the process ends.
+        let _ = self.wake.send(ObjectRef::new(&name.name).within(&name.namespace));
+    }
+
+    /// Asks for a reconcile of everything.
+    pub fn wake_all(&self) {
+        for object in self.stores.bird_watches.state() {
+            self.wake(&object.name());
+        }
+    }
+
+    /// The index; never held across an await.
+    pub fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest `BirdWatch` known.
+    #[must_use]
+    pub fn bird_watch(&self, name: &ObjectName) -> Option<Arc<RawBirdWatch>> {
+        let key = ObjectRef::new(&name.name).within(&name.namespace);
+        self.newer.bird_watches.pick(name, self.stores.bird_watches.get(&key))
+    }
+
+    /// A Deployment.
+    #[must_use]
+    pub fn deployment(&self, name: &ObjectName) -> Option<Arc<Deployment>> {
+        self.stores.deployments.get(&ObjectRef::new(&name.name).within(&name.namespace))
+    }
+
+    /// The newest `VirtualService` known.
+    #[must_use]
+    pub fn virtual_service(&self, name: &ObjectName) -> Option<Arc<VirtualService>> {
+        let key = ObjectRef::new_with(&name.name, self.istio.services.clone()).within(&name.namespace);
+        self.newer.services.pick(name, self.stores.services.get(&key))
+    }
+
+    /// The newest `DestinationRule` known.
+    #[must_use]
+    pub fn destination_rule(&self, name: &ObjectName) -> Option<Arc<DestinationRule>> {
+        let key = ObjectRef::new_with(&name.name, self.istio.rules.clone()).within(&name.namespace);
+        self.newer.rules.pick(name, self.stores.rules.get(&key))
+    }
+
+    /// Calls on our own kind.
+    #[must_use]
+    pub fn bird_watches(&self, namespace: &str) -> Api<RawBirdWatch> {
+        Api::namespaced(self.context.client.clone(), namespace)
+    }
+
+    /// Calls on `VirtualService`s.
+    #[must_use]
+    pub fn virtual_services(&self, namespace: &str) -> Api<VirtualService> {
+        Api::namespaced_with(self.context.client.clone(), namespace, &self.istio.services)
+    }
+
+    /// Calls on `DestinationRule`s.
+    #[must_use]
+    pub fn destination_rules(&self, namespace: &str) -> Api<DestinationRule> {
+        Api::namespaced_with(self.context.client.clone(), namespace, &self.istio.rules)
+    }
+
+    /// The times without an operator that the lease remembers.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<Gap> {
+        let term = self.context.gate.term();
+        let absences = term.into_iter().flat_map(|term| term.absences);
+        absences.map(|absence| Gap { from: absence.from, to: absence.to }).collect()
+    }
+
+    /// Forgets all that belongs to one who acts.
+    pub fn stand_down(&self) {
+        self.memory.clear();
+        let Newer { bird_watches, services, rules } = &self.newer;
+        bird_watches.clear();
+        services.clear();
+        rules.clear();
+    }
+}

@@ -1,0 +1,167 @@
+//! Hands the notices of written statuses to the sender, and its answers back to reconcile. It waits for nobody.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::api::BirdWatchStatus;
+use crate::api::status::{NoticeKind, Rollout, Thread as KnownThread};
+use crate::clients::slack::{Ack, Acked, Delivery, Fate, Item, Posted, SlackHandle, Thread};
+use crate::core::messages;
+use crate::core::observation::{NoticeAck, ObjectName};
+use crate::runtime::metrics::{Metrics, NoticeResult};
+
+use super::context::Scope;
+
+/// Where people are told.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    /// The sender; none: nobody is told.
+    pub slack: Option<SlackHandle>,
+    /// The channel, unless a plan names another.
+    pub channel: String,
+    /// The channels that a plan may name.
+    pub allowed: Arc<[String]>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Deliver {
+    /// Tells nobody.
+    #[must_use]
+    pub fn nobody(metrics: Metrics) -> Self {
+        Self { slack: None, channel: String::new(), allowed: Arc::default(), metrics }
+    }
+
+    /// A status was written: its notices go out, and the parent message where the state it shows has changed.
+    pub fn committed(&self, name: &ObjectName, before: &BirdWatchStatus, after: &BirdWatchStatus) {
+        if state(before) != state(after) {
+            for rollout in rollouts(after) {
+                self.submit(name, after, rollout, true);
+            }
+        } else {
+            self.pending(name, after);
+        }
+    }
+
+    /// A written status was looked at: what waits in it goes out, if it has not gone already.
+    pub fn pending(&self, name: &ObjectName, status: &BirdWatchStatus) {
+        if status.notices.pending.is_empty() {
+            return;
+        }
+        for rollout in rollouts(status) {
+            self.submit(name, status, rollout, false);
+        }
+    }
+
+    fn submit(&self, name: &ObjectName, status: &BirdWatchStatus, thread: &KnownThread, changed: bool) {
+        let Some(slack) = &self.slack else { return };
+        let waiting: Vec<_> =
+            status.notices.pending.iter().filter(|notice| notice.rollout == thread.rollout).collect();
+        let text = messages::parent(name, status, &thread.rollout);
+        let begun = !thread.ts.is_empty() || !waiting.is_empty();
+        let mut items = Vec::new();
+        if begun && text != thread.shown && (changed || !waiting.is_empty()) {
+            items.push(Item::UpdateParent { thread: self.thread(status, thread), text });
+        }
+        for notice in waiting {
+            items.push(Item::Post {
+                notice_id: notice.id,
+                thread: self.thread(status, thread),
+                text: notice.text.clone(),
+                urgent: is_urgent(notice.kind),
+            });
+        }
+        if !items.is_empty() {
+            let key = format!("{}/{}", name.namespace, name.name);
+            slack.submit(Delivery { key, rollout: thread.rollout.clone(), items });
+            self.metrics.notices_waiting(slack.waiting());
+        }
+    }
+
+    fn thread(&self, status: &BirdWatchStatus, known: &KnownThread) -> Thread {
+        let rollout = status.rollout.as_ref().filter(|rollout| rollout.id == known.rollout);
+        let asked = rollout.and_then(|rollout: &Rollout| rollout.plan.channel.clone());
+        let channel = asked.filter(|channel| self.allowed.contains(channel)).unwrap_or_else(|| self.channel.clone());
+        let parent = (!known.ts.is_empty())
+            .then(|| Posted { channel_id: known.channel.clone(), ts: known.ts.clone() });
+        Thread { channel, parent }
+    }
+}
+
+/// What the parent message shows, readings aside.
+fn state(status: &BirdWatchStatus) -> impl PartialEq + use<> {
+    let rollout = status.rollout.as_ref();
+    (status.phase, rollout.map(|r| (r.id.clone(), r.confirmed, r.failure.clone(), r.ended)))
+}
+
+/// The threads with something to say: the present rollout's, and those with notices still on their way.
+fn rollouts(status: &BirdWatchStatus) -> impl Iterator<Item = &KnownThread> {
+    let present = status.rollout.as_ref().map(|rollout| rollout.id.as_str());
+    status.notices.threads.iter().filter(move |thread| {
+        Some(thread.rollout.as_str()) == present
+            || status.notices.pending.iter().any(|notice| notice.rollout == thread.rollout)
+    })
+}
+
+/// Ends and alarms go first.
+fn is_urgent(kind: NoticeKind) -> bool {
+    kind.is_alarm() || matches!(kind, NoticeKind::Promoted)
+}
+
+/// Takes the sender's answers to reconcile, until the sender is gone.
+pub async fn acknowledge(mut acks: UnboundedReceiver<Ack>, scopes: Arc<[Arc<Scope>]>) {
+    while let Some(ack) = acks.recv().await {
+        let Some(name) = object_name(&ack.key) else { continue };
+        for scope in scopes.iter().filter(|scope| covers(scope, &name)) {
+            count(&scope.context.metrics, &ack);
+            if let Some(slack) = &scope.context.deliver.slack {
+                scope.context.metrics.notices_waiting(slack.waiting());
+            }
+            if let Some(entry) = scope.memory.get(&name) {
+                entry.lock().acks.extend(translated(&ack));
+                scope.wake(&name);
+            }
+        }
+    }
+}
+
+fn covers(scope: &Scope, name: &ObjectName) -> bool {
+    scope.namespace.as_ref().is_none_or(|namespace| *namespace == name.namespace)
+}
+
+fn object_name(key: &str) -> Option<ObjectName> {
+    let (namespace, name) = key.split_once('/')?;
+    Some(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() })
+}
+
+fn count(metrics: &Metrics, ack: &Ack) {
+    match (&ack.what, &ack.fate) {
+        (Acked::Notice(_), Fate::Delivered { .. }) => metrics.notice(NoticeResult::Delivered),
+        (Acked::Notice(_), Fate::Refused { .. }) => metrics.notice(NoticeResult::Refused),
+        _ => {}
+    }
+}
+
+/// An answer as the core reads it.
+fn translated(ack: &Ack) -> Vec<NoticeAck> {
+    let parent = |parent: &Posted, text: &str| NoticeAck::Parent {
+        rollout: ack.rollout.clone(),
+        channel: parent.channel_id.clone(),
+        ts: parent.ts.clone(),
+        text: text.to_owned(),
+    };
+    match (&ack.what, &ack.fate) {
+        (Acked::Notice(id), Fate::Delivered { parent: at, ts }) if at.ts == *ts => {
+            vec![parent(at, ""), NoticeAck::Delivered { id: *id }]
+        }
+        (Acked::Notice(id), Fate::Delivered { .. }) => vec![NoticeAck::Delivered { id: *id }],
+        (Acked::Notice(id), Fate::Refused { why, .. }) => {
+            vec![NoticeAck::Refused { id: *id, reason: why.clone() }]
+        }
+        (Acked::Parent { text }, Fate::Delivered { parent: at, .. }) => vec![parent(at, text)],
+        (Acked::Parent { .. }, Fate::Refused { why, .. }) | (_, Fate::Retrying { why, .. }) => {
+            vec![NoticeAck::Failing { reason: why.clone() }]
+        }
+    }
+}

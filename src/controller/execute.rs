@@ -1,0 +1,283 @@
+//! Carries out the effects of a decision, each idempotent. It decides nothing: what an effect says is done, or not.
+
+use std::time::Duration;
+
+use crate::core::decision::Effect;
+use crate::core::observation::{ObjectName, Side};
+use crate::istio::destination_rule::{label_patch, restore_label_patch};
+use crate::istio::owner::{Manager, SUBSETS, WEIGHTS, last_manager};
+use crate::istio::restore::restore_patch;
+use crate::istio::routes::{self, Pair};
+use crate::istio::weights::{Guard, lower_patch, weight_patch};
+use crate::istio::{DestinationRule, Problem, VirtualService};
+use crate::runtime::metrics::Direction;
+
+use super::context::{MANAGER, Scope};
+use super::errors::{Error, Fault, backoff};
+use super::look::Look;
+use super::memory::{Entry, Identified};
+use super::route_key;
+
+/// Tries to lower one object in one go; after them the next reconcile tries on, within a second.
+const LOWERING_TRIES: u32 = 4;
+
+/// Who wrote something that nobody owns up to.
+const SOMEBODY: &str = "somebody";
+
+/// What carrying out effects came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Done {
+    /// There was nothing to do.
+    Nothing,
+    /// Something is known that was not: look again at once.
+    Changed,
+}
+
+/// Carries out the effects of one decision.
+pub struct Executor<'a> {
+    /// Where.
+    pub scope: &'a Scope,
+    /// What the decision was made on.
+    pub look: &'a Look,
+    /// Where to keep what is found out.
+    pub entry: &'a Entry,
+}
+
+impl Executor<'_> {
+    /// Every lowering, before anything else and whatever becomes of the others.
+    ///
+    /// # Errors
+    /// The first that was not done.
+    pub async fn lower(&self, effects: &[Effect]) -> Result<Done, Error> {
+        let mut result = Ok(Done::Nothing);
+        for effect in effects {
+            if let Effect::Lower { percent } = effect {
+                result = worse(result, self.lower_all(*percent).await);
+            }
+        }
+        result
+    }
+
+    /// Everything else, in order, up to the first that is not done.
+    ///
+    /// # Errors
+    /// An effect was not done.
+    pub async fn rest(&self, effects: &[Effect]) -> Result<Done, Error> {
+        let mut done = Done::Nothing;
+        for effect in effects {
+            let what = match effect {
+                Effect::Lower { .. } => continue,
+                Effect::Raise { percent } => self.raise(*percent).await,
+                Effect::Label { subset, version } => self.label(*subset, version).await,
+                Effect::RestoreWeights => self.restore_weights().await,
+                Effect::RestoreLabel { written, kept } => self.restore_label(written, kept.as_deref()).await,
+                Effect::AddFinalizer => self.finalizer(true).await,
+                Effect::RemoveFinalizer => self.finalizer(false).await,
+                Effect::IdentifyRoutesWriter => self.identify_routes_writer().await,
+                Effect::IdentifyRuleWriter => self.identify_rule_writer().await,
+            };
+            match what {
+                Ok(step) => done = done.max(step),
+                // What is newer is known by now; the rest of this decision is of yesterday.
+                Err(Error::Call { fault: Fault::Conflict, .. }) => return Ok(Done::Changed),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    async fn lower_all(&self, percent: u8) -> Result<Done, Error> {
+        let (Some(target), Some(pair)) = (&self.look.objects.target, &self.look.objects.pair) else {
+            return Ok(Done::Nothing);
+        };
+        let mut result = Ok(Done::Nothing);
+        for service in &target.virtual_services {
+            let lowered = self.lower_one(&self.at(service), pair, percent).await;
+            let failed = |fault| Error::Call { what: format!("lowering {service} to {percent} %"), fault, lowering: true };
+            result = worse(result, lowered.map_err(failed));
+        }
+        result
+    }
+
+    /// Lowers one object; when it is not as expected or nothing is answered, reads it and tries again.
+    async fn lower_one(&self, name: &ObjectName, pair: &Pair, percent: u8) -> Result<Done, Fault> {
+        let mut tries = 0;
+        loop {
+            let Some(object) = self.scope.virtual_service(name) else { return Ok(Done::Nothing) };
+            let routes = routes::find(&object, pair, &self.scope.context.cluster_domain).ours;
+            let Some(patch) = lower_patch(&object, &routes, percent) else {
+                return Ok(if tries == 0 { Done::Nothing } else { Done::Changed });
+            };
+            let fault = match self.scope.patch_weights(name, patch, Direction::Down).await {
+                Ok(()) => return Ok(Done::Changed),
+                Err(Fault::Gone) => return Ok(Done::Nothing),
+                Err(Fault::Standby) => return Err(Fault::Standby),
+                Err(fault) => fault,
+            };
+            tracing::warn!(service = name.name, percent, %fault, "lowering failed, trying again");
+            tries += 1;
+            if tries >= LOWERING_TRIES {
+                return Err(fault);
+            }
+            tokio::time::sleep(backoff(tries, Duration::from_millis(200))).await;
+            match self.scope.read_virtual_service(name).await {
+                Ok(None) => return Ok(Done::Changed),
+                Ok(Some(_)) => {}
+                Err(fault) => tracing::debug!(service = name.name, %fault, "a live read failed"),
+            }
+        }
+    }
+
+    async fn raise(&self, percent: u8) -> Result<Done, Error> {
+        let mut done = Done::Nothing;
+        for service in &self.look.objects.services {
+            let patch = weight_patch(&service.object, &service.routes, percent, Guard::ResourceVersion);
+            let Some(patch) = patch else { continue };
+            let name = self.at(&service.object.object_name().name);
+            let written = self.scope.patch_weights(&name, patch, Direction::Up).await;
+            self.service_answered(&name, written, &format!("raising {} to {percent} %", name.name)).await?;
+            done = Done::Changed;
+        }
+        Ok(done)
+    }
+
+    async fn restore_weights(&self) -> Result<Done, Error> {
+        let (Some(pair), Some(rollout)) = (&self.look.objects.pair, &self.look.status.rollout) else {
+            return Ok(Done::Nothing);
+        };
+        let kept = route_key::kept(&rollout.kept.routes);
+        let mut done = Done::Nothing;
+        for service in &rollout.plan.target.virtual_services {
+            let name = self.at(service);
+            let Some(object) = self.scope.virtual_service(&name) else { continue };
+            let routes = routes::find(&object, pair, &self.scope.context.cluster_domain).ours;
+            let Some(patch) = restore_patch(&object, &routes, &kept, 0) else { continue };
+            let written = self.scope.patch_weights(&name, patch, Direction::Down).await;
+            self.service_answered(&name, written, &format!("giving {service} its weights back")).await?;
+            done = Done::Changed;
+        }
+        Ok(done)
+    }
+
+    async fn label(&self, subset: Side, version: &str) -> Result<Done, Error> {
+        let Some(target) = &self.look.objects.target else { return Ok(Done::Nothing) };
+        let name = match subset {
+            Side::Production => &target.production_subset,
+            Side::Canary => &target.canary_subset,
+        };
+        let patch = |rule: &DestinationRule| label_patch(rule, name, &target.version_label, version);
+        self.relabel(patch, &format!("pointing subset {name} at {version}")).await
+    }
+
+    async fn restore_label(&self, written: &str, kept: Option<&str>) -> Result<Done, Error> {
+        let Some(target) = &self.look.objects.target else { return Ok(Done::Nothing) };
+        let subset = &target.canary_subset;
+        let patch = |rule: &DestinationRule| restore_label_patch(rule, subset, &target.version_label, kept, written);
+        self.relabel(patch, &format!("giving subset {subset} its label back")).await
+    }
+
+    async fn relabel(
+        &self,
+        patch: impl FnOnce(&DestinationRule) -> Result<Option<json_patch::Patch>, Problem>,
+        what: &str,
+    ) -> Result<Done, Error> {
+        let Some(rule) = &self.look.objects.rule else { return Ok(Done::Nothing) };
+        let patch = match patch(rule) {
+            Ok(Some(patch)) => patch,
+            Ok(None) => return Ok(Done::Nothing),
+            Err(problem) => {
+                tracing::warn!(%problem, what, "not possible");
+                return Ok(Done::Nothing);
+            }
+        };
+        let name = self.at(&rule.object_name().name);
+        let written = self.scope.patch_label(&name, patch).await;
+        if let Err(Fault::Conflict | Fault::NoAnswer(_)) = &written {
+            self.live(self.scope.read_destination_rule(&name).await);
+        }
+        written.map_err(|fault| call(what, fault))?;
+        Ok(Done::Changed)
+    }
+
+    async fn finalizer(&self, wanted: bool) -> Result<Done, Error> {
+        // The commit has made a newer version than the one that was decided on.
+        let Some(object) = self.scope.bird_watch(&self.look.name) else { return Ok(Done::Nothing) };
+        if object.has_finalizer() == wanted {
+            return Ok(Done::Nothing);
+        }
+        let written = self.scope.put_finalizer(&object, wanted).await;
+        match written {
+            Ok(()) => Ok(Done::Changed),
+            Err(Fault::Gone) if !wanted => Ok(Done::Nothing),
+            Err(fault) => {
+                if let Fault::Conflict | Fault::NoAnswer(_) = &fault {
+                    self.live(self.scope.read_bird_watch(&self.look.name).await);
+                }
+                Err(call(if wanted { "adding the finalizer" } else { "removing the finalizer" }, fault))
+            }
+        }
+    }
+
+    async fn identify_routes_writer(&self) -> Result<Done, Error> {
+        let mut versions = Vec::new();
+        let mut writers: Vec<Manager> = Vec::new();
+        for service in &self.look.objects.services {
+            let name = self.at(&service.object.object_name().name);
+            let read = self.scope.read_virtual_service(&name).await;
+            let found: Option<VirtualService> = read.map_err(|fault| call("asking who wrote the routes", fault))?;
+            let Some(found) = found else { continue };
+            versions.push(found.metadata.resource_version.clone());
+            writers.extend(last_manager(&found.metadata, &WEIGHTS, MANAGER));
+        }
+        let name = latest(writers);
+        self.entry.lock().routes_writer = Some(Identified { versions, name });
+        Ok(Done::Changed)
+    }
+
+    async fn identify_rule_writer(&self) -> Result<Done, Error> {
+        let Some(rule) = &self.look.objects.rule else { return Ok(Done::Nothing) };
+        let name = self.at(&rule.object_name().name);
+        let read = self.scope.read_destination_rule(&name).await;
+        let found = read.map_err(|fault| call("asking who wrote the rule", fault))?;
+        let Some(found) = found else { return Ok(Done::Nothing) };
+        let writer = latest(last_manager(&found.metadata, &SUBSETS, MANAGER).into_iter().collect());
+        let versions = vec![found.metadata.resource_version];
+        self.entry.lock().rule_writer = Some(Identified { versions, name: writer });
+        Ok(Done::Changed)
+    }
+
+    /// After a failed or unanswered write only a live read tells how the object stands.
+    async fn service_answered(
+        &self,
+        name: &ObjectName,
+        written: Result<(), Fault>,
+        what: &str,
+    ) -> Result<(), Error> {
+        if let Err(Fault::Conflict | Fault::NoAnswer(_)) = &written {
+            self.live(self.scope.read_virtual_service(name).await);
+        }
+        written.map_err(|fault| call(what, fault))
+    }
+
+    fn live<T>(&self, read: Result<T, Fault>) {
+        if let Err(fault) = read {
+            tracing::debug!(name = self.look.name.name, %fault, "a live read failed");
+        }
+    }
+
+    fn at(&self, name: &str) -> ObjectName {
+        ObjectName { namespace: self.look.name.namespace.clone(), name: name.to_owned() }
+    }
+}
+
+fn call(what: &str, fault: Fault) -> Error {
+    Error::Call { what: what.to_owned(), fault, lowering: false }
+}
+
+fn worse(so_far: Result<Done, Error>, next: Result<Done, Error>) -> Result<Done, Error> {
+    Ok(so_far?.max(next?))
+}
+
+fn latest(writers: Vec<Manager>) -> String {
+    writers.into_iter().max_by_key(|writer| writer.time).map_or_else(|| SOMEBODY.to_owned(), |writer| writer.name)
+}

@@ -1,0 +1,272 @@
+//! One look at a `BirdWatch` and all of its objects: reads from stores and memory, never from a server. It judges
+//! nothing.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::api::plan::Target;
+use crate::api::{BirdWatchSpec, BirdWatchStatus};
+use crate::core::decide;
+use crate::core::observation::{DeploymentSeen, ObjectName, Observation, RouteSeen, RuleSeen};
+use crate::istio::destination_rule::{self, SubsetLabel};
+use crate::istio::routes::{self, Holds, OtherRoute, Pair, Route};
+use crate::istio::{DestinationRule, VirtualService, host};
+
+use super::context::Scope;
+use super::errors::Error;
+use super::memory::{Identified, Remembered};
+use super::objects::RawBirdWatch;
+use super::{conflict, route_key};
+
+/// One look, with the objects that a decision's effects are made of.
+pub struct Look {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// The newest version known.
+    pub object: Arc<RawBirdWatch>,
+    /// Its status as stored.
+    pub stored: BirdWatchStatus,
+    /// Its status to decide from: the stored one, or what was decided from it and not written.
+    pub status: BirdWatchStatus,
+    /// What a decision may see.
+    pub seen: Observation,
+    /// Our objects.
+    pub objects: Objects,
+}
+
+/// Our objects in a namespace.
+#[derive(Default)]
+pub struct Objects {
+    /// What the objects are found by; none where the spec cannot be used.
+    pub target: Option<Target>,
+    /// The two destinations to look for in routes.
+    pub pair: Option<Pair>,
+    /// Each `VirtualService` that is there, with our routes in it.
+    pub services: Vec<Service>,
+    /// The rule, where it is there.
+    pub rule: Option<Arc<DestinationRule>>,
+}
+
+/// A `VirtualService` and our routes in it.
+pub struct Service {
+    /// The object.
+    pub object: Arc<VirtualService>,
+    /// Routes of ours.
+    pub routes: Vec<Route>,
+}
+
+impl Objects {
+    /// Resource versions of the `VirtualService`s.
+    #[must_use]
+    pub fn service_versions(&self) -> Vec<Option<String>> {
+        self.services.iter().map(|service| service.object.metadata.resource_version.clone()).collect()
+    }
+
+    /// Resource version of the rule.
+    #[must_use]
+    pub fn rule_version(&self) -> Vec<Option<String>> {
+        self.rule.iter().map(|rule| rule.metadata.resource_version.clone()).collect()
+    }
+}
+
+/// Looks at everything.
+///
+/// # Errors
+/// Status cannot be read.
+pub fn look(
+    scope: &Scope,
+    object: Arc<RawBirdWatch>,
+    remembered: &mut Remembered,
+    now: Timestamp,
+) -> Result<Look, Error> {
+    let name = object.name();
+    let spec = object.read_spec();
+    let stored = remembered.stored(&object, object.read_status()?);
+    let status = remembered.effective(&stored);
+    remembered.last_write.get_or_insert(now);
+    let mut world = World::default();
+    let objects = match decide::target(&status, &spec) {
+        Some(target) => world.gather(scope, &name, target),
+        None => Objects::default(),
+    };
+    let seen = observe(scope, &object, spec, world, &objects, remembered, now);
+    Ok(Look { name, object, stored, status, seen, objects })
+}
+
+fn observe(
+    scope: &Scope,
+    object: &RawBirdWatch,
+    spec: Result<BirdWatchSpec, String>,
+    world: World,
+    objects: &Objects,
+    remembered: &mut Remembered,
+    now: Timestamp,
+) -> Observation {
+    let World { deployments, rule, routes, route_problems, other_routes, warnings } = world;
+    let zero = !routes.is_empty() && routes.iter().all(|route| route.is_at(0));
+    let target = objects.target.as_ref();
+    let known = |found: &Option<Identified>, versions: Vec<Option<String>>| {
+        found.as_ref().filter(|found| found.versions == versions).map(|found| found.name.clone())
+    };
+    Observation {
+        name: object.name(),
+        generation: object.metadata.generation,
+        spec,
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        finalizer: object.has_finalizer(),
+        draining: scope.context.draining,
+        verb: object.verb(),
+        conflict: target.and_then(|target| conflict::older(scope, object, target)),
+        deployments,
+        rule,
+        routes,
+        route_problems,
+        other_routes,
+        warnings,
+        canary_zero_since: target.and_then(|target| remembered.zero_since(target, zero, now)),
+        routes_writer: known(&remembered.routes_writer, objects.service_versions()),
+        rule_writer: known(&remembered.rule_writer, objects.rule_version()),
+        check: remembered.check.clone(),
+        asking: remembered.asking.as_ref().map(|asking| asking.id.clone()),
+        gaps: scope.gaps(),
+        acks: remembered.acks.clone(),
+        settings: scope.context.settings,
+    }
+}
+
+/// What is seen of our objects.
+struct World {
+    deployments: Vec<DeploymentSeen>,
+    rule: Result<RuleSeen, String>,
+    routes: Vec<RouteSeen>,
+    route_problems: Vec<String>,
+    other_routes: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            deployments: Vec::new(),
+            rule: Err("the spec names no objects".to_owned()),
+            routes: Vec::new(),
+            route_problems: Vec::new(),
+            other_routes: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    fn gather(&mut self, scope: &Scope, name: &ObjectName, target: Target) -> Objects {
+        let at = |other: &str| ObjectName { namespace: name.namespace.clone(), name: other.to_owned() };
+        self.deployments = deployments(scope, name, &target);
+        let rule_name = at(&target.destination_rule);
+        let rule = scope.destination_rule(&rule_name);
+        let host = self.rule(scope, &rule_name, rule.as_deref(), &target);
+        let pair = Pair {
+            // Without a rule to say so it is the service of that name: lowering goes on.
+            host: host.unwrap_or_else(|| {
+                host::resolve(&target.service, &name.namespace, &scope.context.cluster_domain)
+            }),
+            production: target.production_subset.clone(),
+            canary: target.canary_subset.clone(),
+        };
+        let mut services = Vec::new();
+        for service in &target.virtual_services {
+            match scope.virtual_service(&at(service)) {
+                Some(object) => services.push(self.service(scope, object, &pair)),
+                None => self.route_problems.push(missing("VirtualService", &at(service))),
+            }
+        }
+        self.bypasses(scope, &rule_name, &target, &pair);
+        Objects { target: Some(target), pair: Some(pair), services, rule }
+    }
+
+    /// Reads the rule; returns its host.
+    fn rule(
+        &mut self,
+        scope: &Scope,
+        name: &ObjectName,
+        rule: Option<&DestinationRule>,
+        target: &Target,
+    ) -> Option<String> {
+        let Some(rule) = rule else {
+            self.rule = Err(missing("DestinationRule", name));
+            return None;
+        };
+        let Target { production_subset, canary_subset, version_label, .. } = target;
+        let domain = &scope.context.cluster_domain;
+        let read = destination_rule::read(rule, production_subset, canary_subset, version_label, domain);
+        let missing = |label: &SubsetLabel| *label == SubsetLabel::Missing;
+        let usable = read.host.is_some() && !missing(&read.production) && !missing(&read.canary);
+        self.rule = if usable {
+            let version = |label: &SubsetLabel| label.version().map(str::to_owned);
+            Ok(RuleSeen { production: version(&read.production), canary: version(&read.canary) })
+        } else {
+            Err(joined(&read.problems))
+        };
+        read.host
+    }
+
+    fn service(&mut self, scope: &Scope, object: Arc<VirtualService>, pair: &Pair) -> Service {
+        let found = routes::find(&object, pair, &scope.context.cluster_domain);
+        for (route, key) in found.ours.iter().zip(route_key::keys(&found.ours)) {
+            self.routes.push(RouteSeen {
+                key,
+                production: route.production.weight,
+                canary: route.canary.weight,
+                total: route.total,
+            });
+        }
+        self.route_problems.extend(found.problems.iter().map(ToString::to_string));
+        for other in &found.others {
+            let text = other_route(other, pair);
+            match other.holds {
+                Holds::NoSubset => self.warnings.push(text),
+                Holds::ProductionOnly | Holds::CanaryOnly => self.other_routes.push(text),
+            }
+        }
+        Service { object, routes: found.ours }
+    }
+
+    /// Other `VirtualService`s that send to our host.
+    fn bypasses(&mut self, scope: &Scope, rule: &ObjectName, target: &Target, pair: &Pair) {
+        let others = scope.index().routing_to_host_of(rule);
+        for other in others.iter().filter(|other| !target.virtual_services.contains(&other.name)) {
+            self.warnings.push(format!(
+                "VirtualService \"{}\" sends to {} too and does not move: name it in spec.virtualServices",
+                other.name, pair.host
+            ));
+        }
+    }
+}
+
+fn deployments(scope: &Scope, name: &ObjectName, target: &Target) -> Vec<DeploymentSeen> {
+    let names = scope.index().deployments(name, target);
+    let found = names.iter().filter_map(|name| scope.deployment(name));
+    let matching = found.filter(|deployment| {
+        target.selector.iter().all(|(key, value)| deployment.pod_labels().get(key) == Some(value))
+    });
+    let mut seen: Vec<_> = matching.map(|deployment| deployment.seen(&target.version_label)).collect();
+    seen.sort_by(|a, b| a.name.cmp(&b.name));
+    seen
+}
+
+fn missing(kind: &str, name: &ObjectName) -> String {
+    format!("there is no {kind} \"{}\" in namespace {}", name.name, name.namespace)
+}
+
+fn joined(problems: &[impl ToString]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn other_route(route: &OtherRoute, pair: &Pair) -> String {
+    let place = format!("VirtualService \"{}\": route {}", route.virtual_service, route.label());
+    match route.holds {
+        Holds::ProductionOnly => format!("{place} has only subset {}", pair.production),
+        Holds::CanaryOnly => format!("{place} has only subset {}", pair.canary),
+        Holds::NoSubset => format!("{place} sends to {} without a subset, to pods of every version", pair.host),
+    }
+}

@@ -1,0 +1,297 @@
+//! What this process remembers of each `BirdWatch` besides the cluster's own memory: readings not yet worth a write,
+//! the latest check, what was sent. All of it may be lost at any time; it is forgotten when leadership is.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::task::AbortHandle;
+
+use crate::api::BirdWatchStatus;
+use crate::api::plan::Target;
+use crate::core::observation::{Check, CheckId, NoticeAck, ObjectName};
+
+use super::objects::RawBirdWatch;
+
+/// Everything remembered, by name.
+#[derive(Debug, Default)]
+pub struct Memory {
+    of: Mutex<HashMap<ObjectName, Arc<Entry>>>,
+}
+
+/// What is remembered of one `BirdWatch`. Shared with the tasks that work for it.
+#[derive(Debug, Default)]
+pub struct Entry(Mutex<Remembered>);
+
+/// What is remembered of one `BirdWatch`.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// UID of the object it belongs to: a namesake made later starts afresh.
+    uid: Option<String>,
+    /// A status that is decided and not written.
+    pub held: Option<Held>,
+    /// The status we sent last, with the resource version it got.
+    sent: Option<(String, BirdWatchStatus)>,
+    /// When status was last written, or first seen.
+    pub last_write: Option<Timestamp>,
+    /// The latest finished check.
+    pub check: Option<Check>,
+    /// The check being asked.
+    pub asking: Option<Asking>,
+    /// Since when every route of a target is seen at 0.
+     zero_since: Option<(Target, Timestamp)>,
+    /// Who last wrote the routes, and the resource versions that was found out for.
+    pub routes_writer: Option<Identified>,
+    /// Who last wrote the rule, and the resource version that was found out for.
+    pub rule_writer: Option<Identified>,
+    /// What became of notices, not yet in a written status.
+    pub acks: Vec<NoticeAck>,
+    /// Metric and label names that Prometheus knows, for a rollout.
+    pub names: KnownNames,
+    /// Reconciles that failed or had to look again, in a row.
+    pub retries: u32,
+}
+
+/// A status that is decided and not written: bare readings, or a lowering whose commit failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// The stored status it was decided from.
+    pub based_on: BirdWatchStatus,
+    /// The decided status.
+    pub status: BirdWatchStatus,
+    /// It has been acted upon already: traffic was lowered.
+    pub acted_upon: bool,
+}
+
+/// A check under way.
+#[derive(Debug)]
+pub struct Asking {
+    /// What it is asked for.
+    pub id: CheckId,
+    /// Ends it.
+    pub task: AbortHandle,
+}
+
+/// Somebody found out by a live read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// Resource versions of the objects as read.
+    pub versions: Vec<Option<String>>,
+    /// Who.
+    pub name: String,
+}
+
+/// Names that Prometheus was seen to know, looked up once in a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownNames {
+    /// The rollout they were looked up for.
+    pub rollout: String,
+    /// Metric names, and labels as `metric{label}`.
+    pub names: BTreeSet<String>,
+}
+
+impl Memory {
+    /// The entry of an object, a new one where there is none or where it belongs to an older namesake.
+    pub fn entry(&self, object: &RawBirdWatch) -> Arc<Entry> {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = of.entry(object.name()).or_default();
+        if entry.lock().uid != object.metadata.uid {
+            *entry = Arc::default();
+            entry.lock().uid.clone_from(&object.metadata.uid);
+        }
+        Arc::clone(entry)
+    }
+
+    /// The entry of that name, if something is remembered.
+    pub fn get(&self, name: &ObjectName) -> Option<Arc<Entry>> {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Forgets one object and ends what works for it.
+    pub fn forget(&self, name: &ObjectName) {
+        let gone = self.of.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(entry) = gone {
+            entry.lock().stop_asking();
+        }
+    }
+
+    /// Forgets everything and ends what is under way.
+    pub fn clear(&self) {
+        let all = std::mem::take(&mut *self.of.lock().unwrap_or_else(PoisonError::into_inner));
+        for entry in all.values() {
+            entry.lock().stop_asking();
+        }
+    }
+}
+
+impl Entry {
+    /// Locks it; never held across an await.
+    pub fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Remembered {
+    /// The status as stored: what we sent, where this is the version it got (a server that drops a field it does
+    /// not know must not make us write it again and again), else what the object says.
+    pub fn stored(&mut self, object: &RawBirdWatch, read: BirdWatchStatus) -> BirdWatchStatus {
+        match &self.sent {
+            Some((version, status)) if object.metadata.resource_version.as_ref() == Some(version) => status.clone(),
+            _ => {
+                self.sent = None;
+                read
+            }
+        }
+    }
+
+    /// The status to decide from: what is held, as long as `stored` is what it was decided from. A judged failure
+    /// that was acted upon is put onto whatever status is found.
+    pub fn effective(&mut self, stored: &BirdWatchStatus) -> BirdWatchStatus {
+        match self.held.take() {
+            Some(held) if held.based_on == *stored => {
+                let status = held.status.clone();
+                self.held = Some(held);
+                status
+            }
+            Some(held) if held.acted_upon => put_onto(&held.status, stored),
+            _ => stored.clone(),
+        }
+    }
+
+    /// Ends the check under way, if any.
+    pub fn stop_asking(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            asking.task.abort();
+        }
+    }
+
+    /// Since when the canary is seen at 0 on every route of `target`; `zero` says whether it is now.
+    pub fn zero_since(&mut self, target: &Target, zero: bool, now: Timestamp) -> Option<Timestamp> {
+        let since = self.zero_since.take().filter(|(of, _)| zero && of == target);
+        self.zero_since = zero.then(|| since.unwrap_or_else(|| (target.clone(), now)));
+        self.zero_since.as_ref().map(|(_, since)| *since)
+    }
+
+    /// Takes note of a written status.
+    pub fn written(&mut self, version: Option<String>, status: BirdWatchStatus, now: Timestamp) {
+        self.held = None;
+        self.sent = version.map(|version| (version, status));
+        self.last_write = Some(now);
+    }
+
+    /// The first `count` acknowledgements are in a status that is written, or need not be; later ones stay.
+    pub fn acknowledged(&mut self, count: usize) {
+        self.acks.drain(..count.min(self.acks.len()));
+    }
+}
+
+/// The status found, with the failure that was decided and acted upon, where it is the same rollout's.
+fn put_onto(decided: &BirdWatchStatus, found: &BirdWatchStatus) -> BirdWatchStatus {
+    let mut status = found.clone();
+    if let (Some(theirs), Some(ours)) = (&mut status.rollout, &decided.rollout)
+        && theirs.id == ours.id
+        && theirs.failure.is_none()
+        && ours.failure.is_some()
+    {
+        theirs.failure.clone_from(&ours.failure);
+        theirs.intended = theirs.intended.min(ours.intended);
+        status.phase = decided.phase;
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::status::Phase;
+
+    fn object(uid: &str, version: &str) -> RawBirdWatch {
+        serde_json::from_value(json!({
+            "metadata": {"name": "a", "namespace": "n", "uid": uid, "resourceVersion": version},
+        }))
+        .unwrap()
+    }
+
+    fn status(message: &str) -> BirdWatchStatus {
+        BirdWatchStatus { message: message.into(), ..BirdWatchStatus::default() }
+    }
+
+    fn rolling(id: &str, phase: Phase, failed: bool) -> BirdWatchStatus {
+        let mut rollout = json!({
+            "id": id, "canary": {"version": "v2", "deployment": "d", "uid": "u"},
+            "production": {"version": "v1", "deployment": "d", "uid": "u"},
+            "plan": {"target": {"service": "a", "selector": {}, "versionLabel": "version", "productionSubset": "p",
+                "canarySubset": "c", "virtualServices": ["a"], "destinationRule": "a"},
+                "metrics": [], "steps": [], "minCapacity": 0.5, "progressDeadline": "10m", "ifUnhealthy": "rollback"},
+            "started": "2026-01-01T00:00:00Z", "clock": {"served": "0s"}, "intended": if failed { 0 } else { 10 },
+        });
+        if failed {
+            rollout["failure"] =
+                json!({"reason": "MetricUnhealthy", "message": "bad", "at": "2026-01-01T00:00:00Z"});
+        }
+        serde_json::from_value(json!({"phase": phase.as_str(), "rollout": rollout})).unwrap()
+    }
+
+    #[test]
+    fn a_namesake_made_later_starts_afresh() {
+        let memory = Memory::default();
+        memory.entry(&object("one", "1")).lock().retries = 7;
+        assert_eq!(memory.entry(&object("one", "2")).lock().retries, 7);
+        assert_eq!(memory.entry(&object("two", "3")).lock().retries, 0);
+    }
+
+    #[test]
+    fn what_is_held_counts_only_on_the_status_it_was_decided_from() {
+        let mut remembered = Remembered::default();
+        let held = Held { based_on: status("a"), status: status("a with readings"), acted_upon: false };
+        remembered.held = Some(held);
+        assert_eq!(remembered.effective(&status("a")), status("a with readings"));
+        assert_eq!(remembered.effective(&status("b")), status("b"));
+        assert_eq!(remembered.effective(&status("a")), status("a"), "it is forgotten then");
+    }
+
+    #[test]
+    fn a_rollback_that_was_acted_upon_is_put_onto_whatever_status_is_found() {
+        let mut remembered = Remembered::default();
+        let decided = rolling("r1", Phase::RollingBack, true);
+        let held = Held { based_on: status("old"), status: decided.clone(), acted_upon: true };
+        remembered.held = Some(held.clone());
+        let found = remembered.effective(&rolling("r1", Phase::Progressing, false));
+        assert_eq!((found.phase, found.rollout.as_ref().unwrap().intended), (Phase::RollingBack, 0));
+        assert_eq!(found.rollout.unwrap().failure, decided.rollout.unwrap().failure);
+
+        remembered.held = Some(held);
+        let other = rolling("r2", Phase::Progressing, false);
+        assert_eq!(remembered.effective(&other), other, "another rollout is not judged by it");
+    }
+
+    #[test]
+    fn a_field_that_the_server_dropped_is_not_missed() {
+        let mut remembered = Remembered::default();
+        let now = Timestamp::UNIX_EPOCH;
+        remembered.written(Some("5".into()), status("sent"), now);
+        assert_eq!(remembered.stored(&object("u", "5"), status("")), status("sent"));
+        assert_eq!(remembered.stored(&object("u", "6"), status("")), status(""));
+    }
+
+    #[test]
+    fn acknowledgements_that_came_during_a_write_are_kept() {
+        let delivered = |id| NoticeAck::Delivered { id };
+        let mut remembered = Remembered { acks: vec![delivered(1), delivered(2)], ..Remembered::default() };
+        remembered.acknowledged(1);
+        assert_eq!(remembered.acks, [delivered(2)]);
+    }
+
+    #[tokio::test]
+    async fn what_works_for_a_forgotten_object_ends() {
+        let memory = Memory::default();
+        let task = tokio::spawn(std::future::pending::<()>());
+        let id = CheckId { rollout: "r".into(), step: 0 };
+        memory.entry(&object("u", "1")).lock().asking = Some(Asking { id, task: task.abort_handle() });
+        memory.forget(&object("u", "1").name());
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert!(memory.get(&object("u", "1").name()).is_none());
+    }
+}

@@ -1,0 +1,111 @@
+//! One reconcile: look, decide, lower, commit, execute, wake.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use tracing::Instrument;
+
+use crate::core::decide::decide;
+use crate::core::decision::{Decision, Effect};
+
+use super::checks;
+use super::commit::{Committed, commit};
+use super::context::Scope;
+use super::errors::{Error, backoff};
+use super::execute::{Done, Executor};
+use super::look::look;
+use super::memory::Entry;
+use super::objects::RawBirdWatch;
+
+/// Overtaken so often in a row, a reconcile waits a little before it looks again.
+const PATIENCE: u32 = 3;
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// At once: something was changed, and its answer is known.
+    Now,
+    /// At once, unless that happens again and again: somebody else was faster.
+    Overtaken,
+    /// At that time, or never.
+    At(Option<Timestamp>),
+}
+
+/// Reconciles one `BirdWatch`; a standby does nothing.
+///
+/// # Errors
+/// What kept it from its end; see [`error_policy`].
+pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<Action, Error> {
+    if !scope.is_acting() {
+        return Ok(Action::await_change());
+    }
+    let Some(object) = scope.bird_watch(&object.name()) else { return Ok(Action::await_change()) };
+    let name = object.name();
+    let span = tracing::info_span!(
+        "reconcile",
+        namespace = name.namespace,
+        name = name.name,
+        rollout = tracing::field::Empty
+    );
+    let entry = scope.memory.entry(&object);
+    let begun = scope.context.clock.monotonic();
+    let result = pass(object, &scope, &entry).instrument(span).await;
+    let category = result.as_ref().err().map_or("ok", Error::category);
+    scope.context.metrics.reconciled(category, scope.context.clock.monotonic() - begun);
+    result.map(|again| action(again, &entry, scope.context.clock.now()))
+}
+
+async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>) -> Result<Again, Error> {
+    let now = scope.context.clock.now();
+    let look = look(scope, object, &mut entry.lock(), now)?;
+    if let Some(rollout) = &look.status.rollout {
+        tracing::Span::current().record("rollout", &rollout.id);
+    }
+    let Decision { next, effects, check, wake, events } = decide(&look.status, &look.seen, now);
+    let executor = Executor { scope, look: &look, entry };
+
+    let lowered = executor.lower(&effects).await;
+    let acted_upon = effects.iter().any(|effect| matches!(effect, Effect::Lower { .. }));
+    match commit(scope, &look, entry, next.clone(), acted_upon, now).await? {
+        Committed::Gone => return Ok(Again::At(None)),
+        Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
+        Committed::Written => {
+            scope.context.events.publish(&look.object, events);
+            scope.context.deliver.committed(&look.name, &look.stored, &next);
+        }
+        Committed::Kept => scope.context.deliver.pending(&look.name, &look.stored),
+    }
+    let done = lowered?.max(executor.rest(&effects).await?);
+    if let Some(request) = check {
+        checks::start(scope, &look.name, entry, request);
+    }
+    Ok(if done == Done::Changed { Again::Now } else { Again::At(wake) })
+}
+
+fn action(again: Again, entry: &Entry, now: Timestamp) -> Action {
+    let mut remembered = entry.lock();
+    remembered.retries = match again {
+        Again::Overtaken => remembered.retries.saturating_add(1),
+        Again::Now | Again::At(_) => 0,
+    };
+    match again {
+        Again::Overtaken if remembered.retries > PATIENCE => {
+            Action::requeue(backoff(remembered.retries - PATIENCE, Duration::from_secs(1)))
+        }
+        Again::Now | Again::Overtaken => Action::requeue(Duration::ZERO),
+        Again::At(Some(at)) => Action::requeue(Duration::try_from(at.duration_since(now)).unwrap_or_default()),
+        Again::At(None) => Action::await_change(),
+    }
+}
+
+/// When to try again after an error.
+pub fn error_policy(object: &RawBirdWatch, error: &Error, scope: &Scope) -> Action {
+    let tries = scope.memory.get(&object.name()).map_or(0, |entry| {
+        let mut remembered = entry.lock();
+        remembered.retries = remembered.retries.saturating_add(1);
+        remembered.retries - 1
+    });
+    error.retry_after(tries).map_or_else(Action::await_change, Action::requeue)
+}

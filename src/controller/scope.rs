@@ -1,0 +1,230 @@
+//! Puts a scope together and runs its controller: stores, watches, reconciles, and what happens when leadership
+//! comes and goes.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use kube::api::Api;
+use kube::runtime::controller::{Config as ControllerConfig, Controller, Error as ControllerError};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::store::Writer;
+use kube::{Client, Config};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::istio::{DestinationRule, VirtualService, raw};
+use crate::runtime::admin::{Health, Pending};
+use crate::runtime::lease::Leadership;
+
+use super::calls::DEADLINE;
+use super::context::{Context, IstioKinds, Newer, Scope, Stores};
+use super::errors::Fault;
+use super::index::Index;
+use super::memory::Memory;
+use super::objects::{Deployment, RawBirdWatch};
+use super::reconcile::{error_policy, reconcile};
+use super::watch::{Ended, Filling, Watched, follow};
+
+/// How often a cluster without Istio is looked at again.
+const LOOK_FOR_ISTIO: Duration = Duration::from_secs(5);
+
+/// The configuration of a client for this controller: it must not retry by itself. kube's own policy would sit on a
+/// 429 or 503 for minutes, while a rollback has to be tried again within a second, on a fresh look.
+#[must_use]
+pub fn client_config(mut config: Config) -> Config {
+    config.default_retry = false;
+    config.connect_timeout = Some(DEADLINE);
+    config
+}
+
+/// Finds the version in which both of Istio's kinds are served; none where they are not.
+///
+/// # Errors
+/// The API server does not say.
+pub async fn find_istio(client: &Client) -> Result<Option<IstioKinds>, Fault> {
+    for version in raw::VERSIONS {
+        let group_version = format!("{}/{version}", raw::GROUP);
+        let answer = timeout(DEADLINE, client.list_api_group_resources(&group_version)).await;
+        let found = match answer.map_err(|_| Fault::NoAnswer(DEADLINE))?.map_err(Fault::from) {
+            Ok(list) => list.resources,
+            Err(Fault::Gone) => continue,
+            Err(fault) => return Err(fault),
+        };
+        let kinds = IstioKinds {
+            services: VirtualService::api_resource(version),
+            rules: DestinationRule::api_resource(version),
+        };
+        if [&kinds.services, &kinds.rules].iter().all(|kind| found.iter().any(|r| r.name == kind.plural)) {
+            return Ok(Some(kinds));
+        }
+    }
+    Ok(None)
+}
+
+/// Waits until Istio's kinds are served, and says so while they are not.
+pub async fn await_istio(client: &Client, pending: Pending) -> IstioKinds {
+    let mut complaint = String::new();
+    loop {
+        let missing = match find_istio(client).await {
+            Ok(Some(kinds)) => {
+                pending.ready();
+                return kinds;
+            }
+            Ok(None) => "this cluster does not serve Istio's VirtualService and DestinationRule: install Istio's \
+                         CRDs; looking again every 5 s"
+                .to_owned(),
+            Err(fault) => format!("the API server does not say whether it serves Istio's kinds: {fault}"),
+        };
+        if missing != complaint {
+            tracing::warn!("{missing}");
+            complaint = missing;
+        }
+        sleep(LOOK_FOR_ISTIO).await;
+    }
+}
+
+/// A scope ready to run.
+pub struct Prepared {
+    /// What its reconciles share.
+    pub scope: Arc<Scope>,
+    writers: Writers,
+    filling: Arc<Filling>,
+    wakes: UnboundedReceiver<ObjectRef<RawBirdWatch>>,
+}
+
+struct Writers {
+    bird_watches: Writer<RawBirdWatch>,
+    deployments: Writer<Deployment>,
+    services: Writer<VirtualService>,
+    rules: Writer<DestinationRule>,
+}
+
+/// Puts a scope together; nothing is asked of the API server yet.
+#[must_use]
+pub fn prepare(context: Context, namespace: Option<String>, istio: IstioKinds) -> Prepared {
+    let writers = Writers {
+        bird_watches: Writer::new(()),
+        deployments: Writer::new(()),
+        services: Writer::new(istio.services.clone()),
+        rules: Writer::new(istio.rules.clone()),
+    };
+    let (filling, filled) = Filling::new(4);
+    let (wake, wakes) = unbounded_channel();
+    let scope = Scope {
+        namespace,
+        istio,
+        stores: Stores {
+            bird_watches: writers.bird_watches.as_reader(),
+            deployments: writers.deployments.as_reader(),
+            services: writers.services.as_reader(),
+            rules: writers.rules.as_reader(),
+        },
+        newer: Newer::default(),
+        memory: Memory::default(),
+        index: Mutex::new(Index::new(&context.cluster_domain)),
+        wake,
+        filled,
+        context,
+    };
+    Prepared { scope: Arc::new(scope), writers, filling: Arc::new(filling), wakes }
+}
+
+impl Prepared {
+    /// Watches and reconciles until `stop`; reconciles under way are finished then. At most `concurrency` at a time.
+    ///
+    /// # Errors
+    /// A watch ended: the process must end.
+    pub async fn run(
+        self,
+        leadership: watch::Receiver<Leadership>,
+        health: &Health,
+        concurrency: u16,
+        stop: CancellationToken,
+    ) -> Result<(), Ended> {
+        let Self { scope, writers, filling, wakes } = self;
+        let client = &scope.context.client;
+        let namespace = scope.namespace.as_deref();
+        let bird_watches = namespace.map_or_else(|| Api::all(client.clone()), |ns| scope.bird_watches(ns));
+        let deployments = namespace
+            .map_or_else(|| Api::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+        let services = namespace.map_or_else(
+            || Api::all_with(client.clone(), &scope.istio.services),
+            |ns| scope.virtual_services(ns),
+        );
+        let rules = namespace.map_or_else(
+            || Api::all_with(client.clone(), &scope.istio.rules),
+            |ns| scope.destination_rules(ns),
+        );
+        let (one, two) = (Arc::clone(&scope), Arc::clone(&filling));
+        let parts = || (Arc::clone(&one), Arc::clone(&two));
+        let watches = async {
+            tokio::try_join!(
+                start(bird_watches, writers.bird_watches, parts(), health),
+                start(deployments, writers.deployments, parts(), health),
+                start(services, writers.services, parts(), health),
+                start(rules, writers.rules, parts(), health),
+            )
+        };
+        tokio::select! {
+            biased;
+            () = reconciles(&scope, wakes, concurrency, stop) => Ok(()),
+            ended = watches => ended.map(|_| ()),
+            () = follow_leadership(&scope, leadership) => Ok(()),
+        }
+    }
+}
+
+async fn start<K: Watched>(
+    api: Api<K>,
+    writer: Writer<K>,
+    (scope, filling): (Arc<Scope>, Arc<Filling>),
+    health: &Health,
+) -> Result<(), Ended>
+where
+    K::DynamicType: Eq + std::hash::Hash + Clone + Send,
+{
+    follow(api, writer, scope, filling, health.pending(K::KIND)).await
+}
+
+/// Runs reconciles as they are asked for; ends when told to and the last one has ended.
+async fn reconciles(
+    scope: &Arc<Scope>,
+    mut wakes: UnboundedReceiver<ObjectRef<RawBirdWatch>>,
+    concurrency: u16,
+    stop: CancellationToken,
+) {
+    let asked_for = stream::poll_fn(move |context| wakes.poll_recv(context));
+    // Whatever happens comes through `wakes`; the watches run beside the controller, so that it never holds them up.
+    Controller::for_stream(stream::pending(), scope.stores.bird_watches.clone())
+        .with_config(ControllerConfig::default().concurrency(concurrency))
+        .reconcile_on(asked_for)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, |object, error, scope| error_policy(&object, error, &scope), Arc::clone(scope))
+        .for_each(async |result| match result {
+            Ok(_) => {}
+            Err(ControllerError::ObjectNotFound(object)) => tracing::debug!(%object, "gone before its reconcile"),
+            Err(ControllerError::ReconcilerFailed(error, object)) => {
+                tracing::warn!(%object, category = error.category(), %error, "the reconcile failed");
+            }
+            Err(error) => tracing::error!(%error, "the controller failed"),
+        })
+        .await;
+}
+
+/// Looks at everything when this process begins to act, and forgets everything when it ceases to.
+async fn follow_leadership(scope: &Scope, mut leadership: watch::Receiver<Leadership>) {
+    loop {
+        if leadership.borrow_and_update().term().is_some() {
+            scope.wake_all();
+        } else {
+            scope.stand_down();
+        }
+        if leadership.changed().await.is_err() {
+            // Nobody can tell any more: as it was left, it stays.
+            std::future::pending::<()>().await;
+        }
+    }
+}

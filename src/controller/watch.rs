@@ -1,0 +1,247 @@
+//! The watches of one scope: each keeps its store and the index up to date and wakes the `BirdWatch`es concerned.
+//! They ask for reconciles; they decide nothing.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::StreamExt;
+use kube::api::Api;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::{Config, Error as WatchError, Event};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::api::BirdWatchStatus;
+use crate::core::decide;
+use crate::core::observation::ObjectName;
+use crate::istio::{DestinationRule, VirtualService};
+use crate::runtime::admin::Pending;
+
+use super::context::Scope;
+use super::objects::{Deployment, RawBirdWatch, name_of};
+
+/// Why a watch ended; the process must end with it.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The kind is not served any more in the version that was found at start.
+    #[error("{kind} is no longer served: {reason}")]
+    NotServed {
+        /// The kind.
+        kind: &'static str,
+        /// The server's words.
+        reason: String,
+    },
+    /// A stream that never ends has ended.
+    #[error("the watch of {kind} has ended")]
+    Ended {
+        /// The kind.
+        kind: &'static str,
+    },
+}
+
+/// A watched kind: how it is trimmed, and whom a change concerns.
+pub trait Watched: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+where
+    Self::DynamicType: Eq + Hash + Clone + Send,
+{
+    /// The kind, for people.
+    const KIND: &'static str;
+    /// It may vanish while we run.
+    const OPTIONAL: bool;
+
+    /// Drops what no decision needs.
+    fn shrink(&mut self);
+
+    /// Takes note of the object, or that it is gone; returns the `BirdWatch`es it concerns.
+    fn note(scope: &Scope, name: &ObjectName, object: Option<&Self>) -> BTreeSet<ObjectName>;
+}
+
+impl Watched for RawBirdWatch {
+    const KIND: &'static str = "BirdWatches";
+    const OPTIONAL: bool = false;
+
+    fn shrink(&mut self) {
+        self.trim();
+    }
+
+    fn note(scope: &Scope, name: &ObjectName, object: Option<&Self>) -> BTreeSet<ObjectName> {
+        let status = object.and_then(|object| object.read_status().ok());
+        let spec = object.map(Self::read_spec);
+        // The running rollout's target and that of the spec: whichever counts, its changes are heard of.
+        let under = |status: &BirdWatchStatus| decide::target(status, spec.as_ref()?);
+        let running = status.as_ref().and_then(under);
+        let wanted = under(&BirdWatchStatus::default());
+        let targets: Vec<_> = running.iter().chain(&wanted).collect();
+        let mut concerned = scope.index().bird_watch(name, &targets);
+        scope.context.census.count(name, status.as_ref().map(|status| status.phase));
+        if object.is_some() {
+            concerned.insert(name.clone());
+        } else {
+            scope.memory.forget(name);
+            scope.newer.bird_watches.forget(name);
+        }
+        concerned
+    }
+}
+
+impl Watched for Deployment {
+    const KIND: &'static str = "Deployments";
+    const OPTIONAL: bool = false;
+
+    fn shrink(&mut self) {
+        self.trim();
+    }
+
+    fn note(scope: &Scope, name: &ObjectName, object: Option<&Self>) -> BTreeSet<ObjectName> {
+        scope.index().deployment(name, object)
+    }
+}
+
+impl Watched for VirtualService {
+    const KIND: &'static str = "VirtualServices";
+    const OPTIONAL: bool = true;
+
+    fn shrink(&mut self) {
+        self.trim();
+    }
+
+    fn note(scope: &Scope, name: &ObjectName, object: Option<&Self>) -> BTreeSet<ObjectName> {
+        scope.index().virtual_service(name, object)
+    }
+}
+
+impl Watched for DestinationRule {
+    const KIND: &'static str = "DestinationRules";
+    const OPTIONAL: bool = true;
+
+    fn shrink(&mut self) {
+        self.trim();
+    }
+
+    fn note(scope: &Scope, name: &ObjectName, object: Option<&Self>) -> BTreeSet<ObjectName> {
+        scope.index().destination_rule(name, object)
+    }
+}
+
+/// Counts the stores that are still to be filled.
+#[derive(Debug)]
+pub struct Filling {
+    left: AtomicUsize,
+    filled: watch::Sender<bool>,
+}
+
+impl Filling {
+    /// Of `stores` stores none is filled; the receiver says when all of them are.
+    #[must_use]
+    pub fn new(stores: usize) -> (Self, watch::Receiver<bool>) {
+        let (filled, receiver) = watch::channel(false);
+        (Self { left: AtomicUsize::new(stores), filled }, receiver)
+    }
+
+    fn one_more(&self) {
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.filled.send_replace(true);
+        }
+    }
+}
+
+/// Watches one kind for as long as the process lives.
+///
+/// # Errors
+/// The watch ended, which no watch should.
+pub async fn follow<K: Watched>(
+    api: Api<K>,
+    mut writer: Writer<K>,
+    scope: Arc<Scope>,
+    filling: Arc<Filling>,
+    pending: Pending,
+) -> Result<(), Ended>
+where
+    K::DynamicType: Eq + Hash + Clone + Send,
+{
+    let mut events = watcher(api, Config::default()).default_backoff().boxed();
+    let mut first = Some((filling, pending));
+    let mut known: BTreeSet<ObjectName> = BTreeSet::new();
+    let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
+    let mut complaint = String::new();
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event.modify(K::shrink),
+            Err(error) => {
+                complain::<K>(&error, &mut complaint)?;
+                continue;
+            }
+        };
+        complaint.clear();
+        // The store first: those who are woken look into it.
+        writer.apply_watcher_event(&event);
+        match event {
+            Event::Apply(object) => {
+                let name = name_of(object.meta());
+                wake(&scope, K::note(&scope, &name, Some(&object)));
+                known.insert(name);
+            }
+            Event::Delete(object) => {
+                let name = name_of(object.meta());
+                wake(&scope, K::note(&scope, &name, None));
+                known.remove(&name);
+            }
+            Event::Init => listed.clear(),
+            Event::InitApply(object) => {
+                let name = name_of(object.meta());
+                K::note(&scope, &name, Some(&object));
+                listed.insert(name);
+            }
+            Event::InitDone => {
+                for gone in known.difference(&listed) {
+                    K::note(&scope, gone, None);
+                }
+                known = std::mem::take(&mut listed);
+                if let Some((filling, pending)) = first.take() {
+                    pending.ready();
+                    filling.one_more();
+                }
+                // What happened while nobody listened is not known: everybody looks.
+                scope.wake_all();
+            }
+        }
+    }
+    Err(Ended::Ended { kind: K::KIND })
+}
+
+fn wake(scope: &Scope, names: BTreeSet<ObjectName>) {
+    for name in names {
+        scope.wake(&name);
+    }
+}
+
+/// Logs what is wrong, once until something else is. A kind that is not served any more ends its watch.
+fn complain<K: Watched>(error: &WatchError, last: &mut String) -> Result<(), Ended>
+where
+    K::DynamicType: Eq + Hash + Clone + Send,
+{
+    let text = error.to_string();
+    if K::OPTIONAL && is_not_found(error) {
+        return Err(Ended::NotServed { kind: K::KIND, reason: text });
+    }
+    if text != *last {
+        tracing::warn!(kind = K::KIND, error = text, "the watch is broken; trying again");
+        *last = text;
+    }
+    Ok(())
+}
+
+fn is_not_found(error: &WatchError) -> bool {
+    match error {
+        WatchError::InitialListFailed(kube::Error::Api(status))
+        | WatchError::WatchStartFailed(kube::Error::Api(status))
+        | WatchError::WatchFailed(kube::Error::Api(status))
+        | WatchError::WatchError(status) => status.is_not_found(),
+        _ => false,
+    }
+}

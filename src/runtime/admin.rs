@@ -1,0 +1,253 @@
+//! The admin HTTP server: `/healthz`, `/readyz` and `/metrics` for the kubelet and for Prometheus. Reads only.
+
+use crate::runtime::clock::Clock;
+use crate::runtime::metrics::Metrics;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// A loop is taken for dead after this many of its beats are missing.
+const MISSED_BEATS: u32 = 6;
+
+/// Why the admin server does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address} for /healthz, /readyz and /metrics: {source}; choose another --admin-port"
+    )]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The listener failed.
+    #[error("the admin server failed: {0}")]
+    Serve(#[source] std::io::Error),
+}
+
+/// What the process knows of itself: which of its loops are alive, and which of its stores are filled. Clones are
+/// the same registry.
+#[derive(Clone, Debug)]
+pub struct Health {
+    clock: Clock,
+    loops: Arc<Mutex<Vec<Loop>>>,
+    stores: Arc<Mutex<Vec<(&'static str, bool)>>>,
+}
+
+#[derive(Debug)]
+struct Loop {
+    name: &'static str,
+    period: Duration,
+    last: Instant,
+}
+
+/// Keeps one loop of the process alive in the eyes of `/healthz`.
+#[derive(Debug)]
+pub struct Heartbeat {
+    health: Health,
+    index: usize,
+}
+
+/// Says when one store is filled.
+#[derive(Debug)]
+pub struct Pending {
+    health: Health,
+    index: usize,
+}
+
+impl Health {
+    /// An empty registry: healthy and ready until something is registered.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            loops: Arc::default(),
+            stores: Arc::default(),
+        }
+    }
+
+    /// Registers a loop that beats at least once in `period`; `/healthz` fails when several beats are missing.
+    #[must_use]
+    pub fn heartbeat(&self, name: &'static str, period: Duration) -> Heartbeat {
+        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        loops.push(Loop {
+            name,
+            period,
+            last: self.clock.monotonic(),
+        });
+        Heartbeat {
+            health: self.clone(),
+            index: loops.len() - 1,
+        }
+    }
+
+    /// Registers a store that has to be filled first; `/readyz` fails until [`Pending::ready`].
+    #[must_use]
+    pub fn pending(&self, name: &'static str) -> Pending {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.push((name, false));
+        Pending {
+            health: self.clone(),
+            index: stores.len() - 1,
+        }
+    }
+
+    /// The loops that are silent for too long.
+    #[must_use]
+    pub fn silent(&self) -> Vec<&'static str> {
+        let now = self.clock.monotonic();
+        let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        let dead = |l: &&Loop| now.saturating_duration_since(l.last) > l.period * MISSED_BEATS;
+        loops.iter().filter(dead).map(|l| l.name).collect()
+    }
+
+    /// The stores that are not filled yet.
+    #[must_use]
+    pub fn unready(&self) -> Vec<&'static str> {
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        stores
+            .iter()
+            .filter(|(_, ready)| !ready)
+            .map(|(name, _)| *name)
+            .collect()
+    }
+}
+
+impl Heartbeat {
+    /// The loop is alive.
+    pub fn beat(&self) {
+        let mut loops = self.health.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(l) = loops.get_mut(self.index) {
+            l.last = self.health.clock.monotonic();
+        }
+    }
+
+    /// Runs `work` and beats for as long as it neither ends nor blocks: beats and work share one task, so that
+    /// work which never yields, panics or is gone falls silent. Work that merely waits is alive.
+    pub async fn during<F: Future>(self, work: F) -> F::Output {
+        let period = {
+            let loops = self.health.loops.lock().unwrap_or_else(PoisonError::into_inner);
+            loops.get(self.index).map_or(Duration::from_secs(1), |l| l.period)
+        };
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                output = &mut work => return output,
+                _ = ticks.tick() => self.beat(),
+            }
+        }
+    }
+}
+
+impl Pending {
+    /// The store is filled.
+    pub fn ready(self) {
+        let mut stores = self.health.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((name, ready)) = stores.get_mut(self.index) {
+            *ready = true;
+            tracing::debug!(store = *name, "filled");
+        }
+    }
+}
+
+/// The admin server, bound and not yet serving.
+#[derive(Debug)]
+pub struct AdminServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+}
+
+impl AdminServer {
+    /// Listens on `address` (port 0 takes any free one).
+    ///
+    /// # Errors
+    /// [`AdminError::Bind`].
+    pub async fn bind(address: SocketAddr, health: Health, metrics: Metrics) -> Result<Self, AdminError> {
+        let bound = async {
+            let listener = TcpListener::bind(address).await?;
+            let local = listener.local_addr()?;
+            Ok((listener, local))
+        };
+        let (listener, local) = bound
+            .await
+            .map_err(|source| AdminError::Bind { address, source })?;
+        Ok(Self {
+            listener,
+            address: local,
+            router: router(health, metrics),
+        })
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, then finishes the answers under way.
+    ///
+    /// # Errors
+    /// [`AdminError::Serve`].
+    pub async fn serve(self, stop: CancellationToken) -> Result<(), AdminError> {
+        tracing::info!(address = %self.address, "serving /healthz, /readyz and /metrics");
+        axum::serve(self.listener, self.router)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+            .map_err(AdminError::Serve)
+    }
+}
+
+fn router(health: Health, metrics: Metrics) -> Router {
+    Router::new()
+        .route(
+            "/healthz",
+            get(|State(health): State<Health>| async move { verdict("silent", &health.silent()) }),
+        )
+        .route(
+            "/readyz",
+            get(|State(health): State<Health>| async move { verdict("waiting for", &health.unready()) }),
+        )
+        .with_state(health)
+        .route("/metrics", get(metrics_text).with_state(metrics))
+}
+
+fn verdict(what: &str, names: &[&str]) -> (StatusCode, String) {
+    if names.is_empty() {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    let mut text = String::new();
+    for name in names {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{what}: {name}");
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, text)
+}
+
+async fn metrics_text(State(metrics): State<Metrics>) -> Response {
+    match metrics.text() {
+        Ok(text) => (
+            [(
+                CONTENT_TYPE,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            )],
+            text,
+        )
+            .into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

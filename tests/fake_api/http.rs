@@ -1,0 +1,468 @@
+//! The HTTP face of the fake server: paths, verbs, answers and watch streams.
+
+use super::store::{Event, Key};
+use super::{FakeApi, Fault, Request};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, RawQuery};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+
+pub(super) fn router(api: FakeApi, client: &str) -> Router {
+    let client = client.to_owned();
+    Router::new().fallback(
+        move |method: Method,
+              uri: Uri,
+              Query(query): Query<BTreeMap<String, String>>,
+              RawQuery(_): RawQuery,
+              headers: HeaderMap,
+              body: Bytes| {
+            let (api, client) = (api.clone(), client.clone());
+            async move {
+                let content_type = headers
+                    .get(CONTENT_TYPE)
+                    .and_then(|v| v.to_str().ok())
+                    .unwrap_or_default();
+                let body = serde_json::from_slice(&body).unwrap_or_default();
+                match parse(&method, uri.path(), query) {
+                    Some(request) => {
+                        let content_type = content_type.to_owned();
+                        serve(
+                            &api,
+                            Request {
+                                client,
+                                content_type,
+                                body,
+                                ..request
+                            },
+                        )
+                        .await
+                    }
+                    None => failure(404, "NotFound", "the fake server does not know this path"),
+                }
+            }
+        },
+    )
+}
+
+/// Reads `/apis/{group}/{version}[/namespaces/{namespace}]/{plural}[/{name}[/{subresource}]]`, and `/api/v1/…`.
+fn parse(method: &Method, path: &str, query: BTreeMap<String, String>) -> Option<Request> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let (group, version, rest) = match parts.as_slice() {
+        ["api", version, rest @ ..] => ("", *version, rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
+        _ => return None,
+    };
+    let (namespace, rest) = match rest {
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(*namespace), rest),
+        rest => (None, rest),
+    };
+    let (plural, name, subresource) = match rest {
+        [plural] => (*plural, None, ""),
+        [plural, name] => (*plural, Some(*name), ""),
+        [plural, name, subresource] => (*plural, Some(*name), *subresource),
+        _ => return None,
+    };
+    let watching = query
+        .get("watch")
+        .is_some_and(|watch| watch == "true" || watch == "1");
+    let verb = match (method, name) {
+        (&Method::GET, None) if watching => "watch",
+        (&Method::GET, None) => "list",
+        (&Method::GET, Some(_)) => "get",
+        (&Method::POST, None) => "create",
+        (&Method::PUT, Some(_)) => "update",
+        (&Method::PATCH, Some(_)) => "patch",
+        (&Method::DELETE, Some(_)) => "delete",
+        _ => return None,
+    };
+    Some(Request {
+        at: Instant::now(),
+        client: String::new(),
+        verb,
+        resource: if group.is_empty() {
+            plural.to_owned()
+        } else {
+            format!("{group}/{plural}")
+        },
+        version: version.to_owned(),
+        namespace: namespace.map(ToOwned::to_owned),
+        name: name.map(ToOwned::to_owned),
+        subresource: subresource.to_owned(),
+        query,
+        content_type: String::new(),
+        body: Value::Null,
+    })
+}
+
+async fn serve(api: &FakeApi, request: Request) -> Response {
+    let fault = api.arrive(&request);
+    match fault {
+        Some(Fault::Status(code)) => {
+            let exists = request.verb == "create" && code == 409;
+            return failure(
+                code,
+                if exists { "AlreadyExists" } else { reason(code) },
+                "injected by the test",
+            );
+        }
+        Some(Fault::Delay(time)) => sleep(time).await,
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Cut) => return broken(),
+        Some(Fault::CutAfter) | None => {}
+    }
+    if !["", "status"].contains(&request.subresource.as_str()) {
+        return failure(404, "NotFound", "the fake server knows no such subresource");
+    }
+    let answer = match request.verb {
+        "watch" => watch(api, request.clone()),
+        "list" => list(api, &request),
+        _ => one(api, &request),
+    };
+    api.stir();
+    if matches!(fault, Some(Fault::CutAfter)) {
+        broken()
+    } else {
+        answer
+    }
+}
+
+/// Get, create, update, patch and delete.
+fn one(api: &FakeApi, request: &Request) -> Response {
+    let now = api.clock.now();
+    let mut store = api.store();
+    let manager = request
+        .query
+        .get("fieldManager")
+        .unwrap_or(&request.client)
+        .clone();
+    let body_name = request.body["metadata"]["name"].as_str().map(ToOwned::to_owned);
+    let generated = || {
+        let prefix = request.body["metadata"]["generateName"].as_str()?;
+        Some(format!("{prefix}{:05}", store.revision()))
+    };
+    let Some(name) = request.name.clone().or(body_name).or_else(generated) else {
+        return failure(
+            422,
+            "Invalid",
+            "metadata.name: Required value: name or generateName is required",
+        );
+    };
+    let key = Key::new(&request.resource, request.namespace.as_deref(), &name);
+    let old = store.get(&key);
+    if request.verb == "create" {
+        if old.is_some() {
+            return failure(409, "AlreadyExists", &format!("{name} already exists"));
+        }
+        let mut object = request.body.clone();
+        object.as_object_mut().map(|fields| fields.remove("status"));
+        for field in [
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+            "generation",
+            "managedFields",
+        ] {
+            object["metadata"].as_object_mut().map(|meta| meta.remove(field));
+        }
+        return success(201, request, store.create(key, object, &manager, now));
+    }
+    let Some(old) = old else {
+        return failure(404, "NotFound", &format!("{name} not found"));
+    };
+    let wanted = match request.verb {
+        "get" => return success(200, request, old),
+        "delete" => {
+            let conditions = &request.body["preconditions"];
+            let differs = |field| !conditions[field].is_null() && conditions[field] != old["metadata"][field];
+            if differs("uid") || differs("resourceVersion") {
+                return failure(409, "Conflict", "the preconditions are not met");
+            }
+            return success(200, request, store.delete(&key, now).unwrap_or_default());
+        }
+        "update"
+            if request.body["metadata"]["resourceVersion"]
+                .as_str()
+                .unwrap_or_default()
+                .is_empty() =>
+        {
+            return failure(
+                422,
+                "Invalid",
+                "metadata.resourceVersion: must be specified for an update",
+            );
+        }
+        "update" => request.body.clone(),
+        _ => match patched(&old, request) {
+            Ok(wanted) => wanted,
+            Err(answer) => return answer,
+        },
+    };
+    let version = &wanted["metadata"]["resourceVersion"];
+    if !version.is_null() && *version != old["metadata"]["resourceVersion"] {
+        let message =
+            "the object has been modified; please apply your changes to the latest version and try again";
+        return failure(409, "Conflict", message);
+    }
+    success(
+        200,
+        request,
+        store.commit(key, merged(&old, wanted, &request.subresource), &manager, now),
+    )
+}
+
+fn patched(old: &Value, request: &Request) -> Result<Value, Response> {
+    let invalid = |error: String| failure(422, "Invalid", &error);
+    let mut object = old.clone();
+    match request.content_type.as_str() {
+        "application/json-patch+json" => {
+            let patch: json_patch::Patch = serde_json::from_value(request.body.clone())
+                .map_err(|e| failure(400, "BadRequest", &e.to_string()))?;
+            json_patch::patch(&mut object, &patch).map_err(|e| invalid(e.to_string()))?;
+        }
+        "application/merge-patch+json" => json_patch::merge(&mut object, &request.body),
+        other => {
+            return Err(failure(
+                415,
+                "UnsupportedMediaType",
+                &format!("the fake server takes no {other}"),
+            ));
+        }
+    }
+    Ok(object)
+}
+
+/// What a write through one door may change: the status alone, or everything else. Nobody changes an identity.
+fn merged(old: &Value, wanted: Value, subresource: &str) -> Value {
+    let (mut object, status) = match subresource {
+        "status" => (old.clone(), wanted["status"].clone()),
+        _ => (wanted, old["status"].clone()),
+    };
+    if status.is_null() {
+        object.as_object_mut().map(|fields| fields.remove("status"));
+    } else {
+        object["status"] = status;
+    }
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
+        if old["metadata"][field].is_null() {
+            object["metadata"].as_object_mut().map(|meta| meta.remove(field));
+        } else {
+            object["metadata"][field] = old["metadata"][field].clone();
+        }
+    }
+    object
+}
+
+fn list(api: &FakeApi, request: &Request) -> Response {
+    let store = api.store();
+    let items = store.list(&request.resource, request.namespace.as_deref());
+    let items: Vec<_> = items
+        .into_iter()
+        .filter(|o| selected(request, o))
+        .map(|o| shown(request, o))
+        .collect();
+    let revision = store.revision().to_string();
+    let list = json!({
+        "apiVersion": api_version(request), "kind": "List", "metadata": {"resourceVersion": revision}, "items": items,
+    });
+    (StatusCode::OK, axum::Json(list)).into_response()
+}
+
+/// An open watch.
+struct Watch {
+    api: FakeApi,
+    request: Request,
+    stirred: tokio::sync::watch::Receiver<u64>,
+    deadline: Instant,
+    /// Everything up to here was sent.
+    cursor: u64,
+    /// Cuts that were there before this watch.
+    cuts: usize,
+    /// What to send before looking further.
+    queue: Vec<Value>,
+    over: bool,
+}
+
+fn watch(api: &FakeApi, request: Request) -> Response {
+    let store = api.store();
+    let from = request
+        .query
+        .get("resourceVersion")
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0);
+    let (mut queue, mut cursor) = (Vec::new(), from);
+    if from == 0 {
+        let present = store.list(&request.resource, request.namespace.as_deref());
+        let present = present.into_iter().filter(|object| selected(&request, object));
+        queue.extend(present.map(|object| json!({"type": "ADDED", "object": shown(&request, object)})));
+        cursor = store.revision();
+    }
+    drop(store);
+    let seconds = request
+        .query
+        .get("timeoutSeconds")
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(1800);
+    let cuts = api.trouble().cuts.len();
+    let watch = Watch {
+        api: api.clone(),
+        request,
+        stirred: api.stirred.subscribe(),
+        deadline: Instant::now() + Duration::from_secs(seconds),
+        cursor,
+        cuts,
+        queue,
+        over: false,
+    };
+    let lines = stream::unfold(watch, |mut watch| async move {
+        let text = watch.next().await?;
+        Some((Ok::<_, io::Error>(text), watch))
+    });
+    (
+        StatusCode::OK,
+        [(CONTENT_TYPE, "application/json")],
+        Body::from_stream(lines),
+    )
+        .into_response()
+}
+
+impl Watch {
+    /// The next lines to send; None when the watch ends.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if !self.queue.is_empty() {
+                return Some(self.queue.drain(..).map(|event| format!("{event}\n")).collect());
+            }
+            if self.over || self.api.is_cut(&self.request, self.cuts) {
+                return None;
+            }
+            let news = self.api.store().since(self.cursor);
+            let Some(news) = news else {
+                self.over = true;
+                let status = status(410, "Expired", "too old resource version");
+                self.queue.push(json!({"type": "ERROR", "object": status}));
+                continue;
+            };
+            self.cursor = news.last().map_or(self.cursor, |event| event.revision);
+            let (api, request) = (&self.api, &self.request);
+            let ours = news.into_iter().filter(|event| concerns(request, event));
+            let shown = |event: Event| json!({"type": event.kind, "object": shown(request, event.object)});
+            self.queue.extend(ours.map(shown));
+            if self.queue.is_empty() {
+                let _ = api;
+                tokio::select! {
+                    () = sleep_until(self.deadline) => return None,
+                    _ = self.stirred.changed() => {}
+                }
+            }
+        }
+    }
+}
+
+fn concerns(request: &Request, event: &Event) -> bool {
+    event.key.resource == request.resource
+        && (request.namespace.is_none() || event.key.namespace == request.namespace)
+        && selected(request, &event.object)
+}
+
+/// Whether an object matches the field and label selectors (`a=b`, `a==b`, `a!=b`, `a`, `!a`).
+fn selected(request: &Request, object: &Value) -> bool {
+    let terms = |name: &str| {
+        let text = request.query.get(name).cloned().unwrap_or_default();
+        text.split(',')
+            .filter(|term| !term.is_empty())
+            .map(ToOwned::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let meta = &object["metadata"];
+    let field = |name: &str| meta[name.trim_start_matches("metadata.")].as_str();
+    terms("fieldSelector").iter().all(|term| holds(term, field))
+        && terms("labelSelector")
+            .iter()
+            .all(|term| holds(term, |label| meta["labels"][label].as_str()))
+}
+
+fn holds<'o>(term: &str, value: impl Fn(&str) -> Option<&'o str>) -> bool {
+    if let Some((name, wanted)) = term.split_once("!=") {
+        value(name) != Some(wanted)
+    } else if let Some((name, wanted)) = term.split_once('=') {
+        value(name) == Some(wanted.trim_start_matches('='))
+    } else if let Some(name) = term.strip_prefix('!') {
+        value(name).is_none()
+    } else {
+        value(term).is_some()
+    }
+}
+
+fn api_version(request: &Request) -> String {
+    match request.resource.split_once('/') {
+        Some((group, _)) => format!("{group}/{}", request.version),
+        None => request.version.clone(),
+    }
+}
+
+/// An object in the version that was asked for.
+fn shown(request: &Request, mut object: Value) -> Value {
+    object["apiVersion"] = json!(api_version(request));
+    object
+}
+
+fn success(code: u16, request: &Request, object: Value) -> Response {
+    (
+        StatusCode::from_u16(code).unwrap(),
+        axum::Json(shown(request, object)),
+    )
+        .into_response()
+}
+
+fn status(code: u16, reason: &str, message: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
+        "code": code, "reason": reason, "message": message,
+    })
+}
+
+fn failure(code: u16, reason: &str, message: &str) -> Response {
+    (
+        StatusCode::from_u16(code).unwrap(),
+        axum::Json(status(code, reason, message)),
+    )
+        .into_response()
+}
+
+fn reason(code: u16) -> &'static str {
+    match code {
+        400 => "BadRequest",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "NotFound",
+        409 => "Conflict",
+        410 => "Expired",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        503 => "ServiceUnavailable",
+        504 => "Timeout",
+        _ => "InternalError",
+    }
+}
+
+/// An answer whose connection breaks before it arrives.
+fn broken() -> Response {
+    let cut = io::Error::new(io::ErrorKind::ConnectionReset, "cut by the test");
+    Body::from_stream(stream::iter([Err::<Bytes, _>(cut)])).into_response()
+}
