@@ -80,6 +80,12 @@ impl Executor<'_> {
                 Ok(step) => done = done.max(step),
                 // What is newer is known by now; the rest of this decision is of yesterday.
                 Err(Error::Call { fault: Fault::Conflict, .. }) => return Ok(Done::Changed),
+                // Refused for good: the deletion goes on without it.
+                Err(Error::Call { fault: fault @ Fault::Refused { .. }, what, .. }) if effect.restores() => {
+                    tracing::warn!(what, %fault, "left as it is");
+                    self.entry.lock().restore_refused = true;
+                    return Ok(Done::Changed);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -125,6 +125,7 @@ fn observe(
         other_routes,
         warnings,
         canary_zero_since: target.and_then(|target| remembered.zero_since(target, zero, now)),
+        restore_refused: remembered.restore_refused,
         routes_writer: known(&remembered.routes_writer, objects.service_versions()),
         rule_writer: known(&remembered.rule_writer, objects.rule_version()),
         check: remembered.check.clone(),

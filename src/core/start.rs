@@ -38,7 +38,7 @@ pub(super) fn begin(
             ..Candidate::default()
         });
     let rollout = Rollout {
-        id: format!("{}-{}", canary.version, turn.next.attempts),
+        id: id(&canary.version, turn.now),
         canary,
         production,
         plan,
@@ -73,6 +73,17 @@ pub(super) fn begin(
     );
     turn.tell(&rollout, NoticeKind::Started, messages::started(&rollout));
     rollout
+}
+
+/// Names a rollout for good: also after its `BirdWatch` was deleted and made again.
+fn id(version: &str, now: jiff::Timestamp) -> String {
+    let mut seconds = now.as_second().unsigned_abs();
+    let mut digits = Vec::new();
+    while seconds > 0 {
+        digits.extend(char::from_digit(u32::try_from(seconds % 36).unwrap_or(0), 36));
+        seconds /= 36;
+    }
+    format!("{version}-{}", digits.iter().rev().collect::<String>())
 }
 
 fn kept_route(route: &super::observation::RouteSeen) -> KeptRoute {
