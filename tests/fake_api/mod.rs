@@ -93,6 +93,11 @@ impl FakeApi {
         }
     }
 
+    /// The clock of its timestamps.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// A client of this server. `name` appears in the log, can be matched by faults, and is the field manager of
     /// writes that name none.
     pub(crate) fn client(&self, name: &str) -> kube::Client {
