@@ -1,4 +1,10 @@
 //! Leader election against a fake API server, on paused time: who leads, from when, and never two at once.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests may fail too"
+)]
 
 mod fake_api;
 
@@ -238,10 +244,7 @@ async fn a_crashed_leader_is_followed_within_its_lease_and_the_gap_is_known() {
     drop(a);
     let last = time(&api, "renewTime");
     let took = b.leads_within(DURATION + SLACK).await;
-    assert!(
-        took >= DURATION - secs(5),
-        "{took:?}: never before the lease is over"
-    );
+    assert!(took >= secs(10), "{took:?}: never before the lease is over");
     let term = b.term();
     assert_eq!(term.previous_renewal, Some(last));
     assert_eq!(
@@ -570,12 +573,12 @@ async fn edits_by_hand_neither_unseat_the_leader_nor_get_lost() {
     monitor.watch("b", &b);
     sleep(secs(7)).await;
     api.edit(LEASES, LEASE, "kubectl", |l| {
-        l["metadata"]["labels"] = json!({"team": "x"})
+        l["metadata"]["labels"] = json!({"team": "x"});
     });
     sleep(secs(30)).await;
     for duration in [json!(1), json!(null), json!(100_000)] {
         api.edit(LEASES, LEASE, "kubectl", |l| {
-            l["spec"]["leaseDurationSeconds"] = duration.clone()
+            l["spec"]["leaseDurationSeconds"] = duration.clone();
         });
         sleep(secs(30)).await;
     }
@@ -636,7 +639,7 @@ async fn a_holder_blanked_by_hand_steps_down_before_another_acts() {
     sleep(Duration::from_millis(10_100)).await;
     isolate(&api, "a");
     api.edit(LEASES, LEASE, "kubectl", |l| {
-        l["spec"]["holderIdentity"] = json!(null)
+        l["spec"]["holderIdentity"] = json!(null);
     });
     b.leads_within(DURATION + SLACK).await;
     assert!(
