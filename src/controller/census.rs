@@ -18,7 +18,10 @@ impl Census {
     /// Nobody is counted yet.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
-        Self { phases: Arc::default(), metrics }
+        Self {
+            phases: Arc::default(),
+            metrics,
+        }
     }
 
     /// `name` is in `phase`, or gone.
@@ -29,7 +32,12 @@ impl Census {
             None => phases.remove(name),
         };
         if before != phase {
-            let count = |phase: Phase| (phase.as_str(), phases.values().filter(|other| **other == phase).count());
+            let count = |phase: Phase| {
+                (
+                    phase.as_str(),
+                    phases.values().filter(|other| **other == phase).count(),
+                )
+            };
             self.metrics.rollouts(&Phase::ALL.map(count));
         }
     }

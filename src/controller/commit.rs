@@ -62,7 +62,11 @@ pub async fn commit(
                     Ok(()) | Err(_) => {}
                 }
             }
-            Err(Error::Call { what: "writing status".to_owned(), fault, lowering: acted_upon })
+            Err(Error::Call {
+                what: "writing status".to_owned(),
+                fault,
+                lowering: acted_upon,
+            })
         }
     }
 }
@@ -70,5 +74,9 @@ pub async fn commit(
 fn keep(look: &Look, entry: &Entry, status: BirdWatchStatus, acted_upon: bool) {
     let based_on = look.stored.clone();
     let differs = based_on != status;
-    entry.lock().held = differs.then_some(Held { based_on, status, acted_upon });
+    entry.lock().held = differs.then_some(Held {
+        based_on,
+        status,
+        acted_upon,
+    });
 }

@@ -38,9 +38,10 @@ impl From<kube::Error> for Fault {
         match error {
             kube::Error::Api(status) if status.is_not_found() => Self::Gone,
             kube::Error::Api(status) if status.is_conflict() => Self::Conflict,
-            kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 405 | 422) => {
-                Self::Refused { code: status.code, message: status.message }
-            }
+            kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 405 | 422) => Self::Refused {
+                code: status.code,
+                message: status.message,
+            },
             kube::Error::Api(status) => Self::Failed(format!("{} ({})", status.message, status.code)),
             other => Self::Failed(other.to_string()),
         }
@@ -90,9 +91,17 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self, tries: u32) -> Option<Duration> {
         let longest = match self {
-            Self::Status(_) | Self::Encode(_) | Self::Call { fault: Fault::Standby, .. } => return None,
+            Self::Status(_)
+            | Self::Encode(_)
+            | Self::Call {
+                fault: Fault::Standby,
+                ..
+            } => return None,
             Self::Call { lowering: true, .. } => Duration::from_secs(1),
-            Self::Call { fault: Fault::Refused { .. }, .. } => Duration::from_secs(60),
+            Self::Call {
+                fault: Fault::Refused { .. },
+                ..
+            } => Duration::from_secs(60),
             Self::Call { .. } => Duration::from_secs(5),
         };
         Some(backoff(tries, longest))
@@ -102,7 +111,9 @@ impl Error {
 /// 50 ms, doubling to `longest`; between half and all of it at random, so that many do not come back together.
 #[must_use]
 pub fn backoff(tries: u32, longest: Duration) -> Duration {
-    let full = Duration::from_millis(50).saturating_mul(1 << tries.min(16)).min(longest);
+    let full = Duration::from_millis(50)
+        .saturating_mul(1 << tries.min(16))
+        .min(longest);
     let random = RandomState::new().hash_one(tries) % 1000;
     full.mul_f64(0.5 + f64::from(u32::try_from(random).unwrap_or(0)) / 2000.0)
 }
@@ -112,11 +123,18 @@ mod tests {
     use super::*;
 
     fn call(fault: Fault, lowering: bool) -> Error {
-        Error::Call { what: "x".into(), fault, lowering }
+        Error::Call {
+            what: "x".into(),
+            fault,
+            lowering,
+        }
     }
 
     fn refused() -> Fault {
-        Fault::Refused { code: 403, message: "no".into() }
+        Fault::Refused {
+            code: 403,
+            message: "no".into(),
+        }
     }
 
     #[test]

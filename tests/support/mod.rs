@@ -1,4 +1,6 @@
-//! One bed for all tests of this binary, and a service to release on it.
+//! One bed for all tests of a binary, and a service to release on it.
+#![allow(dead_code, reason = "each test binary uses its part of it")]
+#![allow(unreachable_pub, reason = "a module of several test binaries")]
 
 use std::future::Future;
 use std::sync::LazyLock;
