@@ -55,15 +55,23 @@ pub(crate) fn bad() -> Vec<BadSpec> {
     all
 }
 
-/// Every manifest that must be accepted without a warning.
+/// Every `BirdWatch` that must be accepted without a warning, the examples included.
 pub(crate) fn good() -> Vec<Value> {
     let mut all = Vec::new();
-    for (file, text) in yaml_files("tests/good_specs") {
-        let documents: Vec<Value> =
-            serde_saphyr::from_multiple(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
-        all.extend(documents);
+    for folder in ["tests/good_specs", "examples"] {
+        for (file, text) in yaml_files(folder) {
+            let documents: Vec<Value> =
+                serde_saphyr::from_multiple(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
+            all.extend(
+                documents
+                    .into_iter()
+                    .filter(|object| object["kind"] == "BirdWatch"),
+            );
+        }
     }
-    all.iter_mut().for_each(lengthen);
+    for object in &mut all {
+        lengthen(object);
+    }
     all
 }
 
