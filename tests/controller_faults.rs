@@ -33,10 +33,15 @@ async fn a_storm_of_conflicts_does_not_keep_traffic_on_a_sick_canary() {
     let (kit, _operator) = at_half().await;
     kit.api.inject(Fault::Status(409), 40, is_weight_write);
     kit.prometheus.answers(3.0);
-    kit.until("judged", |kit| kit.status("aleph").phase == Phase::RollingBack).await;
+    kit.until("judged", |kit| kit.status("aleph").phase == Phase::RollingBack)
+        .await;
     let judged = Instant::now();
     kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
-    assert!(judged.elapsed() < Duration::from_secs(15), "{:?}", judged.elapsed());
+    assert!(
+        judged.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        judged.elapsed()
+    );
     kit.until_phase(Phase::RolledBack).await;
     assert_eq!(reason(&kit), Some(FailureReason::MetricUnhealthy));
 }
@@ -63,7 +68,11 @@ async fn traffic_goes_back_though_no_status_can_be_written_and_the_judgement_is_
     kit.api.heal();
     kit.until_phase(Phase::RolledBack).await;
     assert_eq!(reason(&kit), Some(FailureReason::MetricUnhealthy));
-    assert!(!kit.raised_to().contains(&100), "it went on: {:?}", kit.raised_to());
+    assert!(
+        !kit.raised_to().contains(&100),
+        "it went on: {:?}",
+        kit.raised_to()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +81,10 @@ async fn a_conflict_on_the_status_of_a_rollback_loses_nothing() {
     kit.api.inject(Fault::Status(409), 3, is_status_write);
     kit.prometheus.answers(3.0);
     kit.until_phase(Phase::RolledBack).await;
-    assert_eq!((kit.weights(), reason(&kit)), ((100, 0), Some(FailureReason::MetricUnhealthy)));
+    assert_eq!(
+        (kit.weights(), reason(&kit)),
+        ((100, 0), Some(FailureReason::MetricUnhealthy))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +94,11 @@ async fn a_conflict_on_the_status_of_a_raise_raises_nothing_before_it_is_written
     kit.until_weight(100).await;
     let calls = kit.calls();
     let raise = calls.iter().rposition(is_weight_write).unwrap();
-    let committed = calls[..raise].iter().rev().find(|call| is_status_write(call)).unwrap();
+    let committed = calls[..raise]
+        .iter()
+        .rev()
+        .find(|call| is_status_write(call))
+        .unwrap();
     assert_eq!(committed.body["status"]["rollout"]["intended"], 100);
 }
 
@@ -103,15 +119,24 @@ async fn answers_that_are_lost_are_found_out_by_reading() {
 async fn late_watches_make_nothing_be_written_twice_or_read() {
     let kit = Kit::new();
     kit.bird_watch();
-    kit.api.inject(Fault::Delay(Duration::from_secs(120)), usize::MAX, |r| {
-        r.verb == "watch" && [SERVICES, BIRD_WATCHES, RULES].contains(&r.resource.as_str())
-    });
+    kit.api
+        .inject(Fault::Delay(Duration::from_secs(120)), usize::MAX, |r| {
+            r.verb == "watch" && [SERVICES, BIRD_WATCHES, RULES].contains(&r.resource.as_str())
+        });
     let _operator = kit.operator("one");
     let begun = Instant::now();
     kit.until_phase(Phase::Promoted).await;
-    assert!(begun.elapsed() < Duration::from_secs(100), "the watches were not late: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(100),
+        "the watches were not late: {:?}",
+        begun.elapsed()
+    );
     assert_eq!(kit.raised_to(), [50, 100, 0]);
-    assert!(kit.calls().iter().all(|call| call.verb != "get"), "{:?}", kit.counted());
+    assert!(
+        kit.calls().iter().all(|call| call.verb != "get"),
+        "{:?}",
+        kit.counted()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +145,10 @@ async fn an_operator_killed_at_any_moment_is_followed_by_one_that_reaches_the_sa
         let kit = Kit::new();
         kit.bird_watch();
         // Long enough to be killed while a write is under way.
-        kit.api.inject(Fault::Delay(Duration::from_millis(300)), usize::MAX, |r| r.verb == "patch" || r.verb == "update");
+        kit.api
+            .inject(Fault::Delay(Duration::from_millis(300)), usize::MAX, |r| {
+                r.verb == "patch" || r.verb == "update"
+            });
         let first = kit.operator("first");
         tokio::time::sleep(Duration::from_millis(half_seconds * 500 + 90)).await;
         drop(first);
@@ -178,23 +206,51 @@ async fn a_standby_goes_on_as_soon_as_it_leads() {
 async fn objects_that_make_no_sense_harm_no_other() {
     let kit = Kit::new();
     let meta = |name: &str| json!({"name": name, "namespace": NS});
-    for spec in [json!("text"), json!(null), json!({"service": 5}), json!({"service": "beth", "increment": "x"})] {
+    for spec in [
+        json!("text"),
+        json!(null),
+        json!({"service": 5}),
+        json!({"service": "beth", "increment": "x"}),
+    ] {
         let name = format!("broken-{}", spec.to_string().len());
-        kit.api.put(BIRD_WATCHES, json!({"metadata": meta(&name), "spec": spec, "status": [1]}));
+        kit.api.put(
+            BIRD_WATCHES,
+            json!({"metadata": meta(&name), "spec": spec, "status": [1]}),
+        );
     }
-    kit.api.put(BIRD_WATCHES, json!({"metadata": meta("odd-phase"), "spec": bird_watch("aleph", json!({}))["spec"],
-        "status": {"phase": "Mirroring"}}));
-    kit.api.put(SERVICES, json!({"metadata": meta("beth"), "spec": {"http": {"a": 1}, "tcp": [7]}}));
-    kit.api.put(SERVICES, json!({"metadata": meta("gimel"), "spec": 9}));
-    kit.api.put(RULES, json!({"metadata": meta("beth"), "spec": {"host": ["x"], "subsets": "y"}}));
-    kit.api.put(DEPLOYMENTS, json!({"metadata": meta("odd"), "spec": {"replicas": "many", "template": 1}, "status": 3}));
+    kit.api.put(
+        BIRD_WATCHES,
+        json!({"metadata": meta("odd-phase"), "spec": bird_watch("aleph", json!({}))["spec"],
+        "status": {"phase": "Mirroring"}}),
+    );
+    kit.api.put(
+        SERVICES,
+        json!({"metadata": meta("beth"), "spec": {"http": {"a": 1}, "tcp": [7]}}),
+    );
+    kit.api
+        .put(SERVICES, json!({"metadata": meta("gimel"), "spec": 9}));
+    kit.api.put(
+        RULES,
+        json!({"metadata": meta("beth"), "spec": {"host": ["x"], "subsets": "y"}}),
+    );
+    kit.api.put(
+        DEPLOYMENTS,
+        json!({"metadata": meta("odd"), "spec": {"replicas": "many", "template": 1}, "status": 3}),
+    );
     tokio::time::sleep(Duration::from_secs(5)).await;
-    kit.api.put(BIRD_WATCHES, bird_watch("gimel", json!({"destinationRule": "nowhere"})));
-    kit.api.put(BIRD_WATCHES, bird_watch("beth", json!({"canaryVersion": null})));
+    kit.api.put(
+        BIRD_WATCHES,
+        bird_watch("gimel", json!({"destinationRule": "nowhere"})),
+    );
+    kit.api
+        .put(BIRD_WATCHES, bird_watch("beth", json!({"canaryVersion": null})));
     kit.service("daleth");
     kit.api.put(BIRD_WATCHES, bird_watch("daleth", json!({})));
     let _operator = kit.operator("one");
-    kit.until("daleth is promoted", |kit| kit.status("daleth").phase == Phase::Promoted).await;
+    kit.until("daleth is promoted", |kit| {
+        kit.status("daleth").phase == Phase::Promoted
+    })
+    .await;
     let message = kit.status("gimel").message;
     assert!(message.contains("DestinationRule \"nowhere\""), "{message}");
 }
@@ -206,7 +262,8 @@ async fn a_prometheus_that_is_slow_for_one_delays_no_other() {
     kit.prometheus.takes(Duration::from_secs(3600));
     kit.prometheus.is_slow_for("beth");
     let slow = r#"sum(rate(errors{service="beth"}[10s]))"#;
-    kit.api.put(BIRD_WATCHES, bird_watch("beth", json!({"metric": slow})));
+    kit.api
+        .put(BIRD_WATCHES, bird_watch("beth", json!({"metric": slow})));
     kit.bird_watch();
     let _operator = kit.operator("one");
     let begun = Instant::now();
@@ -218,7 +275,8 @@ async fn a_prometheus_that_is_slow_for_one_delays_no_other() {
 #[tokio::test(start_paused = true)]
 async fn a_blind_operator_holds_and_goes_on_by_itself() {
     let (kit, _operator) = at_half().await;
-    kit.prometheus.fails(Outcome::Failed(Failure::Refused("no route".into())));
+    kit.prometheus
+        .fails(Outcome::Failed(Failure::Refused("no route".into())));
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!((kit.weights(), kit.phase()), ((50, 50), Phase::Progressing));
     kit.prometheus.answers(0.0);
@@ -235,7 +293,11 @@ async fn an_empty_answer_has_its_names_looked_up_once_in_a_rollout() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(kit.prometheus.asked() > 10, "{}", kit.prometheus.asked());
     assert_eq!(kit.prometheus.looked_up(), 1);
-    assert_eq!(kit.weights(), (50, 50), "nothing beyond the first step without traffic");
+    assert_eq!(
+        kit.weights(),
+        (50, 50),
+        "nothing beyond the first step without traffic"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +316,8 @@ async fn broken_watches_are_taken_up_again_and_nothing_is_missed() {
 #[tokio::test(start_paused = true)]
 async fn stopped_in_order_a_reconcile_under_way_is_finished() {
     let (kit, operator) = at_half().await;
-    kit.api.inject(Fault::Delay(Duration::from_secs(2)), 1, is_weight_write);
+    kit.api
+        .inject(Fault::Delay(Duration::from_secs(2)), 1, is_weight_write);
     kit.api.forget_requests();
     kit.prometheus.answers(3.0);
     while !kit.calls().iter().any(is_weight_write) {

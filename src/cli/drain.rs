@@ -30,9 +30,15 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 /// # Errors
 /// Something is left, or it could not be looked at.
 pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
-    let DrainSettings { run: settings, timeout } = settings;
+    let DrainSettings {
+        run: settings,
+        timeout,
+    } = settings;
     set_up_logs(&settings)?;
-    let signals = Signals::listen().map_err(|source| CommandError::System { what: "signal handlers", source })?;
+    let signals = Signals::listen().map_err(|source| CommandError::System {
+        what: "signal handlers",
+        source,
+    })?;
     let (clock, metrics) = (Clock::real(), Metrics::new());
     let until = Instant::now() + timeout;
     let parts = Parts::new(&settings, &clock, &metrics, true).await?;
@@ -46,12 +52,20 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
         concurrency: settings.process.concurrency,
     };
     let (stop_controllers, stop_lease) = (CancellationToken::new(), CancellationToken::new());
-    println!("taking the lease {}/{}", settings.lease.namespace, settings.lease.name);
+    println!(
+        "taking the lease {}/{}",
+        settings.lease.namespace, settings.lease.name
+    );
     let mut lease = AbortOnDropHandle::new(tokio::spawn(parts.elector.run(stop_lease.clone())));
 
     let giving_back = async {
-        let Some(prepared) = controllers.prepared(&signals.stop).await else { return Err(CommandError::Stopped) };
-        let scopes: Vec<Arc<Scope>> = prepared.iter().map(|one: &Prepared| Arc::clone(&one.scope)).collect();
+        let Some(prepared) = controllers.prepared(&signals.stop).await else {
+            return Err(CommandError::Stopped);
+        };
+        let scopes: Vec<Arc<Scope>> = prepared
+            .iter()
+            .map(|one: &Prepared| Arc::clone(&one.scope))
+            .collect();
         let work = controllers.run_prepared(prepared, stop_controllers.clone());
         let mut work = AbortOnDropHandle::new(tokio::spawn(work));
         tokio::select! {
@@ -63,7 +77,10 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
     };
     let late = async {
         tokio::time::sleep_until(until + Duration::from_secs(1)).await;
-        CommandError::NotReady { after: timeout, why: "the lease or the watches".to_owned() }
+        CommandError::NotReady {
+            after: timeout,
+            why: "the lease or the watches".to_owned(),
+        }
     };
     let work = tokio::select! {
         given_back = giving_back => given_back?,
@@ -103,7 +120,10 @@ async fn until_nothing_is_left(
         if Instant::now() >= until {
             return Err(match told {
                 Some(left) => CommandError::NotDrained { left, after: timeout },
-                None => CommandError::NotReady { after: timeout, why: "the lease or the watches".to_owned() },
+                None => CommandError::NotReady {
+                    after: timeout,
+                    why: "the lease or the watches".to_owned(),
+                },
             });
         }
         sleep(LOOK).await;

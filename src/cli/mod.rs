@@ -127,7 +127,10 @@ pub enum CommandError {
 /// [`CommandError`], to be shown to the user; the process exits with a code that is not 0.
 pub fn main(cli: Cli) -> Result<(), CommandError> {
     let runtime = || {
-        tokio::runtime::Runtime::new().map_err(|source| CommandError::System { what: "threads", source })
+        tokio::runtime::Runtime::new().map_err(|source| CommandError::System {
+            what: "threads",
+            source,
+        })
     };
     match cli.command {
         Command::Crd => {
@@ -136,6 +139,8 @@ pub fn main(cli: Cli) -> Result<(), CommandError> {
             Ok(())
         }
         Command::Run(args) => runtime()?.block_on(run::run(Settings::new(args, Surroundings::read())?)),
-        Command::Drain(args) => runtime()?.block_on(drain::drain(DrainSettings::new(args, Surroundings::read())?)),
+        Command::Drain(args) => {
+            runtime()?.block_on(drain::drain(DrainSettings::new(args, Surroundings::read())?))
+        }
     }
 }

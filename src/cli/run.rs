@@ -33,16 +33,26 @@ type Part = BoxFuture<'static, Result<(), CommandError>>;
 /// Why it could not start, or had to end.
 pub async fn run(settings: Settings) -> Result<(), CommandError> {
     set_up_logs(&settings)?;
-    let signals = Signals::listen().map_err(|source| CommandError::System { what: "signal handlers", source })?;
+    let signals = Signals::listen().map_err(|source| CommandError::System {
+        what: "signal handlers",
+        source,
+    })?;
     let (clock, metrics) = (Clock::real(), Metrics::new());
     let health = Health::new(clock.clone());
     let admin = AdminServer::bind(settings.process.admin, health.clone(), metrics.clone()).await?;
     let parts = Parts::new(&settings, &clock, &metrics, false).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), identity = settings.lease.identity, "starting");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        identity = settings.lease.identity,
+        "starting"
+    );
 
     let _at_start = AbortOnDropHandle::new(tokio::spawn(look_at_prometheus(parts.servers.clone(), metrics)));
-    let (stop_controllers, stop_lease, stop_admin) =
-        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (stop_controllers, stop_lease, stop_admin) = (
+        CancellationToken::new(),
+        CancellationToken::new(),
+        CancellationToken::new(),
+    );
     let _background = parts.background;
     let controllers = Controllers {
         context: parts.context,
@@ -53,8 +63,15 @@ pub async fn run(settings: Settings) -> Result<(), CommandError> {
         concurrency: settings.process.concurrency,
     };
     let mut controllers: Part = controllers.run(stop_controllers.clone()).boxed();
-    let mut lease: Part = parts.elector.run(stop_lease.clone()).map_err(CommandError::from).boxed();
-    let mut admin: Part = admin.serve(stop_admin.clone()).map_err(CommandError::from).boxed();
+    let mut lease: Part = parts
+        .elector
+        .run(stop_lease.clone())
+        .map_err(CommandError::from)
+        .boxed();
+    let mut admin: Part = admin
+        .serve(stop_admin.clone())
+        .map_err(CommandError::from)
+        .boxed();
     // Each in its own task: a part that works hard must not keep the lease from being renewed.
     for part in [&mut controllers, &mut lease, &mut admin] {
         let work = std::mem::replace(part, std::future::ready(Ok(())).boxed());
@@ -106,7 +123,9 @@ impl Controllers {
     async fn run(self, stop: CancellationToken) -> Result<(), CommandError> {
         let heartbeat = self.health.heartbeat("controller", HEARTBEAT);
         let work = async {
-            let Some(prepared) = self.prepared(&stop).await else { return Ok(()) };
+            let Some(prepared) = self.prepared(&stop).await else {
+                return Ok(());
+            };
             self.run_prepared(prepared, stop).await
         };
         heartbeat.during(work).await
@@ -114,7 +133,9 @@ impl Controllers {
 
     /// The scopes, once Istio's kinds are served; none where `stop` came first.
     pub(super) async fn prepared(&self, stop: &CancellationToken) -> Option<Vec<Prepared>> {
-        let pending = self.health.pending("Istio's kinds (VirtualService and DestinationRule)");
+        let pending = self
+            .health
+            .pending("Istio's kinds (VirtualService and DestinationRule)");
         let istio = tokio::select! {
             istio = await_istio(&self.context.client, pending) => istio,
             () = stop.cancelled() => return None,
@@ -137,7 +158,14 @@ impl Controllers {
         let scopes: Arc<[Arc<Scope>]> = prepared.iter().map(|one| Arc::clone(&one.scope)).collect();
         let acknowledging = tokio::spawn(deliver::acknowledge(self.acks, scopes));
         let _acknowledging = AbortOnDropHandle::new(acknowledging);
-        let run = |one: Prepared| one.run(self.leadership.clone(), &self.health, self.concurrency, stop.clone());
+        let run = |one: Prepared| {
+            one.run(
+                self.leadership.clone(),
+                &self.health,
+                self.concurrency,
+                stop.clone(),
+            )
+        };
         try_join_all(prepared.into_iter().map(run)).await?;
         Ok(())
     }
