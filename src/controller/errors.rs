@@ -115,7 +115,7 @@ impl Error {
             Self::Call {
                 fault: Fault::Refused { .. },
                 ..
-            } => Duration::from_secs(60),
+            } => Duration::from_mins(1),
             Self::Call { .. } => Duration::from_secs(5),
         };
         Some(backoff(tries, longest))

@@ -227,7 +227,7 @@ async fn reconciles(
         .for_each(async |result| match result {
             Ok(_) => {}
             Err(ControllerError::ObjectNotFound(object)) => {
-                tracing::debug!(%object, "gone before its reconcile")
+                tracing::debug!(%object, "gone before its reconcile");
             }
             Err(ControllerError::ReconcilerFailed(error, object)) => {
                 tracing::warn!(%object, category = error.category(), %error, "the reconcile failed");
