@@ -1,6 +1,7 @@
 //! The command line: what the user typed, the settings that follow from it, and what each command does.
 
 pub mod args;
+mod controllers;
 pub mod crd;
 pub mod drain;
 mod given;

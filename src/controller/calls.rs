@@ -182,7 +182,7 @@ async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Fau
 }
 
 fn settled<T>(answer: Result<kube::Result<T>, tokio::time::error::Elapsed>) -> Result<T, Fault> {
-    Ok(answer.map_err(|_| Fault::NoAnswer(DEADLINE))??)
+    Ok(answer.map_err(|_| Fault::late(DEADLINE))??)
 }
 
 fn there<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {

@@ -17,7 +17,7 @@ use super::context::Scope;
 use super::memory::{Asking, Entry, KnownNames};
 
 /// Names seen within this time before now are known.
-const LOOKBACK: Duration = Duration::from_secs(24 * 3600);
+const LOOKBACK: Duration = Duration::from_hours(24);
 
 /// Asks `request`, unless it is being asked; another check under way is given up.
 pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request: CheckRequest) {

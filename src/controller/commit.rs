@@ -55,7 +55,7 @@ pub async fn commit(
             if acted_upon {
                 keep(look, entry, next, true);
             }
-            if let Fault::Conflict | Fault::NoAnswer(_) = &fault {
+            if fault.asks_for_a_read() {
                 match scope.read_bird_watch(&look.name).await {
                     Ok(()) if matches!(fault, Fault::Conflict) => return Ok(Committed::Overtaken),
                     Err(Fault::Gone) => return Ok(Committed::Gone),

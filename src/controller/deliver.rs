@@ -40,7 +40,8 @@ impl Deliver {
 
     /// A status was written: its notices go out, and the parent message where the state it shows has changed.
     pub fn committed(&self, name: &ObjectName, before: &BirdWatchStatus, after: &BirdWatchStatus) {
-        if state(before) != state(after) {
+        let changed = state(before) != state(after);
+        if changed {
             for rollout in rollouts(after) {
                 self.submit(name, after, rollout, true);
             }

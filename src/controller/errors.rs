@@ -17,9 +17,9 @@ pub enum Fault {
     /// The object is gone.
     #[error("the object is gone")]
     Gone,
-    /// No answer in time; the write may have been done.
-    #[error("no answer within {} s", .0.as_secs())]
-    NoAnswer(Duration),
+    /// No answer, or none in time; the write may have been done.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
     /// The server refuses for good: no permission, or not a valid object.
     #[error("refused: {message}")]
     Refused {
@@ -28,7 +28,7 @@ pub enum Fault {
         /// The server's words.
         message: String,
     },
-    /// Anything else.
+    /// Any other answer: the server is in trouble.
     #[error("{0}")]
     Failed(String),
 }
@@ -43,8 +43,22 @@ impl From<kube::Error> for Fault {
                 message: status.message,
             },
             kube::Error::Api(status) => Self::Failed(format!("{} ({})", status.message, status.code)),
-            other => Self::Failed(other.to_string()),
+            other => Self::NoAnswer(other.to_string()),
         }
+    }
+}
+
+impl Fault {
+    /// No answer in time.
+    #[must_use]
+    pub fn late(deadline: Duration) -> Self {
+        Self::NoAnswer(format!("none within {} s", deadline.as_secs()))
+    }
+
+    /// Whether only a read tells how the object stands now.
+    #[must_use]
+    pub const fn asks_for_a_read(&self) -> bool {
+        matches!(self, Self::Conflict | Self::NoAnswer(_) | Self::Failed(_))
     }
 }
 
@@ -101,7 +115,7 @@ impl Error {
             Self::Call {
                 fault: Fault::Refused { .. },
                 ..
-            } => Duration::from_secs(60),
+            } => Duration::from_mins(1),
             Self::Call { .. } => Duration::from_secs(5),
         };
         Some(backoff(tries, longest))
@@ -149,7 +163,7 @@ mod tests {
     #[test]
     fn other_failures_wait_longer_and_never_minutes() {
         let wait = |fault| call(fault, false).retry_after(30).unwrap();
-        assert!((2..=5).contains(&wait(Fault::NoAnswer(Duration::from_secs(4))).as_secs()));
+        assert!((2..=5).contains(&wait(Fault::late(Duration::from_secs(4))).as_secs()));
         assert!((30..=60).contains(&wait(refused()).as_secs()));
         assert_eq!(call(Fault::Standby, true).retry_after(0), None);
     }

@@ -31,7 +31,6 @@ pub struct Events(Sender<Waiting>);
 
 impl Events {
     /// The handle, and the task to spawn; it ends when every handle is dropped and what waited is published.
-    #[must_use]
     pub fn new(client: Client, instance: String) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, waiting) = channel(MOST);
         let reporter = Reporter {

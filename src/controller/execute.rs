@@ -233,7 +233,7 @@ impl Executor<'_> {
         };
         let name = self.at(&rule.object_name().name);
         let written = self.scope.patch_label(&name, patch).await;
-        if let Err(Fault::Conflict | Fault::NoAnswer(_)) = &written {
+        if written.as_ref().is_err_and(Fault::asks_for_a_read) {
             self.live(self.scope.read_destination_rule(&name).await);
         }
         written.map_err(|fault| call(what, fault))?;
@@ -253,7 +253,7 @@ impl Executor<'_> {
             Ok(()) => Ok(Done::Changed),
             Err(Fault::Gone) if !wanted => Ok(Done::Nothing),
             Err(fault) => {
-                if let Fault::Conflict | Fault::NoAnswer(_) = &fault {
+                if fault.asks_for_a_read() {
                     self.live(self.scope.read_bird_watch(&self.look.name).await);
                 }
                 Err(call(
@@ -315,7 +315,7 @@ impl Executor<'_> {
         written: Result<(), Fault>,
         what: &str,
     ) -> Result<(), Error> {
-        if let Err(Fault::Conflict | Fault::NoAnswer(_)) = &written {
+        if written.as_ref().is_err_and(Fault::asks_for_a_read) {
             self.live(self.scope.read_virtual_service(name).await);
         }
         written.map_err(|fault| call(what, fault))

@@ -72,9 +72,9 @@ static_resource!(
 
 /// Why a status cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("status.{field} cannot be read: {reason}")]
+#[error("status{}{field} cannot be read: {reason}", if .field.is_empty() { "" } else { "." })]
 pub struct UnreadableStatus {
-    /// The field below `status`.
+    /// The field below `status`; empty: all of it.
     pub field: String,
     /// What is wrong with it.
     pub reason: String,
@@ -110,7 +110,7 @@ impl RawBirdWatch {
             return Ok(status);
         }
         let Value::Object(fields) = &self.status else {
-            return Err(unreadable(String::new(), "it is not an object"));
+            return Err(unreadable("", &"it is not an object"));
         };
         let mut readable = Map::new();
         for (field, value) in fields {
@@ -120,13 +120,12 @@ impl RawBirdWatch {
                     readable.insert(field.clone(), value.clone());
                 }
                 Err(error) if VITAL.contains(&field.as_str()) => {
-                    return Err(unreadable(field.clone(), error));
+                    return Err(unreadable(field, &error));
                 }
                 Err(_) => {}
             }
         }
-        BirdWatchStatus::deserialize(&Value::Object(readable))
-            .map_err(|error| unreadable(String::new(), error))
+        BirdWatchStatus::deserialize(&Value::Object(readable)).map_err(|error| unreadable("", &error))
     }
 
     /// Whether our finalizer is there.
@@ -178,9 +177,9 @@ impl RawBirdWatch {
     }
 }
 
-fn unreadable(field: String, reason: impl ToString) -> UnreadableStatus {
+fn unreadable(field: &str, reason: &impl ToString) -> UnreadableStatus {
     UnreadableStatus {
-        field,
+        field: field.to_owned(),
         reason: reason.to_string(),
     }
 }

@@ -8,7 +8,7 @@ use kube::runtime::controller::Action;
 use tracing::Instrument;
 
 use crate::core::decide::decide;
-use crate::core::decision::{Decision, Effect};
+use crate::core::decision::{Decision, Effect, Event};
 
 use super::checks;
 use super::commit::{Committed, commit};
@@ -17,7 +17,7 @@ use super::errors::{Error, backoff};
 use super::execute::{Done, Executor};
 use super::look::look;
 use super::memory::Entry;
-use super::objects::RawBirdWatch;
+use super::objects::{RawBirdWatch, UnreadableStatus};
 
 /// Overtaken so often in a row, a reconcile waits a little before it looks again.
 const PATIENCE: u32 = 3;
@@ -53,7 +53,14 @@ pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<A
     );
     let entry = scope.memory.entry(&object);
     let begun = scope.context.clock.monotonic();
-    let result = pass(object, &scope, &entry).instrument(span).await;
+    let result = pass(Arc::clone(&object), &scope, &entry).instrument(span).await;
+    if let Err(Error::Status(unreadable)) = &result {
+        // Status itself cannot say it.
+        scope
+            .context
+            .events
+            .publish(&object, vec![status_unreadable(unreadable)]);
+    }
     let category = result.as_ref().err().map_or("ok", Error::category);
     scope
         .context
@@ -103,6 +110,15 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
     } else {
         Again::At(wake)
     })
+}
+
+fn status_unreadable(why: &UnreadableStatus) -> Event {
+    Event {
+        warning: true,
+        reason: "StatusUnreadable",
+        action: "ReadStatus".to_owned(),
+        note: format!("{why}: nothing is done until it is mended or removed"),
+    }
 }
 
 fn action(again: Again, entry: &Entry, now: Timestamp) -> Action {

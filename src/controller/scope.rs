@@ -48,10 +48,7 @@ pub async fn find_istio(client: &Client) -> Result<Option<IstioKinds>, Fault> {
     for version in raw::VERSIONS {
         let group_version = format!("{}/{version}", raw::GROUP);
         let answer = timeout(DEADLINE, client.list_api_group_resources(&group_version)).await;
-        let found = match answer
-            .map_err(|_| Fault::NoAnswer(DEADLINE))?
-            .map_err(Fault::from)
-        {
+        let found = match answer.map_err(|_| Fault::late(DEADLINE))?.map_err(Fault::from) {
             Ok(list) => list.resources,
             Err(Fault::Gone) => continue,
             Err(fault) => return Err(fault),
@@ -230,7 +227,7 @@ async fn reconciles(
         .for_each(async |result| match result {
             Ok(_) => {}
             Err(ControllerError::ObjectNotFound(object)) => {
-                tracing::debug!(%object, "gone before its reconcile")
+                tracing::debug!(%object, "gone before its reconcile");
             }
             Err(ControllerError::ReconcilerFailed(error, object)) => {
                 tracing::warn!(%object, category = error.category(), %error, "the reconcile failed");

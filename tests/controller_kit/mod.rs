@@ -169,6 +169,23 @@ impl Kit {
         counted
     }
 
+    /// The canary's weights that were written to `VirtualService`s, in order, as `client`'s or anybody's.
+    pub(crate) fn raised_to(&self) -> Vec<i64> {
+        let patches = self
+            .calls()
+            .into_iter()
+            .filter(|r| r.verb == "patch" && r.resource == SERVICES);
+        patches.filter_map(|patch| canary_weight(&patch.body)).collect()
+    }
+
+    /// Calls of one operator that write, Events aside.
+    pub(crate) fn writes_of(&self, client: &str) -> usize {
+        self.calls()
+            .iter()
+            .filter(|r| r.client == client && r.verb != "get")
+            .count()
+    }
+
     /// An operator that leads and tells nobody.
     pub(crate) fn operator(&self, name: &str) -> Operator {
         let metrics = Metrics::new();
@@ -299,4 +316,20 @@ pub(crate) fn bird_watch(service: &str, more: Value) -> Value {
         "apiVersion": "otomato.link/v1alpha1", "kind": "BirdWatch",
         "metadata": {"name": service, "namespace": NS}, "spec": spec,
     })
+}
+
+/// What a JSON Patch sets the canary's weight to.
+fn canary_weight(patch: &Value) -> Option<i64> {
+    let sets = |op: &&Value| op["op"] == "add" && op["path"] == "/spec/http/0/route/1/weight";
+    patch.as_array()?.iter().rev().find(sets)?["value"].as_i64()
+}
+
+/// Status writes of `BirdWatch`es.
+pub(crate) fn is_status_write(request: &Request) -> bool {
+    request.verb == "update" && request.resource == BIRD_WATCHES
+}
+
+/// Patches of `VirtualService`s.
+pub(crate) fn is_weight_write(request: &Request) -> bool {
+    request.verb == "patch" && request.resource == SERVICES
 }

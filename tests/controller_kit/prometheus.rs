@@ -14,6 +14,8 @@ pub(crate) struct FakePrometheus(Arc<Mutex<State>>);
 struct State {
     outcome: Outcome,
     delay: Duration,
+    /// Only queries with this text are slow.
+    slow: String,
     asked: Vec<Question>,
     looked_up: usize,
     names: BTreeSet<String>,
@@ -28,6 +30,7 @@ impl Default for FakePrometheus {
         let state = State {
             outcome: one(0.0),
             delay: Duration::ZERO,
+            slow: String::new(),
             asked: Vec::new(),
             looked_up: 0,
             names,
@@ -56,6 +59,10 @@ impl FakePrometheus {
         self.0.lock().unwrap().delay = delay;
     }
 
+    pub(crate) fn is_slow_for(&self, text: &str) {
+        self.0.lock().unwrap().slow = text.to_owned();
+    }
+
     pub(crate) fn asked(&self) -> usize {
         self.0.lock().unwrap().asked.len()
     }
@@ -80,7 +87,13 @@ impl Prometheus for FakePrometheus {
             let (delay, outcome) = {
                 let mut state = self.0.lock().unwrap();
                 state.asked.extend(questions.iter().cloned());
-                (state.delay, state.outcome.clone())
+                let slow = questions
+                    .iter()
+                    .any(|question| question.query.contains(&state.slow));
+                (
+                    if slow { state.delay } else { Duration::ZERO },
+                    state.outcome.clone(),
+                )
             };
             tokio::time::sleep(delay.min(deadline)).await;
             let late = delay > deadline;
