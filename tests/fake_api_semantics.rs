@@ -1,4 +1,10 @@
 //! The fake API server behaves as a real one where controllers would notice.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests may fail too"
+)]
 
 mod fake_api;
 
