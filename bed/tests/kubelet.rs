@@ -11,7 +11,7 @@ use std::{
 };
 
 use birdwatch_bed::{
-    Bed, Options,
+    Infra,
     parts::{
         apps::{self, App},
         kubelet::{Images, Kubelet, KubeletConfig, Signal},
@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 struct Ground {
-    bed: Bed,
+    bed: Infra,
     kubelet: Kubelet,
 }
 
@@ -41,16 +41,14 @@ static GROUND: OnceCell<Ground> = OnceCell::const_new();
 async fn ground() -> &'static Ground {
     GROUND
         .get_or_init(async || {
-            let bed = Bed::start(Options::default())
-                .await
-                .unwrap_or_else(|error| panic!("{error}"));
+            let bed = Infra::start(None).await.unwrap_or_else(|error| panic!("{error}"));
             let kubelet = Kubelet::start(config(&bed)).await.unwrap();
             Ground { bed, kubelet }
         })
         .await
 }
 
-fn config(bed: &Bed) -> KubeletConfig {
+fn config(bed: &Infra) -> KubeletConfig {
     let workload = PathBuf::from(env!("CARGO_BIN_EXE_workload"));
     KubeletConfig {
         node: "bed".to_owned(),
@@ -605,9 +603,7 @@ async fn traffic_through_the_gateway_follows_the_weights_and_is_measured() {
 
 #[tokio::test]
 async fn a_kubelet_that_ends_leaves_no_process_and_the_next_one_takes_its_pods_over() {
-    let bed = Bed::start(Options::default())
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
+    let bed = Infra::start(None).await.unwrap_or_else(|error| panic!("{error}"));
     let client = bed.client().unwrap();
     let kubelet = Kubelet::start(config(&bed)).await.unwrap();
     let deaf = json!({"image": "shell:1", "args": ["-c", "trap '' TERM; while :; do sleep 0.05; done"]});
