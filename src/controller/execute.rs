@@ -69,8 +69,10 @@ impl Executor<'_> {
                 Effect::Lower { .. } => continue,
                 Effect::Raise { percent } => self.raise(*percent).await,
                 Effect::Label { subset, version } => self.label(*subset, version).await,
-                Effect::RestoreWeights => self.restore_weights().await,
-                Effect::RestoreLabel { written, kept } => self.restore_label(written, kept.as_deref()).await,
+                Effect::RestoreWeights => self.or_refused(self.restore_weights().await),
+                Effect::RestoreLabel { written, kept } => {
+                    self.or_refused(self.restore_label(written, kept.as_deref()).await)
+                }
                 Effect::AddFinalizer => self.finalizer(true).await,
                 Effect::RemoveFinalizer => self.finalizer(false).await,
                 Effect::IdentifyRoutesWriter => self.identify_routes_writer().await,
@@ -80,12 +82,6 @@ impl Executor<'_> {
                 Ok(step) => done = done.max(step),
                 // What is newer is known by now; the rest of this decision is of yesterday.
                 Err(Error::Call { fault: Fault::Conflict, .. }) => return Ok(Done::Changed),
-                // Refused for good: the deletion goes on without it.
-                Err(Error::Call { fault: fault @ Fault::Refused { .. }, what, .. }) if effect.restores() => {
-                    tracing::warn!(what, %fault, "left as it is");
-                    self.entry.lock().restore_refused = true;
-                    return Ok(Done::Changed);
-                }
                 Err(error) => return Err(error),
             }
         }
@@ -163,6 +159,16 @@ impl Executor<'_> {
             done = Done::Changed;
         }
         Ok(done)
+    }
+
+    /// What the server refuses to take back stays as it is: nothing else waits for it.
+    fn or_refused(&self, restored: Result<Done, Error>) -> Result<Done, Error> {
+        if let Err(Error::Call { what, fault: fault @ Fault::Refused { .. }, .. }) = &restored {
+            tracing::warn!(what, %fault, "former values stay changed");
+            self.entry.lock().restore_refused = Some(self.look.objects.versions());
+            return Ok(Done::Changed);
+        }
+        restored
     }
 
     async fn label(&self, subset: Side, version: &str) -> Result<Done, Error> {

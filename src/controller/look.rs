@@ -63,6 +63,14 @@ impl Objects {
         self.services.iter().map(|service| service.object.metadata.resource_version.clone()).collect()
     }
 
+    /// Resource versions of all of them.
+    #[must_use]
+    pub fn versions(&self) -> Vec<Option<String>> {
+        let mut versions = self.service_versions();
+        versions.extend(self.rule_version());
+        versions
+    }
+
     /// Resource version of the rule.
     #[must_use]
     pub fn rule_version(&self) -> Vec<Option<String>> {
@@ -125,7 +133,7 @@ fn observe(
         other_routes,
         warnings,
         canary_zero_since: target.and_then(|target| remembered.zero_since(target, zero, now)),
-        restore_refused: remembered.restore_refused,
+        restore_refused: remembered.restore_refused.as_ref() == Some(&objects.versions()),
         routes_writer: known(&remembered.routes_writer, objects.service_versions()),
         rule_writer: known(&remembered.rule_writer, objects.rule_version()),
         check: remembered.check.clone(),

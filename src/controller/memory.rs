@@ -42,10 +42,10 @@ pub struct Remembered {
      zero_since: Option<(Target, Timestamp)>,
     /// Who last wrote the routes, and the resource versions that was found out for.
     pub routes_writer: Option<Identified>,
-    /// The API server refused to give weights or label their former values.
-    pub restore_refused: bool,
     /// Who last wrote the rule, and the resource version that was found out for.
     pub rule_writer: Option<Identified>,
+    /// Giving back former values was refused, at these resource versions.
+    pub restore_refused: Option<Vec<Option<String>>>,
     /// What became of notices, not yet in a written status.
     pub acks: Vec<NoticeAck>,
     /// Metric and label names that Prometheus knows, for a rollout.

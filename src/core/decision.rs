@@ -60,14 +60,6 @@ pub enum Effect {
     IdentifyRuleWriter,
 }
 
-impl Effect {
-    /// Whether it gives something its former value, and a refusal of it may be left at that.
-    #[must_use]
-    pub const fn restores(&self) -> bool {
-        matches!(self, Self::RestoreWeights | Self::RestoreLabel { .. })
-    }
-}
-
 /// A check to ask.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckRequest {

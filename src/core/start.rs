@@ -6,6 +6,7 @@ use crate::api::conditions::ConditionType;
 use crate::api::plan::Plan;
 use crate::api::status::{Candidate, FailureReason, HoldClock, Kept, KeptRoute, NoticeKind, Phase, Rollout};
 
+use super::baseline;
 use super::decision::Effect;
 use super::end;
 use super::guards;
@@ -14,7 +15,6 @@ use super::observation::{RuleSeen, Side};
 use super::progress;
 use super::questions;
 use super::turn::Turn;
-use super::verdict;
 
 /// A new rollout, from 0.
 pub(super) fn begin(
@@ -161,7 +161,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
             && rollout.last_check.is_none_or(|last| check.asked_at > last)
     });
     if let Some(check) = check {
-        match verdict::record_baseline(rollout, check) {
+        match baseline::record(rollout, check) {
             Ok(true) => {
                 turn.clear(ConditionType::Blind);
                 rollout.last_check = None;

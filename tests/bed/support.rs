@@ -19,7 +19,11 @@ use tokio::sync::{OnceCell, RwLock};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     birdwatch::clients::http::install_crypto_provider();
-    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap()
 });
 static BED: OnceCell<Bed> = OnceCell::const_new();
 /// Held for reading by tests that only use the bed, for writing by those that break parts of it.
@@ -30,8 +34,13 @@ pub const SOON: Duration = Duration::from_secs(60);
 
 async fn bed() -> &'static Bed {
     let started = BED.get_or_init(|| async {
-        let options = Options { operator: true, ..Options::default() };
-        Bed::start(options).await.unwrap_or_else(|error| panic!("the bed did not start: {error}"))
+        let options = Options {
+            operator: true,
+            ..Options::default()
+        };
+        Bed::start(options)
+            .await
+            .unwrap_or_else(|error| panic!("the bed did not start: {error}"))
     });
     started.await
 }
@@ -76,7 +85,12 @@ impl Service {
     /// The same with a name that is not the namespace's.
     pub async fn named(bed: &'static Bed, namespace: &str, name: &str) -> Self {
         let client = bed.client().unwrap();
-        let service = Self { bed, app: App::new(name, namespace), client, traffic: None };
+        let service = Self {
+            bed,
+            app: App::new(name, namespace),
+            client,
+            traffic: None,
+        };
         let mut manifests = vec![apps::namespace(namespace)];
         manifests.extend(service.app.mesh("v1", "none"));
         manifests.push(service.app.deployment("v1", 1, &[]));
@@ -122,7 +136,8 @@ impl Service {
     /// Waits until a version's Deployment has all its pods available.
     pub async fn available(&self, version: &str) {
         let name = self.app.deployment_name(version);
-        let api: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(self.client.clone(), &self.app.namespace);
+        let api: Api<k8s_openapi::api::apps::v1::Deployment> =
+            Api::namespaced(self.client.clone(), &self.app.namespace);
         eventually(&format!("{name} is available"), SOON, async || {
             let deployment = api.get(&name).await.ok()?;
             let wanted = deployment.spec.as_ref()?.replicas.unwrap_or(1);
@@ -133,15 +148,25 @@ impl Service {
 
     /// Changes how the pods of a version behave.
     pub async fn behave(&self, version: &str, error_rate: f64) {
-        let change = Change { error_rate: Some(error_rate), ..Change::default() };
+        let change = Change {
+            error_rate: Some(error_rate),
+            ..Change::default()
+        };
         self.app.behave(&self.client, version, change).await.unwrap();
     }
 
     /// Scales a version's Deployment.
     pub async fn scale(&self, version: &str, replicas: u32) {
-        let api: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(self.client.clone(), &self.app.namespace);
+        let api: Api<k8s_openapi::api::apps::v1::Deployment> =
+            Api::namespaced(self.client.clone(), &self.app.namespace);
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-        api.patch(&self.app.deployment_name(version), &PatchParams::default(), &patch).await.unwrap();
+        api.patch(
+            &self.app.deployment_name(version),
+            &PatchParams::default(),
+            &patch,
+        )
+        .await
+        .unwrap();
     }
 
     pub fn birdwatches(&self) -> Api<BirdWatch> {
@@ -167,7 +192,12 @@ impl Service {
     }
 
     /// Waits until status is as it should be; on failure shows what it was.
-    pub async fn until(&self, what: &str, within: Duration, holds: impl Fn(&BirdWatchStatus) -> bool) -> BirdWatchStatus {
+    pub async fn until(
+        &self,
+        what: &str,
+        within: Duration,
+        holds: impl Fn(&BirdWatchStatus) -> bool,
+    ) -> BirdWatchStatus {
         let waited = tokio::time::timeout(within, async {
             loop {
                 let status = self.status().await;
@@ -181,24 +211,34 @@ impl Service {
             Ok(status) => status,
             Err(_) => {
                 let status = serde_json::to_string_pretty(&self.status().await).unwrap();
-                panic!("{}: not {what} within {within:?}\n{status}\n{}", self.app.namespace, self.operator_log())
+                panic!(
+                    "{}: not {what} within {within:?}\n{status}\n{}",
+                    self.app.namespace,
+                    self.operator_log()
+                )
             }
         }
     }
 
     /// Waits for a phase.
     pub async fn phase(&self, phase: Phase, within: Duration) -> BirdWatchStatus {
-        self.until(phase.as_str(), within, |status| status.phase == phase).await
+        self.until(phase.as_str(), within, |status| status.phase == phase)
+            .await
     }
 
     /// Waits until the canary's confirmed weight is at least `percent`.
     pub async fn weight(&self, percent: i32) -> BirdWatchStatus {
-        self.until(&format!("at {percent} %"), SOON, |status| status.weight.unwrap_or(0) >= percent).await
+        self.until(&format!("at {percent} %"), SOON, |status| {
+            status.weight.unwrap_or(0) >= percent
+        })
+        .await
     }
 
     /// The weights (production, canary) of the first http route of a `VirtualService`.
     pub async fn weights_of(&self, virtual_service: &str) -> (i64, i64) {
-        let object = self.object("networking.istio.io/v1", "VirtualService", virtual_service).await;
+        let object = self
+            .object("networking.istio.io/v1", "VirtualService", virtual_service)
+            .await;
         let of = |subset: &str| {
             let routes = object["spec"]["http"].as_array().into_iter().flatten();
             let mut destinations = routes.flat_map(|route| route["route"].as_array().into_iter().flatten());
@@ -215,9 +255,14 @@ impl Service {
 
     /// The version labels (production, canary) of the service's `DestinationRule`.
     pub async fn labels(&self) -> (Option<String>, Option<String>) {
-        let object = self.object("networking.istio.io/v1", "DestinationRule", &self.app.name).await;
+        let object = self
+            .object("networking.istio.io/v1", "DestinationRule", &self.app.name)
+            .await;
         let of = |name: &str| {
-            let subset = object["spec"]["subsets"].as_array()?.iter().find(|s| s["name"] == name)?;
+            let subset = object["spec"]["subsets"]
+                .as_array()?
+                .iter()
+                .find(|s| s["name"] == name)?;
             subset["labels"]["version"].as_str().map(str::to_owned)
         };
         (of("production"), of("canary"))
@@ -226,23 +271,35 @@ impl Service {
     /// Sets the verb annotation.
     pub async fn verb(&self, value: &str) {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {"otomato.link/verb": value}}}));
-        self.birdwatches().patch(&self.app.name, &PatchParams::default(), &patch).await.unwrap();
+        self.birdwatches()
+            .patch(&self.app.name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
 
     /// Merges a change into the `BirdWatch`'s spec.
     pub async fn edit(&self, change: Value) {
         let patch = Patch::Merge(json!({"spec": change}));
-        self.birdwatches().patch(&self.app.name, &PatchParams::default(), &patch).await.unwrap();
+        self.birdwatches()
+            .patch(&self.app.name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
 
     /// Texts of the Slack messages that speak of this service: the parents and the replies in their threads.
     pub fn told(&self) -> Vec<String> {
         let messages = self.bed.slack.messages();
         let name = format!("*{}/{}*", self.app.namespace, self.app.name);
-        let parents: Vec<_> = messages.iter().filter(|m| m.text.contains(&name)).map(|m| m.ts.clone()).collect();
+        let parents: Vec<_> = messages
+            .iter()
+            .filter(|m| m.text.contains(&name))
+            .map(|m| m.ts.clone())
+            .collect();
         messages
             .into_iter()
-            .filter(|m| parents.contains(&m.ts) || m.thread_ts.as_ref().is_some_and(|ts| parents.contains(ts)))
+            .filter(|m| {
+                parents.contains(&m.ts) || m.thread_ts.as_ref().is_some_and(|ts| parents.contains(ts))
+            })
             .map(|m| m.text)
             .collect()
     }
@@ -253,7 +310,11 @@ impl Service {
         for entry in std::fs::read_dir(self.bed.dir()).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().contains("birdwatch-") {
                 let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-                lines.extend(text.lines().filter(|l| l.contains(&self.app.namespace)).map(str::to_owned));
+                lines.extend(
+                    text.lines()
+                        .filter(|l| l.contains(&self.app.namespace))
+                        .map(str::to_owned),
+                );
             }
         }
         lines.split_off(lines.len().saturating_sub(40)).join("\n")
@@ -270,7 +331,9 @@ pub async fn eventually<T>(what: &str, within: Duration, mut look: impl AsyncFnM
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
-    found.await.unwrap_or_else(|_| panic!("not within {within:?}: {what}"))
+    found
+        .await
+        .unwrap_or_else(|_| panic!("not within {within:?}: {what}"))
 }
 
 /// A metric of 500 answers per second of one version, over five seconds.
@@ -278,7 +341,10 @@ pub const ERRORS: &str = r#"sum(rate(istio_requests_total{destination_service_na
 
 /// Steps of a few seconds, judged by [`ERRORS`].
 pub fn steps(weights: &[u32]) -> Value {
-    let steps: Vec<_> = weights.iter().map(|weight| json!({"weight": weight, "hold": "3s"})).collect();
+    let steps: Vec<_> = weights
+        .iter()
+        .map(|weight| json!({"weight": weight, "hold": "3s"}))
+        .collect();
     json!({
         "metrics": [{"name": "errors", "query": ERRORS, "deviation": 0.5}],
         "steps": steps,

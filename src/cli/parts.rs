@@ -1,0 +1,155 @@
+//! The parts that `run` and `drain` are put together from, made of the settings. It starts what works in the
+//! background and decides nothing.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::{Client, Config};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::api::Span;
+use crate::api::spec::Level;
+use crate::clients::http::{HttpClient, TlsFiles};
+use crate::clients::prometheus::{OutcomeClass, QueryObserver, ServerConfig, Servers};
+use crate::clients::slack::{Ack, SlackClient, sender};
+use crate::controller::census::Census;
+use crate::controller::deliver::Deliver;
+use crate::controller::events::Events;
+use crate::controller::{Context, client_config};
+use crate::core::observation;
+use crate::runtime::clock::Clock;
+use crate::runtime::lease::{Elector, Gate, Leadership};
+use crate::runtime::metrics::Metrics;
+use crate::runtime::telemetry;
+
+use super::CommandError;
+use super::settings::{NotifyLevel, PrometheusSource, Settings, SlackSettings};
+
+/// How long Prometheus may take to answer at start.
+const PROMETHEUS_AT_START: Duration = Duration::from_secs(5);
+
+/// Everything that both commands need, not yet running.
+pub(super) struct Parts {
+    /// What reconciles share.
+    pub(super) context: Context,
+    /// Decides whether this process acts.
+    pub(super) elector: Elector,
+    /// Tells whether it does.
+    pub(super) leadership: tokio::sync::watch::Receiver<Leadership>,
+    /// The administrator's Prometheus servers.
+    pub(super) servers: Servers,
+    /// What Slack answers.
+    pub(super) acks: UnboundedReceiver<Ack>,
+    /// Work in the background; it ends with these.
+    pub(super) background: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Parts {
+    /// Makes them. Nothing is asked of anybody yet.
+    pub(super) async fn new(
+        settings: &Settings,
+        clock: &Clock,
+        metrics: &Metrics,
+        draining: bool,
+    ) -> Result<Self, CommandError> {
+        let client = Client::try_from(client_config(Config::infer().await?))?;
+        let (elector, leadership) =
+            Elector::new(client.clone(), settings.lease.clone(), clock.clone(), metrics.clone());
+        let observer: Arc<dyn QueryObserver> = Arc::new(Observer(metrics.clone()));
+        let servers = Servers::new(servers(settings)?, &observer)?;
+        let (events, publishing) = Events::new(client.clone(), settings.lease.identity.clone());
+        let mut background = vec![AbortOnDropHandle::new(tokio::spawn(publishing))];
+        let (deliver, acks, sending) = deliver(settings, metrics)?;
+        background.extend(sending);
+        let context = Context {
+            client,
+            clock: clock.clone(),
+            gate: Gate::new(leadership.clone(), clock.clone()),
+            settings: core_settings(settings),
+            cluster_domain: settings.cluster.domain.clone(),
+            draining,
+            metrics: metrics.clone(),
+            prometheus: Arc::new(servers.clone()),
+            deliver,
+            events,
+            census: Census::new(metrics.clone()),
+        };
+        Ok(Self { context, elector, leadership, servers, acks, background })
+    }
+}
+
+/// Sets up logs for the process, none of which will show a secret.
+pub(super) fn set_up_logs(settings: &Settings) -> Result<(), CommandError> {
+    let filter = std::env::var("RUST_LOG").ok();
+    telemetry::init(settings.process.log_format, filter.as_deref())?;
+    telemetry::log_panics(settings.slack.token.iter().cloned().collect());
+    Ok(())
+}
+
+/// Says in log and metrics whether each Prometheus answers.
+pub(super) async fn look_at_prometheus(servers: Servers, metrics: Metrics) {
+    for server in servers.iter() {
+        let problem = server.ready(PROMETHEUS_AT_START).await.err().map(|failure| failure.to_string());
+        metrics.prometheus_at_start(server.name(), problem.as_deref());
+    }
+}
+
+struct Observer(Metrics);
+
+impl QueryObserver for Observer {
+    fn on_query(&self, server: &str, class: OutcomeClass, took: Duration) {
+        self.0.queried(server, class.as_str(), took);
+    }
+}
+
+fn servers(settings: &Settings) -> Result<Vec<ServerConfig>, CommandError> {
+    let mut servers = match &settings.prometheus.source {
+        PrometheusSource::Url(url) => vec![ServerConfig::from_url(url.as_str())?],
+        PrometheusSource::ServersFile(file) => {
+            let text = fs::read_to_string(file)
+                .map_err(|source| CommandError::File { file: file.display().to_string(), source })?;
+            ServerConfig::list(&text)?
+        }
+    };
+    for server in &mut servers {
+        server.ca_file = server.ca_file.take().or_else(|| settings.cluster.ca_file.clone());
+    }
+    Ok(servers)
+}
+
+type Delivery = (Deliver, UnboundedReceiver<Ack>, Option<AbortOnDropHandle<()>>);
+
+fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandError> {
+    let SlackSettings { token, channel, allowed_channels, url, level: _ } = &settings.slack;
+    let (acks, answers) = unbounded_channel();
+    let Some(token) = token else {
+        return Ok((Deliver::nobody(metrics.clone()), answers, None));
+    };
+    let tls = TlsFiles { ca_file: settings.cluster.ca_file.clone(), ..TlsFiles::default() };
+    let slack = SlackClient::new(url.as_str(), token.clone(), HttpClient::new(tls)?)?;
+    let (handle, sending) = sender(Arc::new(slack), acks);
+    let deliver = Deliver {
+        slack: Some(handle),
+        channel: channel.clone(),
+        allowed: allowed_channels.clone().into(),
+        metrics: metrics.clone(),
+    };
+    Ok((deliver, answers, Some(AbortOnDropHandle::new(tokio::spawn(sending)))))
+}
+
+fn core_settings(settings: &Settings) -> observation::Settings {
+    let span = |duration: Duration| Span::millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
+    let level = match settings.slack.level {
+        NotifyLevel::Steps => Level::Steps,
+        NotifyLevel::Ends => Level::Ends,
+        NotifyLevel::Off => Level::Off,
+    };
+    observation::Settings {
+        scrape_interval: span(settings.cluster.scrape_interval),
+        propagation_delay: span(settings.cluster.propagation_delay),
+        query_timeout: span(settings.prometheus.query_timeout),
+        notify: settings.slack.token.as_ref().map(|_| level),
+    }
+}
