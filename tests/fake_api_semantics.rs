@@ -6,13 +6,18 @@ mod fake_api;
 use birdwatch::runtime::clock::Clock;
 use fake_api::{FakeApi, Fault};
 use futures::{StreamExt, TryStreamExt, pin_mut};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent,
     WatchParams,
 };
+use kube::runtime::controller::Action;
+use kube::runtime::{Controller, watcher};
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 const WIDGETS: &str = "example.org/widgets";
 const ONE: (&str, &str) = ("default", "one");
@@ -346,4 +351,43 @@ async fn the_log_tells_who_asked_what() {
         (request.namespace.as_deref(), request.name.as_deref()),
         (Some("default"), Some("one"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_controller_runs_on_it_through_hours_of_paused_time() {
+    let api = server();
+    api.put("configmaps", json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": "default"}, "data": {"a": "1"},
+    }));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let reconcile = |object: Arc<ConfigMap>, seen: Arc<Mutex<Vec<String>>>| async move {
+        seen.lock()
+            .unwrap()
+            .push(object.data.clone().unwrap_or_default()["a"].clone());
+        Ok::<_, std::convert::Infallible>(Action::requeue(Duration::from_mins(10)))
+    };
+    let maps: Api<ConfigMap> = Api::all(api.client("controller"));
+    let controller = Controller::new(maps, watcher::Config::default());
+    let running = controller
+        .run(reconcile, |_, error, _| match *error {}, seen.clone())
+        .for_each(|_| async {});
+    let _task = AbortOnDropHandle::new(tokio::spawn(running));
+    sleep(Duration::from_hours(2) + Duration::from_mins(5)).await;
+    assert_eq!(
+        seen.lock().unwrap().len(),
+        13,
+        "at the start and every ten minutes"
+    );
+    api.cut_watches(|_| true);
+    api.compact();
+    api.edit("configmaps", ONE, "kubectl", |o| o["data"]["a"] = json!("2"));
+    api.compact();
+    let noticed = async {
+        while seen.lock().unwrap().last().is_none_or(|a| a != "2") {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_mins(2), noticed)
+        .await
+        .expect("the watch recovers and the edit is seen");
 }
