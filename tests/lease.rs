@@ -402,7 +402,7 @@ async fn a_leader_without_a_watch_learns_of_drain_by_its_next_renewal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drain_does_not_act_while_a_leader_that_is_troubled_may_still_act() {
+async fn drain_does_not_act_while_a_leader_that_is_cut_off_may_still_act() {
     let (api, monitor) = (server(), Monitor::start());
     let mut a = Replica::start(&api, "a");
     a.leads_within(secs(2)).await;
@@ -458,7 +458,7 @@ async fn wall_clocks_that_differ_by_hours_change_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_troubled_from_the_api_server_stops_at_its_renew_deadline_before_the_next_one_acts() {
+async fn a_leader_cut_off_from_the_api_server_stops_at_its_renew_deadline_before_the_next_one_acts() {
     for fault in [Fault::Hang, Fault::Cut, Fault::Status(500), Fault::Status(403)] {
         let (api, monitor) = (server(), Monitor::start());
         let mut a = Replica::start(&api, "a");
@@ -607,7 +607,7 @@ async fn a_lease_deleted_by_hand_is_made_again_by_its_holder() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_deleted_while_its_holder_is_troubled_is_free_only_when_the_holder_has_stopped() {
+async fn a_lease_deleted_while_its_holder_is_cut_off_is_free_only_when_the_holder_has_stopped() {
     let (api, monitor) = (server(), Monitor::start());
     let mut a = Replica::start(&api, "a");
     a.leads_within(secs(2)).await;

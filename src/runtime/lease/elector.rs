@@ -387,16 +387,16 @@ impl Elector {
         }
     }
 
-    /// Logs a failed request, once while it stays the same.
+    /// Logs a failed request, once while it stays the same. Losing a race is not worth a warning.
     fn complain(&mut self, failure: &Failure) {
-        let text = failure.to_string();
-        if self.complaint != text {
-            tracing::warn!(
-                lease = self.lease_name(),
-                error = text,
-                "writing the lease failed; trying again"
-            );
-            self.complaint = text;
+        let (lease, error) = (self.lease_name(), failure.to_string());
+        match failure {
+            Failure::Stale => tracing::debug!(lease, error, "the lease was not written; looking again"),
+            Failure::Other(_) if self.complaint == error => {}
+            Failure::Other(_) => {
+                tracing::warn!(lease, error, "writing the lease failed; trying again");
+                self.complaint = error;
+            }
         }
     }
 
