@@ -189,6 +189,43 @@ async fn one_whose_lease_ran_out_unnoticed_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_deposed_between_the_intent_and_the_raise_does_not_raise() {
+    let (kit, first) = at_half().await;
+    kit.api.inject(Fault::Delay(Duration::from_secs(2)), 1, |r| {
+        is_status_write(r) && r.body["status"]["rollout"]["intended"] == 100
+    });
+    kit.api.forget_requests();
+    while !kit.calls().iter().any(is_status_write) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    first.leadership.send_replace(Leadership::Standby);
+    kit.until("the intent is written", |kit| {
+        kit.status("aleph").rollout.unwrap().intended == 100
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((kit.raised_to(), kit.weights()), (vec![], (50, 50)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lowering_was_for_is_not_forgotten_while_status_cannot_be_written() {
+    let (kit, _operator) = at_half().await;
+    let pods = |available: i32| {
+        kit.api.edit(DEPLOYMENTS, (NS, "aleph-v2"), "kubelet", |d| {
+            d["status"]["availableReplicas"] = json!(available);
+        });
+    };
+    kit.api.inject(Fault::Status(500), usize::MAX, is_status_write);
+    pods(0);
+    kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
+    pods(2);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    kit.api.heal();
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(reason(&kit), Some(FailureReason::CanaryUnavailable));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_standby_goes_on_as_soon_as_it_leads() {
     let kit = Kit::new();
     kit.bird_watch();
