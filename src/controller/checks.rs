@@ -115,8 +115,9 @@ impl Asker<'_> {
             .map(|q| &q.query)
             .chain(traffic_first.map(|q| &q.traffic));
         let first = self.outcomes(queries, until).await;
-        let is_empty =
-            |question: &&Question| matches!(first.get(&question.query), Some(prom::Outcome::Empty));
+        let is_empty = |question: &&Question| {
+            question.hides_absence || matches!(first.get(&question.query), Some(prom::Outcome::Empty))
+        };
         let empty: Vec<&Question> = questions.iter().filter(is_empty).collect();
         let traffic = empty.iter().filter(|q| !q.per_request).map(|q| &q.traffic);
         let (second, unknown) =
@@ -219,17 +220,17 @@ fn outcome(
     said: Option<&prom::Outcome>,
     unknown: &Result<BTreeSet<String>, String>,
 ) -> Outcome {
+    let of_question = |unknown: &BTreeSet<String>| {
+        let own: BTreeSet<String> = names(question).collect();
+        unknown.intersection(&own).cloned().collect::<Vec<_>>()
+    };
+    let unknown_names = unknown.as_ref().map(of_question).map_err(Clone::clone);
     match said {
-        Some(prom::Outcome::Series(series)) => Outcome::Series(series.iter().map(point).collect()),
-        Some(prom::Outcome::Empty) => {
-            let of_question = |unknown: &BTreeSet<String>| {
-                let own: BTreeSet<String> = names(question).collect();
-                unknown.intersection(&own).cloned().collect()
-            };
-            Outcome::Empty {
-                unknown_names: unknown.as_ref().map(of_question).map_err(Clone::clone),
-            }
+        Some(prom::Outcome::Series(_)) if question.hides_absence && unknown_names != Ok(Vec::new()) => {
+            Outcome::Empty { unknown_names }
         }
+        Some(prom::Outcome::Series(series)) => Outcome::Series(series.iter().map(point).collect()),
+        Some(prom::Outcome::Empty) => Outcome::Empty { unknown_names },
         Some(prom::Outcome::TooMany(count)) => Outcome::Failed(format!(
             "the query gives {count} series, more than {}: aggregate them",
             prom::MAX_SERIES
