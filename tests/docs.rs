@@ -173,8 +173,8 @@ fn every_test_named_in_the_architecture_exists() {
     }
 }
 
-/// Of each message in the first column of the chapter on troubleshooting, four words in a row must stand in the
-/// sources, one of which may be a value there.
+/// Of each message in the first column of the chapter on troubleshooting, and of those shown in the page on deciding,
+/// four words in a row must stand in the sources, one of which may be a value there.
 #[test]
 fn every_message_explained_in_operations_is_one_the_operator_says() {
     let said = words(&sources(&["src"]));
