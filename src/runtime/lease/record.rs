@@ -87,15 +87,8 @@ impl LeaseView {
     /// record whose duration is missing or was shortened by hand does not stop its holder.
     #[must_use]
     pub fn of(lease: &Lease, ours: Duration) -> Self {
-        let Some(spec) = &lease.spec else {
-            // No record: nobody is known. A holder whose lease was just deleted makes it again within this time.
-            return Self {
-                holder: None,
-                is_released: false,
-                duration: ours / 15,
-            };
-        };
-        let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty());
+        let spec = lease.spec.clone().unwrap_or_default();
+        let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
         let seconds = spec.lease_duration_seconds.unwrap_or_default();
         let is_released = holder.is_none() && spec.acquire_time.is_none() && seconds == RELEASED_SECONDS;
         let duration = Duration::from_secs(seconds.try_into().unwrap_or_default()).max(ours);
@@ -103,6 +96,17 @@ impl LeaseView {
             holder,
             is_released,
             duration,
+        }
+    }
+
+    /// The view of a lease that is missing. Where there was one, somebody may have taken it after we last saw it
+    /// and before it was deleted, so its duration is waited out whoever held it. Where none was ever seen, a
+    /// holder whose lease was just deleted is given the time to make it again.
+    pub(super) fn of_missing(last: Option<&Self>, ours: Duration) -> Self {
+        Self {
+            holder: None,
+            is_released: false,
+            duration: last.map_or(ours / 15, |last| last.duration),
         }
     }
 
