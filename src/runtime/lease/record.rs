@@ -99,14 +99,14 @@ impl LeaseView {
         }
     }
 
-    /// The view of a lease that is missing. Where there was one, somebody may have taken it after we last saw it
-    /// and before it was deleted, so its duration is waited out whoever held it. Where none was ever seen, a
-    /// holder whose lease was just deleted is given the time to make it again.
+    /// The view of a lease that is missing. Somebody may have taken it after it was last seen (`last`), or before we
+    /// came, and still act although it was deleted: a whole duration is waited out. So does the very first operator
+    /// of a cluster, once.
     pub(super) fn of_missing(last: Option<&Self>, ours: Duration) -> Self {
         Self {
             holder: None,
             is_released: false,
-            duration: last.map_or(ours / 15, |last| last.duration),
+            duration: last.map_or(ours, |last| last.duration),
         }
     }
 
