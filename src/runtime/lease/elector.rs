@@ -46,8 +46,7 @@ pub struct Elector {
     clock: Clock,
     metrics: Metrics,
     leadership: watch::Sender<Leadership>,
-    /// The lease as last seen and when its record last changed; kept when the lease is deleted, because its
-    /// holder may still act.
+    /// The lease as last seen; kept when it is deleted, for what it remembers.
     seen: Option<Seen>,
     /// The last error that was logged, so that an outage is told once.
     complaint: String,
@@ -56,8 +55,10 @@ pub struct Elector {
 #[derive(Debug)]
 struct Seen {
     lease: Lease,
+    view: LeaseView,
     /// False once it was deleted: then it is created, not replaced.
     exists: bool,
+    /// When the record was first seen as it is, or first missed.
     changed_at: Instant,
 }
 
@@ -176,61 +177,55 @@ impl Elector {
 
     /// Notes what was seen. Only a changed record counts as a sign of life of its holder.
     fn see(&mut self, news: News) {
-        let changed_at = self.clock.monotonic();
-        match news {
-            News::Unread => {}
-            News::Missing => {
-                let unknown = || Seen {
-                    lease: Lease::default(),
+        let (ours, now) = (self.config.timing.duration(), self.clock.monotonic());
+        let before = self.seen.take();
+        self.seen = match (news, before) {
+            (News::Unread, before) => before,
+            (News::Missing, Some(seen)) if !seen.exists => Some(seen),
+            (News::Missing, before) => {
+                let view = LeaseView::of_missing(before.as_ref().map(|seen| &seen.view), ours);
+                let lease = before.map(|seen| seen.lease).unwrap_or_default();
+                Some(Seen {
+                    lease,
+                    view,
                     exists: false,
-                    changed_at,
-                };
-                self.seen.get_or_insert_with(unknown).exists = false;
+                    changed_at: now,
+                })
             }
-            News::Found(lease) => {
-                let unchanged = self
-                    .seen
-                    .as_ref()
-                    .filter(|seen| seen.exists && seen.lease.spec == lease.spec);
-                let changed_at = unchanged.map_or(changed_at, |seen| seen.changed_at);
-                self.seen = Some(Seen {
+            (News::Found(lease), before) => {
+                let unchanged = before.filter(|seen| seen.exists && seen.lease.spec == lease.spec);
+                let changed_at = unchanged.map_or(now, |seen| seen.changed_at);
+                Some(Seen {
+                    view: LeaseView::of(&lease, ours),
                     lease: *lease,
                     exists: true,
                     changed_at,
-                });
+                })
             }
-        }
-    }
-
-    fn view(&self, lease: &Lease) -> LeaseView {
-        LeaseView::of(lease, self.config.timing.duration())
+        };
     }
 
     /// What the lease as last seen asks of us, were we to take it only when it is free.
     fn step(&self) -> Step {
-        self.seen
-            .as_ref()
-            .map_or(Step::Wait(self.config.timing.duration()), |seen| {
-                let now = self.clock.monotonic();
-                evaluate(
-                    &self.view(&seen.lease),
-                    &self.config.identity,
-                    now,
-                    seen.changed_at,
-                )
-            })
+        let Some(seen) = &self.seen else {
+            return Step::Wait(self.config.timing.duration());
+        };
+        evaluate(
+            &seen.view,
+            &self.config.identity,
+            self.clock.monotonic(),
+            seen.changed_at,
+        )
     }
 
     /// Tries to take the lease as it was last seen. If the answer is lost the next try finds it to be ours.
     async fn take(&mut self) -> Option<Held> {
         let LeaseConfig { identity, timing, .. } = self.config.clone();
         let (now, sent) = (self.clock.now(), self.clock.monotonic());
-        let (previous, exists) = self
-            .seen
-            .as_ref()
-            .map(|seen| (seen.lease.clone(), seen.exists))
-            .unwrap_or_default();
-        let ousted = matches!(self.step(), Step::Wait(_)).then(|| self.view(&previous).renew_deadline());
+        let seen = self.seen.as_ref()?;
+        let alive = matches!(self.step(), Step::Wait(_));
+        let ousted = alive.then(|| seen.view.renew_deadline());
+        let (previous, exists) = (seen.lease.clone(), seen.exists);
         let last_renewal = record::renewed(&previous);
 
         let wanted = record::taken(previous, &identity, now, timing);
@@ -311,7 +306,8 @@ impl Elector {
                 Ok(true)
             }
             News::Found(lease) => {
-                let holder = self.view(&lease).holder.unwrap_or_else(|| "nobody".to_owned());
+                let view = LeaseView::of(&lease, self.config.timing.duration());
+                let holder = view.holder.unwrap_or_else(|| "nobody".to_owned());
                 Err(LeaseError::Taken {
                     lease: self.lease_name(),
                     holder,

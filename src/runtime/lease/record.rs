@@ -87,15 +87,8 @@ impl LeaseView {
     /// record whose duration is missing or was shortened by hand does not stop its holder.
     #[must_use]
     pub fn of(lease: &Lease, ours: Duration) -> Self {
-        let Some(spec) = &lease.spec else {
-            // No record: nobody is known. A holder whose lease was just deleted makes it again within this time.
-            return Self {
-                holder: None,
-                is_released: false,
-                duration: ours / 15,
-            };
-        };
-        let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty());
+        let spec = lease.spec.clone().unwrap_or_default();
+        let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
         let seconds = spec.lease_duration_seconds.unwrap_or_default();
         let is_released = holder.is_none() && spec.acquire_time.is_none() && seconds == RELEASED_SECONDS;
         let duration = Duration::from_secs(seconds.try_into().unwrap_or_default()).max(ours);
@@ -103,6 +96,17 @@ impl LeaseView {
             holder,
             is_released,
             duration,
+        }
+    }
+
+    /// The view of a lease that is missing. Somebody may have taken it after it was last seen (`last`), or before we
+    /// came, and still act although it was deleted: a whole duration is waited out. So does the very first operator
+    /// of a cluster, once.
+    pub(super) fn of_missing(last: Option<&Self>, ours: Duration) -> Self {
+        Self {
+            holder: None,
+            is_released: false,
+            duration: last.map_or(ours, |last| last.duration),
         }
     }
 
