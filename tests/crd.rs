@@ -1,11 +1,14 @@
 //! The definition of the resource: what is committed, how it reads, and what it lets in.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it cannot read")]
+
 mod bad_specs;
 #[path = "bad_specs/offline.rs"]
 mod offline;
 
 use birdwatch::api::spec::BirdWatch;
 use birdwatch::cli;
+use birdwatch::core::plan;
 use offline::Offline;
 use serde_json::Value;
 
@@ -18,7 +21,7 @@ fn assert_committed(path: &str, now: &str) {
     let committed = std::fs::read_to_string(file).unwrap();
     assert!(
         committed == now,
-        "{path} is not what the types say: run BLESS=1 cargo test --test crd"
+        "{path} is not what the types say: run make generate"
     );
 }
 
@@ -41,7 +44,9 @@ fn description(field: &Value) -> &str {
 
 #[test]
 fn the_committed_definition_is_what_the_types_say() {
-    assert_committed("crds/birdwatches.yaml", &cli::crd::yaml());
+    for file in ["crds/birdwatches.yaml", "charts/birdwatch/files/crd.yaml"] {
+        assert_committed(file, &cli::crd::yaml());
+    }
     let read: Value = serde_saphyr::from_str(&cli::crd::yaml()).unwrap();
     assert_eq!(
         read["spec"]["versions"][0]["schema"]["openAPIV3Schema"],
@@ -51,7 +56,31 @@ fn the_committed_definition_is_what_the_types_say() {
 
 #[test]
 fn the_committed_reference_is_what_the_definition_says() {
-    assert_committed("docs/reference.md", &cli::reference::markdown(""));
+    assert_committed(
+        "docs/reference.md",
+        &cli::reference::markdown(&birdwatch::core::verbs::table()),
+    );
+}
+
+#[test]
+fn the_examples_of_the_reference_are_let_in() {
+    let text = cli::reference::markdown("");
+    let blocks: Vec<_> = text
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        let manifest: Value = serde_saphyr::from_str(block).unwrap();
+        assert_eq!(Offline::new().refusal(&manifest), None, "{block}");
+    }
+}
+
+#[test]
+fn the_reference_has_a_chapter_on_verbs_where_there_is_a_table_of_them() {
+    assert!(cli::reference::markdown("| verb |").contains("\n## Verbs\n\n| verb |\n\n## "));
+    assert!(!cli::reference::markdown("").contains("## Verbs"));
 }
 
 #[test]
@@ -252,7 +281,21 @@ fn bad_specs_are_refused_with_the_field_and_what_to_do() {
 }
 
 #[test]
-fn good_specs_are_let_in_and_can_be_read() {
+fn every_rule_is_broken_by_a_bad_spec() {
+    let offline = Offline::new();
+    let said: String = bad_specs::bad()
+        .iter()
+        .filter_map(|case| offline.refusal(&case.object()))
+        .collect();
+    let rules = offline.rules();
+    assert!(rules.len() > 30, "{} rules", rules.len());
+    for (rule, message) in rules {
+        assert!(said.contains(message), "no bad spec breaks {rule}");
+    }
+}
+
+#[test]
+fn good_specs_are_let_in_and_can_be_read_and_planned() {
     let manifests = bad_specs::good();
     assert!(manifests.len() >= 15, "{} good specs", manifests.len());
     let offline = Offline::new();
@@ -260,6 +303,7 @@ fn good_specs_are_let_in_and_can_be_read() {
         let name = manifest["metadata"]["name"].clone();
         assert_eq!(offline.refusal(&manifest), None, "{name}");
         let read: BirdWatch = serde_json::from_value(manifest).unwrap_or_else(|e| panic!("{name}: {e}"));
+        plan::resolve(&read.spec).unwrap_or_else(|e| panic!("{name}: {e:?}"));
         let written = serde_json::to_value(&read).unwrap();
         assert_eq!(offline.refusal(&written), None, "{name}, written again");
     }

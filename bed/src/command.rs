@@ -44,6 +44,8 @@ impl Infra {
         let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let mut child = tokio::process::Command::new(self.tools().program(program))
             .args(&args)
+            .env_clear()
+            .envs(own_settings_aside())
             .envs(self.command_env())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -64,4 +66,12 @@ impl Infra {
             output,
         })
     }
+}
+
+/// The bed's environment without what would lead kubectl or helm to another cluster.
+fn own_settings_aside() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        !name.starts_with("KUBE") && !name.starts_with("HELM_")
+    })
 }

@@ -1,7 +1,8 @@
 //! What a bed stands on: control plane, mesh and Prometheus, from the first certificate to the last process gone.
 
+mod error;
+
 use std::{
-    io,
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
@@ -17,69 +18,23 @@ use kube::{
 };
 use serde_json::Value;
 
+pub use error::Error;
+
 use crate::{
     audit::AuditLog,
-    certs::{self, Certs},
+    certs::Certs,
     clock::Stopwatch,
     cluster::{self, Ground},
     mesh::{self, RouteWeights},
-    part::{self, Part},
+    part::Part,
     prometheus,
     run_dir::RunDir,
     slot::{NoSlot, Slot},
-    tools::{self, Tools},
+    tools::Tools,
 };
 
 /// The group whose members may do everything.
 const MASTERS: &str = "system:masters";
-
-/// Why it does not stand, or could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A program is missing and could not be built.
-    #[error(transparent)]
-    Tools(#[from] tools::Error),
-    /// Too many beds.
-    #[error(transparent)]
-    Slot(#[from] NoSlot),
-    /// A part did not come up.
-    #[error(transparent)]
-    Part(#[from] part::Error),
-    /// Certificates.
-    #[error(transparent)]
-    Certs(#[from] certs::Error),
-    /// The control plane's files.
-    #[error(transparent)]
-    Cluster(#[from] cluster::Error),
-    /// The API server refused.
-    #[error("the API server: {0}")]
-    Api(#[from] kube::Error),
-    /// The bed's own kubeconfig cannot be read.
-    #[error("the bed's kubeconfig: {0}")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// Envoy did not say what it does.
-    #[error("Envoy's admin interface: {0}")]
-    Envoy(#[from] reqwest::Error),
-    /// Files of the bed.
-    #[error("the bed's files: {0}")]
-    Files(#[from] io::Error),
-    /// kubectl or helm failed.
-    #[error("{command} failed:\n{output}")]
-    Command {
-        /// What was run.
-        command: String,
-        /// What it wrote to standard error.
-        output: String,
-    },
-    /// Something did not come about in time.
-    #[error("not within {} s: {what}", limit.as_secs())]
-    Late {
-        /// What was waited for.
-        what: String,
-        /// For how long.
-        limit: Duration,
-    },
-}
 
 /// A running control plane, mesh and Prometheus. Dropped, all of it ends; killed with its process, too.
 #[derive(Debug)]
@@ -254,6 +209,21 @@ impl Infra {
         }
         tracing::info!("{what} ({:.1} s)", waiting.elapsed().as_secs_f32());
         Ok(())
+    }
+
+    /// All parts, in the order in which they are started.
+    #[must_use]
+    pub fn parts(&self) -> [&Part; 6] {
+        let Self {
+            etcd,
+            apiserver,
+            controller_manager,
+            istiod,
+            gateway,
+            prometheus,
+            ..
+        } = self;
+        [etcd, apiserver, controller_manager, prometheus, istiod, gateway]
     }
 
     /// Ends everything in order; dropping it does the same, but blocks the thread for a few seconds.

@@ -33,7 +33,7 @@ impl Bed {
             format!("image.repository={REPOSITORY}"),
             "image.tag=bed".into(),
             format!("slackToken={SLACK_TOKEN}"),
-            format!("slackUrl={}", self.slack.url()),
+            format!("slackUrl={}", self.slack.api_url()),
             format!("prometheusUrl={}", self.prometheus_url()),
             "scrapeInterval=1s".into(),
             "propagationDelay=2s".into(),

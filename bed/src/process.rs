@@ -305,3 +305,104 @@ pub fn log_tail(path: &Path, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shell that starts a child, writes the child's pid to its log, and waits.
+    fn family(log: &Path) -> Process {
+        let script = "sleep 1000 & echo $!; wait";
+        Spec::new("family", "sh")
+            .args(["-c", script])
+            .log(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn scratch(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("birdwatch-bed-{name}-{}", std::process::id()));
+        drop(fs::remove_file(&path));
+        path
+    }
+
+    /// Asks every 5 ms, for up to 5 s.
+    fn comes_true(holds: impl Fn() -> bool) -> bool {
+        (0..1000).any(|_| {
+            thread::sleep(Duration::from_millis(5));
+            holds()
+        })
+    }
+
+    fn runs(pid: &str) -> bool {
+        // A zombie has no command line.
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    }
+
+    #[test]
+    fn a_dropped_process_takes_its_whole_group_along() {
+        let log = scratch("family");
+        let process = family(&log);
+        assert!(comes_true(|| log_tail(&log, 1).parse::<u32>().is_ok()));
+        let (parent, child) = (process.pid().to_string(), log_tail(&log, 1));
+        assert!(runs(&parent) && runs(&child));
+        drop(process);
+        assert!(comes_true(|| !runs(&parent) && !runs(&child)));
+        fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn a_process_outlives_the_runtime_and_the_thread_it_was_started_from() {
+        let starter = thread::spawn(|| {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                tokio::spawn(async { Spec::new("sleep", "sleep").args(["1000"]).spawn().unwrap() })
+                    .await
+                    .unwrap()
+            })
+        });
+        let process = starter.join().unwrap();
+        // The parent-death signal would be there by now: the thread has ended.
+        assert!(!process.ends_within(Duration::from_millis(200)));
+        process.stop_blocking(Duration::from_secs(5));
+        assert!(process.exited().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_stopped_process_hears_that_it_is_to_end_even_when_it_is_paused() {
+        let process = Spec::new("sleep", "sleep").args(["1000"]).spawn().unwrap();
+        process.signal(Signal::STOP);
+        let ended = tokio::time::timeout(Duration::from_secs(5), process.stop(Duration::from_mins(1))).await;
+        assert!(!ended.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ignores_sigterm_is_killed_after_its_grace() {
+        let log = scratch("deaf");
+        let script = "trap '' TERM; echo deaf; while :; do sleep 1000; done";
+        let process = Spec::new("deaf", "sh")
+            .args(["-c", script])
+            .log(&log)
+            .spawn()
+            .unwrap();
+        assert!(comes_true(|| log_tail(&log, 1) == "deaf"));
+        let limit = Duration::from_secs(5);
+        tokio::time::timeout(limit, process.stop(Duration::from_millis(50)))
+            .await
+            .unwrap();
+        fs::remove_file(log).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_says_so() {
+        let log = scratch("missing");
+        match Spec::new("missing", "/no/such/program").log(&log).spawn() {
+            Err(error) => assert!(error.to_string().contains("/no/such/program")),
+            Ok(process) => {
+                assert!(!process.wait().await.success());
+                assert!(log_tail(&log, 5).contains("/no/such/program"));
+            }
+        }
+        fs::remove_file(log).unwrap();
+    }
+}

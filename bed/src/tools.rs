@@ -10,12 +10,9 @@ use std::{
     time::Duration,
 };
 
-use build::{Builder, run};
+use build::Builder;
 
-use crate::{
-    clock::Stopwatch,
-    process::{self, Spec, find_program, log_tail},
-};
+use crate::{clock::Stopwatch, process};
 
 /// The Istio module, for its CRDs.
 const ISTIO: &str = "istio.io/istio";
@@ -232,46 +229,22 @@ impl Cache {
         Ok(Self { dir })
     }
 
-    /// Names everything, there or not. A name holds a hash of all that decides what is built.
+    /// Names everything, there or not.
     async fn tools(&self) -> Result<Tools, Error> {
-        let go = self.go_version().await?;
+        let go = go_version().await?;
         let mut dirs = Vec::new();
         for module in &MODULES {
-            let mut hash = Fnv::new();
+            let mut sources = Vec::new();
             for file in ["go.mod", "go.sum"] {
                 let path = module.source().join(file);
-                hash.add(&fs::read(&path).map_err(|source| Error::Cache { path, source })?);
+                sources.push(fs::read(&path).map_err(|source| Error::Cache { path, source })?);
             }
-            hash.add(module.flags.join(" ").as_bytes());
-            hash.add(module.ldflags.as_bytes());
-            hash.add(go.as_bytes());
-            dirs.push((
-                module.dir,
-                self.dir.join(format!("{}-{:016x}", module.dir, hash.0)),
-            ));
+            dirs.push((module.dir, self.dir.join(module.cache_name(&sources, &go))));
         }
         Ok(Tools {
             dirs,
             envoy: self.dir.join(ENVOY.replace("==", "-")).join("envoy"),
         })
-    }
-
-    async fn go_version(&self) -> Result<String, Error> {
-        if find_program("go").is_none() {
-            return Err(Error::Missing {
-                missing: "the program go",
-                install: "Go 1.26 or newer",
-            });
-        }
-        let out = self.dir.join(format!(".go-version-{}", std::process::id()));
-        let told = run(
-            "go",
-            Spec::new("go env", "go").args(["env", "GOVERSION"]).log(&out),
-        )
-        .await;
-        let version = log_tail(&out, 1);
-        drop(fs::remove_file(&out));
-        told.map(|()| version)
     }
 
     /// Waits for the lock that a building bed holds.
@@ -305,8 +278,42 @@ impl Cache {
 }
 
 impl Module {
+    /// Holds a hash of all that decides what is built.
+    fn cache_name(&self, sources: &[Vec<u8>], go: &str) -> String {
+        let mut hash = Fnv::new();
+        let sources = sources.iter().map(Vec::as_slice);
+        let flags = self
+            .flags
+            .iter()
+            .chain([&self.ldflags, &go])
+            .map(|text| text.as_bytes());
+        for part in sources.chain(flags) {
+            hash.add(part);
+        }
+        format!("{}-{:016x}", self.dir, hash.0)
+    }
+
     fn source(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(self.dir)
+    }
+}
+
+/// The installed Go, which is part of every name: another one builds other programs.
+async fn go_version() -> Result<String, Error> {
+    const MISSING: Error = Error::Missing {
+        missing: "the program go",
+        install: "Go 1.26 or newer",
+    };
+    let asked = tokio::process::Command::new("go")
+        .args(["env", "GOVERSION"])
+        .env("GOTOOLCHAIN", "local")
+        .output();
+    let told = asked.await.map_err(|_| MISSING)?;
+    let version = String::from_utf8_lossy(&told.stdout).trim().to_owned();
+    if told.status.success() && version.starts_with("go") {
+        Ok(version)
+    } else {
+        Err(MISSING)
     }
 }
 
@@ -322,5 +329,58 @@ impl Fnv {
         for byte in bytes.iter().chain(&[0xff]) {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_built_anew_when_its_pins_flags_or_the_compiler_change() {
+        let module = |flags, ldflags| Module {
+            dir: "etcd",
+            flags,
+            ldflags,
+            programs: &[],
+        };
+        let sources = |a: &str, b: &str| [a.as_bytes().to_vec(), b.as_bytes().to_vec()];
+        let name = module(&["-tags=a"], "-s").cache_name(&sources("mod", "sum"), "go1.26.8");
+        assert_eq!(
+            name,
+            module(&["-tags=a"], "-s").cache_name(&sources("mod", "sum"), "go1.26.8")
+        );
+        let others = [
+            module(&["-tags=b"], "-s").cache_name(&sources("mod", "sum"), "go1.26.8"),
+            module(&["-tags=a"], "-w").cache_name(&sources("mod", "sum"), "go1.26.8"),
+            module(&["-tags=a"], "-s").cache_name(&sources("mods", "um"), "go1.26.8"),
+            module(&["-tags=a"], "-s").cache_name(&sources("mod", "sum"), "go1.26.9"),
+        ];
+        assert!(others.iter().all(|other| *other != name), "{name} {others:?}");
+    }
+
+    #[tokio::test]
+    async fn every_program_has_a_place_and_kubectl_and_helm_are_on_the_path() {
+        let cache = Cache { dir: "/cache".into() };
+        let tools = cache.tools().await.unwrap();
+        let programs = MODULES
+            .iter()
+            .flat_map(|module| module.programs)
+            .map(|(program, _)| *program);
+        for program in programs.chain(["envoy"]) {
+            let path = tools.program(program);
+            assert!(
+                path.starts_with("/cache") && path.ends_with(program),
+                "{}",
+                path.display()
+            );
+        }
+        let on_path = |program: &str| {
+            tools
+                .path()
+                .iter()
+                .any(|dir| tools.program(program) == dir.join(program))
+        };
+        assert!(on_path("kubectl") && on_path("helm"));
     }
 }

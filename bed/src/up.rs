@@ -1,9 +1,12 @@
 //! `bed up`: a bed in the foreground, for people and for scripts that wait for its env file.
 
 use std::{
+    collections::HashSet,
+    convert::Infallible,
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::{Bed, Options, bed, clock::Stopwatch, guard};
@@ -48,11 +51,27 @@ pub async fn up(dir: &Path, operator: bool, end: impl Future<Output = ()>) -> Re
     env.write(&bed)?;
     eprintln!("In another terminal:  . {}", env.path.display());
     eprintln!("Logs are in {}. Ctrl-C takes the bed down.", bed.dir().display());
-    end.await;
+    tokio::select! {
+        () = &mut end => {}
+        never = tell_what_ends(&bed) => match never {},
+    }
     drop(env);
     eprintln!("taking the bed down");
     bed.stop().await;
     Ok(())
+}
+
+/// Says once of each part that it is gone; who killed it on purpose may go on without it.
+async fn tell_what_ends(bed: &Bed) -> Infallible {
+    let mut told = HashSet::new();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for part in bed.parts() {
+            if part.pid().is_none() && told.insert(part.name()) {
+                tracing::error!("{} has ended; its log is {}", part.name(), part.log().display());
+            }
+        }
+    }
 }
 
 async fn start(options: Options) -> Result<Bed, Error> {

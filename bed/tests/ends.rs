@@ -14,14 +14,15 @@ use std::{
 use birdwatch_bed::{Bed, Options, process::Signal};
 use rustix::process::{Pid, kill_process};
 
-/// Command lines of all processes that run in `dir` or were told of it.
+/// Command lines of all processes that run in `dir`, write there or were told of it.
 fn processes_of(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        let inside = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir));
-        if inside || line.contains(&*dir.to_string_lossy()) {
+        let leads_there =
+            |link: &str| fs::read_link(entry.path().join(link)).is_ok_and(|path| path.starts_with(dir));
+        if leads_there("cwd") || leads_there("fd/1") || line.contains(&*dir.to_string_lossy()) {
             found.push(line);
         }
     }
@@ -112,6 +113,21 @@ async fn a_bed_that_is_stopped_leaves_no_process_and_no_file() {
 #[test]
 fn a_bed_whose_process_is_killed_leaves_no_process_and_no_env_file() {
     let mut up = Up::ready("killed");
+    let run_pod = ". \"$0\" && kubectl create deployment aleph --image=bed/workload:v1 --port=9001 && \
+                   kubectl wait deployment aleph --for=condition=Available --timeout=30s";
+    let out = Command::new("sh")
+        .args(["-c", run_pod])
+        .arg(up.env())
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let pods = |dir: &Path| {
+        processes_of(dir)
+            .into_iter()
+            .filter(|line| line.contains("workload"))
+            .count()
+    };
+    assert_eq!(pods(&up.dir.join("run")), 1);
     up.signal(Signal::KILL);
     up.child.wait().unwrap();
     let run = up.dir.join("run");

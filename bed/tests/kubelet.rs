@@ -11,7 +11,7 @@ use std::{
 };
 
 use birdwatch_bed::{
-    Bed, Options,
+    Infra,
     parts::{
         apps::{self, App},
         kubelet::{Images, Kubelet, KubeletConfig, Signal},
@@ -21,7 +21,7 @@ use birdwatch_bed::{
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    batch::v1::Job,
+    batch::v1::{Job, JobCondition},
     core::v1::{ContainerStatus, Node, Pod},
 };
 use kube::{
@@ -29,10 +29,10 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::Instant};
 
 struct Ground {
-    bed: Bed,
+    bed: Infra,
     kubelet: Kubelet,
 }
 
@@ -41,16 +41,14 @@ static GROUND: OnceCell<Ground> = OnceCell::const_new();
 async fn ground() -> &'static Ground {
     GROUND
         .get_or_init(async || {
-            let bed = Bed::start(Options::default())
-                .await
-                .unwrap_or_else(|error| panic!("{error}"));
+            let bed = Infra::start(None).await.unwrap_or_else(|error| panic!("{error}"));
             let kubelet = Kubelet::start(config(&bed)).await.unwrap();
             Ground { bed, kubelet }
         })
         .await
 }
 
-fn config(bed: &Bed) -> KubeletConfig {
+fn config(bed: &Infra) -> KubeletConfig {
     let workload = PathBuf::from(env!("CARGO_BIN_EXE_workload"));
     KubeletConfig {
         node: "bed".to_owned(),
@@ -304,80 +302,84 @@ async fn a_deleted_pod_ends_its_process_and_goes_within_its_grace_period() {
     assert!(ground.kubelet.pids("deleted", &name).is_empty());
 }
 
+/// A Job of one shell that runs `script`.
+fn job(namespace: &str, name: &str, script: &str, restart: &str) -> Value {
+    let main = json!({"name": "main", "image": "shell:1", "args": ["-c", script]});
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "backoffLimit": 0,
+            "template": {"spec": {"restartPolicy": restart, "containers": [main]}},
+        },
+    })
+}
+
+/// Waits for a condition of a Job and gives its pod.
+async fn ended_job(client: &Client, namespace: &str, name: &str, kind: &str) -> Pod {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    until(&format!("{name} {kind}"), async || {
+        let conditions = jobs.get(name).await.unwrap().status?.conditions?;
+        let met = |c: &JobCondition| c.type_ == kind && c.status == "True";
+        conditions.iter().any(met).then_some(())
+    })
+    .await;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let list = pods
+        .list(&ListParams::default().labels(&format!("job-name={name}")))
+        .await
+        .unwrap();
+    list.items.into_iter().next().unwrap()
+}
+
 #[tokio::test]
-async fn jobs_end_with_their_exit_code_and_are_tried_again_as_they_say() {
+async fn jobs_end_with_their_exit_code_and_are_deleted_like_any_pod() {
     let (_, client) = start("jobs").await;
-    let job = |name: &str, script: &str, restart: &str| {
-        json!({
-            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": "jobs"},
-            "spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": restart, "containers": [
-                {"name": "main", "image": "shell:1", "args": ["-c", script]},
-            ]}}},
-        })
-    };
-    // It fails the first time and not the second.
-    let second = "test -e seen && exit 0; touch seen; exit 7";
     let jobs = [
-        job("good", "exit 0", "Never"),
-        job("bad", "exit 3", "Never"),
-        job("second", second, "OnFailure"),
+        job("jobs", "good", "exit 0", "Never"),
+        job("jobs", "bad", "exit 3", "Never"),
     ];
     apps::apply(&client, &jobs).await.unwrap();
+    let good = ended_job(&client, "jobs", "good", "Complete").await;
+    assert_eq!(good.status.unwrap().phase.as_deref(), Some("Succeeded"));
+    let bad = ended_job(&client, "jobs", "bad", "Failed").await;
+    assert_eq!(bad.status.as_ref().unwrap().phase.as_deref(), Some("Failed"));
+    let state = container(&bad).unwrap().state.as_ref().unwrap();
+    assert_eq!(state.terminated.as_ref().unwrap().exit_code, 3);
     let api: Api<Job> = Api::namespaced(client.clone(), "jobs");
-    let ends = async |name: &str, kind: &str| {
-        until(&format!("{name} {kind}"), async || {
-            let conditions = api.get(name).await.unwrap().status?.conditions?;
-            conditions
-                .iter()
-                .any(|c| c.type_ == kind && c.status == "True")
-                .then_some(())
-        })
-        .await;
-    };
-    ends("good", "Complete").await;
-    ends("bad", "Failed").await;
-    let pods: Api<Pod> = Api::namespaced(client.clone(), "jobs");
-    let pod = async |job: &str| {
-        let selector = format!("job-name={job}");
-        pods.list(&ListParams::default().labels(&selector))
+    api.delete("bad", &DeleteParams::background()).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(client, "jobs");
+    let gone = async || {
+        pods.get_opt(&bad.name_any())
             .await
             .unwrap()
-            .items
-            .into_iter()
-            .next()
-            .unwrap()
+            .is_none()
+            .then_some(())
     };
-    let bad = pod("bad").await;
-    assert_eq!(bad.status.as_ref().unwrap().phase.as_deref(), Some("Failed"));
-    let terminated = |pod: &Pod| {
-        container(pod)
-            .unwrap()
-            .state
-            .as_ref()
-            .unwrap()
-            .terminated
-            .clone()
-            .unwrap()
-    };
-    assert_eq!(terminated(&bad).exit_code, 3);
+    until("the finished pod's end", gone).await;
+}
+
+#[tokio::test]
+async fn a_container_that_failed_is_started_again_only_where_its_policy_says_so() {
+    let (_, client) = start("policy").await;
+    // It fails the first time and not the second.
+    let second = "test -e seen && exit 0; touch seen; exit 7";
+    apps::apply(&client, &[job("policy", "second", second, "OnFailure")])
+        .await
+        .unwrap();
+    let pod = ended_job(&client, "policy", "second", "Complete").await;
+    let status = container(&pod).unwrap();
     assert_eq!(
-        pod("good").await.status.unwrap().phase.as_deref(),
-        Some("Succeeded")
+        (
+            status.restart_count,
+            pod.status.as_ref().unwrap().phase.as_deref()
+        ),
+        (1, Some("Succeeded"))
     );
-    let second = until("the second try", async || {
-        let second = pod("second").await;
-        (second.status.as_ref()?.phase.as_deref() == Some("Succeeded")).then_some(second)
-    })
-    .await;
-    assert_eq!(container(&second).unwrap().restart_count, 1);
-    // A finished pod is deleted like any other.
-    let background = DeleteParams::background();
-    api.delete("bad", &background).await.unwrap();
-    let name = bad.name_any();
-    until("the finished pod's end", async || {
-        pods.get_opt(&name).await.unwrap().is_none().then_some(())
-    })
-    .await;
+    apps::apply(&client, &[job("policy", "never", second, "Never")])
+        .await
+        .unwrap();
+    let pod = ended_job(&client, "policy", "never", "Failed").await;
+    assert_eq!(container(&pod).unwrap().restart_count, 0);
 }
 
 #[tokio::test]
@@ -429,6 +431,40 @@ async fn a_process_gets_its_env_its_volumes_and_an_identity_that_the_api_server_
         ground.kubelet.pids("identity", "who").is_empty().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn kubectl_logs_shows_a_log_whole_by_its_end_and_as_it_grows() {
+    let (ground, client) = start("logs").await;
+    let script = "echo one; echo two; until test -e go; do sleep 0.05; done; echo three";
+    let pod = json!({"restartPolicy": "Never"});
+    run_pod(
+        &client,
+        "logs",
+        "main",
+        pod,
+        json!({"image": "shell:1", "args": ["-c", script]}),
+    )
+    .await;
+    until("its log", async || {
+        ground
+            .kubelet
+            .pod_log("logs", "main")
+            .contains("two")
+            .then_some(())
+    })
+    .await;
+    let kubectl = async |more: &[&str]| {
+        let args = [&["logs", "--namespace=logs", "main"], more].concat();
+        ground.bed.kubectl(args).await.unwrap()
+    };
+    assert_eq!(kubectl(&[]).await, "one\ntwo\n");
+    assert_eq!(kubectl(&["--tail=1"]).await, "two\n");
+    let follow = async { assert_eq!(kubectl(&["--follow"]).await, "one\ntwo\nthree\n") };
+    let pid = ground.kubelet.pids("logs", "main")[0];
+    let go = tokio::fs::write(format!("/proc/{pid}/cwd/go"), "");
+    let ((), gone) = tokio::join!(follow, go);
+    gone.unwrap();
 }
 
 #[tokio::test]
@@ -526,7 +562,7 @@ async fn a_deleted_pod_has_its_pre_stop_hook_before_sigterm() {
             .then_some(())
     })
     .await;
-    let asked = tokio::time::Instant::now();
+    let asked = Instant::now();
     api.delete("main", &DeleteParams::default()).await.unwrap();
     until("its end", async || {
         api.get_opt("main").await.unwrap().is_none().then_some(())
@@ -538,7 +574,7 @@ async fn a_deleted_pod_has_its_pre_stop_hook_before_sigterm() {
 }
 
 #[tokio::test]
-async fn traffic_through_the_gateway_follows_the_weights_and_is_measured() {
+async fn traffic_through_the_gateway_follows_the_weights_and_errors_stay_with_their_version() {
     let (ground, client) = start("mesh").await;
     let app = App::new("aleph", "mesh");
     apps::apply(
@@ -551,63 +587,85 @@ async fn traffic_through_the_gateway_follows_the_weights_and_is_measured() {
     available(&client, &app, "v03", 2).await;
     available(&client, &app, "v04", 1).await;
     let traffic = Traffic::start(&ground.bed.gateway_url(), &app.host(), 100.0).unwrap();
-    until("answers of production", async || {
-        traffic.share("v03", Duration::from_millis(300))
-    })
-    .await;
+    let second = Duration::from_secs(1);
+    until("answers of production", async || traffic.share("v03", second)).await;
     apps::apply(&client, &[app.virtual_service(50, 50)])
         .await
         .unwrap();
+    let about_half = |share: &f64| (0.35..0.65).contains(share);
     until("the new weights", async || {
-        traffic
-            .share("v04", Duration::from_secs(1))
-            .filter(|share| (0.3..0.7).contains(share))
+        traffic.share("v04", second).filter(about_half)
     })
     .await;
-    let since = tokio::time::Instant::now();
-    app.behave(
-        &client,
-        "v04",
-        Change {
-            error_rate: Some(0.5),
-            latency_ms: None,
-        },
-    )
-    .await
-    .unwrap();
+
+    let half = Change {
+        error_rate: Some(0.5),
+        latency_ms: None,
+    };
+    app.behave(&client, "v04", half).await.unwrap();
+    let since = Instant::now();
     until("400 requests", async || {
         (traffic.since(since).len() >= 400).then_some(())
     })
     .await;
-    let samples: Vec<_> = traffic
-        .stop()
-        .await
-        .into_iter()
-        .filter(|sample| sample.at >= since)
-        .collect();
+    let mut samples = traffic.stop().await;
+    samples.retain(|sample| sample.at >= since);
     let summary = Summary::of(&samples);
-    let canary = share(&samples, "v04").unwrap();
-    assert!((0.35..0.65).contains(&canary), "{canary} {summary:?}");
-    assert_eq!((summary.failed, summary.unversioned.len()), (0, 0), "{summary:?}");
-    let count = |status| {
-        summary
-            .answers
-            .get(&("v04".to_owned(), status))
-            .copied()
-            .unwrap_or_default()
-    };
-    assert!(count(500).abs_diff(count(200)) <= 4, "{summary:?}");
     assert!(
-        !summary.answers.contains_key(&("v03".to_owned(), 500)),
+        share(&samples, "v04").as_ref().is_some_and(about_half),
         "{summary:?}"
+    );
+    assert_eq!((summary.failed, summary.unversioned.len()), (0, 0), "{summary:?}");
+    let count = |version: &str, status| summary.answers.get(&(version.to_owned(), status)).copied();
+    let (good, bad) = (count("v04", 200).unwrap(), count("v04", 500).unwrap());
+    assert!(good.abs_diff(bad) <= 2, "{summary:?}");
+    assert_eq!(count("v03", 500), None, "{summary:?}");
+}
+
+#[tokio::test]
+async fn prometheus_answers_the_old_operators_queries_from_what_the_pods_export() {
+    let (ground, client) = start("measured").await;
+    let app = App::new("beth", "measured");
+    let env = [("ERROR_RATE", "0.2"), ("LATENCY_MS", "5")];
+    let deployment = app.deployment("v04", 1, &env);
+    apps::apply(&client, &[deployment]).await.unwrap();
+    available(&client, &app, "v04", 1).await;
+    let pods = app.pods(&client, "v04").await.unwrap();
+    let ip = pods[0].status.as_ref().unwrap().pod_ip.clone().unwrap();
+    let traffic = Traffic::start(&format!("http://{ip}:9001"), &app.host(), 50.0).unwrap();
+    let of = r#"destination_service_name="beth",destination_version="v04""#;
+    for (query, about) in [
+        (
+            format!(r#"sum(irate(istio_requests_total{{{of},response_code="500"}}[30s]))"#),
+            10.0,
+        ),
+        (
+            format!("sum(irate(istio_request_duration_seconds_sum{{{of}}}[30s]))"),
+            0.3,
+        ),
+    ] {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/api/v1/query", ground.bed.prometheus_url());
+        until(&query, async || {
+            let answer = client.post(&url).form(&[("query", &query)]).send().await.unwrap();
+            let answer: Value = answer.json().await.unwrap();
+            let value: f64 = answer.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()?;
+            (about / 2.0..about * 2.0).contains(&value).then_some(())
+        })
+        .await;
+    }
+    assert!(
+        traffic
+            .stop()
+            .await
+            .iter()
+            .all(|sample| sample.version.as_deref() == Some("v04"))
     );
 }
 
 #[tokio::test]
 async fn a_kubelet_that_ends_leaves_no_process_and_the_next_one_takes_its_pods_over() {
-    let bed = Bed::start(Options::default())
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
+    let bed = Infra::start(None).await.unwrap_or_else(|error| panic!("{error}"));
     let client = bed.client().unwrap();
     let kubelet = Kubelet::start(config(&bed)).await.unwrap();
     let deaf = json!({"image": "shell:1", "args": ["-c", "trap '' TERM; while :; do sleep 0.05; done"]});

@@ -31,7 +31,7 @@ pub struct Condition {
 }
 
 /// The conditions a BirdWatch can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 pub enum ConditionType {
     /// The spec is understood, its objects are there, and no attempt is under way or broken off.
     Ready,
@@ -127,30 +127,92 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn set_ready(all: &mut Vec<Condition>, holds: bool, reason: &str, generation: i64, second: i64) {
+        let message = format!("it is {reason}");
+        set(
+            all,
+            ConditionType::Ready,
+            holds,
+            reason,
+            message,
+            Some(generation),
+            at(second),
+        );
+    }
+
     #[test]
     fn the_transition_time_moves_only_with_the_status() {
         let mut all = Vec::new();
-        set(&mut all, ConditionType::Ready, true, "Idle", "a", Some(1), at(1));
-        set(
-            &mut all,
-            ConditionType::Ready,
-            true,
-            "Promoted",
-            "b",
-            Some(2),
-            at(2),
-        );
-        assert_eq!((all.len(), all[0].last_transition_time), (1, Some(at(1))));
-        set(
-            &mut all,
-            ConditionType::Ready,
-            false,
-            "Progressing",
-            "c",
-            Some(2),
-            at(3),
-        );
+        set_ready(&mut all, true, "Idle", 1, 1);
+        set_ready(&mut all, true, "Promoted", 2, 2);
+        assert_eq!(all[0].last_transition_time, Some(at(1)));
+        set_ready(&mut all, false, "Progressing", 2, 3);
         assert_eq!(all[0].last_transition_time, Some(at(3)));
+        set_ready(&mut all, true, "Idle", 2, 4);
+        assert_eq!(all[0].last_transition_time, Some(at(4)));
+    }
+
+    #[test]
+    fn the_latest_reason_message_and_generation_stand_in_the_place_of_the_old_ones() {
+        let mut all = Vec::new();
+        set_ready(&mut all, true, "Idle", 1, 1);
+        set(
+            &mut all,
+            ConditionType::Paused,
+            true,
+            "Asked",
+            "paused",
+            Some(1),
+            at(1),
+        );
+        set_ready(&mut all, true, "Promoted", 2, 2);
+        let kinds: Vec<_> = all.iter().map(|c| c.kind.as_str()).collect();
+        assert_eq!(kinds, ["Ready", "Paused"]);
+        let ready = (
+            all[0].reason.as_str(),
+            all[0].message.as_str(),
+            all[0].observed_generation,
+        );
+        assert_eq!(ready, ("Promoted", "it is Promoted", Some(2)));
+    }
+
+    #[test]
+    fn a_condition_holds_only_while_it_is_there_and_true() {
+        let mut all = Vec::new();
         assert!(!holds(&all, ConditionType::Ready));
+        set_ready(&mut all, true, "Idle", 1, 1);
+        assert!(holds(&all, ConditionType::Ready) && !holds(&all, ConditionType::Paused));
+        set_ready(&mut all, false, "Progressing", 1, 2);
+        assert!(!holds(&all, ConditionType::Ready));
+        set_ready(&mut all, true, "Idle", 1, 3);
+        clear(&mut all, ConditionType::Ready);
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn a_condition_is_written_and_read_as_kubernetes_has_it() {
+        let mut all = Vec::new();
+        set_ready(&mut all, true, "Idle", 7, 0);
+        let written = serde_json::to_value(&all[0]).unwrap();
+        let wanted = serde_json::json!({
+            "type": "Ready", "status": "True", "reason": "Idle", "message": "it is Idle",
+            "lastTransitionTime": "1970-01-01T00:00:00Z", "observedGeneration": 7,
+        });
+        assert_eq!(written, wanted);
+        assert_eq!(serde_json::from_value::<Condition>(written).unwrap(), all[0]);
+        let bare = serde_json::json!({ "type": "Ready", "status": "Unknown" });
+        assert!(serde_json::from_value::<Condition>(bare).is_ok());
+    }
+
+    #[test]
+    fn the_name_of_a_type_is_the_name_people_read() {
+        let schema = schemars::schema_for!(ConditionType);
+        let words = schema.get("oneOf").and_then(|v| v.as_array()).unwrap();
+        assert!(
+            words
+                .iter()
+                .any(|w| w["const"] == ConditionType::NotifyFailing.as_str())
+        );
+        assert_eq!(words.len(), 11);
     }
 }

@@ -1,11 +1,50 @@
 //! The CustomResourceDefinition as it is installed: what the types say, without what only Rust wants to say. No I/O.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceColumnDefinition, CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+    JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
 use super::spec::BirdWatch;
+
+/// What `kubectl get` shows: name, type, path and meaning.
+const COLUMNS: &[(&str, &str, &str, &str)] = &[
+    ("Service", "string", ".spec.service", "The service released."),
+    (
+        "Phase",
+        "string",
+        ".status.phase",
+        "Where the rollout is in its life.",
+    ),
+    ("Step", "string", ".status.step", "The present step, of how many."),
+    (
+        "Weight",
+        "integer",
+        ".status.weight",
+        "The canary's confirmed weight in percent.",
+    ),
+    ("Canary", "string", ".status.canary", "The canary's version."),
+    (
+        "Baseline",
+        "string",
+        ".status.baseline",
+        "What readings are compared with.",
+    ),
+    ("Current", "string", ".status.current", "The last reading."),
+    (
+        "Age",
+        "date",
+        ".metadata.creationTimestamp",
+        "How long this BirdWatch has been there.",
+    ),
+];
+const WIDE_COLUMNS: &[(&str, &str, &str, &str)] = &[(
+    "Message",
+    "string",
+    ".status.message",
+    "What is going on, in a sentence.",
+)];
 
 /// The definition of the BirdWatch resource.
 ///
@@ -16,6 +55,7 @@ use super::spec::BirdWatch;
 pub fn definition() -> CustomResourceDefinition {
     let mut crd = BirdWatch::crd();
     for version in &mut crd.spec.versions {
+        version.additional_printer_columns = Some(columns());
         let Some(schema) = version
             .schema
             .as_mut()
@@ -29,6 +69,24 @@ pub fn definition() -> CustomResourceDefinition {
         }
     }
     crd
+}
+
+fn columns() -> Vec<CustomResourceColumnDefinition> {
+    let shown = COLUMNS.iter().map(|column| (column, None));
+    let wide = WIDE_COLUMNS.iter().map(|column| (column, Some(1)));
+    shown
+        .chain(wide)
+        .map(
+            |(&(name, type_, json_path, description), priority)| CustomResourceColumnDefinition {
+                name: name.to_owned(),
+                type_: type_.to_owned(),
+                json_path: json_path.to_owned(),
+                description: Some(description.to_owned()),
+                priority,
+                format: None,
+            },
+        )
+        .collect()
 }
 
 fn visit(schema: &mut JSONSchemaProps, change: &mut dyn FnMut(&mut JSONSchemaProps)) {

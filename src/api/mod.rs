@@ -9,6 +9,7 @@ pub mod crd;
 pub mod duration;
 pub mod metric;
 pub mod plan;
+pub mod rollout;
 mod rules;
 pub mod spec;
 pub mod status;

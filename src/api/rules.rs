@@ -11,7 +11,8 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Rule {
-    rule: &'static str,
+    #[serde(rename = "rule")]
+    expression: &'static str,
     message: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -20,9 +21,9 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    const fn new(rule: &'static str, message: &'static str) -> Self {
+    const fn new(expression: &'static str, message: &'static str) -> Self {
         Self {
-            rule,
+            expression,
             message,
             reason: None,
             field_path: None,
@@ -161,7 +162,7 @@ pub(super) const FAILURES: &[Rule] = &[Rule::new(
 /// Between the steps of a list.
 pub(super) const STEPS: &[Rule] = &[Rule::new(
     "self.map(s, s.weight).isSorted() && self.all(s, self.exists_one(t, t.weight == s.weight))",
-    "the weights of steps must rise strictly, as in 5, 20, 50: put them in order and leave out what is there twice",
+    "weights must rise strictly, as in 5, 20, 50: put them in order and leave out what is there twice",
 )];
 
 /// A duration from 1s to 720h, or whole seconds.
@@ -283,7 +284,7 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [
             Rule::new(
                 "self.all(key, key.size() >= 1 && key.size() <= 317)",
-                "the keys of selector must be keys of labels, 1 to 317 characters, as in app",
+                "keys must be keys of labels, 1 to 317 characters, as in app",
             ),
         ],
     })

@@ -25,62 +25,7 @@ use super::status::BirdWatchStatus;
     status = "BirdWatchStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "BirdWatch releases new versions of one service little by little: the canary's share of the traffic rises step by step while the metrics stay within their limits, and goes back to 0 (or stays where it is) when they do not.",
-    printcolumn(
-        name = "Service",
-        type_ = "string",
-        json_path = ".spec.service",
-        description = "The service released."
-    ),
-    printcolumn(
-        name = "Phase",
-        type_ = "string",
-        json_path = ".status.phase",
-        description = "Where the rollout is in its life."
-    ),
-    printcolumn(
-        name = "Step",
-        type_ = "string",
-        json_path = ".status.step",
-        description = "The present step, of how many."
-    ),
-    printcolumn(
-        name = "Weight",
-        type_ = "integer",
-        json_path = ".status.weight",
-        description = "The canary's confirmed weight in percent."
-    ),
-    printcolumn(
-        name = "Canary",
-        type_ = "string",
-        json_path = ".status.canary",
-        description = "The canary's version."
-    ),
-    printcolumn(
-        name = "Baseline",
-        type_ = "string",
-        json_path = ".status.baseline",
-        description = "What the readings are compared with."
-    ),
-    printcolumn(
-        name = "Current",
-        type_ = "string",
-        json_path = ".status.current",
-        description = "The last reading."
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp",
-        description = "Since when this BirdWatch is there."
-    ),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = ".status.message",
-        description = "What is going on, in a sentence.",
-        priority = 1
-    )
+    doc = "BirdWatch releases new versions of one service little by little: the canary's share of the traffic rises step by step while the metrics stay within their limits, and goes back to 0 (or stays where it is) when they do not."
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::SPEC))]

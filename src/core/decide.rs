@@ -97,7 +97,7 @@ fn frozen(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     match failure {
         Some((reason, why)) => end::fail(turn, rollout, reason, &why),
         None if turn.canary_is_at_zero() && !turn.seen.routes.is_empty() => {
-            guards::lowered_to_zero(turn, rollout)
+            guards::lowered_to_zero(turn, rollout);
         }
         None => guards::enforce(turn, rollout),
     }

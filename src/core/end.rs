@@ -135,7 +135,7 @@ fn production_is_gone(turn: &Turn<'_>, rollout: &Rollout) -> bool {
     pods.iter().all(|available| *available <= 0) && (was_there || !pods.is_empty())
 }
 
-/// The phase RollingBack: nothing else comes before the write that gives production its traffic back.
+/// The phase `RollingBack`: nothing else comes before the write that gives production its traffic back.
 pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let reason = rollout
         .failure
@@ -204,7 +204,7 @@ fn is_restored(turn: &mut Turn<'_>, rollout: &Rollout) -> bool {
 fn is_ours(present: Option<i64>, kept: Option<i64>) -> bool {
     match (present, kept) {
         (Some(present), Some(kept)) => present == kept,
-        (Some(_), None) | (None, None) => true,
+        (_, None) => true,
         (None, Some(_)) => false,
     }
 }

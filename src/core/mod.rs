@@ -16,6 +16,8 @@ pub mod verbs;
 pub mod verdict;
 pub mod weights;
 
+mod answers;
+mod baseline;
 mod end;
 mod guards;
 mod progress;

@@ -73,7 +73,7 @@ pub(super) fn record(
     rollout: &str,
     level: Option<Level>,
     kind: NoticeKind,
-    text: String,
+    text: &str,
     at: Timestamp,
 ) {
     let wanted = match level {
@@ -173,7 +173,7 @@ mod tests {
                 "v2-1",
                 Some(Level::Steps),
                 *kind,
-                format!("{kind:?}"),
+                &format!("{kind:?}"),
                 at(1),
             );
         }
@@ -205,7 +205,7 @@ mod tests {
         ] {
             let mut notices = Notices::default();
             for kind in [NoticeKind::Step, NoticeKind::Promoted] {
-                record(&mut notices, "v2-1", level, kind, String::new(), at(1));
+                record(&mut notices, "v2-1", level, kind, "", at(1));
             }
             assert_eq!(notices.pending.len(), expected, "{level:?}");
         }

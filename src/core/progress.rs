@@ -215,14 +215,13 @@ fn step_on(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         );
         return;
     };
-    match block(turn, rollout, weight) {
-        Some(block) => held(turn, rollout, &block),
-        None => {
-            rollout.intended = weight;
-            turn.clear(ConditionType::Held);
-            raise(turn, rollout);
-        }
+    if let Some(block) = block(turn, rollout, weight) {
+        held(turn, rollout, &block);
+        return;
     }
+    rollout.intended = weight;
+    turn.clear(ConditionType::Held);
+    raise(turn, rollout);
 }
 
 fn held(turn: &mut Turn<'_>, rollout: &Rollout, block: &Block) {

@@ -34,7 +34,7 @@ pub fn check(text: &str) -> Result<(), QuestionError> {
         version: "version",
         production: "production",
         canary: "canary",
-        window: std::time::Duration::from_secs(60),
+        window: Span::secs(60).std(),
     };
     let facts = query::analyse(&Template::parse(text)?.expand(&any))?;
     if facts.fixed_time {

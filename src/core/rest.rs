@@ -7,12 +7,12 @@ use crate::api::status::{NoticeKind, Outcome, Phase, Rollout};
 
 use super::candidates;
 use super::decision::Effect;
-use super::observation::RuleSeen;
+use super::observation::{DeploymentSeen, RuleSeen};
 use super::progress;
 use super::start;
 use super::turn::Turn;
 
-/// The phases Idle, Promoted and RolledBack, and Pending while the version asked for is not there.
+/// The phases `Idle`, `Promoted` and `RolledBack`, and Pending while the version asked for is not there.
 pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollout> {
     if turn.seen.finalizer {
         turn.effect(Effect::RemoveFinalizer);
@@ -24,7 +24,7 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
     match ready(turn) {
         Ok((plan, rule)) => look_for_candidate(turn, last, plan, &rule),
         Err((phase, reason, why)) => {
-            wait(turn, phase, reason, why);
+            wait(turn, phase, reason, &why);
             None
         }
     }
@@ -67,7 +67,7 @@ fn look_for_candidate(
             "subset {} of DestinationRule {} has no label {}: set it to the version in production",
             target.production_subset, target.destination_rule, target.version_label
         );
-        wait(turn, resting, "ObjectsMissing", why);
+        wait(turn, resting, "ObjectsMissing", &why);
         return None;
     };
     report_reverted(turn, last, &production);
@@ -75,7 +75,7 @@ fn look_for_candidate(
     let Some((_, canary)) = candidates::choose(&turn.next, &turn.seen.deployments, Some(&production), wanted)
     else {
         let (phase, why) = nothing_to_release(turn, &plan, &production);
-        wait(turn, phase, "AtRest", why);
+        wait(turn, phase, "AtRest", &why);
         return None;
     };
     if let Some(route) = turn.seen.routes.iter().find(|r| !r.is_at(0)) {
@@ -86,19 +86,19 @@ fn look_for_candidate(
             route.canary_share(),
             route.total
         );
-        wait(turn, resting, "WeightNotZero", why);
+        wait(turn, resting, "WeightNotZero", &why);
         return None;
     }
     Some(start::begin(turn, plan, rule, &production, canary))
 }
 
-fn wait(turn: &mut Turn<'_>, phase: Phase, reason: &'static str, why: String) {
-    turn.enter(phase, why.clone());
+fn wait(turn: &mut Turn<'_>, phase: Phase, reason: &'static str, why: &str) {
+    turn.enter(phase, why);
     match reason {
-        "SpecInvalid" => turn.condition(ConditionType::SpecInvalid, true, reason, &why),
-        "Conflict" => turn.condition(ConditionType::Conflict, true, reason, &why),
+        "SpecInvalid" => turn.condition(ConditionType::SpecInvalid, true, reason, why),
+        "Conflict" => turn.condition(ConditionType::Conflict, true, reason, why),
         "AtRest" => turn.clear(ConditionType::Held),
-        _ => turn.condition(ConditionType::Held, true, reason, &why),
+        _ => turn.condition(ConditionType::Held, true, reason, why),
     }
 }
 
@@ -132,10 +132,8 @@ fn nothing_to_release(turn: &Turn<'_>, plan: &Plan, production: &str) -> (Phase,
             Some(_) => (resting, ended_before(turn, version, production)),
         },
         None => {
-            let there = deployments.iter().filter_map(|d| d.candidate());
-            let waiting = there
-                .filter(|c| c.version != production && !candidates::has_ended(&turn.next, c))
-                .last();
+            let mut there = deployments.iter().filter_map(DeploymentSeen::candidate);
+            let waiting = there.rfind(|c| c.version != production && !candidates::has_ended(&turn.next, c));
             match (waiting, last) {
                 (Some(there), _) => (
                     resting,

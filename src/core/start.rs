@@ -6,6 +6,7 @@ use crate::api::conditions::ConditionType;
 use crate::api::plan::Plan;
 use crate::api::status::{Candidate, FailureReason, HoldClock, Kept, KeptRoute, NoticeKind, Phase, Rollout};
 
+use super::baseline;
 use super::decision::Effect;
 use super::end;
 use super::guards;
@@ -14,7 +15,6 @@ use super::observation::{RuleSeen, Side};
 use super::progress;
 use super::questions;
 use super::turn::Turn;
-use super::verdict;
 
 /// A new rollout, from 0.
 pub(super) fn begin(
@@ -38,7 +38,7 @@ pub(super) fn begin(
             ..Candidate::default()
         });
     let rollout = Rollout {
-        id: format!("{}-{}", canary.version, turn.next.attempts),
+        id: id(&canary.version, turn.now),
         canary,
         production,
         plan,
@@ -73,6 +73,17 @@ pub(super) fn begin(
     );
     turn.tell(&rollout, NoticeKind::Started, messages::started(&rollout));
     rollout
+}
+
+/// Names a rollout for good: also after its `BirdWatch` was deleted and made again.
+fn id(version: &str, now: jiff::Timestamp) -> String {
+    let mut seconds = now.as_second().unsigned_abs();
+    let mut digits = Vec::new();
+    while seconds > 0 {
+        digits.extend(char::from_digit(u32::try_from(seconds % 36).unwrap_or(0), 36));
+        seconds /= 36;
+    }
+    format!("{version}-{}", digits.iter().rev().collect::<String>())
 }
 
 fn kept_route(route: &super::observation::RouteSeen) -> KeptRoute {
@@ -150,7 +161,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
             && rollout.last_check.is_none_or(|last| check.asked_at > last)
     });
     if let Some(check) = check {
-        match verdict::record_baseline(rollout, check) {
+        match baseline::record(rollout, check) {
             Ok(true) => {
                 turn.clear(ConditionType::Blind);
                 rollout.last_check = None;

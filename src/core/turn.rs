@@ -117,7 +117,7 @@ impl<'a> Turn<'a> {
             .settings
             .notify
             .map(|default| rollout.plan.level.unwrap_or(default));
-        notices::record(&mut self.next.notices, &rollout.id, level, kind, text, self.now);
+        notices::record(&mut self.next.notices, &rollout.id, level, kind, &text, self.now);
     }
 
     /// Sets a condition; tells people when it begins to hold.

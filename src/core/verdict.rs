@@ -6,23 +6,20 @@ use jiff::Timestamp;
 use crate::api::Span;
 use crate::api::plan::MetricPlan;
 use crate::api::spec::{CompareTo, Direction, IfUnknown};
-use crate::api::status::{Baseline, BaselineSource, MetricStatus, Reading, Rollout, Verdict};
+use crate::api::status::{MetricStatus, Reading, Rollout, Verdict};
 
+use super::answers::{Value, value, worst_of};
 use super::number::human;
-use super::observation::{Answer, Check, Outcome, Point, Side};
+use super::observation::{Answer, Check, Point, Side};
 
-/// Makes the median absolute deviation of normal noise its standard deviation.
-const MAD_TO_SIGMA: f64 = 1.4826;
 /// Samples from which the baseline's own spread widens the limit.
 const SPREAD_FROM: u32 = 3;
-/// Series beyond which a query's answer says nothing.
-const MOST_SERIES: usize = 100;
 
 /// The bounds a reading must stay within; absent where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Limits {
-    lower: Option<f64>,
-    upper: Option<f64>,
+pub(super) struct Limits {
+    pub(super) lower: Option<f64>,
+    pub(super) upper: Option<f64>,
 }
 
 impl Limits {
@@ -35,17 +32,11 @@ impl Limits {
     }
 
     /// How far beyond its nearest bound a value is; negative inside.
-    fn excess(&self, value: f64) -> f64 {
+    pub(super) fn excess(&self, value: f64) -> f64 {
         let over = self.upper.map_or(f64::NEG_INFINITY, |u| value - u);
         let under = self.lower.map_or(f64::NEG_INFINITY, |l| l - value);
         over.max(under)
     }
-}
-
-/// What a metric's answers come to.
-enum Value {
-    Known { points: Vec<Point>, assumed: bool },
-    Unknown(String),
 }
 
 /// Takes a check of the present step into the metrics. Returns its verdict.
@@ -72,7 +63,7 @@ const fn worse(a: Verdict, b: Verdict) -> Verdict {
     }
 }
 
-fn entry<'a>(metrics: &'a mut Vec<MetricStatus>, name: &str) -> &'a mut MetricStatus {
+pub(super) fn entry<'a>(metrics: &'a mut Vec<MetricStatus>, name: &str) -> &'a mut MetricStatus {
     let at = metrics.iter().position(|m| m.name == name).unwrap_or_else(|| {
         metrics.push(MetricStatus {
             name: name.to_owned(),
@@ -239,7 +230,7 @@ fn around(limits: &mut Limits, plan: &MetricPlan, centre: f64, spread: f64) -> R
 }
 
 /// How far from `centre` a reading may be; `None` for a percentage of 0 without an absolute bound.
-fn room(plan: &MetricPlan, centre: f64) -> Option<f64> {
+pub(super) fn room(plan: &MetricPlan, centre: f64) -> Option<f64> {
     let deviation = plan.deviation?;
     if !deviation.percent {
         return Some(deviation.amount);
@@ -251,183 +242,6 @@ fn room(plan: &MetricPlan, centre: f64) -> Option<f64> {
     }
 }
 
-/// What an answer says. `before_traffic`: an empty answer of a canary that served nothing counts as an assumed 0.
-fn value(plan: &MetricPlan, answers: &[Answer], side: Side, before_traffic: bool) -> Value {
-    let Some(answer) = answers.iter().find(|a| a.metric == plan.name && a.side == side) else {
-        return Value::Unknown("the query was not asked".to_owned());
-    };
-    match &answer.outcome {
-        Outcome::Failed(why) => Value::Unknown(why.clone()),
-        Outcome::Series(points) if points.len() > MOST_SERIES => Value::Unknown(format!(
-            "the query answered {} series; at most {MOST_SERIES} are judged",
-            points.len()
-        )),
-        Outcome::Series(points) => per_request(plan, points.clone(), answer),
-        Outcome::Empty { unknown_names } => empty(unknown_names, answer, before_traffic),
-    }
-}
-
-fn per_request(plan: &MetricPlan, mut points: Vec<Point>, answer: &Answer) -> Value {
-    if plan.per_request {
-        match &answer.traffic {
-            Some(Ok(rate)) if *rate > 0.0 && rate.is_finite() => {
-                points.iter_mut().for_each(|p| p.value /= rate);
-            }
-            Some(Err(why)) => return Value::Unknown(format!("the request rate is unknown: {why}")),
-            _ => return Value::Unknown("the version had no requests to divide by".to_owned()),
-        }
-    }
-    Value::Known {
-        points,
-        assumed: false,
-    }
-}
-
-fn empty(unknown_names: &Result<Vec<String>, String>, answer: &Answer, before_traffic: bool) -> Value {
-    let zero = |assumed| Value::Known {
-        points: vec![Point {
-            labels: String::new(),
-            value: 0.0,
-        }],
-        assumed,
-    };
-    match unknown_names {
-        Err(why) => Value::Unknown(format!(
-            "the query has no result, and its names could not be looked up: {why}"
-        )),
-        Ok(names) if !names.is_empty() => Value::Unknown(format!("no series named {}", names.join(", "))),
-        Ok(_) => match &answer.traffic {
-            Some(Ok(rate)) if *rate > 0.0 => zero(false),
-            _ if before_traffic => zero(true),
-            Some(Err(why)) => Value::Unknown(format!(
-                "the query has no result, and the traffic is unknown: {why}"
-            )),
-            _ => Value::Unknown("the query has no result, and the version served no request".to_owned()),
-        },
-    }
-}
-
-fn worst_of<'a>(plan: &MetricPlan, points: &'a [Point]) -> Option<&'a Point> {
-    if points.iter().any(|p| !p.value.is_finite()) {
-        return None;
-    }
-    let badness = |value: f64| match plan.direction {
-        Direction::Increase => value,
-        Direction::Decrease => -value,
-        Direction::Both => value.abs(),
-    };
-    points
-        .iter()
-        .max_by(|a, b| badness(a.value).total_cmp(&badness(b.value)))
-}
-
-/// Takes a check made before any weight moved into the baselines. `Ok(true)`: every metric has its baseline.
-///
-/// # Errors
-/// Why the rollout cannot start on what was read: the first metric that says nothing, or is beyond its bounds.
-pub(super) fn record_baseline(rollout: &mut Rollout, check: &Check) -> Result<bool, String> {
-    rollout.last_check = Some(check.asked_at);
-    let mut problem = None;
-    for plan in &rollout.plan.metrics {
-        let status = entry(&mut rollout.metrics, &plan.name);
-        if status.baseline.is_none()
-            && let Err(why) = sample(plan, status, check)
-        {
-            status.last = Some(Reading {
-                value: None,
-                compared_with: None,
-                upper: None,
-                lower: None,
-                message: why.clone(),
-                at: check.asked_at,
-            });
-            problem = problem.or_else(|| Some(format!("{}: {why}", plan.name)));
-        }
-    }
-    match problem {
-        Some(problem) => Err(problem),
-        None => Ok(rollout.plan.metrics.iter().all(|p| {
-            rollout
-                .metrics
-                .iter()
-                .any(|m| m.name == p.name && m.baseline.is_some())
-        })),
-    }
-}
-
-fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result<(), String> {
-    let side = check
-        .answers
-        .iter()
-        .find(|a| a.metric == plan.name)
-        .map_or(Side::Canary, |a| a.side);
-    let (value, source) = match value(plan, &check.answers, side, true) {
-        Value::Known { points, assumed } => {
-            let worst = worst_of(plan, &points).ok_or("the query answered what is not a number")?;
-            (
-                worst.value,
-                if assumed {
-                    BaselineSource::AssumedZero
-                } else {
-                    BaselineSource::Measured
-                },
-            )
-        }
-        Value::Unknown(why) => return Err(why),
-    };
-    let bounds = Limits {
-        lower: plan.min,
-        upper: plan.max,
-    };
-    if side == Side::Production && bounds.excess(value) > 0.0 {
-        return Err(format!(
-            "production itself is at {}, beyond {}",
-            human(value),
-            bounds_text(bounds)
-        ));
-    }
-    status.samples.push(value);
-    if status.samples.len() >= plan.samples as usize {
-        let baseline = baseline(&status.samples, source, check.asked_at);
-        if plan.compare_to != CompareTo::Production
-            && plan.deviation.is_some()
-            && room(plan, baseline.value).is_none()
-        {
-            status.samples.clear();
-            return Err(
-                "the baseline is 0 and a percentage of 0 is no limit: give minAbsolute beside \
-                        deviationPercent, or deviation"
-                    .to_owned(),
-            );
-        }
-        status.baseline = Some(baseline);
-        status.samples.clear();
-    }
-    Ok(())
-}
-
-fn baseline(samples: &[f64], source: BaselineSource, at: Timestamp) -> Baseline {
-    let value = median(samples.to_vec());
-    let spread = MAD_TO_SIGMA * median(samples.iter().map(|x| (x - value).abs()).collect());
-    Baseline {
-        value,
-        spread,
-        samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
-        source,
-        at,
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
-}
-
 fn of_series(point: &Point) -> String {
     if point.labels.is_empty() {
         String::new()
@@ -436,7 +250,7 @@ fn of_series(point: &Point) -> String {
     }
 }
 
-fn bounds_text(limits: Limits) -> String {
+pub(super) fn bounds_text(limits: Limits) -> String {
     match (limits.lower, limits.upper) {
         (Some(lower), Some(upper)) => format!("limits {} to {}", human(lower), human(upper)),
         (Some(lower), None) => format!("limit {}", human(lower)),

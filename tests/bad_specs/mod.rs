@@ -1,5 +1,10 @@
 //! Specs that must be refused, and manifests that must not: read from files, for every test that has a server or a schema.
 //! In both kinds of file a text like `<64 a>` stands for 64 times the letter.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at what it cannot read"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -44,19 +49,29 @@ pub(crate) fn bad() -> Vec<BadSpec> {
         let cases: Vec<BadSpec> = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
         all.extend(cases);
     }
-    all.iter_mut().for_each(|case| lengthen(&mut case.spec));
+    for case in &mut all {
+        lengthen(&mut case.spec);
+    }
     all
 }
 
-/// Every manifest that must be accepted without a warning.
+/// Every `BirdWatch` that must be accepted without a warning, the examples included.
 pub(crate) fn good() -> Vec<Value> {
     let mut all = Vec::new();
-    for (file, text) in yaml_files("tests/good_specs") {
-        let documents: Vec<Value> =
-            serde_saphyr::from_multiple(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
-        all.extend(documents);
+    for folder in ["tests/good_specs", "examples"] {
+        for (file, text) in yaml_files(folder) {
+            let documents: Vec<Value> =
+                serde_saphyr::from_multiple(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
+            all.extend(
+                documents
+                    .into_iter()
+                    .filter(|object| object["kind"] == "BirdWatch"),
+            );
+        }
     }
-    all.iter_mut().for_each(lengthen);
+    for object in &mut all {
+        lengthen(object);
+    }
     all
 }
 

@@ -1,7 +1,12 @@
 //! The schema without a server: what an API server would say of an object, its CEL rules included, in its words. A keyword
 //! of the schema that is not understood here is an error, so that no rule is passed over.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at what it cannot read"
+)]
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use birdwatch::api::crd;
 use kube::core::cel::{
@@ -9,7 +14,7 @@ use kube::core::cel::{
 };
 use serde_json::{Map, Value, json};
 
-/// The schema of the BirdWatch resource.
+/// The schema of the resource.
 pub(crate) fn schema() -> Value {
     let crd = serde_json::to_value(crd::definition()).unwrap();
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
@@ -19,7 +24,7 @@ pub(crate) fn schema() -> Value {
 pub(crate) struct Offline {
     schema: Value,
     compiled: CompiledSchema,
-    messages: BTreeMap<String, String>,
+    rules: BTreeSet<(String, String)>,
 }
 
 impl Offline {
@@ -32,13 +37,13 @@ impl Offline {
         let text = text.replace("self.canary_version", "self.canary__version");
         let text = text.replace("self.if_unhealthy", "self.if__unhealthy");
         let for_cel: Value = serde_json::from_str(&text).unwrap();
-        let mut messages = BTreeMap::new();
-        rules(&for_cel, &mut messages);
+        let mut rules = BTreeSet::new();
+        collect_rules(&for_cel, &mut rules);
         let compiled = compile_schema(&for_cel);
         Self {
             schema,
             compiled,
-            messages,
+            rules,
         }
     }
 
@@ -59,6 +64,11 @@ impl Offline {
         (!said.is_empty()).then(|| said.join(", "))
     }
 
+    /// Every rule of the schema, with its message.
+    pub(crate) fn rules(&self) -> &BTreeSet<(String, String)> {
+        &self.rules
+    }
+
     fn cel(&self, body: &Value) -> Vec<String> {
         let errors = Validator::new()
             .validate_compiled(&self.compiled, body, None)
@@ -70,10 +80,8 @@ impl Offline {
                 ErrorKind::ValidationFailure => format!("{path}: {message}"),
                 // As a server has it: the rule's own message comes after what went wrong.
                 ErrorKind::EvaluationError => {
-                    format!(
-                        "{path}: {message} evaluating rule: {}",
-                        self.messages[&error.rule]
-                    )
+                    let (_, advice) = self.rules.iter().find(|(rule, _)| *rule == error.rule).unwrap();
+                    format!("{path}: {message} evaluating rule: {advice}")
                 }
                 kind => panic!("{kind:?}: {message}"),
             }
@@ -95,18 +103,18 @@ fn drop_nulls(value: &mut Value) {
 }
 
 /// Every rule of a schema, with its message.
-fn rules(schema: &Value, messages: &mut BTreeMap<String, String>) {
+fn collect_rules(schema: &Value, found: &mut BTreeSet<(String, String)>) {
     for rule in schema["x-kubernetes-validations"]
         .as_array()
         .into_iter()
         .flatten()
     {
         let text = |key: &str| rule[key].as_str().unwrap().to_owned();
-        messages.insert(text("rule"), text("message"));
+        found.insert((text("rule"), text("message")));
     }
     match schema {
-        Value::Object(parts) => parts.values().for_each(|part| rules(part, messages)),
-        Value::Array(parts) => parts.iter().for_each(|part| rules(part, messages)),
+        Value::Object(parts) => parts.values().for_each(|part| collect_rules(part, found)),
+        Value::Array(parts) => parts.iter().for_each(|part| collect_rules(part, found)),
         _ => {}
     }
 }
@@ -221,8 +229,14 @@ fn breach(keyword: &str, limit: &Value, keywords: &Map<String, Value>, value: &V
         "maxItems" | "maxProperties" => {
             (size > bound).then(|| format!("Too many: {size}: must have at most {bound} items"))
         }
-        "type" | "description" | "properties" | "additionalProperties" | "items" => None,
-        "x-kubernetes-list-map-keys" | "x-kubernetes-int-or-string" | "x-kubernetes-validations" => None,
+        "type"
+        | "description"
+        | "properties"
+        | "additionalProperties"
+        | "items"
+        | "x-kubernetes-list-map-keys"
+        | "x-kubernetes-int-or-string"
+        | "x-kubernetes-validations" => None,
         "x-kubernetes-list-type" => {
             let kind = limit.as_str().unwrap();
             assert!(kind == "set" || (kind == "map" && keywords.contains_key("x-kubernetes-list-map-keys")));

@@ -208,8 +208,12 @@ fn the_crd_is_the_generated_one_and_is_kept_on_uninstall() {
     let crd = rendered.get("CustomResourceDefinition", "birdwatches.otomato.link");
     assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
 
-    let file =
-        std::fs::read_to_string(chart().join("files/crd.yaml")).expect("files/crd.yaml: run `make generate`");
+    let file = std::fs::read_to_string(chart().join("files/crd.yaml")).unwrap();
+    let committed = std::fs::read_to_string(chart().join("../../crds/birdwatches.yaml")).unwrap();
+    assert!(
+        file == committed,
+        "the chart's copy of the CRD is another: run `make generate`"
+    );
     let generated: CustomResourceDefinition = serde_saphyr::from_str(&file).unwrap();
     // As the API server reads it, to whom 1 and 1.0 are the same limit.
     let rendered: CustomResourceDefinition = serde_json::from_value(crd.clone()).unwrap();

@@ -9,3 +9,4 @@ pub mod traffic;
 pub mod workload;
 
 mod http;
+mod tls;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
 };
 
@@ -115,20 +116,20 @@ impl Builder<'_> {
     /// Runs a step, and tells every few seconds that it still runs.
     async fn told(&mut self, part: &str, step: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
         let (number, total, took) = (self.done + 1, self.total, Stopwatch::start());
-        eprintln!("[{number}/{total}] {part}: building");
+        // At a terminal the line is written over; in a log there is one each time.
+        let end = if io::stderr().is_terminal() { "\r" } else { "\n" };
         let mut step = std::pin::pin!(step);
         loop {
-            match tokio::time::timeout(TELL_EVERY, &mut step).await {
-                Ok(ended) => {
-                    ended?;
-                    eprintln!(
-                        "[{number}/{total}] {part}: done in {} s",
-                        took.elapsed().as_secs()
-                    );
-                    self.done = number;
-                    return Ok(());
-                }
-                Err(_) => eprintln!("[{number}/{total}] {part}: {} s", took.elapsed().as_secs()),
+            let seconds = took.elapsed().as_secs();
+            eprint!("[{number}/{total}] {part}: {seconds} s{end}");
+            if let Ok(ended) = tokio::time::timeout(TELL_EVERY, &mut step).await {
+                ended?;
+                eprintln!(
+                    "[{number}/{total}] {part}: built in {} s",
+                    took.elapsed().as_secs()
+                );
+                self.done = number;
+                return Ok(());
             }
         }
     }

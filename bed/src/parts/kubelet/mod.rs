@@ -13,8 +13,10 @@ mod account;
 mod address;
 mod board;
 mod container;
+mod end;
 mod environment;
 mod image;
+mod logs;
 mod node;
 mod object;
 mod pod;
@@ -47,9 +49,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use address::Addresses;
 use board::Board;
+use end::Sighting;
 pub use image::{Images, WORKLOAD_REPOSITORY};
-use pod::{Keeper, Sighting};
+use pod::Keeper;
 
+use super::tls::TlsError;
 pub use crate::process::Signal;
 
 /// How a kubelet is to be.
@@ -82,6 +86,12 @@ pub enum KubeletError {
     /// The kubelet's runtime or directories cannot be had.
     #[error("the kubelet cannot start: {0}")]
     Io(#[from] io::Error),
+    /// No certificate for those who ask for logs.
+    #[error("the kubelet's certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// That certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The kubelet's runtime ended under it.
     #[error("the kubelet ended: {0}")]
     Ended(#[from] tokio::task::JoinError),
@@ -152,7 +162,9 @@ impl Kubelet {
             .build()?;
         let kubelet = runtime.spawn(async move {
             let context = context(config).await?;
-            node::keep(&context.client, &context.config.node).await?;
+            let (listener, port) = logs::listen().await?;
+            node::keep(&context.client, &context.config.node, port).await?;
+            tokio::spawn(logs::serve(Arc::clone(&context), listener));
             let watching = tokio::spawn(watch_pods(Arc::clone(&context)));
             Ok::<_, KubeletError>((context, watching))
         });

@@ -10,11 +10,12 @@ use serde_json::json;
 use super::status::{HOST_IP, seconds};
 use crate::clock;
 
-/// Creates the Node or takes it over, and reports it ready with room for everything.
+/// Creates the Node or takes it over, and reports it ready with room for everything. The API server finds this
+/// kubelet at `port`; a Hostname among the addresses would be tried first, and there is no such name.
 ///
 /// # Errors
 /// When the API server refuses.
-pub(super) async fn keep(client: &Client, name: &str) -> kube::Result<()> {
+pub(super) async fn keep(client: &Client, name: &str, port: u16) -> kube::Result<()> {
     let api: Api<Node> = Api::all(client.clone());
     let params = PatchParams::apply("bed-kubelet").force();
     let node = json!({
@@ -33,7 +34,8 @@ pub(super) async fn keep(client: &Client, name: &str) -> kube::Result<()> {
         "status": {
             "capacity": room,
             "allocatable": room,
-            "addresses": [{"type": "InternalIP", "address": HOST_IP}, {"type": "Hostname", "address": name}],
+             "addresses": [{"type": "InternalIP", "address": HOST_IP}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
             "conditions": [
                 condition("Ready", "True"), condition("MemoryPressure", "False"),
                 condition("DiskPressure", "False"), condition("PIDPressure", "False"),

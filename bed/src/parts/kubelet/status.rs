@@ -22,15 +22,13 @@ impl Conditions {
         if *before != holds {
             (*before, *since) = (holds, now);
         }
-        let mut condition = json!({
+        json!({
             "type": kind,
             "status": if holds { "True" } else { "False" },
             "lastTransitionTime": seconds(*since),
-        });
-        if let (false, Some(reason)) = (holds, reason) {
-            condition["reason"] = reason.into();
-        }
-        condition
+            // null: the patch takes away what stood there.
+            "reason": reason.filter(|_| !holds),
+        })
     }
 }
 

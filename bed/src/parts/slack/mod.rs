@@ -3,7 +3,6 @@
 
 mod api;
 mod book;
-mod tls;
 
 use std::{
     io,
@@ -15,6 +14,9 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use book::Book;
 pub use book::{Call, Manner, Message, Mode, Update};
+
+use super::tls;
+pub use super::tls::{TlsError, TlsIdentity};
 
 /// A running stand-in; it ends when this is dropped.
 #[derive(Debug)]
@@ -38,15 +40,6 @@ impl Shared {
     }
 }
 
-/// Certificate and key of the TLS variant, in PEM.
-#[derive(Clone, Debug)]
-pub struct TlsIdentity {
-    /// The server's certificate, and its chain if any.
-    pub certificate: String,
-    /// Its private key.
-    pub key: String,
-}
-
 /// Why the stand-in did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SlackError {
@@ -59,8 +52,8 @@ pub enum SlackError {
         source: io::Error,
     },
     /// The certificate or the key cannot be used.
-    #[error("the Slack stand-in's certificate: {0}")]
-    Certificate(String),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Slack {

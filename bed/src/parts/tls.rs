@@ -1,4 +1,4 @@
-//! TLS for the stand-in: a listener that hands out connections whose handshake is done, so that a client which
+//! TLS for the parts' servers: a listener that hands out connections whose handshake is done, so that a client which
 //! refuses our certificate keeps nobody waiting.
 
 use std::{io, net::SocketAddr, sync::Arc};
@@ -14,10 +14,23 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{SlackError, TlsIdentity};
+/// Certificate and key of a server, in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsIdentity {
+    /// The server's certificate, and its chain if any.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
 
-pub(super) fn acceptor(identity: &TlsIdentity) -> Result<TlsAcceptor, SlackError> {
-    let bad = |error: &dyn std::fmt::Display| SlackError::Certificate(error.to_string());
+/// A certificate or a key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the server's certificate: {0}")]
+pub struct TlsError(String);
+
+/// What shakes hands in the name of `identity`.
+pub(crate) fn acceptor(identity: &TlsIdentity) -> Result<TlsAcceptor, TlsError> {
+    let bad = |error: &dyn std::fmt::Display| TlsError(error.to_string());
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(identity.certificate.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|error| bad(&error))?;
@@ -35,14 +48,14 @@ pub(super) fn acceptor(identity: &TlsIdentity) -> Result<TlsAcceptor, SlackError
 type Connection = (TlsStream<TcpStream>, SocketAddr);
 
 /// Accepts connections in the background; ends with its owner.
-pub(super) struct TlsListener {
+pub(crate) struct TlsListener {
     ready: mpsc::Receiver<Connection>,
     address: SocketAddr,
     accepting: JoinHandle<()>,
 }
 
 impl TlsListener {
-    pub(super) fn new(listener: TcpListener, address: SocketAddr, acceptor: TlsAcceptor) -> Self {
+    pub(crate) fn new(listener: TcpListener, address: SocketAddr, acceptor: TlsAcceptor) -> Self {
         let (sender, ready) = mpsc::channel(16);
         let accepting = tokio::spawn(accept(listener, acceptor, sender));
         Self {

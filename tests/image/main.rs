@@ -1,7 +1,16 @@
 //! The image, where there is no container engine: the build step of the Dockerfile as it stands there, and what comes
 //! of it in a root directory that holds what the Dockerfile copies and nothing else.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail the test"
+)]
+
+#[path = "../fake_api/mod.rs"]
+mod fake_api;
+mod slack;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -125,6 +134,13 @@ impl Root {
         let to = self.0.join(to.trim_start_matches('/'));
         fs::create_dir_all(to.parent().expect("a directory")).expect("a directory");
         fs::copy(from, &to).unwrap_or_else(|error| panic!("{} to {}: {error}", from.display(), to.display()));
+    }
+
+    /// Writes `text` at `to` in the root, in place of what is there.
+    fn write(&self, to: &str, text: &str) {
+        let to = self.0.join(to.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().expect("a directory")).expect("a directory");
+        fs::write(to, text).expect("a file");
     }
 
     /// Runs the image's binary to its end.

@@ -1,0 +1,87 @@
+//! From answers to values: what counts as a number, as a zero, or as nothing known.
+
+use crate::api::plan::MetricPlan;
+use crate::api::spec::Direction;
+
+use super::observation::{Answer, Outcome, Point, Side};
+
+/// Series beyond which a query's answer says nothing.
+const MOST_SERIES: usize = 100;
+
+/// What a metric's answers come to.
+pub(super) enum Value {
+    Known { points: Vec<Point>, assumed: bool },
+    Unknown(String),
+}
+
+/// What an answer says. `before_traffic`: an empty answer of a canary that served nothing counts as an assumed 0.
+pub(super) fn value(plan: &MetricPlan, answers: &[Answer], side: Side, before_traffic: bool) -> Value {
+    let Some(answer) = answers.iter().find(|a| a.metric == plan.name && a.side == side) else {
+        return Value::Unknown("the query was not asked".to_owned());
+    };
+    match &answer.outcome {
+        Outcome::Failed(why) => Value::Unknown(why.clone()),
+        Outcome::Series(points) if points.len() > MOST_SERIES => Value::Unknown(format!(
+            "the query answered {} series; at most {MOST_SERIES} are judged",
+            points.len()
+        )),
+        Outcome::Series(points) => per_request(plan, points.clone(), answer),
+        Outcome::Empty { unknown_names } => empty(unknown_names, answer, before_traffic),
+    }
+}
+
+fn per_request(plan: &MetricPlan, mut points: Vec<Point>, answer: &Answer) -> Value {
+    if plan.per_request {
+        match &answer.traffic {
+            Some(Ok(rate)) if *rate > 0.0 && rate.is_finite() => {
+                for point in &mut points {
+                    point.value /= rate;
+                }
+            }
+            Some(Err(why)) => return Value::Unknown(format!("the request rate is unknown: {why}")),
+            _ => return Value::Unknown("the version had no requests to divide by".to_owned()),
+        }
+    }
+    Value::Known {
+        points,
+        assumed: false,
+    }
+}
+
+fn empty(unknown_names: &Result<Vec<String>, String>, answer: &Answer, before_traffic: bool) -> Value {
+    let zero = |assumed| Value::Known {
+        points: vec![Point {
+            labels: String::new(),
+            value: 0.0,
+        }],
+        assumed,
+    };
+    match unknown_names {
+        Err(why) => Value::Unknown(format!(
+            "the query has no result, and its names could not be looked up: {why}"
+        )),
+        Ok(names) if !names.is_empty() => Value::Unknown(format!("no series named {}", names.join(", "))),
+        Ok(_) => match &answer.traffic {
+            Some(Ok(rate)) if *rate > 0.0 => zero(false),
+            _ if before_traffic => zero(true),
+            Some(Err(why)) => Value::Unknown(format!(
+                "the query has no result, and the traffic is unknown: {why}"
+            )),
+            _ => Value::Unknown("the query has no result, and the version served no request".to_owned()),
+        },
+    }
+}
+
+pub(super) fn worst_of<'a>(plan: &MetricPlan, points: &'a [Point]) -> Option<&'a Point> {
+    if points.iter().any(|p| !p.value.is_finite()) {
+        return None;
+    }
+    let badness = |value: f64| match plan.direction {
+        Direction::Increase => value,
+        Direction::Decrease => -value,
+        Direction::Both => value.abs(),
+    };
+    points
+        .iter()
+        .max_by(|a, b| badness(a.value).total_cmp(&badness(b.value)))
+}

@@ -1,0 +1,122 @@
+//! The baseline: what was read before any weight moved.
+
+use jiff::Timestamp;
+
+use crate::api::plan::MetricPlan;
+use crate::api::spec::CompareTo;
+use crate::api::status::{Baseline, BaselineSource, MetricStatus, Reading, Rollout};
+
+use super::answers::{Value, value, worst_of};
+use super::number::human;
+use super::observation::{Check, Side};
+use super::verdict::{Limits, bounds_text, entry, room};
+
+/// Makes the median absolute deviation of normal noise its standard deviation.
+const MAD_TO_SIGMA: f64 = 1.4826;
+
+/// Takes a check made before any weight moved into the baselines. `Ok(true)`: every metric has its baseline.
+///
+/// # Errors
+/// Why the rollout cannot start on what was read: the first metric that says nothing, or is beyond its bounds.
+pub(super) fn record(rollout: &mut Rollout, check: &Check) -> Result<bool, String> {
+    rollout.last_check = Some(check.asked_at);
+    let mut problem = None;
+    for plan in &rollout.plan.metrics {
+        let status = entry(&mut rollout.metrics, &plan.name);
+        if status.baseline.is_none()
+            && let Err(why) = sample(plan, status, check)
+        {
+            status.last = Some(Reading {
+                value: None,
+                compared_with: None,
+                upper: None,
+                lower: None,
+                message: why.clone(),
+                at: check.asked_at,
+            });
+            problem = problem.or_else(|| Some(format!("{}: {why}", plan.name)));
+        }
+    }
+    match problem {
+        Some(problem) => Err(problem),
+        None => Ok(rollout.plan.metrics.iter().all(|p| {
+            rollout
+                .metrics
+                .iter()
+                .any(|m| m.name == p.name && m.baseline.is_some())
+        })),
+    }
+}
+
+fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result<(), String> {
+    let side = check
+        .answers
+        .iter()
+        .find(|a| a.metric == plan.name)
+        .map_or(Side::Canary, |a| a.side);
+    let (value, source) = match value(plan, &check.answers, side, true) {
+        Value::Known { points, assumed } => {
+            let worst = worst_of(plan, &points).ok_or("the query answered what is not a number")?;
+            (
+                worst.value,
+                if assumed {
+                    BaselineSource::AssumedZero
+                } else {
+                    BaselineSource::Measured
+                },
+            )
+        }
+        Value::Unknown(why) => return Err(why),
+    };
+    let bounds = Limits {
+        lower: plan.min,
+        upper: plan.max,
+    };
+    if side == Side::Production && bounds.excess(value) > 0.0 {
+        return Err(format!(
+            "production itself is at {}, beyond {}",
+            human(value),
+            bounds_text(bounds)
+        ));
+    }
+    status.samples.push(value);
+    if status.samples.len() >= plan.samples as usize {
+        let baseline = baseline(&status.samples, source, check.asked_at);
+        if plan.compare_to != CompareTo::Production
+            && plan.deviation.is_some()
+            && room(plan, baseline.value).is_none()
+        {
+            status.samples.clear();
+            return Err(
+                "the baseline is 0 and a percentage of 0 is no limit: give minAbsolute beside \
+                        deviationPercent, or deviation"
+                    .to_owned(),
+            );
+        }
+        status.baseline = Some(baseline);
+        status.samples.clear();
+    }
+    Ok(())
+}
+
+fn baseline(samples: &[f64], source: BaselineSource, at: Timestamp) -> Baseline {
+    let value = median(samples.to_vec());
+    let spread = MAD_TO_SIGMA * median(samples.iter().map(|x| (x - value).abs()).collect());
+    Baseline {
+        value,
+        spread,
+        samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
+        source,
+        at,
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
