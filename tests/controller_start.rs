@@ -1,4 +1,5 @@
 //! Starting and ending: Istio's kinds found or missing, the real Prometheus client, and the process itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod controller_kit;
 
@@ -89,7 +90,7 @@ async fn a_kind_that_vanishes_ends_the_process_by_name() {
     let leadership = tokio::sync::watch::channel(kit.leading()).1;
     let health = Health::new(kit.clock.clone());
     let running = prepared.run(leadership, &health, 4, CancellationToken::new());
-    let ended = tokio::time::timeout(Duration::from_secs(60), running)
+    let ended = tokio::time::timeout(Duration::from_mins(1), running)
         .await
         .expect("it ends");
     let error = ended.unwrap_err().to_string();
@@ -140,7 +141,7 @@ async fn judged(first: &str, later: &str) -> Kit {
         BIRD_WATCHES,
         bird_watch(
             "aleph",
-            json!({"metric": "sum(irate(errors[1s]))", "interval": "1s"}),
+            &json!({"metric": "sum(irate(errors[1s]))", "interval": "1s"}),
         ),
     );
     let observer: Arc<dyn QueryObserver> = Arc::new(());
@@ -234,19 +235,19 @@ async fn the_process_says_what_it_waits_for_and_ends_in_order() {
     install_crypto_provider();
     let istio = Arc::new(AtomicBool::new(false));
     let served = Arc::clone(&istio);
-    let router = Router::new().fallback(async move |uri: Uri| {
-        let found = served.load(Ordering::SeqCst) && uri.path() == "/apis/networking.istio.io/v1";
-        if found {
-            resources("v1", BOTH)
-        } else {
-            status(if uri.path().contains("istio") { 404 } else { 503 })
-        }
-    });
+    let router =
+        Router::new().fallback(
+            async move |uri: Uri| match (uri.path(), served.load(Ordering::SeqCst)) {
+                ("/apis/networking.istio.io/v1", true) => resources("v1", BOTH),
+                (path, false) if path.contains("istio") => status(404),
+                _ => status(503),
+            },
+        );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = listener.local_addr().unwrap();
+    let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "t",
-        "clusters": [{"name": "t", "cluster": {"server": format!("http://{server}")}}],
+        "clusters": [{"name": "t", "cluster": {"server": format!("http://{address}")}}],
         "users": [{"name": "t", "user": {}}],
         "contexts": [{"name": "t", "context": {"cluster": "t", "user": "t"}}]});
     let file = std::env::temp_dir().join(format!("birdwatch-kubeconfig-{}.json", std::process::id()));

@@ -1,6 +1,12 @@
 //! The controller on the fake API server, with a paused clock: one service with two versions, a Prometheus that
 //! answers what the test says, and operators that can be started, deposed and killed.
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "it is used by tests only"
+)]
 
 #[path = "../fake_api/mod.rs"]
 pub(crate) mod fake_api;
@@ -86,7 +92,7 @@ impl Kit {
 
     /// Puts a `BirdWatch` for v2 of `aleph`: half of the traffic, then all of it, five seconds each.
     pub(crate) fn bird_watch(&self) {
-        self.api.put(BIRD_WATCHES, bird_watch("aleph", json!({})));
+        self.api.put(BIRD_WATCHES, bird_watch("aleph", &json!({})));
     }
 
     pub(crate) fn status(&self, name: &str) -> BirdWatchStatus {
@@ -323,12 +329,12 @@ pub(crate) fn virtual_service(service: &str) -> Value {
 }
 
 /// A `BirdWatch` for v2, with further fields of the spec.
-pub(crate) fn bird_watch(service: &str, more: Value) -> Value {
+pub(crate) fn bird_watch(service: &str, more: &Value) -> Value {
     let mut spec = json!({
         "service": service, "canaryVersion": "v2", "metric": METRIC, "deviation": 0.5,
         "increment": 50, "interval": "5s",
     });
-    json_patch::merge(&mut spec, &more);
+    json_patch::merge(&mut spec, more);
     json!({
         "apiVersion": "otomato.link/v1alpha1", "kind": "BirdWatch",
         "metadata": {"name": service, "namespace": NS}, "spec": spec,
