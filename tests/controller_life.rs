@@ -1,4 +1,5 @@
 //! Whole lives of rollouts on the fake API server: what is written, and how often.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod controller_kit;
 
@@ -70,10 +71,10 @@ async fn rest_costs_nothing() {
     kit.bird_watch();
     let _operator = kit.operator("one");
     kit.until_phase(Phase::Promoted).await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     kit.api.forget_requests();
     kit.prometheus.forget();
-    tokio::time::sleep(Duration::from_secs(3600)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     assert_eq!(kit.counted(), std::collections::BTreeMap::new());
     assert_eq!(kit.prometheus.asked(), 0);
 }

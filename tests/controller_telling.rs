@@ -1,4 +1,5 @@
 //! People are told of everything, in order, and nothing waits for it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod controller_kit;
 

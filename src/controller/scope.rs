@@ -213,6 +213,12 @@ async fn reconciles(
     concurrency: u16,
     stop: CancellationToken,
 ) {
+    // A controller whose store is not filled cannot be stopped (kube-runtime 5): it is started when it is.
+    let mut filled = scope.filled.clone();
+    tokio::select! {
+        _ = filled.wait_for(|filled| *filled) => {}
+        () = stop.cancelled() => return,
+    }
     let asked_for = stream::poll_fn(move |context| wakes.poll_recv(context));
     // Whatever happens comes through `wakes`; the watches run beside the controller, so that it never holds them up.
     Controller::for_stream(stream::pending(), scope.stores.bird_watches.clone())

@@ -1,6 +1,12 @@
 //! The controller on the fake API server, with a paused clock: one service with two versions, a Prometheus that
 //! answers what the test says, and operators that can be started, deposed and killed.
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "it is used by tests only"
+)]
 
 #[path = "../fake_api/mod.rs"]
 pub(crate) mod fake_api;
@@ -11,6 +17,7 @@ use std::time::Duration;
 
 use birdwatch::api::status::Phase;
 use birdwatch::api::{BirdWatchStatus, Span};
+use birdwatch::clients::prometheus::Prometheus;
 use birdwatch::controller::census::Census;
 use birdwatch::controller::context::IstioKinds;
 use birdwatch::controller::deliver::{self, Deliver};
@@ -47,6 +54,8 @@ pub(crate) struct Kit {
     pub(crate) clock: Clock,
     pub(crate) prometheus: FakePrometheus,
     pub(crate) settings: Settings,
+    /// How long to wait for anything.
+    pub(crate) patience: Duration,
 }
 
 /// Everything by which an operator tells people.
@@ -67,6 +76,7 @@ impl Kit {
                 query_timeout: Span::secs(5),
                 notify: None,
             },
+            patience: Duration::from_mins(10),
         };
         kit.service("aleph");
         kit
@@ -82,7 +92,7 @@ impl Kit {
 
     /// Puts a `BirdWatch` for v2 of `aleph`: half of the traffic, then all of it, five seconds each.
     pub(crate) fn bird_watch(&self) {
-        self.api.put(BIRD_WATCHES, bird_watch("aleph", json!({})));
+        self.api.put(BIRD_WATCHES, bird_watch("aleph", &json!({})));
     }
 
     pub(crate) fn status(&self, name: &str) -> BirdWatchStatus {
@@ -117,13 +127,10 @@ impl Kit {
         (label(0), label(1))
     }
 
-    /// Waits until `holds`, and fails with the status after ten minutes of the paused clock.
+    /// Waits until `holds`, and fails with the status when it takes too long.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let waiting = self.api.until(|_| holds(self));
-        if tokio::time::timeout(Duration::from_secs(600), waiting)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(self.patience, waiting).await.is_err() {
             let objects: Vec<_> = self
                 .api
                 .all(BIRD_WATCHES)
@@ -199,7 +206,23 @@ impl Kit {
         self.operator_telling(name, (Deliver::nobody(Metrics::new()), acks), true)
     }
 
-    pub(crate) fn operator_telling(&self, name: &str, (deliver, acks): Telling, draining: bool) -> Operator {
+    pub(crate) fn operator_telling(&self, name: &str, telling: Telling, draining: bool) -> Operator {
+        self.start(name, telling, draining, Arc::new(self.prometheus.clone()))
+    }
+
+    /// An operator that asks another Prometheus than the kit's.
+    pub(crate) fn operator_asking(&self, name: &str, prometheus: Arc<dyn Prometheus>) -> Operator {
+        let acks = tokio::sync::mpsc::unbounded_channel().1;
+        self.start(name, (Deliver::nobody(Metrics::new()), acks), false, prometheus)
+    }
+
+    fn start(
+        &self,
+        name: &str,
+        (deliver, acks): Telling,
+        draining: bool,
+        prometheus: Arc<dyn Prometheus>,
+    ) -> Operator {
         let client = self.api.client(name);
         let (leadership, receiver) = watch::channel(self.leading());
         let (events, publishing) = Events::new(client.clone(), name.to_owned());
@@ -212,7 +235,7 @@ impl Kit {
             cluster_domain: "cluster.local".into(),
             draining,
             metrics: metrics.clone(),
-            prometheus: Arc::new(self.prometheus.clone()),
+            prometheus,
             deliver,
             events,
             census: Census::new(metrics.clone()),
@@ -306,12 +329,12 @@ pub(crate) fn virtual_service(service: &str) -> Value {
 }
 
 /// A `BirdWatch` for v2, with further fields of the spec.
-pub(crate) fn bird_watch(service: &str, more: Value) -> Value {
+pub(crate) fn bird_watch(service: &str, more: &Value) -> Value {
     let mut spec = json!({
         "service": service, "canaryVersion": "v2", "metric": METRIC, "deviation": 0.5,
         "increment": 50, "interval": "5s",
     });
-    json_patch::merge(&mut spec, &more);
+    json_patch::merge(&mut spec, more);
     json!({
         "apiVersion": "otomato.link/v1alpha1", "kind": "BirdWatch",
         "metadata": {"name": service, "namespace": NS}, "spec": spec,

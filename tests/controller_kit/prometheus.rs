@@ -60,7 +60,7 @@ impl FakePrometheus {
     }
 
     pub(crate) fn is_slow_for(&self, text: &str) {
-        self.0.lock().unwrap().slow = text.to_owned();
+        text.clone_into(&mut self.0.lock().unwrap().slow);
     }
 
     pub(crate) fn asked(&self) -> usize {
