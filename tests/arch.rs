@@ -90,7 +90,7 @@ fn istio_edits_json_and_nothing_else() {
             "crate::runtime",
             "crate::cli",
             "kube::Client",
-            "kube::Api",
+            "Api::namespaced",
         ],
     );
 }
