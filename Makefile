@@ -1,13 +1,31 @@
 # What a person types. Every target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help bed
+.PHONY: help demo test check bed generate
 
 # `make bed OPERATOR=0` leaves the operator out.
 OPERATOR ?= 1
+BED := cargo run --quiet --locked --package birdwatch-bed --bin bed --
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+demo: ## Show a good release promoted and a bad one rolled back, on real parts (about two minutes once built)
+	cargo build --locked --workspace --bins
+	$(BED) demo
+
+test: check ## Everything: format, lints, docs, generated files, unit tests, tests on the real bed
+	cargo build --locked --workspace --bins
+	$(BED) build
+	cargo test --locked --workspace
+
+check: ## Format, lints and docs only
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
 bed: ## Start the test bed and stay until Ctrl-C (OPERATOR=0: without the operator)
-	cargo build --package birdwatch-bed --bins
-	cargo run --quiet --package birdwatch-bed --bin bed -- up $(if $(filter 0,$(OPERATOR)),--no-operator)
+	cargo build --locked --workspace --bins
+	$(BED) up $(if $(filter 0,$(OPERATOR)),--no-operator)
+
+generate: ## Write the files that follow from the types: CRD, the chart's copy of it, reference
+	BLESS=1 cargo test --locked --test crd

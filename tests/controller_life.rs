@@ -13,12 +13,20 @@ async fn a_healthy_canary_becomes_production() {
     kit.bird_watch();
     let _operator = kit.operator("one");
     kit.until_weight(50).await;
-    assert_eq!((kit.weights(), kit.labels()), ((50, 50), ("v1".into(), "v2".into())));
+    assert_eq!(
+        (kit.weights(), kit.labels()),
+        ((50, 50), ("v1".into(), "v2".into()))
+    );
     kit.until_phase(Phase::Promoted).await;
-    assert_eq!((kit.weights(), kit.labels()), ((100, 0), ("v2".into(), "v2".into())));
+    assert_eq!(
+        (kit.weights(), kit.labels()),
+        ((100, 0), ("v2".into(), "v2".into()))
+    );
     let object = kit.api.get(BIRD_WATCHES, (NS, "aleph")).unwrap();
     kit.until("no finalizer", |kit| {
-        kit.api.get(BIRD_WATCHES, (NS, "aleph")).unwrap()["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
+        kit.api.get(BIRD_WATCHES, (NS, "aleph")).unwrap()["metadata"]["finalizers"]
+            .as_array()
+            .is_none_or(Vec::is_empty)
     })
     .await;
     assert_eq!(object["status"]["promotedVersion"], "v2");
@@ -33,8 +41,12 @@ async fn a_step_costs_two_status_writes_and_one_patch_and_no_read() {
     kit.api.forget_requests();
     kit.until_weight(100).await;
     let counted = kit.counted();
-    let expected =
-        [(format!("patch {SERVICES}"), 1), (format!("update {BIRD_WATCHES}/status"), 2)].into_iter().collect();
+    let expected = [
+        (format!("patch {SERVICES}"), 1),
+        (format!("update {BIRD_WATCHES}/status"), 2),
+    ]
+    .into_iter()
+    .collect();
     assert_eq!(counted, expected);
 }
 

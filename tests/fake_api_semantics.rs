@@ -1,16 +1,23 @@
 //! The fake API server behaves as a real one where controllers would notice.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail too")]
 
 mod fake_api;
 
 use birdwatch::runtime::clock::Clock;
 use fake_api::{FakeApi, Fault};
 use futures::{StreamExt, TryStreamExt, pin_mut};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{
-    Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent,
+    WatchParams,
 };
+use kube::runtime::controller::Action;
+use kube::runtime::{Controller, watcher};
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 const WIDGETS: &str = "example.org/widgets";
 const ONE: (&str, &str) = ("default", "one");
@@ -30,6 +37,7 @@ fn widgets(api: &FakeApi) -> Api<DynamicObject> {
     Api::namespaced_with(api.client("tester"), "default", &resource)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn widget(name: &str, spec: Value) -> Value {
     json!({
         "apiVersion": "example.org/v1", "kind": "Widget",
@@ -175,7 +183,7 @@ async fn an_object_with_a_finalizer_is_marked_and_goes_with_its_last_finalizer()
     api.put(WIDGETS, object);
     let widgets = widgets(&api);
     let marked = widgets
-        .delete("one", &Default::default())
+        .delete("one", &DeleteParams::default())
         .await
         .unwrap()
         .left()
@@ -214,7 +222,7 @@ async fn lists_and_watches_obey_their_selectors() {
     let version = list.metadata.resource_version.unwrap();
     api.edit(WIDGETS, ONE, "kubectl", |o| o["spec"] = json!({"size": 1}));
     api.edit(WIDGETS, ("default", "two"), "kubectl", |o| {
-        o["spec"] = json!({"size": 2})
+        o["spec"] = json!({"size": 2});
     });
     api.delete(WIDGETS, ("default", "two"));
     let params = WatchParams::default().fields("metadata.name=two").timeout(10);
@@ -295,7 +303,7 @@ async fn faults_hit_the_requests_they_match_as_often_as_asked() {
 
     api.inject(Fault::Hang, usize::MAX, |r| r.client == "tester");
     assert!(
-        timeout(Duration::from_secs(3600), widgets.get("one"))
+        timeout(Duration::from_hours(1), widgets.get("one"))
             .await
             .is_err()
     );
@@ -313,7 +321,7 @@ async fn managed_fields_name_who_changed_what_last() {
             "one",
             &PatchParams {
                 field_manager: Some("birdwatch".into()),
-                ..Default::default()
+                ..PatchParams::default()
             },
             &patch,
         )
@@ -343,4 +351,43 @@ async fn the_log_tells_who_asked_what() {
         (request.namespace.as_deref(), request.name.as_deref()),
         (Some("default"), Some("one"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_controller_runs_on_it_through_hours_of_paused_time() {
+    let api = server();
+    api.put("configmaps", json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": "default"}, "data": {"a": "1"},
+    }));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let reconcile = |object: Arc<ConfigMap>, seen: Arc<Mutex<Vec<String>>>| async move {
+        seen.lock()
+            .unwrap()
+            .push(object.data.clone().unwrap_or_default()["a"].clone());
+        Ok::<_, std::convert::Infallible>(Action::requeue(Duration::from_mins(10)))
+    };
+    let maps: Api<ConfigMap> = Api::all(api.client("controller"));
+    let controller = Controller::new(maps, watcher::Config::default());
+    let running = controller
+        .run(reconcile, |_, error, _| match *error {}, seen.clone())
+        .for_each(|_| async {});
+    let _task = AbortOnDropHandle::new(tokio::spawn(running));
+    sleep(Duration::from_hours(2) + Duration::from_mins(5)).await;
+    assert_eq!(
+        seen.lock().unwrap().len(),
+        13,
+        "at the start and every ten minutes"
+    );
+    api.cut_watches(|_| true);
+    api.compact();
+    api.edit("configmaps", ONE, "kubectl", |o| o["data"]["a"] = json!("2"));
+    api.compact();
+    let noticed = async {
+        while seen.lock().unwrap().last().is_none_or(|a| a != "2") {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_mins(2), noticed)
+        .await
+        .expect("the watch recovers and the edit is seen");
 }

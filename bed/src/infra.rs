@@ -3,7 +3,6 @@
 mod error;
 
 use std::{
-    io,
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
@@ -23,15 +22,15 @@ pub use error::Error;
 
 use crate::{
     audit::AuditLog,
-    certs::{self, Certs},
+    certs::Certs,
     clock::Stopwatch,
     cluster::{self, Ground},
     mesh::{self, RouteWeights},
-    part::{self, Part},
+    part::Part,
     prometheus,
     run_dir::RunDir,
     slot::{NoSlot, Slot},
-    tools::{self, Tools},
+    tools::Tools,
 };
 
 /// The group whose members may do everything.

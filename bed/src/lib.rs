@@ -8,6 +8,7 @@ pub mod audit;
 pub mod bed;
 pub(crate) mod certs;
 pub mod clock;
+pub mod demo;
 pub(crate) mod cluster;
 mod command;
 pub(crate) mod guard;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use birdwatch_bed::{tools::Tools, up};
+use birdwatch_bed::{demo, tools::Tools, up};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -26,6 +26,8 @@ enum Command {
         #[arg(long, default_value = "target/bed")]
         dir: PathBuf,
     },
+    /// Show a good release promoted and a bad one rolled back, then take all down.
+    Demo,
     /// Build what is missing, and nothing else.
     Build,
     /// Remove what older versions of this tree have left in the cache.
@@ -59,6 +61,7 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
             up::up(&dir, !no_operator, asked_to_end(signals)).await?;
         }
+        Command::Demo => demo::demo().await?,
         Command::Build => {
             Tools::ensure().await?;
         }

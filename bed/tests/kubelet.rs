@@ -623,6 +623,47 @@ async fn traffic_through_the_gateway_follows_the_weights_and_errors_stay_with_th
 }
 
 #[tokio::test]
+async fn prometheus_answers_the_old_operators_queries_from_what_the_pods_export() {
+    let (ground, client) = start("measured").await;
+    let app = App::new("beth", "measured");
+    let env = [("ERROR_RATE", "0.2"), ("LATENCY_MS", "5")];
+    let deployment = app.deployment("v04", 1, &env);
+    apps::apply(&client, &[deployment]).await.unwrap();
+    available(&client, &app, "v04", 1).await;
+    let pods = app.pods(&client, "v04").await.unwrap();
+    let ip = pods[0].status.as_ref().unwrap().pod_ip.clone().unwrap();
+    let traffic = Traffic::start(&format!("http://{ip}:9001"), &app.host(), 50.0).unwrap();
+    let of = r#"destination_service_name="beth",destination_version="v04""#;
+    for (query, about) in [
+        (
+            format!(r#"sum(irate(istio_requests_total{{{of},response_code="500"}}[30s]))"#),
+            10.0,
+        ),
+        (
+            format!("sum(irate(istio_request_duration_seconds_sum{{{of}}}[30s]))"),
+            0.3,
+        ),
+    ] {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/api/v1/query", ground.bed.prometheus_url());
+        until(&query, async || {
+            let answer = client.post(&url).form(&[("query", &query)]).send().await.unwrap();
+            let answer: Value = answer.json().await.unwrap();
+            let value: f64 = answer.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()?;
+            (about / 2.0..about * 2.0).contains(&value).then_some(())
+        })
+        .await;
+    }
+    assert!(
+        traffic
+            .stop()
+            .await
+            .iter()
+            .all(|sample| sample.version.as_deref() == Some("v04"))
+    );
+}
+
+#[tokio::test]
 async fn a_kubelet_that_ends_leaves_no_process_and_the_next_one_takes_its_pods_over() {
     let bed = Infra::start(None).await.unwrap_or_else(|error| panic!("{error}"));
     let client = bed.client().unwrap();

@@ -47,6 +47,9 @@ pub struct BirdWatchStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// Routes to the service that are left alone, and what may blur or bypass a rollout.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The version last promoted by this BirdWatch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promoted_version: Option<String>,

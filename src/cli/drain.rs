@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::controller::{Prepared, Scope, drain::remaining};
+use crate::controller::Scope;
+use crate::controller::drain::remaining;
 use crate::runtime::admin::Health;
 use crate::runtime::clock::Clock;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::shutdown::{Sequence, Signals};
 
 use super::CommandError;
+use super::controllers::Controllers;
 use super::parts::{Parts, set_up_logs};
-use super::run::Controllers;
 use super::settings::DrainSettings;
 
 /// How often to look whether something is left.
@@ -25,87 +26,117 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How long the parts may take to stop.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
+/// The controllers at work.
+type Work = AbortOnDropHandle<Result<(), CommandError>>;
+
 /// Takes the lease and gives everything back, until nothing is left or the time is over.
 ///
 /// # Errors
 /// Something is left, or it could not be looked at.
 pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
-    let DrainSettings { run: settings, timeout } = settings;
+    let DrainSettings {
+        run: settings,
+        timeout,
+    } = settings;
     set_up_logs(&settings)?;
-    let signals = Signals::listen().map_err(|source| CommandError::System { what: "signal handlers", source })?;
+    let signals = Signals::listen().map_err(|source| CommandError::System {
+        what: "signal handlers",
+        source,
+    })?;
     let (clock, metrics) = (Clock::real(), Metrics::new());
-    let until = Instant::now() + timeout;
-    let parts = Parts::new(&settings, &clock, &metrics, true).await?;
-    let _background = parts.background;
+    let limit = Limit {
+        until: Instant::now() + timeout,
+        after: timeout,
+    };
+    let Parts {
+        context,
+        elector,
+        leadership,
+        acks,
+        background: _background,
+        servers: _,
+    } = Parts::new(&settings, &clock, &metrics, true).await?;
     let controllers = Controllers {
-        context: parts.context,
+        context,
         namespaces: settings.cluster.namespaces.clone(),
-        leadership: parts.leadership,
-        acks: parts.acks,
+        leadership,
+        acks,
         health: Health::new(clock),
         concurrency: settings.process.concurrency,
     };
-    let (stop_controllers, stop_lease) = (CancellationToken::new(), CancellationToken::new());
-    println!("taking the lease {}/{}", settings.lease.namespace, settings.lease.name);
-    let mut lease = AbortOnDropHandle::new(tokio::spawn(parts.elector.run(stop_lease.clone())));
-
-    let giving_back = async {
-        let Some(prepared) = controllers.prepared(&signals.stop).await else { return Err(CommandError::Stopped) };
-        let scopes: Vec<Arc<Scope>> = prepared.iter().map(|one: &Prepared| Arc::clone(&one.scope)).collect();
-        let work = controllers.run_prepared(prepared, stop_controllers.clone());
-        let mut work = AbortOnDropHandle::new(tokio::spawn(work));
-        tokio::select! {
-            ended = &mut work => return ended.unwrap_or(Err(CommandError::Part("a task"))).and(Err(CommandError::Part("the controller"))),
-            drained = until_nothing_is_left(&scopes, until, timeout) => drained?,
-            () = signals.stop.cancelled() => return Err(CommandError::Stopped),
-        }
-        Ok(work)
-    };
-    let late = async {
-        tokio::time::sleep_until(until + Duration::from_secs(1)).await;
-        CommandError::NotReady { after: timeout, why: "the lease or the watches".to_owned() }
-    };
+    println!(
+        "taking the lease {}/{}",
+        settings.lease.namespace, settings.lease.name
+    );
+    let (stop_work, stop_lease) = (CancellationToken::new(), CancellationToken::new());
+    let mut lease = AbortOnDropHandle::new(tokio::spawn(elector.run(stop_lease.clone())));
     let work = tokio::select! {
-        given_back = giving_back => given_back?,
-        ended = &mut lease => return Err(ended.map_or(CommandError::Part("a task"), |ended| {
-            ended.err().map_or(CommandError::Part("leader election"), CommandError::from)
-        })),
-        late = late => return Err(late),
+        given_back = give_back(controllers, &stop_work, limit) => given_back?,
+        ended = &mut lease => {
+            ended.map_err(|_| CommandError::Part("a task"))??;
+            return Err(CommandError::Part("leader election"));
+        }
+        () = signals.stop.cancelled() => return Err(CommandError::Stopped),
     };
     Sequence::new()
-        .then("reconciles", stop_controllers, work.map(|_| ()))
-        .then("lease", stop_lease, lease.map(|_| ()))
+        .then("reconciles", stop_work, work.map(drop))
+        .then("lease", stop_lease, lease.map(drop))
         .run(SHUTDOWN, &signals.abort)
         .await?;
     println!("nothing is left: all traffic is on production and no BirdWatch has a finalizer");
     Ok(())
 }
 
-async fn until_nothing_is_left(
-    scopes: &[Arc<Scope>],
+/// The time there is.
+#[derive(Clone, Copy)]
+struct Limit {
     until: Instant,
-    timeout: Duration,
-) -> Result<(), CommandError> {
+    after: Duration,
+}
+
+/// Reconciles until nothing is left; returns the controllers, still at work.
+async fn give_back(
+    controllers: Controllers,
+    stop: &CancellationToken,
+    limit: Limit,
+) -> Result<Work, CommandError> {
+    let not_ready = |why: &str| CommandError::NotReady {
+        after: limit.after,
+        why: why.to_owned(),
+    };
+    let prepared = tokio::select! {
+        prepared = controllers.prepare(stop) => prepared.ok_or(CommandError::Stopped)?,
+        () = sleep_until(limit.until) => return Err(not_ready("Istio's kinds")),
+    };
+    let scopes: Vec<Arc<Scope>> = prepared.iter().map(|one| Arc::clone(&one.scope)).collect();
+    let mut work = AbortOnDropHandle::new(tokio::spawn(controllers.run(prepared, stop.clone())));
     let mut told: Option<Vec<String>> = None;
     loop {
-        let acting = scopes.iter().all(|scope| scope.is_acting());
-        if acting {
+        if scopes.iter().all(|scope| scope.is_acting()) {
             let left: Vec<String> = scopes.iter().flat_map(|scope| remaining(scope)).collect();
             if left.is_empty() {
-                return Ok(());
+                return Ok(work);
             }
             if told.as_ref() != Some(&left) {
-                println!("{} left:", left.len());
-                left.iter().for_each(|one| println!("  {one}"));
+                println!("still to be given back:\n  {}", left.join("\n  "));
                 told = Some(left);
             }
         }
-        if Instant::now() >= until {
-            return Err(match told {
-                Some(left) => CommandError::NotDrained { left, after: timeout },
-                None => CommandError::NotReady { after: timeout, why: "the lease or the watches".to_owned() },
-            });
+        if Instant::now() >= limit.until {
+            return Err(told.map_or_else(
+                || not_ready("the lease, or the watches"),
+                |left| CommandError::NotDrained {
+                    left,
+                    after: limit.after,
+                },
+            ));
         }
-        sleep(LOOK).await;
+        tokio::select! {
+            ended = &mut work => {
+                ended.map_err(|_| CommandError::Part("a task"))??;
+                return Err(CommandError::Part("the controller"));
+            }
+            () = sleep(LOOK) => {}
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: what the user typed, the settings that follow from it, and what each command does.
 
 pub mod args;
+mod controllers;
 pub mod crd;
 pub mod drain;
 mod given;
@@ -127,7 +128,10 @@ pub enum CommandError {
 /// [`CommandError`], to be shown to the user; the process exits with a code that is not 0.
 pub fn main(cli: Cli) -> Result<(), CommandError> {
     let runtime = || {
-        tokio::runtime::Runtime::new().map_err(|source| CommandError::System { what: "threads", source })
+        tokio::runtime::Runtime::new().map_err(|source| CommandError::System {
+            what: "threads",
+            source,
+        })
     };
     match cli.command {
         Command::Crd => {
@@ -136,6 +140,8 @@ pub fn main(cli: Cli) -> Result<(), CommandError> {
             Ok(())
         }
         Command::Run(args) => runtime()?.block_on(run::run(Settings::new(args, Surroundings::read())?)),
-        Command::Drain(args) => runtime()?.block_on(drain::drain(DrainSettings::new(args, Surroundings::read())?)),
+        Command::Drain(args) => {
+            runtime()?.block_on(drain::drain(DrainSettings::new(args, Surroundings::read())?))
+        }
     }
 }

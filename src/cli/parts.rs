@@ -55,8 +55,12 @@ impl Parts {
         draining: bool,
     ) -> Result<Self, CommandError> {
         let client = Client::try_from(client_config(Config::infer().await?))?;
-        let (elector, leadership) =
-            Elector::new(client.clone(), settings.lease.clone(), clock.clone(), metrics.clone());
+        let (elector, leadership) = Elector::new(
+            client.clone(),
+            settings.lease.clone(),
+            clock.clone(),
+            metrics.clone(),
+        );
         let observer: Arc<dyn QueryObserver> = Arc::new(Observer(metrics.clone()));
         let servers = Servers::new(servers(settings)?, &observer)?;
         let (events, publishing) = Events::new(client.clone(), settings.lease.identity.clone());
@@ -76,7 +80,14 @@ impl Parts {
             events,
             census: Census::new(metrics.clone()),
         };
-        Ok(Self { context, elector, leadership, servers, acks, background })
+        Ok(Self {
+            context,
+            elector,
+            leadership,
+            servers,
+            acks,
+            background,
+        })
     }
 }
 
@@ -91,7 +102,11 @@ pub(super) fn set_up_logs(settings: &Settings) -> Result<(), CommandError> {
 /// Says in log and metrics whether each Prometheus answers.
 pub(super) async fn look_at_prometheus(servers: Servers, metrics: Metrics) {
     for server in servers.iter() {
-        let problem = server.ready(PROMETHEUS_AT_START).await.err().map(|failure| failure.to_string());
+        let problem = server
+            .ready(PROMETHEUS_AT_START)
+            .await
+            .err()
+            .map(|failure| failure.to_string());
         metrics.prometheus_at_start(server.name(), problem.as_deref());
     }
 }
@@ -108,8 +123,10 @@ fn servers(settings: &Settings) -> Result<Vec<ServerConfig>, CommandError> {
     let mut servers = match &settings.prometheus.source {
         PrometheusSource::Url(url) => vec![ServerConfig::from_url(url.as_str())?],
         PrometheusSource::ServersFile(file) => {
-            let text = fs::read_to_string(file)
-                .map_err(|source| CommandError::File { file: file.display().to_string(), source })?;
+            let text = fs::read_to_string(file).map_err(|source| CommandError::File {
+                file: file.display().to_string(),
+                source,
+            })?;
             ServerConfig::list(&text)?
         }
     };
@@ -122,12 +139,21 @@ fn servers(settings: &Settings) -> Result<Vec<ServerConfig>, CommandError> {
 type Delivery = (Deliver, UnboundedReceiver<Ack>, Option<AbortOnDropHandle<()>>);
 
 fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandError> {
-    let SlackSettings { token, channel, allowed_channels, url, level: _ } = &settings.slack;
+    let SlackSettings {
+        token,
+        channel,
+        allowed_channels,
+        url,
+        level: _,
+    } = &settings.slack;
     let (acks, answers) = unbounded_channel();
     let Some(token) = token else {
         return Ok((Deliver::nobody(metrics.clone()), answers, None));
     };
-    let tls = TlsFiles { ca_file: settings.cluster.ca_file.clone(), ..TlsFiles::default() };
+    let tls = TlsFiles {
+        ca_file: settings.cluster.ca_file.clone(),
+        ..TlsFiles::default()
+    };
     let slack = SlackClient::new(url.as_str(), token.clone(), HttpClient::new(tls)?)?;
     let (handle, sending) = sender(Arc::new(slack), acks);
     let deliver = Deliver {
@@ -136,7 +162,11 @@ fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandEr
         allowed: allowed_channels.clone().into(),
         metrics: metrics.clone(),
     };
-    Ok((deliver, answers, Some(AbortOnDropHandle::new(tokio::spawn(sending)))))
+    Ok((
+        deliver,
+        answers,
+        Some(AbortOnDropHandle::new(tokio::spawn(sending))),
+    ))
 }
 
 fn core_settings(settings: &Settings) -> observation::Settings {

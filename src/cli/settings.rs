@@ -303,3 +303,278 @@ fn random_identity(hostname: Option<&str>) -> String {
         .unwrap_or("birdwatch");
     format!("{host}-{:08x}", RandomState::new().build_hasher().finish() >> 32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::{CommandFactory, Parser};
+
+    /// The arguments of `birdwatch run`, with no environment: the tests' own must not matter.
+    fn typed(flags: &[&str]) -> RunArgs {
+        let bare = Cli::command().mut_subcommand("run", |run| run.mut_args(|arg| arg.env(None::<&str>)));
+        let words = ["birdwatch", "run"].iter().chain(flags);
+        let matches = bare.try_get_matches_from(words).unwrap();
+        let (_, matches) = matches.subcommand().unwrap();
+        <RunArgs as clap::FromArgMatches>::from_arg_matches(matches).unwrap()
+    }
+
+    fn settings(flags: &[&str]) -> Result<Settings, SettingsError> {
+        Settings::new(typed(flags), Surroundings::default())
+    }
+
+    fn refused(flags: &[&str]) -> String {
+        settings(flags).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn without_flags_the_defaults_are_those_of_the_docs() {
+        let Settings {
+            prometheus,
+            slack,
+            cluster,
+            lease,
+            process,
+        } = settings(&[]).unwrap();
+        let url = Url::parse("http://prometheus.istio-system:9090").unwrap();
+        assert_eq!(prometheus.source, PrometheusSource::Url(url));
+        assert_eq!(prometheus.query_timeout, Duration::from_secs(5));
+        assert!(slack.token.is_none());
+        assert_eq!(
+            (slack.channel.as_str(), slack.level),
+            ("deployment", NotifyLevel::Steps)
+        );
+        assert_eq!(slack.allowed_channels, ["deployment"]);
+        assert_eq!(slack.url.as_str(), "https://slack.com/api");
+        assert!(cluster.namespaces.is_empty() && cluster.ca_file.is_none());
+        assert_eq!(cluster.scrape_interval, Duration::from_secs(15));
+        assert_eq!(cluster.propagation_delay, Duration::from_secs(5));
+        assert_eq!(cluster.domain, "cluster.local");
+        assert_eq!(
+            (lease.namespace.as_str(), lease.name.as_str()),
+            ("default", "birdwatch")
+        );
+        assert_eq!(
+            (lease.timing.duration(), lease.manner),
+            (Duration::from_secs(15), Manner::Candidate)
+        );
+        assert_eq!(
+            (process.admin.to_string().as_str(), process.concurrency),
+            ("0.0.0.0:8080", 64)
+        );
+        assert_eq!(process.log_format, LogFormat::Text);
+    }
+
+    #[test]
+    fn every_flag_is_read() {
+        let all = "--prometheus-servers-file=/s.yaml --query-timeout=1 --slack-channel=ops --notify-level=ends \
+            --slack-allowed-channels=a,,b --slack-url=http://127.0.0.1:9/x/ --ca-file=/ca.pem --namespaces=b,a,b \
+            --scrape-interval=1s --propagation-delay=1m30s --cluster-domain=example.org --lease-name=l \
+            --lease-namespace=n --lease-duration=2500ms --identity=me --admin-address=:: --admin-port=0 \
+            --log-format=json --concurrency=3";
+        let flags: Vec<_> = all.split_whitespace().collect();
+        let Settings {
+            prometheus,
+            slack,
+            cluster,
+            lease,
+            process,
+        } = settings(&flags).unwrap();
+        assert_eq!(prometheus.source, PrometheusSource::ServersFile("/s.yaml".into()));
+        assert_eq!(prometheus.query_timeout, Duration::from_secs(1));
+        assert_eq!(slack.allowed_channels, ["ops", "a", "b"]);
+        assert_eq!(
+            (slack.url.as_str(), slack.level),
+            ("http://127.0.0.1:9/x", NotifyLevel::Ends)
+        );
+        assert_eq!(cluster.namespaces, ["a", "b"]);
+        assert_eq!(cluster.ca_file, Some("/ca.pem".into()));
+        assert_eq!(cluster.propagation_delay, Duration::from_secs(90));
+        assert_eq!(
+            (
+                lease.namespace.as_str(),
+                lease.name.as_str(),
+                lease.identity.as_str()
+            ),
+            ("n", "l", "me")
+        );
+        assert_eq!(lease.timing.duration(), Duration::from_millis(2500));
+        assert_eq!(
+            (process.admin.to_string().as_str(), process.concurrency),
+            ("[::]:0", 3)
+        );
+        assert_eq!(
+            (cluster.domain.as_str(), process.log_format),
+            ("example.org", LogFormat::Json)
+        );
+        let count = typed_flags().len();
+        assert_eq!(flags.len() + 1, count, "--prometheus-url is the one left out");
+    }
+
+    /// The flags of `birdwatch run` with their variables, as clap knows them.
+    fn typed_flags() -> Vec<(String, Option<String>)> {
+        let command = Cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        let args = run
+            .get_arguments()
+            .filter(|arg| arg.get_long().is_some_and(|long| long != "help"));
+        let env = |arg: &clap::Arg| arg.get_env().map(|env| env.to_str().unwrap().to_owned());
+        args.map(|arg| (format!("--{}", arg.get_long().unwrap()), env(arg)))
+            .collect()
+    }
+
+    #[test]
+    fn an_empty_value_is_as_none() {
+        let bare = format!("{:?}", settings(&["--identity=me"]).unwrap());
+        for (flag, _) in typed_flags().iter().filter(|(flag, _)| flag != "--identity") {
+            for empty in ["", "  "] {
+                let given = settings(&[&format!("{flag}={empty}"), "--identity=me"]).unwrap();
+                assert_eq!(format!("{given:?}"), bare, "{flag}");
+            }
+        }
+        let empty = Surroundings {
+            slack_token: Some(String::new().into()),
+            hostname: Some("\n".into()),
+        };
+        let settings = Settings::new(typed(&["--identity="]), empty).unwrap();
+        assert!(settings.slack.token.is_none() && settings.lease.identity.starts_with("birdwatch-"));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_refused_with_flag_variable_value_and_remedy() {
+        // Texts that no flag with a format of its own accepts; the others take any text.
+        let free = [
+            "--prometheus-servers-file",
+            "--slack-channel",
+            "--slack-allowed-channels",
+            "--ca-file",
+            "--identity",
+        ];
+        let mut refusals = 0;
+        for (flag, env) in typed_flags() {
+            let error = settings(&[&format!("{flag}=No_Way!")]);
+            if free.contains(&flag.as_str()) {
+                assert!(error.is_ok(), "{flag}");
+                continue;
+            }
+            let error = error.unwrap_err();
+            assert_eq!(
+                (error.flag.long, error.flag.env),
+                (flag.as_str(), env.as_deref().unwrap_or(""))
+            );
+            let text = error.to_string();
+            assert!(
+                text.starts_with(&flag) && text.contains("\"No_Way!\"") && text.contains("; write "),
+                "{text}"
+            );
+            refusals += 1;
+        }
+        assert_eq!(refusals, typed_flags().len() - free.len());
+    }
+
+    #[test]
+    fn ranges_are_checked_and_named() {
+        let cases = [
+            ("--lease-duration=1999ms", "from 2s to 600s"),
+            ("--lease-duration=0", "from 2s to 600s"),
+            ("--scrape-interval=-5s", "from 100ms to 3600s"),
+            ("--propagation-delay=1h", "from 100ms to 600s"),
+            ("--query-timeout=61", "from 100ms to 60s"),
+            ("--query-timeout=2d", "write for example 90s"),
+            ("--concurrency=0", "from 1 to 1000"),
+            ("--admin-port=65536", "from 0 to 65535"),
+            ("--namespaces=a,B", "\"B\""),
+            ("--prometheus-url=ftp://x", "not an http or https URL"),
+            ("--prometheus-url=prometheus:9090", "not an http or https URL"),
+            ("--admin-address=localhost", "write for example 0.0.0.0"),
+            ("--notify-level=all", "write steps or ends or off"),
+        ];
+        for (flag, expected) in cases {
+            let error = refused(&[flag]);
+            assert!(error.contains(expected), "{flag}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let around = Surroundings {
+            slack_token: Some("xoxb-secret".to_owned().into()),
+            hostname: None,
+        };
+        let settings = Settings::new(typed(&[]), around.clone()).unwrap();
+        assert_eq!(
+            settings.slack.token.as_ref().unwrap().expose_secret(),
+            "xoxb-secret"
+        );
+        for text in [
+            format!("{settings:?}"),
+            format!("{settings:#?}"),
+            format!("{around:?}"),
+        ] {
+            assert!(!text.contains("xoxb"), "{text}");
+        }
+        for url in [
+            "http://user:s3cret@prometheus:9090",
+            "user:s3cret@prometheus",
+            "http://user:s3cret@[bad",
+        ] {
+            let error = refused(&[&format!("--prometheus-url={url}")]);
+            assert!(
+                error.contains("credentials") && !error.contains("s3cret"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_process_without_a_name_gets_one_of_its_own() {
+        let around = Surroundings {
+            slack_token: None,
+            hostname: Some("node-1\n".into()),
+        };
+        let identity = || Settings::new(typed(&[]), around.clone()).unwrap().lease.identity;
+        let (one, two) = (identity(), identity());
+        assert!(
+            one.starts_with("node-1-") && one.len() == "node-1-".len() + 8,
+            "{one}"
+        );
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn drain_takes_the_lease_over_under_a_name_of_its_own() {
+        let cli =
+            Cli::try_parse_from(["birdwatch", "drain", "--timeout", "90", "--identity", "pod"]).unwrap();
+        let Command::Drain(args) = cli.command else {
+            panic!("{cli:?}")
+        };
+        let drain = DrainSettings::new(args, Surroundings::default()).unwrap();
+        assert_eq!(
+            (drain.timeout, drain.run.lease.manner),
+            (Duration::from_secs(90), Manner::Takeover)
+        );
+        assert_eq!(drain.run.lease.identity, "drain-pod");
+        let default = DrainSettings::new(DrainArgs::default(), Surroundings::default()).unwrap();
+        assert_eq!(default.timeout, Duration::from_mins(2));
+    }
+
+    #[test]
+    fn the_command_line_is_sound_and_explains_itself() {
+        Cli::command().debug_assert();
+        let mut command = Cli::command();
+        let help = command.render_help().to_string();
+        for word in ["little by little", "run", "crd", "drain", "Give all traffic back"] {
+            assert!(help.contains(word), "{word} is not in:\n{help}");
+        }
+        let run = command
+            .find_subcommand_mut("run")
+            .unwrap()
+            .render_help()
+            .to_string();
+        assert!(run.starts_with("Run the operator"), "{run}");
+        assert!(
+            run.contains("PROMETHEUS_URL") && !run.to_lowercase().contains("slack_api_token="),
+            "{run}"
+        );
+    }
+}

@@ -34,7 +34,10 @@ impl Scope {
     /// See [`Fault`].
     pub async fn put_status(&self, name: &ObjectName, body: &RawBirdWatch) -> Result<RawBirdWatch, Fault> {
         let api = self.bird_watches(&name.namespace);
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         let call = api.replace_status(&name.name, &params, body);
         let mut answer = self.write(Counted::As(WriteKind::Status), call).await?;
         answer.trim();
@@ -48,7 +51,12 @@ impl Scope {
     /// See [`Fault`].
     pub async fn put_finalizer(&self, object: &RawBirdWatch, wanted: bool) -> Result<(), Fault> {
         let name = object.name();
-        let others = object.metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER);
+        let others = object
+            .metadata
+            .finalizers
+            .iter()
+            .flatten()
+            .filter(|finalizer| *finalizer != FINALIZER);
         let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
         if wanted {
             finalizers.push(FINALIZER);
@@ -120,7 +128,9 @@ impl Scope {
     /// See [`Fault`].
     pub async fn read_virtual_service(&self, name: &ObjectName) -> Result<Option<VirtualService>, Fault> {
         let api = self.virtual_services(&name.namespace);
-        let Some(whole) = there(within(api.get(&name.name)).await)? else { return Ok(None) };
+        let Some(whole) = there(within(api.get(&name.name)).await)? else {
+            return Ok(None);
+        };
         let mut trimmed = whole.clone();
         trimmed.trim();
         self.newer.services.put(trimmed);
@@ -133,7 +143,9 @@ impl Scope {
     /// See [`Fault`].
     pub async fn read_destination_rule(&self, name: &ObjectName) -> Result<Option<DestinationRule>, Fault> {
         let api = self.destination_rules(&name.namespace);
-        let Some(whole) = there(within(api.get(&name.name)).await)? else { return Ok(None) };
+        let Some(whole) = there(within(api.get(&name.name)).await)? else {
+            return Ok(None);
+        };
         let mut trimmed = whole.clone();
         trimmed.trim();
         self.newer.rules.put(trimmed);
@@ -159,7 +171,10 @@ impl Scope {
 }
 
 fn params() -> PatchParams {
-    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
@@ -167,7 +182,7 @@ async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Fau
 }
 
 fn settled<T>(answer: Result<kube::Result<T>, tokio::time::error::Elapsed>) -> Result<T, Fault> {
-    Ok(answer.map_err(|_| Fault::NoAnswer(DEADLINE))??)
+    Ok(answer.map_err(|_| Fault::late(DEADLINE))??)
 }
 
 fn there<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {

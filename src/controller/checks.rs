@@ -17,31 +17,55 @@ use super::context::Scope;
 use super::memory::{Asking, Entry, KnownNames};
 
 /// Names seen within this time before now are known.
-const LOOKBACK: Duration = Duration::from_secs(24 * 3600);
+const LOOKBACK: Duration = Duration::from_hours(24);
 
 /// Asks `request`, unless it is being asked; another check under way is given up.
 pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request: CheckRequest) {
     let mut remembered = entry.lock();
-    if remembered.asking.as_ref().is_some_and(|asking| asking.id == request.id) {
+    if remembered
+        .asking
+        .as_ref()
+        .is_some_and(|asking| asking.id == request.id)
+    {
         return;
     }
     remembered.stop_asking();
     let id = request.id.clone();
-    let under_way = UnderWay { scope: Arc::clone(scope), name: name.clone(), entry: Arc::clone(entry), id: id.clone() };
+    let under_way = UnderWay {
+        scope: Arc::clone(scope),
+        name: name.clone(),
+        entry: Arc::clone(entry),
+        id: id.clone(),
+    };
     let known = match &remembered.names {
         names if names.rollout == id.rollout => names.clone(),
-        _ => KnownNames { rollout: id.rollout.clone(), ..KnownNames::default() },
+        _ => KnownNames {
+            rollout: id.rollout.clone(),
+            ..KnownNames::default()
+        },
     };
     let task = tokio::spawn(async move {
         let context = &under_way.scope.context;
         let asked_at = context.clock.now();
-        let mut asker = Asker { prometheus: &*context.prometheus, request: &request, asked_at, known };
+        let mut asker = Asker {
+            prometheus: &*context.prometheus,
+            request: &request,
+            asked_at,
+            known,
+        };
         let answers = asker.ask().await;
-        let check = Check { id: request.id.clone(), asked_at, answers };
+        let check = Check {
+            id: request.id.clone(),
+            asked_at,
+            answers,
+        };
         let known = asker.known;
         under_way.done(check, known);
     });
-    remembered.asking = Some(Asking { id, task: task.abort_handle() });
+    remembered.asking = Some(Asking {
+        id,
+        task: task.abort_handle(),
+    });
 }
 
 /// A check under way. However it ends, it is no longer under way then.
@@ -55,7 +79,11 @@ struct UnderWay {
 impl UnderWay {
     fn done(self, check: Check, known: KnownNames) {
         let mut remembered = self.entry.lock();
-        if remembered.asking.as_ref().is_some_and(|asking| asking.id == self.id) {
+        if remembered
+            .asking
+            .as_ref()
+            .is_some_and(|asking| asking.id == self.id)
+        {
             remembered.check = Some(check);
             remembered.names = known;
         }
@@ -82,21 +110,32 @@ impl Asker<'_> {
         let questions = &self.request.questions;
         let until = Instant::now() + self.request.deadline.std();
         let traffic_first = questions.iter().filter(|question| question.per_request);
-        let queries = questions.iter().map(|q| &q.query).chain(traffic_first.map(|q| &q.traffic));
+        let queries = questions
+            .iter()
+            .map(|q| &q.query)
+            .chain(traffic_first.map(|q| &q.traffic));
         let first = self.outcomes(queries, until).await;
-        let is_empty = |question: &&Question| matches!(first.get(&question.query), Some(prom::Outcome::Empty));
+        let is_empty = |question: &&Question| {
+            question.hides_absence || matches!(first.get(&question.query), Some(prom::Outcome::Empty))
+        };
         let empty: Vec<&Question> = questions.iter().filter(is_empty).collect();
         let traffic = empty.iter().filter(|q| !q.per_request).map(|q| &q.traffic);
-        let (second, unknown) = tokio::join!(self.outcomes(traffic, until), self.unknown_names(&empty, until));
+        let (second, unknown) =
+            tokio::join!(self.outcomes(traffic, until), self.unknown_names(&empty, until));
         if let Ok(unknown) = &unknown {
             let all = empty.iter().flat_map(|question| names(question));
-            self.known.names.extend(all.filter(|name| !unknown.contains(name)));
+            self.known
+                .names
+                .extend(all.filter(|name| !unknown.contains(name)));
         }
         let answer = |question: &Question| Answer {
             metric: question.metric.clone(),
             side: question.side,
             outcome: outcome(question, first.get(&question.query), &unknown),
-            traffic: first.get(&question.traffic).or_else(|| second.get(&question.traffic)).map(rate),
+            traffic: first
+                .get(&question.traffic)
+                .or_else(|| second.get(&question.traffic))
+                .map(rate),
         };
         questions.iter().map(answer).collect()
     }
@@ -107,14 +146,21 @@ impl Asker<'_> {
         until: Instant,
     ) -> BTreeMap<String, prom::Outcome> {
         let server = &self.request.server;
-        let question = |query: &String| prom::Question { server: server.clone(), query: query.clone() };
+        let question = |query: &String| prom::Question {
+            server: server.clone(),
+            query: query.clone(),
+        };
         let questions: Vec<prom::Question> = queries.map(question).collect();
         if questions.is_empty() {
             return BTreeMap::new();
         }
         let left = until.saturating_duration_since(Instant::now());
         let outcomes = self.prometheus.ask_all(&questions, None, left).await;
-        questions.into_iter().map(|question| question.query).zip(outcomes).collect()
+        questions
+            .into_iter()
+            .map(|question| question.query)
+            .zip(outcomes)
+            .collect()
     }
 
     /// Which names of the empty answers' queries Prometheus does not know; each metric is looked up once, and those
@@ -130,12 +176,17 @@ impl Asker<'_> {
         );
         let is_new = |(metric, labels): &(&str, BTreeSet<&str>)| {
             !self.known.names.contains(*metric)
-                || labels.iter().any(|label| !self.known.names.contains(&labelled(metric, label)))
+                || labels
+                    .iter()
+                    .any(|label| !self.known.names.contains(&labelled(metric, label)))
         };
         let left = until.saturating_duration_since(Instant::now());
         let server = self.request.server.as_deref();
         let looked_up = all.into_iter().filter(is_new).map(async |(metric, labels)| {
-            let found = self.prometheus.label_names(server, metric, self.asked_at, LOOKBACK, left).await;
+            let found = self
+                .prometheus
+                .label_names(server, metric, self.asked_at, LOOKBACK, left)
+                .await;
             (metric, labels, found)
         });
         let mut unknown = BTreeSet::new();
@@ -169,15 +220,17 @@ fn outcome(
     said: Option<&prom::Outcome>,
     unknown: &Result<BTreeSet<String>, String>,
 ) -> Outcome {
+    let of_question = |unknown: &BTreeSet<String>| {
+        let own: BTreeSet<String> = names(question).collect();
+        unknown.intersection(&own).cloned().collect::<Vec<_>>()
+    };
+    let unknown_names = unknown.as_ref().map(of_question).map_err(Clone::clone);
     match said {
-        Some(prom::Outcome::Series(series)) => Outcome::Series(series.iter().map(point).collect()),
-        Some(prom::Outcome::Empty) => {
-            let of_question = |unknown: &BTreeSet<String>| {
-                let own: BTreeSet<String> = names(question).collect();
-                unknown.intersection(&own).cloned().collect()
-            };
-            Outcome::Empty { unknown_names: unknown.as_ref().map(of_question).map_err(Clone::clone) }
+        Some(prom::Outcome::Series(_)) if question.hides_absence && unknown_names != Ok(Vec::new()) => {
+            Outcome::Empty { unknown_names }
         }
+        Some(prom::Outcome::Series(series)) => Outcome::Series(series.iter().map(point).collect()),
+        Some(prom::Outcome::Empty) => Outcome::Empty { unknown_names },
         Some(prom::Outcome::TooMany(count)) => Outcome::Failed(format!(
             "the query gives {count} series, more than {}: aggregate them",
             prom::MAX_SERIES
@@ -188,10 +241,20 @@ fn outcome(
 }
 
 fn point(series: &prom::Series) -> Point {
-    let labels = series.labels.iter().map(|(name, value)| format!("{name}={value:?}"));
+    let labels = series
+        .labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"));
     let labels = labels.collect::<Vec<_>>().join(", ");
-    let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
-    Point { labels, value: series.value }
+    let labels = if labels.is_empty() {
+        labels
+    } else {
+        format!("{{{labels}}}")
+    };
+    Point {
+        labels,
+        value: series.value,
+    }
 }
 
 /// Requests per second; nothing counted is no traffic.
@@ -199,7 +262,11 @@ fn rate(said: &prom::Outcome) -> Result<f64, String> {
     match said {
         prom::Outcome::Series(series) => {
             let sum: f64 = series.iter().map(|series| series.value).sum();
-            if sum.is_finite() { Ok(sum) } else { Err(format!("the request rate is {sum}")) }
+            if sum.is_finite() {
+                Ok(sum)
+            } else {
+                Err(format!("the request rate is {sum}"))
+            }
         }
         prom::Outcome::Empty => Ok(0.0),
         prom::Outcome::TooMany(count) => Err(format!("the request rate has {count} series")),

@@ -55,14 +55,18 @@ pub async fn commit(
             if acted_upon {
                 keep(look, entry, next, true);
             }
-            if let Fault::Conflict | Fault::NoAnswer(_) = &fault {
+            if fault.asks_for_a_read() {
                 match scope.read_bird_watch(&look.name).await {
                     Ok(()) if matches!(fault, Fault::Conflict) => return Ok(Committed::Overtaken),
                     Err(Fault::Gone) => return Ok(Committed::Gone),
                     Ok(()) | Err(_) => {}
                 }
             }
-            Err(Error::Call { what: "writing status".to_owned(), fault, lowering: acted_upon })
+            Err(Error::Call {
+                what: "writing status".to_owned(),
+                fault,
+                lowering: acted_upon,
+            })
         }
     }
 }
@@ -70,5 +74,9 @@ pub async fn commit(
 fn keep(look: &Look, entry: &Entry, status: BirdWatchStatus, acted_upon: bool) {
     let based_on = look.stored.clone();
     let differs = based_on != status;
-    entry.lock().held = differs.then_some(Held { based_on, status, acted_upon });
+    entry.lock().held = differs.then_some(Held {
+        based_on,
+        status,
+        acted_upon,
+    });
 }

@@ -12,9 +12,15 @@ use super::objects::RawBirdWatch;
 /// Name of the oldest `BirdWatch`, older than `object`, that acts on the same rule, or on the same host and subsets.
 pub fn older(scope: &Scope, object: &RawBirdWatch, target: &Target) -> Option<String> {
     let name = object.name();
-    let rule = ObjectName { namespace: name.namespace.clone(), name: target.destination_rule.clone() };
+    let rule = ObjectName {
+        namespace: name.namespace.clone(),
+        name: target.destination_rule.clone(),
+    };
     let peers = scope.index().sharing(&rule);
-    let others = peers.iter().filter(|peer| **peer != name).filter_map(|peer| scope.bird_watch(peer));
+    let others = peers
+        .iter()
+        .filter(|peer| **peer != name)
+        .filter_map(|peer| scope.bird_watch(peer));
     others
         .filter(|other| by_age(other, object) == Ordering::Less)
         .filter(|other| target_of(other).is_some_and(|theirs| are_same(&theirs, target)))
@@ -35,7 +41,10 @@ fn are_same(a: &Target, b: &Target) -> bool {
 /// The older first; of two made in the same second, the one with the smaller UID.
 fn by_age(a: &RawBirdWatch, b: &RawBirdWatch) -> Ordering {
     let age = |object: &RawBirdWatch| {
-        (object.metadata.creation_timestamp.as_ref().map(|time| time.0), object.metadata.uid.clone())
+        (
+            object.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            object.metadata.uid.clone(),
+        )
     };
     age(a).cmp(&age(b))
 }

@@ -138,13 +138,17 @@ impl Scope {
     #[must_use]
     pub fn bird_watch(&self, name: &ObjectName) -> Option<Arc<RawBirdWatch>> {
         let key = ObjectRef::new(&name.name).within(&name.namespace);
-        self.newer.bird_watches.pick(name, self.stores.bird_watches.get(&key))
+        self.newer
+            .bird_watches
+            .pick(name, self.stores.bird_watches.get(&key))
     }
 
     /// A Deployment.
     #[must_use]
     pub fn deployment(&self, name: &ObjectName) -> Option<Arc<Deployment>> {
-        self.stores.deployments.get(&ObjectRef::new(&name.name).within(&name.namespace))
+        self.stores
+            .deployments
+            .get(&ObjectRef::new(&name.name).within(&name.namespace))
     }
 
     /// The newest `VirtualService` known.
@@ -184,13 +188,22 @@ impl Scope {
     pub fn gaps(&self) -> Vec<Gap> {
         let term = self.context.gate.term();
         let absences = term.into_iter().flat_map(|term| term.absences);
-        absences.map(|absence| Gap { from: absence.from, to: absence.to }).collect()
+        absences
+            .map(|absence| Gap {
+                from: absence.from,
+                to: absence.to,
+            })
+            .collect()
     }
 
     /// Forgets all that belongs to one who acts.
     pub fn stand_down(&self) {
         self.memory.clear();
-        let Newer { bird_watches, services, rules } = &self.newer;
+        let Newer {
+            bird_watches,
+            services,
+            rules,
+        } = &self.newer;
         bird_watches.clear();
         services.clear();
         rules.clear();

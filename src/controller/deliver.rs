@@ -30,12 +30,18 @@ impl Deliver {
     /// Tells nobody.
     #[must_use]
     pub fn nobody(metrics: Metrics) -> Self {
-        Self { slack: None, channel: String::new(), allowed: Arc::default(), metrics }
+        Self {
+            slack: None,
+            channel: String::new(),
+            allowed: Arc::default(),
+            metrics,
+        }
     }
 
     /// A status was written: its notices go out, and the parent message where the state it shows has changed.
     pub fn committed(&self, name: &ObjectName, before: &BirdWatchStatus, after: &BirdWatchStatus) {
-        if state(before) != state(after) {
+        let changed = state(before) != state(after);
+        if changed {
             for rollout in rollouts(after) {
                 self.submit(name, after, rollout, true);
             }
@@ -56,13 +62,20 @@ impl Deliver {
 
     fn submit(&self, name: &ObjectName, status: &BirdWatchStatus, thread: &KnownThread, changed: bool) {
         let Some(slack) = &self.slack else { return };
-        let waiting: Vec<_> =
-            status.notices.pending.iter().filter(|notice| notice.rollout == thread.rollout).collect();
+        let waiting: Vec<_> = status
+            .notices
+            .pending
+            .iter()
+            .filter(|notice| notice.rollout == thread.rollout)
+            .collect();
         let text = messages::parent(name, status, &thread.rollout);
         let begun = !thread.ts.is_empty() || !waiting.is_empty();
         let mut items = Vec::new();
         if begun && text != thread.shown && (changed || !waiting.is_empty()) {
-            items.push(Item::UpdateParent { thread: self.thread(status, thread), text });
+            items.push(Item::UpdateParent {
+                thread: self.thread(status, thread),
+                text,
+            });
         }
         for notice in waiting {
             items.push(Item::Post {
@@ -74,17 +87,28 @@ impl Deliver {
         }
         if !items.is_empty() {
             let key = format!("{}/{}", name.namespace, name.name);
-            slack.submit(Delivery { key, rollout: thread.rollout.clone(), items });
+            slack.submit(Delivery {
+                key,
+                rollout: thread.rollout.clone(),
+                items,
+            });
             self.metrics.notices_waiting(slack.waiting());
         }
     }
 
     fn thread(&self, status: &BirdWatchStatus, known: &KnownThread) -> Thread {
-        let rollout = status.rollout.as_ref().filter(|rollout| rollout.id == known.rollout);
+        let rollout = status
+            .rollout
+            .as_ref()
+            .filter(|rollout| rollout.id == known.rollout);
         let asked = rollout.and_then(|rollout: &Rollout| rollout.plan.channel.clone());
-        let channel = asked.filter(|channel| self.allowed.contains(channel)).unwrap_or_else(|| self.channel.clone());
-        let parent = (!known.ts.is_empty())
-            .then(|| Posted { channel_id: known.channel.clone(), ts: known.ts.clone() });
+        let channel = asked
+            .filter(|channel| self.allowed.contains(channel))
+            .unwrap_or_else(|| self.channel.clone());
+        let parent = (!known.ts.is_empty()).then(|| Posted {
+            channel_id: known.channel.clone(),
+            ts: known.ts.clone(),
+        });
         Thread { channel, parent }
     }
 }
@@ -92,7 +116,10 @@ impl Deliver {
 /// What the parent message shows, readings aside.
 fn state(status: &BirdWatchStatus) -> impl PartialEq + use<> {
     let rollout = status.rollout.as_ref();
-    (status.phase, rollout.map(|r| (r.id.clone(), r.confirmed, r.failure.clone(), r.ended)))
+    (
+        status.phase,
+        rollout.map(|r| (r.id.clone(), r.confirmed, r.failure.clone(), r.ended)),
+    )
 }
 
 /// The threads with something to say: the present rollout's, and those with notices still on their way.
@@ -100,7 +127,11 @@ fn rollouts(status: &BirdWatchStatus) -> impl Iterator<Item = &KnownThread> {
     let present = status.rollout.as_ref().map(|rollout| rollout.id.as_str());
     status.notices.threads.iter().filter(move |thread| {
         Some(thread.rollout.as_str()) == present
-            || status.notices.pending.iter().any(|notice| notice.rollout == thread.rollout)
+            || status
+                .notices
+                .pending
+                .iter()
+                .any(|notice| notice.rollout == thread.rollout)
     })
 }
 
@@ -112,7 +143,9 @@ fn is_urgent(kind: NoticeKind) -> bool {
 /// Takes the sender's answers to reconcile, until the sender is gone.
 pub async fn acknowledge(mut acks: UnboundedReceiver<Ack>, scopes: Arc<[Arc<Scope>]>) {
     while let Some(ack) = acks.recv().await {
-        let Some(name) = object_name(&ack.key) else { continue };
+        let Some(name) = object_name(&ack.key) else {
+            continue;
+        };
         for scope in scopes.iter().filter(|scope| covers(scope, &name)) {
             count(&scope.context.metrics, &ack);
             if let Some(slack) = &scope.context.deliver.slack {
@@ -127,12 +160,18 @@ pub async fn acknowledge(mut acks: UnboundedReceiver<Ack>, scopes: Arc<[Arc<Scop
 }
 
 fn covers(scope: &Scope, name: &ObjectName) -> bool {
-    scope.namespace.as_ref().is_none_or(|namespace| *namespace == name.namespace)
+    scope
+        .namespace
+        .as_ref()
+        .is_none_or(|namespace| *namespace == name.namespace)
 }
 
 fn object_name(key: &str) -> Option<ObjectName> {
     let (namespace, name) = key.split_once('/')?;
-    Some(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() })
+    Some(ObjectName {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 fn count(metrics: &Metrics, ack: &Ack) {
@@ -157,7 +196,10 @@ fn translated(ack: &Ack) -> Vec<NoticeAck> {
         }
         (Acked::Notice(id), Fate::Delivered { .. }) => vec![NoticeAck::Delivered { id: *id }],
         (Acked::Notice(id), Fate::Refused { why, .. }) => {
-            vec![NoticeAck::Refused { id: *id, reason: why.clone() }]
+            vec![NoticeAck::Refused {
+                id: *id,
+                reason: why.clone(),
+            }]
         }
         (Acked::Parent { text }, Fate::Delivered { parent: at, .. }) => vec![parent(at, text)],
         (Acked::Parent { .. }, Fate::Refused { why, .. }) | (_, Fate::Retrying { why, .. }) => {

@@ -16,7 +16,12 @@ pub fn remaining(scope: &Scope) -> Vec<String> {
                 Err(error) => error.to_string(),
                 Ok(status) => match &status.rollout {
                     Some(rollout) if rollout.ended.is_none() => {
-                        format!("{} at {} %: {}", status.phase.as_str(), rollout.confirmed, status.message)
+                        format!(
+                            "{} at {} %: {}",
+                            status.phase.as_str(),
+                            rollout.confirmed,
+                            status.message
+                        )
                     }
                     _ if object.has_finalizer() => "the finalizer is still there".to_owned(),
                     _ => return None,

@@ -17,9 +17,9 @@ pub enum Fault {
     /// The object is gone.
     #[error("the object is gone")]
     Gone,
-    /// No answer in time; the write may have been done.
-    #[error("no answer within {} s", .0.as_secs())]
-    NoAnswer(Duration),
+    /// No answer, or none in time; the write may have been done.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
     /// The server refuses for good: no permission, or not a valid object.
     #[error("refused: {message}")]
     Refused {
@@ -28,7 +28,7 @@ pub enum Fault {
         /// The server's words.
         message: String,
     },
-    /// Anything else.
+    /// Any other answer: the server is in trouble.
     #[error("{0}")]
     Failed(String),
 }
@@ -38,12 +38,27 @@ impl From<kube::Error> for Fault {
         match error {
             kube::Error::Api(status) if status.is_not_found() => Self::Gone,
             kube::Error::Api(status) if status.is_conflict() => Self::Conflict,
-            kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 405 | 422) => {
-                Self::Refused { code: status.code, message: status.message }
-            }
+            kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 405 | 422) => Self::Refused {
+                code: status.code,
+                message: status.message,
+            },
             kube::Error::Api(status) => Self::Failed(format!("{} ({})", status.message, status.code)),
-            other => Self::Failed(other.to_string()),
+            other => Self::NoAnswer(other.to_string()),
         }
+    }
+}
+
+impl Fault {
+    /// No answer in time.
+    #[must_use]
+    pub fn late(deadline: Duration) -> Self {
+        Self::NoAnswer(format!("none within {} s", deadline.as_secs()))
+    }
+
+    /// Whether only a read tells how the object stands now.
+    #[must_use]
+    pub const fn asks_for_a_read(&self) -> bool {
+        matches!(self, Self::Conflict | Self::NoAnswer(_) | Self::Failed(_))
     }
 }
 
@@ -90,9 +105,17 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self, tries: u32) -> Option<Duration> {
         let longest = match self {
-            Self::Status(_) | Self::Encode(_) | Self::Call { fault: Fault::Standby, .. } => return None,
+            Self::Status(_)
+            | Self::Encode(_)
+            | Self::Call {
+                fault: Fault::Standby,
+                ..
+            } => return None,
             Self::Call { lowering: true, .. } => Duration::from_secs(1),
-            Self::Call { fault: Fault::Refused { .. }, .. } => Duration::from_secs(60),
+            Self::Call {
+                fault: Fault::Refused { .. },
+                ..
+            } => Duration::from_mins(1),
             Self::Call { .. } => Duration::from_secs(5),
         };
         Some(backoff(tries, longest))
@@ -102,7 +125,9 @@ impl Error {
 /// 50 ms, doubling to `longest`; between half and all of it at random, so that many do not come back together.
 #[must_use]
 pub fn backoff(tries: u32, longest: Duration) -> Duration {
-    let full = Duration::from_millis(50).saturating_mul(1 << tries.min(16)).min(longest);
+    let full = Duration::from_millis(50)
+        .saturating_mul(1 << tries.min(16))
+        .min(longest);
     let random = RandomState::new().hash_one(tries) % 1000;
     full.mul_f64(0.5 + f64::from(u32::try_from(random).unwrap_or(0)) / 2000.0)
 }
@@ -112,11 +137,18 @@ mod tests {
     use super::*;
 
     fn call(fault: Fault, lowering: bool) -> Error {
-        Error::Call { what: "x".into(), fault, lowering }
+        Error::Call {
+            what: "x".into(),
+            fault,
+            lowering,
+        }
     }
 
     fn refused() -> Fault {
-        Fault::Refused { code: 403, message: "no".into() }
+        Fault::Refused {
+            code: 403,
+            message: "no".into(),
+        }
     }
 
     #[test]
@@ -131,7 +163,7 @@ mod tests {
     #[test]
     fn other_failures_wait_longer_and_never_minutes() {
         let wait = |fault| call(fault, false).retry_after(30).unwrap();
-        assert!((2..=5).contains(&wait(Fault::NoAnswer(Duration::from_secs(4))).as_secs()));
+        assert!((2..=5).contains(&wait(Fault::late(Duration::from_secs(4))).as_secs()));
         assert!((30..=60).contains(&wait(refused()).as_secs()));
         assert_eq!(call(Fault::Standby, true).retry_after(0), None);
     }

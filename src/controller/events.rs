@@ -31,10 +31,12 @@ pub struct Events(Sender<Waiting>);
 
 impl Events {
     /// The handle, and the task to spawn; it ends when every handle is dropped and what waited is published.
-    #[must_use]
     pub fn new(client: Client, instance: String) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, waiting) = channel(MOST);
-        let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(instance) };
+        let reporter = Reporter {
+            controller: MANAGER.to_owned(),
+            instance: Some(instance),
+        };
         (Self(sender), run(Recorder::new(client, reporter), waiting))
     }
 
@@ -42,7 +44,11 @@ impl Events {
     pub fn publish(&self, object: &RawBirdWatch, events: Vec<Event>) {
         for event in events {
             tracing::info!(reason = event.reason, action = event.action, "{}", event.note);
-            if self.0.try_send((kube_event(event), object.object_ref(&()))).is_err() {
+            if self
+                .0
+                .try_send((kube_event(event), object.object_ref(&())))
+                .is_err()
+            {
                 tracing::warn!("an Event is lost: too many wait to be published");
             }
         }
@@ -50,9 +56,18 @@ impl Events {
 }
 
 fn kube_event(event: Event) -> KubeEvent {
-    let Event { warning, reason, action, note } = event;
+    let Event {
+        warning,
+        reason,
+        action,
+        note,
+    } = event;
     KubeEvent {
-        type_: if warning { EventType::Warning } else { EventType::Normal },
+        type_: if warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
         reason: reason.to_owned(),
         note: Some(cut(note)),
         action,

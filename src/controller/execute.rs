@@ -81,7 +81,10 @@ impl Executor<'_> {
             match what {
                 Ok(step) => done = done.max(step),
                 // What is newer is known by now; the rest of this decision is of yesterday.
-                Err(Error::Call { fault: Fault::Conflict, .. }) => return Ok(Done::Changed),
+                Err(Error::Call {
+                    fault: Fault::Conflict,
+                    ..
+                }) => return Ok(Done::Changed),
                 Err(error) => return Err(error),
             }
         }
@@ -95,7 +98,11 @@ impl Executor<'_> {
         let mut result = Ok(Done::Nothing);
         for service in &target.virtual_services {
             let lowered = self.lower_one(&self.at(service), pair, percent).await;
-            let failed = |fault| Error::Call { what: format!("lowering {service} to {percent} %"), fault, lowering: true };
+            let failed = |fault| Error::Call {
+                what: format!("lowering {service} to {percent} %"),
+                fault,
+                lowering: true,
+            };
             result = worse(result, lowered.map_err(failed));
         }
         result
@@ -105,7 +112,9 @@ impl Executor<'_> {
     async fn lower_one(&self, name: &ObjectName, pair: &Pair, percent: u8) -> Result<Done, Fault> {
         let mut tries = 0;
         loop {
-            let Some(object) = self.scope.virtual_service(name) else { return Ok(Done::Nothing) };
+            let Some(object) = self.scope.virtual_service(name) else {
+                return Ok(Done::Nothing);
+            };
             let routes = routes::find(&object, pair, &self.scope.context.cluster_domain).ours;
             let Some(patch) = lower_patch(&object, &routes, percent) else {
                 return Ok(if tries == 0 { Done::Nothing } else { Done::Changed });
@@ -137,7 +146,8 @@ impl Executor<'_> {
             let Some(patch) = patch else { continue };
             let name = self.at(&service.object.object_name().name);
             let written = self.scope.patch_weights(&name, patch, Direction::Up).await;
-            self.service_answered(&name, written, &format!("raising {} to {percent} %", name.name)).await?;
+            self.service_answered(&name, written, &format!("raising {} to {percent} %", name.name))
+                .await?;
             done = Done::Changed;
         }
         Ok(done)
@@ -151,11 +161,16 @@ impl Executor<'_> {
         let mut done = Done::Nothing;
         for service in &rollout.plan.target.virtual_services {
             let name = self.at(service);
-            let Some(object) = self.scope.virtual_service(&name) else { continue };
+            let Some(object) = self.scope.virtual_service(&name) else {
+                continue;
+            };
             let routes = routes::find(&object, pair, &self.scope.context.cluster_domain).ours;
-            let Some(patch) = restore_patch(&object, &routes, &kept, 0) else { continue };
+            let Some(patch) = restore_patch(&object, &routes, &kept, 0) else {
+                continue;
+            };
             let written = self.scope.patch_weights(&name, patch, Direction::Down).await;
-            self.service_answered(&name, written, &format!("giving {service} its weights back")).await?;
+            self.service_answered(&name, written, &format!("giving {service} its weights back"))
+                .await?;
             done = Done::Changed;
         }
         Ok(done)
@@ -163,7 +178,12 @@ impl Executor<'_> {
 
     /// What the server refuses to take back stays as it is: nothing else waits for it.
     fn or_refused(&self, restored: Result<Done, Error>) -> Result<Done, Error> {
-        if let Err(Error::Call { what, fault: fault @ Fault::Refused { .. }, .. }) = &restored {
+        if let Err(Error::Call {
+            what,
+            fault: fault @ Fault::Refused { .. },
+            ..
+        }) = &restored
+        {
             tracing::warn!(what, %fault, "former values stay changed");
             self.entry.lock().restore_refused = Some(self.look.objects.versions());
             return Ok(Done::Changed);
@@ -172,20 +192,27 @@ impl Executor<'_> {
     }
 
     async fn label(&self, subset: Side, version: &str) -> Result<Done, Error> {
-        let Some(target) = &self.look.objects.target else { return Ok(Done::Nothing) };
+        let Some(target) = &self.look.objects.target else {
+            return Ok(Done::Nothing);
+        };
         let name = match subset {
             Side::Production => &target.production_subset,
             Side::Canary => &target.canary_subset,
         };
         let patch = |rule: &DestinationRule| label_patch(rule, name, &target.version_label, version);
-        self.relabel(patch, &format!("pointing subset {name} at {version}")).await
+        self.relabel(patch, &format!("pointing subset {name} at {version}"))
+            .await
     }
 
     async fn restore_label(&self, written: &str, kept: Option<&str>) -> Result<Done, Error> {
-        let Some(target) = &self.look.objects.target else { return Ok(Done::Nothing) };
+        let Some(target) = &self.look.objects.target else {
+            return Ok(Done::Nothing);
+        };
         let subset = &target.canary_subset;
-        let patch = |rule: &DestinationRule| restore_label_patch(rule, subset, &target.version_label, kept, written);
-        self.relabel(patch, &format!("giving subset {subset} its label back")).await
+        let patch =
+            |rule: &DestinationRule| restore_label_patch(rule, subset, &target.version_label, kept, written);
+        self.relabel(patch, &format!("giving subset {subset} its label back"))
+            .await
     }
 
     async fn relabel(
@@ -193,7 +220,9 @@ impl Executor<'_> {
         patch: impl FnOnce(&DestinationRule) -> Result<Option<json_patch::Patch>, Problem>,
         what: &str,
     ) -> Result<Done, Error> {
-        let Some(rule) = &self.look.objects.rule else { return Ok(Done::Nothing) };
+        let Some(rule) = &self.look.objects.rule else {
+            return Ok(Done::Nothing);
+        };
         let patch = match patch(rule) {
             Ok(Some(patch)) => patch,
             Ok(None) => return Ok(Done::Nothing),
@@ -204,7 +233,7 @@ impl Executor<'_> {
         };
         let name = self.at(&rule.object_name().name);
         let written = self.scope.patch_label(&name, patch).await;
-        if let Err(Fault::Conflict | Fault::NoAnswer(_)) = &written {
+        if written.as_ref().is_err_and(Fault::asks_for_a_read) {
             self.live(self.scope.read_destination_rule(&name).await);
         }
         written.map_err(|fault| call(what, fault))?;
@@ -213,7 +242,9 @@ impl Executor<'_> {
 
     async fn finalizer(&self, wanted: bool) -> Result<Done, Error> {
         // The commit has made a newer version than the one that was decided on.
-        let Some(object) = self.scope.bird_watch(&self.look.name) else { return Ok(Done::Nothing) };
+        let Some(object) = self.scope.bird_watch(&self.look.name) else {
+            return Ok(Done::Nothing);
+        };
         if object.has_finalizer() == wanted {
             return Ok(Done::Nothing);
         }
@@ -222,10 +253,17 @@ impl Executor<'_> {
             Ok(()) => Ok(Done::Changed),
             Err(Fault::Gone) if !wanted => Ok(Done::Nothing),
             Err(fault) => {
-                if let Fault::Conflict | Fault::NoAnswer(_) = &fault {
+                if fault.asks_for_a_read() {
                     self.live(self.scope.read_bird_watch(&self.look.name).await);
                 }
-                Err(call(if wanted { "adding the finalizer" } else { "removing the finalizer" }, fault))
+                Err(call(
+                    if wanted {
+                        "adding the finalizer"
+                    } else {
+                        "removing the finalizer"
+                    },
+                    fault,
+                ))
             }
         }
     }
@@ -236,7 +274,8 @@ impl Executor<'_> {
         for service in &self.look.objects.services {
             let name = self.at(&service.object.object_name().name);
             let read = self.scope.read_virtual_service(&name).await;
-            let found: Option<VirtualService> = read.map_err(|fault| call("asking who wrote the routes", fault))?;
+            let found: Option<VirtualService> =
+                read.map_err(|fault| call("asking who wrote the routes", fault))?;
             let Some(found) = found else { continue };
             versions.push(found.metadata.resource_version.clone());
             writers.extend(last_manager(&found.metadata, &WEIGHTS, MANAGER));
@@ -247,14 +286,25 @@ impl Executor<'_> {
     }
 
     async fn identify_rule_writer(&self) -> Result<Done, Error> {
-        let Some(rule) = &self.look.objects.rule else { return Ok(Done::Nothing) };
+        let Some(rule) = &self.look.objects.rule else {
+            return Ok(Done::Nothing);
+        };
         let name = self.at(&rule.object_name().name);
         let read = self.scope.read_destination_rule(&name).await;
         let found = read.map_err(|fault| call("asking who wrote the rule", fault))?;
-        let Some(found) = found else { return Ok(Done::Nothing) };
-        let writer = latest(last_manager(&found.metadata, &SUBSETS, MANAGER).into_iter().collect());
+        let Some(found) = found else {
+            return Ok(Done::Nothing);
+        };
+        let writer = latest(
+            last_manager(&found.metadata, &SUBSETS, MANAGER)
+                .into_iter()
+                .collect(),
+        );
         let versions = vec![found.metadata.resource_version];
-        self.entry.lock().rule_writer = Some(Identified { versions, name: writer });
+        self.entry.lock().rule_writer = Some(Identified {
+            versions,
+            name: writer,
+        });
         Ok(Done::Changed)
     }
 
@@ -265,7 +315,7 @@ impl Executor<'_> {
         written: Result<(), Fault>,
         what: &str,
     ) -> Result<(), Error> {
-        if let Err(Fault::Conflict | Fault::NoAnswer(_)) = &written {
+        if written.as_ref().is_err_and(Fault::asks_for_a_read) {
             self.live(self.scope.read_virtual_service(name).await);
         }
         written.map_err(|fault| call(what, fault))
@@ -278,12 +328,19 @@ impl Executor<'_> {
     }
 
     fn at(&self, name: &str) -> ObjectName {
-        ObjectName { namespace: self.look.name.namespace.clone(), name: name.to_owned() }
+        ObjectName {
+            namespace: self.look.name.namespace.clone(),
+            name: name.to_owned(),
+        }
     }
 }
 
 fn call(what: &str, fault: Fault) -> Error {
-    Error::Call { what: what.to_owned(), fault, lowering: false }
+    Error::Call {
+        what: what.to_owned(),
+        fault,
+        lowering: false,
+    }
 }
 
 fn worse(so_far: Result<Done, Error>, next: Result<Done, Error>) -> Result<Done, Error> {
@@ -291,5 +348,8 @@ fn worse(so_far: Result<Done, Error>, next: Result<Done, Error>) -> Result<Done,
 }
 
 fn latest(writers: Vec<Manager>) -> String {
-    writers.into_iter().max_by_key(|writer| writer.time).map_or_else(|| SOMEBODY.to_owned(), |writer| writer.name)
+    writers
+        .into_iter()
+        .max_by_key(|writer| writer.time)
+        .map_or_else(|| SOMEBODY.to_owned(), |writer| writer.name)
 }

@@ -23,7 +23,10 @@ struct Relation<A, B> {
 
 impl<A, B> Default for Relation<A, B> {
     fn default() -> Self {
-        Self { forth: HashMap::new(), back: HashMap::new() }
+        Self {
+            forth: HashMap::new(),
+            back: HashMap::new(),
+        }
     }
 }
 
@@ -99,16 +102,25 @@ impl Index {
     /// Takes note of what a `BirdWatch` is about: its spec's target and its running rollout's, or nothing once it
     /// is gone. Returns the others that stand on the same rules or hosts, before or now.
     pub fn bird_watch(&mut self, name: &ObjectName, targets: &[&Target]) -> BTreeSet<ObjectName> {
-        let at = |other: &str| ObjectName { namespace: name.namespace.clone(), name: other.to_owned() };
+        let at = |other: &str| ObjectName {
+            namespace: name.namespace.clone(),
+            name: other.to_owned(),
+        };
         let first = |target: &&Target| {
             let (key, value) = target.selector.iter().next()?;
             Some((name.namespace.clone(), key.clone(), value.clone()))
         };
-        self.selectors.set(name, targets.iter().filter_map(first).collect());
-        let services = targets.iter().flat_map(|target| &target.virtual_services).map(|vs| at(vs));
+        self.selectors
+            .set(name, targets.iter().filter_map(first).collect());
+        let services = targets
+            .iter()
+            .flat_map(|target| &target.virtual_services)
+            .map(|vs| at(vs));
         self.services.set(name, services.collect());
-        let mut touched: BTreeSet<ObjectName> =
-            targets.iter().map(|target| at(&target.destination_rule)).collect();
+        let mut touched: BTreeSet<ObjectName> = targets
+            .iter()
+            .map(|target| at(&target.destination_rule))
+            .collect();
         touched.extend(self.rules.set(name, touched.clone()));
         let mut peers: BTreeSet<ObjectName> = touched.iter().flat_map(|rule| self.sharing(rule)).collect();
         peers.remove(name);
@@ -118,10 +130,15 @@ impl Index {
     /// Takes note of a Deployment, or that it is gone (`None`); returns the `BirdWatch`es it concerns or concerned.
     pub fn deployment(&mut self, name: &ObjectName, deployment: Option<&Deployment>) -> BTreeSet<ObjectName> {
         let label = |(key, value): (&String, &String)| (name.namespace.clone(), key.clone(), value.clone());
-        let now: BTreeSet<Label> =
-            deployment.map(|found| found.pod_labels().iter().map(label).collect()).unwrap_or_default();
+        let now: BTreeSet<Label> = deployment
+            .map(|found| found.pod_labels().iter().map(label).collect())
+            .unwrap_or_default();
         let before = self.pods.set(name, now.clone());
-        before.union(&now).flat_map(|label| self.selectors.having(label)).cloned().collect()
+        before
+            .union(&now)
+            .flat_map(|label| self.selectors.having(label))
+            .cloned()
+            .collect()
     }
 
     /// Takes note of a `VirtualService`, or that it is gone; returns the `BirdWatch`es it concerns.
@@ -130,10 +147,16 @@ impl Index {
         name: &ObjectName,
         found: Option<&VirtualService>,
     ) -> BTreeSet<ObjectName> {
-        let hosts = found.map(|found| self.destinations(name, found)).unwrap_or_default();
+        let hosts = found
+            .map(|found| self.destinations(name, found))
+            .unwrap_or_default();
         let before = self.routes.set(name, hosts.clone());
         let rules = before.union(&hosts).flat_map(|host| self.hosts.having(host));
-        rules.flat_map(|rule| self.rules.having(rule)).chain(self.services.having(name)).cloned().collect()
+        rules
+            .flat_map(|rule| self.rules.having(rule))
+            .chain(self.services.having(name))
+            .cloned()
+            .collect()
     }
 
     /// Takes note of a `DestinationRule`, or that it is gone; returns the `BirdWatch`es it concerns.
@@ -153,7 +176,9 @@ impl Index {
     /// Names of the Deployments, in the namespace of `bird_watch`, that may match `target`'s selector.
     #[must_use]
     pub fn deployments(&self, bird_watch: &ObjectName, target: &Target) -> Vec<ObjectName> {
-        let Some((key, value)) = target.selector.iter().next() else { return Vec::new() };
+        let Some((key, value)) = target.selector.iter().next() else {
+            return Vec::new();
+        };
         let label = (bird_watch.namespace.clone(), key.clone(), value.clone());
         self.pods.having(&label).cloned().collect()
     }
@@ -162,18 +187,29 @@ impl Index {
     #[must_use]
     pub fn sharing(&self, rule: &ObjectName) -> BTreeSet<ObjectName> {
         let same_host = self.hosts.of(rule).flat_map(|host| self.hosts.having(host));
-        same_host.chain([rule]).flat_map(|rule| self.rules.having(rule)).cloned().collect()
+        same_host
+            .chain([rule])
+            .flat_map(|rule| self.rules.having(rule))
+            .cloned()
+            .collect()
     }
 
     /// The `VirtualService`s in the namespace that send to the host of `rule`.
     #[must_use]
     pub fn routing_to_host_of(&self, rule: &ObjectName) -> BTreeSet<ObjectName> {
-        self.hosts.of(rule).flat_map(|host| self.routes.having(host)).cloned().collect()
+        self.hosts
+            .of(rule)
+            .flat_map(|host| self.routes.having(host))
+            .cloned()
+            .collect()
     }
 
     /// All that send to something, whatever list of routes they stand in.
     fn destinations(&self, name: &ObjectName, found: &VirtualService) -> BTreeSet<Host> {
-        let routes = Kind::ALL.iter().filter_map(|kind| found.spec[kind.field()].as_array()).flatten();
+        let routes = Kind::ALL
+            .iter()
+            .filter_map(|kind| found.spec[kind.field()].as_array())
+            .flatten();
         let entries = routes.filter_map(|route| route["route"].as_array()).flatten();
         entries
             .filter_map(|entry: &Value| entry["destination"]["host"].as_str())
@@ -198,7 +234,10 @@ mod tests {
     use super::*;
 
     fn name(name: &str) -> ObjectName {
-        ObjectName { namespace: "shop".into(), name: name.into() }
+        ObjectName {
+            namespace: "shop".into(),
+            name: name.into(),
+        }
     }
 
     fn names<const N: usize>(all: [&str; N]) -> BTreeSet<ObjectName> {
@@ -222,8 +261,10 @@ mod tests {
     }
 
     fn deployment(app: &str) -> Deployment {
-        serde_json::from_value(json!({"spec": {"template": {"metadata": {"labels": {"app": app, "version": "v1"}}}}}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"spec": {"template": {"metadata": {"labels": {"app": app, "version": "v1"}}}}}),
+        )
+        .unwrap()
     }
 
     fn rule(host: &str) -> DestinationRule {
@@ -231,8 +272,10 @@ mod tests {
     }
 
     fn service(host: &str) -> VirtualService {
-        serde_json::from_value(json!({"spec": {"tcp": [{"route": [{"destination": {"host": host}}]}], "http": "odd"}}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"spec": {"tcp": [{"route": [{"destination": {"host": host}}]}], "http": "odd"}}),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -240,8 +283,14 @@ mod tests {
         let mut index = index();
         index.bird_watch(&name("aleph"), &[&target("aleph")]);
         index.bird_watch(&name("beth"), &[&target("beth")]);
-        assert_eq!(index.deployment(&name("one"), Some(&deployment("aleph"))), names(["aleph"]));
-        assert_eq!(index.deployment(&name("one"), Some(&deployment("beth"))), names(["aleph", "beth"]));
+        assert_eq!(
+            index.deployment(&name("one"), Some(&deployment("aleph"))),
+            names(["aleph"])
+        );
+        assert_eq!(
+            index.deployment(&name("one"), Some(&deployment("beth"))),
+            names(["aleph", "beth"])
+        );
         assert_eq!(index.deployments(&name("beth"), &target("beth")), [name("one")]);
         assert_eq!(index.deployment(&name("one"), None), names(["beth"]));
         assert!(index.deployments(&name("beth"), &target("beth")).is_empty());
@@ -251,10 +300,25 @@ mod tests {
     fn objects_of_another_namespace_wake_nobody() {
         let mut index = index();
         index.bird_watch(&name("aleph"), &[&target("aleph")]);
-        let elsewhere = ObjectName { namespace: "other".into(), name: "aleph".into() };
-        assert!(index.deployment(&elsewhere, Some(&deployment("aleph"))).is_empty());
-        assert!(index.virtual_service(&elsewhere, Some(&service("aleph"))).is_empty());
-        assert!(index.destination_rule(&elsewhere, Some(&rule("aleph"))).is_empty());
+        let elsewhere = ObjectName {
+            namespace: "other".into(),
+            name: "aleph".into(),
+        };
+        assert!(
+            index
+                .deployment(&elsewhere, Some(&deployment("aleph")))
+                .is_empty()
+        );
+        assert!(
+            index
+                .virtual_service(&elsewhere, Some(&service("aleph")))
+                .is_empty()
+        );
+        assert!(
+            index
+                .destination_rule(&elsewhere, Some(&rule("aleph")))
+                .is_empty()
+        );
     }
 
     #[test]
@@ -288,7 +352,10 @@ mod tests {
         index.destination_rule(&name("beth"), Some(&rule("beth")));
         index.bird_watch(&name("a"), &[&target("aleph")]);
         index.bird_watch(&name("b"), &[&target("beth")]);
-        assert_eq!(index.destination_rule(&name("beth"), Some(&rule("aleph"))), names(["a", "b"]));
+        assert_eq!(
+            index.destination_rule(&name("beth"), Some(&rule("aleph"))),
+            names(["a", "b"])
+        );
     }
 
     #[test]
@@ -296,9 +363,15 @@ mod tests {
         let mut index = index();
         index.destination_rule(&name("aleph"), Some(&rule("aleph")));
         index.bird_watch(&name("a"), &[&target("aleph")]);
-        assert_eq!(index.virtual_service(&name("gateway"), Some(&service("aleph"))), names(["a"]));
+        assert_eq!(
+            index.virtual_service(&name("gateway"), Some(&service("aleph"))),
+            names(["a"])
+        );
         assert_eq!(index.routing_to_host_of(&name("aleph")), names(["gateway"]));
-        assert_eq!(index.virtual_service(&name("gateway"), Some(&service("beth"))), names(["a"]));
+        assert_eq!(
+            index.virtual_service(&name("gateway"), Some(&service("beth"))),
+            names(["a"])
+        );
         assert!(index.routing_to_host_of(&name("aleph")).is_empty());
     }
 

@@ -60,7 +60,10 @@ impl Objects {
     /// Resource versions of the `VirtualService`s.
     #[must_use]
     pub fn service_versions(&self) -> Vec<Option<String>> {
-        self.services.iter().map(|service| service.object.metadata.resource_version.clone()).collect()
+        self.services
+            .iter()
+            .map(|service| service.object.metadata.resource_version.clone())
+            .collect()
     }
 
     /// Resource versions of all of them.
@@ -74,7 +77,10 @@ impl Objects {
     /// Resource version of the rule.
     #[must_use]
     pub fn rule_version(&self) -> Vec<Option<String>> {
-        self.rule.iter().map(|rule| rule.metadata.resource_version.clone()).collect()
+        self.rule
+            .iter()
+            .map(|rule| rule.metadata.resource_version.clone())
+            .collect()
     }
 }
 
@@ -99,7 +105,14 @@ pub fn look(
         None => Objects::default(),
     };
     let seen = observe(scope, &object, spec, world, &objects, remembered, now);
-    Ok(Look { name, object, stored, status, seen, objects })
+    Ok(Look {
+        name,
+        object,
+        stored,
+        status,
+        seen,
+        objects,
+    })
 }
 
 fn observe(
@@ -111,11 +124,21 @@ fn observe(
     remembered: &mut Remembered,
     now: Timestamp,
 ) -> Observation {
-    let World { deployments, rule, routes, route_problems, other_routes, warnings } = world;
+    let World {
+        deployments,
+        rule,
+        routes,
+        route_problems,
+        other_routes,
+        warnings,
+    } = world;
     let zero = !routes.is_empty() && routes.iter().all(|route| route.is_at(0));
     let target = objects.target.as_ref();
     let known = |found: &Option<Identified>, versions: Vec<Option<String>>| {
-        found.as_ref().filter(|found| found.versions == versions).map(|found| found.name.clone())
+        found
+            .as_ref()
+            .filter(|found| found.versions == versions)
+            .map(|found| found.name.clone())
     };
     Observation {
         name: object.name(),
@@ -169,7 +192,10 @@ impl Default for World {
 
 impl World {
     fn gather(&mut self, scope: &Scope, name: &ObjectName, target: Target) -> Objects {
-        let at = |other: &str| ObjectName { namespace: name.namespace.clone(), name: other.to_owned() };
+        let at = |other: &str| ObjectName {
+            namespace: name.namespace.clone(),
+            name: other.to_owned(),
+        };
         self.deployments = deployments(scope, name, &target);
         let rule_name = at(&target.destination_rule);
         let rule = scope.destination_rule(&rule_name);
@@ -190,7 +216,12 @@ impl World {
             }
         }
         self.bypasses(scope, &rule_name, &target, &pair);
-        Objects { target: Some(target), pair: Some(pair), services, rule }
+        Objects {
+            target: Some(target),
+            pair: Some(pair),
+            services,
+            rule,
+        }
     }
 
     /// Reads the rule; returns its host.
@@ -205,14 +236,22 @@ impl World {
             self.rule = Err(missing("DestinationRule", name));
             return None;
         };
-        let Target { production_subset, canary_subset, version_label, .. } = target;
+        let Target {
+            production_subset,
+            canary_subset,
+            version_label,
+            ..
+        } = target;
         let domain = &scope.context.cluster_domain;
         let read = destination_rule::read(rule, production_subset, canary_subset, version_label, domain);
         let missing = |label: &SubsetLabel| *label == SubsetLabel::Missing;
         let usable = read.host.is_some() && !missing(&read.production) && !missing(&read.canary);
         self.rule = if usable {
             let version = |label: &SubsetLabel| label.version().map(str::to_owned);
-            Ok(RuleSeen { production: version(&read.production), canary: version(&read.canary) })
+            Ok(RuleSeen {
+                production: version(&read.production),
+                canary: version(&read.canary),
+            })
         } else {
             Err(joined(&read.problems))
         };
@@ -229,7 +268,8 @@ impl World {
                 total: route.total,
             });
         }
-        self.route_problems.extend(found.problems.iter().map(ToString::to_string));
+        self.route_problems
+            .extend(found.problems.iter().map(ToString::to_string));
         for other in &found.others {
             let text = other_route(other, pair);
             match other.holds {
@@ -237,13 +277,19 @@ impl World {
                 Holds::ProductionOnly | Holds::CanaryOnly => self.other_routes.push(text),
             }
         }
-        Service { object, routes: found.ours }
+        Service {
+            object,
+            routes: found.ours,
+        }
     }
 
     /// Other `VirtualService`s that send to our host.
     fn bypasses(&mut self, scope: &Scope, rule: &ObjectName, target: &Target, pair: &Pair) {
         let others = scope.index().routing_to_host_of(rule);
-        for other in others.iter().filter(|other| !target.virtual_services.contains(&other.name)) {
+        for other in others
+            .iter()
+            .filter(|other| !target.virtual_services.contains(&other.name))
+        {
             self.warnings.push(format!(
                 "VirtualService \"{}\" sends to {} too and does not move: name it in spec.virtualServices",
                 other.name, pair.host
@@ -256,26 +302,45 @@ fn deployments(scope: &Scope, name: &ObjectName, target: &Target) -> Vec<Deploym
     let names = scope.index().deployments(name, target);
     let found = names.iter().filter_map(|name| scope.deployment(name));
     let matching = found.filter(|deployment| {
-        target.selector.iter().all(|(key, value)| deployment.pod_labels().get(key) == Some(value))
+        target
+            .selector
+            .iter()
+            .all(|(key, value)| deployment.pod_labels().get(key) == Some(value))
     });
-    let mut seen: Vec<_> = matching.map(|deployment| deployment.seen(&target.version_label)).collect();
+    let mut seen: Vec<_> = matching
+        .map(|deployment| deployment.seen(&target.version_label))
+        .collect();
     seen.sort_by(|a, b| a.name.cmp(&b.name));
     seen
 }
 
 fn missing(kind: &str, name: &ObjectName) -> String {
-    format!("there is no {kind} \"{}\" in namespace {}", name.name, name.namespace)
+    format!(
+        "there is no {kind} \"{}\" in namespace {}",
+        name.name, name.namespace
+    )
 }
 
 fn joined(problems: &[impl ToString]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn other_route(route: &OtherRoute, pair: &Pair) -> String {
-    let place = format!("VirtualService \"{}\": route {}", route.virtual_service, route.label());
+    let place = format!(
+        "VirtualService \"{}\": route {}",
+        route.virtual_service,
+        route.label()
+    );
     match route.holds {
         Holds::ProductionOnly => format!("{place} has only subset {}", pair.production),
         Holds::CanaryOnly => format!("{place} has only subset {}", pair.canary),
-        Holds::NoSubset => format!("{place} sends to {} without a subset, to pods of every version", pair.host),
+        Holds::NoSubset => format!(
+            "{place} sends to {} without a subset, to pods of every version",
+            pair.host
+        ),
     }
 }

@@ -39,7 +39,7 @@ pub struct Remembered {
     /// The check being asked.
     pub asking: Option<Asking>,
     /// Since when every route of a target is seen at 0.
-     zero_since: Option<(Target, Timestamp)>,
+    zero_since: Option<(Target, Timestamp)>,
     /// Who last wrote the routes, and the resource versions that was found out for.
     pub routes_writer: Option<Identified>,
     /// Who last wrote the rule, and the resource version that was found out for.
@@ -106,12 +106,20 @@ impl Memory {
 
     /// The entry of that name, if something is remembered.
     pub fn get(&self, name: &ObjectName) -> Option<Arc<Entry>> {
-        self.of.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.of
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
     }
 
     /// Forgets one object and ends what works for it.
     pub fn forget(&self, name: &ObjectName) {
-        let gone = self.of.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let gone = self
+            .of
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
         if let Some(entry) = gone {
             entry.lock().stop_asking();
         }
@@ -138,7 +146,9 @@ impl Remembered {
     /// not know must not make us write it again and again), else what the object says.
     pub fn stored(&mut self, object: &RawBirdWatch, read: BirdWatchStatus) -> BirdWatchStatus {
         match &self.sent {
-            Some((version, status)) if object.metadata.resource_version.as_ref() == Some(version) => status.clone(),
+            Some((version, status)) if object.metadata.resource_version.as_ref() == Some(version) => {
+                status.clone()
+            }
             _ => {
                 self.sent = None;
                 read
@@ -217,7 +227,10 @@ mod tests {
     }
 
     fn status(message: &str) -> BirdWatchStatus {
-        BirdWatchStatus { message: message.into(), ..BirdWatchStatus::default() }
+        BirdWatchStatus {
+            message: message.into(),
+            ..BirdWatchStatus::default()
+        }
     }
 
     fn rolling(id: &str, phase: Phase, failed: bool) -> BirdWatchStatus {
@@ -247,26 +260,45 @@ mod tests {
     #[test]
     fn what_is_held_counts_only_on_the_status_it_was_decided_from() {
         let mut remembered = Remembered::default();
-        let held = Held { based_on: status("a"), status: status("a with readings"), acted_upon: false };
+        let held = Held {
+            based_on: status("a"),
+            status: status("a with readings"),
+            acted_upon: false,
+        };
         remembered.held = Some(held);
         assert_eq!(remembered.effective(&status("a")), status("a with readings"));
         assert_eq!(remembered.effective(&status("b")), status("b"));
-        assert_eq!(remembered.effective(&status("a")), status("a"), "it is forgotten then");
+        assert_eq!(
+            remembered.effective(&status("a")),
+            status("a"),
+            "it is forgotten then"
+        );
     }
 
     #[test]
     fn a_rollback_that_was_acted_upon_is_put_onto_whatever_status_is_found() {
         let mut remembered = Remembered::default();
         let decided = rolling("r1", Phase::RollingBack, true);
-        let held = Held { based_on: status("old"), status: decided.clone(), acted_upon: true };
+        let held = Held {
+            based_on: status("old"),
+            status: decided.clone(),
+            acted_upon: true,
+        };
         remembered.held = Some(held.clone());
         let found = remembered.effective(&rolling("r1", Phase::Progressing, false));
-        assert_eq!((found.phase, found.rollout.as_ref().unwrap().intended), (Phase::RollingBack, 0));
+        assert_eq!(
+            (found.phase, found.rollout.as_ref().unwrap().intended),
+            (Phase::RollingBack, 0)
+        );
         assert_eq!(found.rollout.unwrap().failure, decided.rollout.unwrap().failure);
 
         remembered.held = Some(held);
         let other = rolling("r2", Phase::Progressing, false);
-        assert_eq!(remembered.effective(&other), other, "another rollout is not judged by it");
+        assert_eq!(
+            remembered.effective(&other),
+            other,
+            "another rollout is not judged by it"
+        );
     }
 
     #[test]
@@ -281,7 +313,10 @@ mod tests {
     #[test]
     fn acknowledgements_that_came_during_a_write_are_kept() {
         let delivered = |id| NoticeAck::Delivered { id };
-        let mut remembered = Remembered { acks: vec![delivered(1), delivered(2)], ..Remembered::default() };
+        let mut remembered = Remembered {
+            acks: vec![delivered(1), delivered(2)],
+            ..Remembered::default()
+        };
         remembered.acknowledged(1);
         assert_eq!(remembered.acks, [delivered(2)]);
     }
@@ -290,8 +325,14 @@ mod tests {
     async fn what_works_for_a_forgotten_object_ends() {
         let memory = Memory::default();
         let task = tokio::spawn(std::future::pending::<()>());
-        let id = CheckId { rollout: "r".into(), step: 0 };
-        memory.entry(&object("u", "1")).lock().asking = Some(Asking { id, task: task.abort_handle() });
+        let id = CheckId {
+            rollout: "r".into(),
+            step: 0,
+        };
+        memory.entry(&object("u", "1")).lock().asking = Some(Asking {
+            id,
+            task: task.abort_handle(),
+        });
         memory.forget(&object("u", "1").name());
         assert!(task.await.unwrap_err().is_cancelled());
         assert!(memory.get(&object("u", "1").name()).is_none());

@@ -62,13 +62,19 @@ pub struct RawBirdWatch {
     pub status: Value,
 }
 
-static_resource!(RawBirdWatch, "otomato.link", "v1alpha1", "BirdWatch", "birdwatches");
+static_resource!(
+    RawBirdWatch,
+    "otomato.link",
+    "v1alpha1",
+    "BirdWatch",
+    "birdwatches"
+);
 
 /// Why a status cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("status.{field} cannot be read: {reason}")]
+#[error("status{}{field} cannot be read: {reason}", if .field.is_empty() { "" } else { "." })]
 pub struct UnreadableStatus {
-    /// The field below `status`.
+    /// The field below `status`; empty: all of it.
     pub field: String,
     /// What is wrong with it.
     pub reason: String,
@@ -104,7 +110,7 @@ impl RawBirdWatch {
             return Ok(status);
         }
         let Value::Object(fields) = &self.status else {
-            return Err(unreadable(String::new(), "it is not an object"));
+            return Err(unreadable("", &"it is not an object"));
         };
         let mut readable = Map::new();
         for (field, value) in fields {
@@ -113,17 +119,23 @@ impl RawBirdWatch {
                 Ok(_) => {
                     readable.insert(field.clone(), value.clone());
                 }
-                Err(error) if VITAL.contains(&field.as_str()) => return Err(unreadable(field.clone(), error)),
+                Err(error) if VITAL.contains(&field.as_str()) => {
+                    return Err(unreadable(field, &error));
+                }
                 Err(_) => {}
             }
         }
-        BirdWatchStatus::deserialize(&Value::Object(readable)).map_err(|error| unreadable(String::new(), error))
+        BirdWatchStatus::deserialize(&Value::Object(readable)).map_err(|error| unreadable("", &error))
     }
 
     /// Whether our finalizer is there.
     #[must_use]
     pub fn has_finalizer(&self) -> bool {
-        self.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+        self.metadata
+            .finalizers
+            .iter()
+            .flatten()
+            .any(|finalizer| finalizer == FINALIZER)
     }
 
     /// The verb annotation, as written.
@@ -137,10 +149,22 @@ impl RawBirdWatch {
     /// # Errors
     /// The status cannot be written as JSON, which only a number that is none can cause.
     pub fn with_status(&self, status: &BirdWatchStatus) -> Result<Self, serde_json::Error> {
-        let ObjectMeta { name, namespace, uid, resource_version, .. } = self.metadata.clone();
+        let ObjectMeta {
+            name,
+            namespace,
+            uid,
+            resource_version,
+            ..
+        } = self.metadata.clone();
         Ok(Self {
             types: Some(TypeMeta::resource::<Self>()),
-            metadata: ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name,
+                namespace,
+                uid,
+                resource_version,
+                ..ObjectMeta::default()
+            },
             spec: self.spec.clone(),
             status: serde_json::to_value(status)?,
         })
@@ -153,8 +177,11 @@ impl RawBirdWatch {
     }
 }
 
-fn unreadable(field: String, reason: impl ToString) -> UnreadableStatus {
-    UnreadableStatus { field, reason: reason.to_string() }
+fn unreadable(field: &str, reason: &impl ToString) -> UnreadableStatus {
+    UnreadableStatus {
+        field: field.to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 /// A Deployment: what tells versions and their readiness. What has an odd type counts as absent.
@@ -231,9 +258,16 @@ impl Deployment {
     /// What a decision sees of it; `version_label` is the key of the label that tells versions apart.
     #[must_use]
     pub fn seen(&self, version_label: &str) -> DeploymentSeen {
-        let Self { metadata, spec, status } = self;
+        let Self {
+            metadata,
+            spec,
+            status,
+        } = self;
         let observed = metadata.generation.is_some() && metadata.generation == status.observed_generation;
-        let revision = metadata.annotations.as_ref().and_then(|annotations| annotations.get(REVISION));
+        let revision = metadata
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(REVISION));
         DeploymentSeen {
             name: metadata.name.clone().unwrap_or_default(),
             uid: metadata.uid.clone().unwrap_or_default(),
@@ -302,7 +336,10 @@ mod tests {
     use crate::api::status::Phase;
 
     fn raw(status: Value) -> RawBirdWatch {
-        RawBirdWatch { status, ..RawBirdWatch::default() }
+        RawBirdWatch {
+            status,
+            ..RawBirdWatch::default()
+        }
     }
 
     #[test]
@@ -318,9 +355,13 @@ mod tests {
 
     #[test]
     fn a_status_field_of_a_newer_operator_does_not_hide_the_rollout() {
-        let status = json!({"phase": "Promoted", "notices": {"pending": [{"kind": "FromTheFuture"}]}, "weight": 7});
+        let status =
+            json!({"phase": "Promoted", "notices": {"pending": [{"kind": "FromTheFuture"}]}, "weight": 7});
         let read = raw(status).read_status().unwrap();
-        assert_eq!((read.phase, read.weight, read.notices.pending.len()), (Phase::Promoted, Some(7), 0));
+        assert_eq!(
+            (read.phase, read.weight, read.notices.pending.len()),
+            (Phase::Promoted, Some(7), 0)
+        );
     }
 
     #[test]
@@ -331,7 +372,10 @@ mod tests {
 
     #[test]
     fn no_status_is_an_empty_one() {
-        assert_eq!(raw(Value::Null).read_status().unwrap(), BirdWatchStatus::default());
+        assert_eq!(
+            raw(Value::Null).read_status().unwrap(),
+            BirdWatchStatus::default()
+        );
         assert_eq!(raw(json!({})).read_status().unwrap(), BirdWatchStatus::default());
     }
 
@@ -363,7 +407,10 @@ mod tests {
             deployment
         };
         let seen = deployment(3).seen("version");
-        assert_eq!((seen.revision.as_deref(), seen.version.as_deref(), seen.replicas), (Some("4"), Some("v2"), 0));
+        assert_eq!(
+            (seen.revision.as_deref(), seen.version.as_deref(), seen.replicas),
+            (Some("4"), Some("v2"), 0)
+        );
         assert_eq!((seen.current, seen.updated, seen.available), (2, 1, 1));
         assert_eq!(deployment(2).seen("version").revision, None);
         assert_eq!(deployment(3).metadata.annotations.unwrap().len(), 1);

@@ -18,7 +18,9 @@ pub struct Overlay<K> {
 
 impl<K> Default for Overlay<K> {
     fn default() -> Self {
-        Self { newer: Mutex::default() }
+        Self {
+            newer: Mutex::default(),
+        }
     }
 }
 
@@ -48,7 +50,10 @@ impl<K: Resource> Overlay<K> {
 
     /// Forgets one object.
     pub fn forget(&self, name: &ObjectName) {
-        self.newer.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.newer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 
     /// Forgets all of them.
@@ -63,7 +68,12 @@ fn is_older<K: Resource>(a: &K, b: &K) -> bool {
 }
 
 fn version<K: Resource>(object: &K) -> u128 {
-    object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+    object
+        .meta()
+        .resource_version
+        .as_deref()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -74,8 +84,10 @@ mod tests {
     use crate::controller::objects::RawBirdWatch;
 
     fn object(version: &str) -> RawBirdWatch {
-        serde_json::from_value(json!({"metadata": {"name": "a", "namespace": "n", "resourceVersion": version}}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": "a", "namespace": "n", "resourceVersion": version}}),
+        )
+        .unwrap()
     }
 
     fn picked(overlay: &Overlay<RawBirdWatch>, stored: Option<&str>) -> Option<String> {
@@ -88,9 +100,17 @@ mod tests {
     fn the_store_wins_as_soon_as_it_has_caught_up() {
         let overlay = Overlay::default();
         overlay.put(object("10"));
-        assert_eq!(picked(&overlay, Some("9")).as_deref(), Some("10"), "9 is older than 10, though not as text");
+        assert_eq!(
+            picked(&overlay, Some("9")).as_deref(),
+            Some("10"),
+            "9 is older than 10, though not as text"
+        );
         assert_eq!(picked(&overlay, Some("10")).as_deref(), Some("10"));
-        assert_eq!(picked(&overlay, Some("9")).as_deref(), Some("9"), "what was caught up with is forgotten");
+        assert_eq!(
+            picked(&overlay, Some("9")).as_deref(),
+            Some("9"),
+            "what was caught up with is forgotten"
+        );
     }
 
     #[test]

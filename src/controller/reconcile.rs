@@ -8,7 +8,7 @@ use kube::runtime::controller::Action;
 use tracing::Instrument;
 
 use crate::core::decide::decide;
-use crate::core::decision::{Decision, Effect};
+use crate::core::decision::{Decision, Effect, Event};
 
 use super::checks;
 use super::commit::{Committed, commit};
@@ -17,7 +17,7 @@ use super::errors::{Error, backoff};
 use super::execute::{Done, Executor};
 use super::look::look;
 use super::memory::Entry;
-use super::objects::RawBirdWatch;
+use super::objects::{RawBirdWatch, UnreadableStatus};
 
 /// Overtaken so often in a row, a reconcile waits a little before it looks again.
 const PATIENCE: u32 = 3;
@@ -41,7 +41,9 @@ pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<A
     if !scope.is_acting() {
         return Ok(Action::await_change());
     }
-    let Some(object) = scope.bird_watch(&object.name()) else { return Ok(Action::await_change()) };
+    let Some(object) = scope.bird_watch(&object.name()) else {
+        return Ok(Action::await_change());
+    };
     let name = object.name();
     let span = tracing::info_span!(
         "reconcile",
@@ -51,9 +53,19 @@ pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<A
     );
     let entry = scope.memory.entry(&object);
     let begun = scope.context.clock.monotonic();
-    let result = pass(object, &scope, &entry).instrument(span).await;
+    let result = pass(Arc::clone(&object), &scope, &entry).instrument(span).await;
+    if let Err(Error::Status(unreadable)) = &result {
+        // Status itself cannot say it.
+        scope
+            .context
+            .events
+            .publish(&object, vec![status_unreadable(unreadable)]);
+    }
     let category = result.as_ref().err().map_or("ok", Error::category);
-    scope.context.metrics.reconciled(category, scope.context.clock.monotonic() - begun);
+    scope
+        .context
+        .metrics
+        .reconciled(category, scope.context.clock.monotonic() - begun);
     result.map(|again| action(again, &entry, scope.context.clock.now()))
 }
 
@@ -63,11 +75,23 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
     if let Some(rollout) = &look.status.rollout {
         tracing::Span::current().record("rollout", &rollout.id);
     }
-    let Decision { next, effects, check, wake, events } = decide(&look.status, &look.seen, now);
-    let executor = Executor { scope, look: &look, entry };
+    let Decision {
+        next,
+        effects,
+        check,
+        wake,
+        events,
+    } = decide(&look.status, &look.seen, now);
+    let executor = Executor {
+        scope,
+        look: &look,
+        entry,
+    };
 
     let lowered = executor.lower(&effects).await;
-    let acted_upon = effects.iter().any(|effect| matches!(effect, Effect::Lower { .. }));
+    let acted_upon = effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Lower { .. }));
     match commit(scope, &look, entry, next.clone(), acted_upon, now).await? {
         Committed::Gone => return Ok(Again::At(None)),
         Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
@@ -81,7 +105,20 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
     if let Some(request) = check {
         checks::start(scope, &look.name, entry, request);
     }
-    Ok(if done == Done::Changed { Again::Now } else { Again::At(wake) })
+    Ok(if done == Done::Changed {
+        Again::Now
+    } else {
+        Again::At(wake)
+    })
+}
+
+fn status_unreadable(why: &UnreadableStatus) -> Event {
+    Event {
+        warning: true,
+        reason: "StatusUnreadable",
+        action: "ReadStatus".to_owned(),
+        note: format!("{why}: nothing is done until it is mended or removed"),
+    }
 }
 
 fn action(again: Again, entry: &Entry, now: Timestamp) -> Action {
@@ -95,7 +132,9 @@ fn action(again: Again, entry: &Entry, now: Timestamp) -> Action {
             Action::requeue(backoff(remembered.retries - PATIENCE, Duration::from_secs(1)))
         }
         Again::Now | Again::Overtaken => Action::requeue(Duration::ZERO),
-        Again::At(Some(at)) => Action::requeue(Duration::try_from(at.duration_since(now)).unwrap_or_default()),
+        Again::At(Some(at)) => {
+            Action::requeue(Duration::try_from(at.duration_since(now)).unwrap_or_default())
+        }
         Again::At(None) => Action::await_change(),
     }
 }
@@ -107,5 +146,7 @@ pub fn error_policy(object: &RawBirdWatch, error: &Error, scope: &Scope) -> Acti
         remembered.retries = remembered.retries.saturating_add(1);
         remembered.retries - 1
     });
-    error.retry_after(tries).map_or_else(Action::await_change, Action::requeue)
+    error
+        .retry_after(tries)
+        .map_or_else(Action::await_change, Action::requeue)
 }

@@ -19,7 +19,12 @@ struct Key<'a> {
 
 impl fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { virtual_service, kind, name, place } = self;
+        let Self {
+            virtual_service,
+            kind,
+            name,
+            place,
+        } = self;
         write!(f, "{virtual_service}/{kind}[{}", name.unwrap_or_default())?;
         if name.is_none() || *place > 0 {
             write!(f, "#{place}")?;
@@ -33,9 +38,16 @@ impl<'a> Key<'a> {
         let (virtual_service, rest) = text.split_once('/')?;
         let (kind, inside) = rest.strip_suffix(']')?.split_once('[')?;
         let kind = Kind::ALL.into_iter().find(|known| known.field() == kind)?;
-        let placed = inside.rsplit_once('#').and_then(|(name, place)| Some((name, place.parse().ok()?)));
+        let placed = inside
+            .rsplit_once('#')
+            .and_then(|(name, place)| Some((name, place.parse().ok()?)));
         let (name, place) = placed.unwrap_or((inside, 0));
-        Some(Self { virtual_service, kind, name: Some(name).filter(|name| !name.is_empty()), place })
+        Some(Self {
+            virtual_service,
+            kind,
+            name: Some(name).filter(|name| !name.is_empty()),
+            place,
+        })
     }
 }
 
@@ -44,9 +56,24 @@ impl<'a> Key<'a> {
 pub fn keys(routes: &[Route]) -> Vec<String> {
     let alike = |a: &Route, b: &Route| a.kind == b.kind && a.name == b.name;
     let key = |(index, route): (usize, &Route)| {
-        let place = routes.iter().take(index).filter(|before| alike(before, route)).count();
-        let Route { virtual_service, kind, name, .. } = route;
-        Key { virtual_service, kind: *kind, name: name.as_deref(), place }.to_string()
+        let place = routes
+            .iter()
+            .take(index)
+            .filter(|before| alike(before, route))
+            .count();
+        let Route {
+            virtual_service,
+            kind,
+            name,
+            ..
+        } = route;
+        Key {
+            virtual_service,
+            kind: *kind,
+            name: name.as_deref(),
+            place,
+        }
+        .to_string()
     };
     routes.iter().enumerate().map(key).collect()
 }
@@ -57,7 +84,12 @@ pub fn kept(routes: &[KeptRoute]) -> Vec<KeptWeights> {
     let mut all: Vec<(usize, KeptWeights)> = routes
         .iter()
         .filter_map(|kept| {
-            let Key { virtual_service, kind, name, place } = Key::parse(&kept.route)?;
+            let Key {
+                virtual_service,
+                kind,
+                name,
+                place,
+            } = Key::parse(&kept.route)?;
             let weights = KeptWeights {
                 virtual_service: virtual_service.to_owned(),
                 kind,
@@ -78,7 +110,12 @@ mod tests {
     use crate::istio::routes::Side;
 
     fn route(kind: Kind, index: usize, name: Option<&str>) -> Route {
-        let side = |subset: &str| Side { index: 0, host: "aleph".into(), subset: subset.into(), weight: None };
+        let side = |subset: &str| Side {
+            index: 0,
+            host: "aleph".into(),
+            subset: subset.into(),
+            weight: None,
+        };
         Route {
             virtual_service: "aleph".into(),
             kind,
@@ -100,8 +137,13 @@ mod tests {
             route(Kind::Tcp, 2, None),
             route(Kind::Http, 11, Some("primary")),
         ];
-        let expected =
-            ["aleph/http[primary]", "aleph/http[#0]", "aleph/http[#1]", "aleph/tcp[#0]", "aleph/http[primary#1]"];
+        let expected = [
+            "aleph/http[primary]",
+            "aleph/http[#0]",
+            "aleph/http[#1]",
+            "aleph/tcp[#0]",
+            "aleph/http[primary#1]",
+        ];
         assert_eq!(keys(&routes), expected);
     }
 
@@ -116,20 +158,46 @@ mod tests {
         let kept_routes: Vec<KeptRoute> = keys(&routes)
             .into_iter()
             .zip(0..)
-            .map(|(route, weight)| KeptRoute { route, production: Some(weight), canary: None })
+            .map(|(route, weight)| KeptRoute {
+                route,
+                production: Some(weight),
+                canary: None,
+            })
             .collect();
         let mut shuffled = kept_routes.clone();
         shuffled.reverse();
         let found = kept(&shuffled);
-        let nameless: Vec<_> = found.iter().filter(|k| k.name.is_none() && k.kind == Kind::Http).collect();
-        assert_eq!(nameless.iter().map(|k| k.production).collect::<Vec<_>>(), [Some(0), Some(2)]);
-        assert!(found.iter().any(|k| k.name.as_deref() == Some("a#b]") && k.production == Some(1)));
+        let nameless: Vec<_> = found
+            .iter()
+            .filter(|k| k.name.is_none() && k.kind == Kind::Http)
+            .collect();
+        assert_eq!(
+            nameless.iter().map(|k| k.production).collect::<Vec<_>>(),
+            [Some(0), Some(2)]
+        );
+        assert!(
+            found
+                .iter()
+                .any(|k| k.name.as_deref() == Some("a#b]") && k.production == Some(1))
+        );
         assert_eq!(found.len(), 4);
     }
 
     #[test]
     fn a_name_written_by_hand_that_says_nothing_is_passed_over() {
-        let route = |route: &str| KeptRoute { route: route.into(), production: None, canary: None };
-        assert!(kept(&[route(""), route("aleph"), route("aleph/udp[x]"), route("aleph/http[x")]).is_empty());
+        let route = |route: &str| KeptRoute {
+            route: route.into(),
+            production: None,
+            canary: None,
+        };
+        assert!(
+            kept(&[
+                route(""),
+                route("aleph"),
+                route("aleph/udp[x]"),
+                route("aleph/http[x")
+            ])
+            .is_empty()
+        );
     }
 }

@@ -48,7 +48,7 @@ pub async fn find_istio(client: &Client) -> Result<Option<IstioKinds>, Fault> {
     for version in raw::VERSIONS {
         let group_version = format!("{}/{version}", raw::GROUP);
         let answer = timeout(DEADLINE, client.list_api_group_resources(&group_version)).await;
-        let found = match answer.map_err(|_| Fault::NoAnswer(DEADLINE))?.map_err(Fault::from) {
+        let found = match answer.map_err(|_| Fault::late(DEADLINE))?.map_err(Fault::from) {
             Ok(list) => list.resources,
             Err(Fault::Gone) => continue,
             Err(fault) => return Err(fault),
@@ -57,7 +57,10 @@ pub async fn find_istio(client: &Client) -> Result<Option<IstioKinds>, Fault> {
             services: VirtualService::api_resource(version),
             rules: DestinationRule::api_resource(version),
         };
-        if [&kinds.services, &kinds.rules].iter().all(|kind| found.iter().any(|r| r.name == kind.plural)) {
+        if [&kinds.services, &kinds.rules]
+            .iter()
+            .all(|kind| found.iter().any(|r| r.name == kind.plural))
+        {
             return Ok(Some(kinds));
         }
     }
@@ -73,9 +76,11 @@ pub async fn await_istio(client: &Client, pending: Pending) -> IstioKinds {
                 pending.ready();
                 return kinds;
             }
-            Ok(None) => "this cluster does not serve Istio's VirtualService and DestinationRule: install Istio's \
+            Ok(None) => {
+                "this cluster does not serve Istio's VirtualService and DestinationRule: install Istio's \
                          CRDs; looking again every 5 s"
-                .to_owned(),
+                    .to_owned()
+            }
             Err(fault) => format!("the API server does not say whether it serves Istio's kinds: {fault}"),
         };
         if missing != complaint {
@@ -129,7 +134,12 @@ pub fn prepare(context: Context, namespace: Option<String>, istio: IstioKinds) -
         filled,
         context,
     };
-    Prepared { scope: Arc::new(scope), writers, filling: Arc::new(filling), wakes }
+    Prepared {
+        scope: Arc::new(scope),
+        writers,
+        filling: Arc::new(filling),
+        wakes,
+    }
 }
 
 impl Prepared {
@@ -144,12 +154,19 @@ impl Prepared {
         concurrency: u16,
         stop: CancellationToken,
     ) -> Result<(), Ended> {
-        let Self { scope, writers, filling, wakes } = self;
+        let Self {
+            scope,
+            writers,
+            filling,
+            wakes,
+        } = self;
         let client = &scope.context.client;
         let namespace = scope.namespace.as_deref();
         let bird_watches = namespace.map_or_else(|| Api::all(client.clone()), |ns| scope.bird_watches(ns));
-        let deployments = namespace
-            .map_or_else(|| Api::all(client.clone()), |ns| Api::namespaced(client.clone(), ns));
+        let deployments = namespace.map_or_else(
+            || Api::all(client.clone()),
+            |ns| Api::namespaced(client.clone(), ns),
+        );
         let services = namespace.map_or_else(
             || Api::all_with(client.clone(), &scope.istio.services),
             |ns| scope.virtual_services(ns),
@@ -202,10 +219,16 @@ async fn reconciles(
         .with_config(ControllerConfig::default().concurrency(concurrency))
         .reconcile_on(asked_for)
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, |object, error, scope| error_policy(&object, error, &scope), Arc::clone(scope))
+        .run(
+            reconcile,
+            |object, error, scope| error_policy(&object, error, &scope),
+            Arc::clone(scope),
+        )
         .for_each(async |result| match result {
             Ok(_) => {}
-            Err(ControllerError::ObjectNotFound(object)) => tracing::debug!(%object, "gone before its reconcile"),
+            Err(ControllerError::ObjectNotFound(object)) => {
+                tracing::debug!(%object, "gone before its reconcile");
+            }
             Err(ControllerError::ReconcilerFailed(error, object)) => {
                 tracing::warn!(%object, category = error.category(), %error, "the reconcile failed");
             }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
+use kube::Resource;
 use kube::api::Api;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{Config, Error as WatchError, Event};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::Resource;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -78,7 +78,10 @@ impl Watched for RawBirdWatch {
         let wanted = under(&BirdWatchStatus::default());
         let targets: Vec<_> = running.iter().chain(&wanted).collect();
         let mut concerned = scope.index().bird_watch(name, &targets);
-        scope.context.census.count(name, status.as_ref().map(|status| status.phase));
+        scope
+            .context
+            .census
+            .count(name, status.as_ref().map(|status| status.phase));
         if object.is_some() {
             concerned.insert(name.clone());
         } else {
@@ -140,7 +143,13 @@ impl Filling {
     #[must_use]
     pub fn new(stores: usize) -> (Self, watch::Receiver<bool>) {
         let (filled, receiver) = watch::channel(false);
-        (Self { left: AtomicUsize::new(stores), filled }, receiver)
+        (
+            Self {
+                left: AtomicUsize::new(stores),
+                filled,
+            },
+            receiver,
+        )
     }
 
     fn one_more(&self) {
@@ -227,7 +236,10 @@ where
 {
     let text = error.to_string();
     if K::OPTIONAL && is_not_found(error) {
-        return Err(Ended::NotServed { kind: K::KIND, reason: text });
+        return Err(Ended::NotServed {
+            kind: K::KIND,
+            reason: text,
+        });
     }
     if text != *last {
         tracing::warn!(kind = K::KIND, error = text, "the watch is broken; trying again");

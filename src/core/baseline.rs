@@ -94,6 +94,7 @@ fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result
             );
         }
         status.baseline = Some(baseline);
+        status.last = None;
         status.samples.clear();
     }
     Ok(())

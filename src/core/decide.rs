@@ -83,6 +83,7 @@ fn advance(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
 
 /// The phase Frozen: nothing moves up; a newer version, a dead canary or a deletion give traffic back.
 fn frozen(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    guards::replan(turn, rollout);
     let failure = guards::given_up(turn)
         .or_else(|| guards::superseded(turn, rollout).map(|why| (FailureReason::Superseded, why)))
         .or_else(|| {

@@ -4,12 +4,13 @@
 use crate::api::conditions::ConditionType;
 use crate::api::plan::Plan;
 use crate::api::status::{
-    Failure, FailureReason, MetricStatus, NoticeKind, Outcome, Phase, Rollout, Verdict,
+    Failure, FailureReason, MetricStatus, NoticeKind, Outcome as End, Phase, Rollout, Verdict,
 };
 
 use super::candidates;
 use super::decision::Effect;
 use super::end;
+use super::observation::{Answer, Check, Outcome};
 use super::questions;
 use super::turn::Turn;
 use super::verdict;
@@ -79,6 +80,9 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
     let verdict = verdict::take_in(rollout, check);
     if verdict == Verdict::Unknown {
         rollout.clock.stop(check.asked_at);
+        if is_too_early(turn, rollout, check) {
+            return None;
+        }
         let text = format!(
             "the weight stays at {} % and the hold stands still, because nothing is known: {}",
             rollout.confirmed,
@@ -100,6 +104,14 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
         };
         (reason, words(rollout, Verdict::Unhealthy))
     })
+}
+
+/// Right after a change of weight Prometheus cannot yet have seen the canary's requests: no news.
+fn is_too_early(turn: &Turn<'_>, rollout: &Rollout, check: &Check) -> bool {
+    let settle = questions::settle(&turn.seen.name, rollout, &turn.seen.settings);
+    let settled = rollout.confirmed_at.map(|at| Turn::after(at, settle));
+    let answered = |answer: &Answer| !matches!(answer.outcome, Outcome::Failed(_));
+    settled.is_some_and(|at| check.asked_at < at) && check.answers.iter().all(answered)
 }
 
 /// What the metrics with that verdict say.
@@ -211,7 +223,7 @@ fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
         at: turn.now,
     });
     if turn.canary_is_at_zero() {
-        end::conclude(turn, rollout, Outcome::RolledBack);
+        end::conclude(turn, rollout, End::RolledBack);
         turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
     } else {
         end::freeze(turn, rollout, &why);
@@ -235,7 +247,7 @@ pub(super) fn lowered_to_zero(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         message: why,
         at: turn.now,
     });
-    end::conclude(turn, rollout, Outcome::RolledBack);
+    end::conclude(turn, rollout, End::RolledBack);
 }
 
 /// A route above the intended weight is lowered, every time.
@@ -267,7 +279,7 @@ pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &Rollout) {
 
 /// New limits count from the next check; new steps are planned from the present weight. An edit that does not resolve
 /// leaves the running plan in force.
-fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let Ok(plan) = &turn.desired else { return };
     if *plan == rollout.plan || plan.target != rollout.plan.target {
         return;

@@ -160,6 +160,9 @@ pub struct Question {
     pub query: String,
     /// The query of the version's requests per second, averaged over the query's longest range.
     pub traffic: String,
+    /// The query answers even where its metrics do not exist (`… or vector(0)`): its names are looked up in any case,
+    /// and it counts as empty where one is unknown.
+    pub hides_absence: bool,
     /// Whether the traffic is needed in any case, and not only to understand an empty answer.
     pub per_request: bool,
     /// Every metric name of the query with the label names of its selectors: an empty answer counts only

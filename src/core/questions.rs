@@ -91,6 +91,7 @@ fn question(
         query,
         traffic,
         per_request: metric.per_request,
+        hides_absence: facts.hides_absence,
         names: facts.metrics,
     })
 }

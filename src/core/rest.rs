@@ -114,7 +114,6 @@ fn resting_phase(status: &BirdWatchStatus) -> Phase {
 /// Why nothing starts, and how to start something.
 fn nothing_to_release(turn: &Turn<'_>, plan: &Plan, production: &str) -> (Phase, String) {
     let resting = resting_phase(&turn.next);
-    let last = turn.next.ended.last();
     let deployments = &turn.seen.deployments;
     match &plan.canary_version {
         Some(version) if version == production => (resting, format!("{version} is in production")),
@@ -131,30 +130,28 @@ fn nothing_to_release(turn: &Turn<'_>, plan: &Plan, production: &str) -> (Phase,
             Some(deployment) if deployment.candidate().is_none() => (Phase::Pending, deployment.missing()),
             Some(_) => (resting, ended_before(turn, version, production)),
         },
-        None => {
-            let mut there = deployments.iter().filter_map(DeploymentSeen::candidate);
-            let waiting = there.rfind(|c| c.version != production && !candidates::has_ended(&turn.next, c));
-            match (waiting, last) {
-                (Some(there), _) => (
-                    resting,
-                    format!(
-                        "{production} is in production; {} (Deployment {}) was there before this BirdWatch: to release it set spec.canaryVersion: {}",
-                        there.version, there.deployment, there.version
-                    ),
-                ),
-                (None, Some(last))
-                    if last.outcome == Outcome::RolledBack && last.production == production =>
-                {
-                    (resting, ended_before(turn, &last.canary.version, production))
-                }
-                _ => (
-                    resting,
-                    format!(
-                        "{production} is in production; a Deployment with a new version starts a rollout"
-                    ),
-                ),
-            }
-        }
+        None => (resting, nothing_new(turn, production)),
+    }
+}
+
+/// How the last rollout ended; before the first one, which version was there already.
+fn nothing_new(turn: &Turn<'_>, production: &str) -> String {
+    if let Some(last) = turn.next.ended.last() {
+        let rolled_back = last.outcome == Outcome::RolledBack && last.production == production;
+        return if rolled_back {
+            ended_before(turn, &last.canary.version, production)
+        } else {
+            format!("{production} is in production; a Deployment with a new version starts a rollout")
+        };
+    }
+    let mut there = turn.seen.deployments.iter().filter_map(DeploymentSeen::candidate);
+    match there.rfind(|candidate| candidate.version != production) {
+        Some(there) => format!(
+            "{production} is in production; {} (Deployment {}) was there before this BirdWatch: \
+             to release it set spec.canaryVersion: {}",
+            there.version, there.deployment, there.version
+        ),
+        None => format!("{production} is in production; a Deployment with a new version starts a rollout"),
     }
 }
 

@@ -804,6 +804,37 @@ fn a_route_that_is_ours_no_longer_holds_the_rollout_and_is_named_at_its_end() {
 }
 
 #[test]
+fn weight_that_somebody_gives_the_canary_at_rest_is_reported_and_stays() {
+    let mut world = World::new(STEPS);
+    (world.seen.routes[0].production, world.seen.routes[0].canary) = (Some(90), Some(10));
+    world.run(60);
+    assert!(
+        world.status.warnings[0].contains("10 of 100"),
+        "{:?}",
+        world.status.warnings
+    );
+    assert!(world.effects.is_empty());
+}
+
+#[test]
+fn routes_left_alone_and_what_bypasses_a_rollout_are_named_in_status_while_they_are_there() {
+    let mut world = World::new(STEPS);
+    world.seen.other_routes = vec!["route testers has only subset canary".into()];
+    world.seen.warnings = vec!["VirtualService \"mesh\" does not move".into()];
+    world.run(60);
+    assert_eq!(world.status.warnings.len(), 2);
+    assert!(
+        world.status.warnings[0].contains("testers"),
+        "{:?}",
+        world.status.warnings
+    );
+    world.seen.other_routes.clear();
+    world.seen.warnings.clear();
+    world.run(60);
+    assert!(world.status.warnings.is_empty());
+}
+
+#[test]
 fn what_the_api_server_refuses_to_restore_does_not_hold_the_deletion() {
     let mut world = World::with_canary(STEPS);
     world.until(|w| w.weight() == 50);

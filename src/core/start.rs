@@ -64,6 +64,7 @@ pub(super) fn begin(
         },
         rest: serde_json::Map::new(),
     };
+    turn.clear(ConditionType::Interference);
     turn.enter(
         Phase::Pending,
         format!(

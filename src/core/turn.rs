@@ -101,15 +101,15 @@ impl<'a> Turn<'a> {
     /// Tells people: a notice in the outbox, and an Event.
     pub(super) fn tell(&mut self, rollout: &Rollout, kind: NoticeKind, text: impl Into<String>) {
         let text = text.into();
-        let step = if kind == NoticeKind::Step {
-            format!("{}To{}", kind.action(), rollout.confirmed)
-        } else {
-            kind.action().to_owned()
+        // Kubernetes merges events that differ in their note only: rollouts and steps must differ in their action.
+        let action = match kind {
+            NoticeKind::Step => format!("{}To{}-{}", kind.action(), rollout.confirmed, rollout.id),
+            _ => format!("{}-{}", kind.action(), rollout.id),
         };
         self.events.push(Event {
             warning: kind.is_alarm(),
             reason: kind.reason(),
-            action: step,
+            action,
             note: text.clone(),
         });
         let level = self

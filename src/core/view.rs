@@ -15,7 +15,24 @@ pub(super) fn describe(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, faili
     }
     notify_condition(turn, failing);
     life_conditions(turn);
+    turn.next.warnings = warnings(turn, rollout);
     columns(turn, rollout);
+}
+
+/// What people should know of the routes and is not ours to change.
+fn warnings(turn: &Turn<'_>, rollout: Option<&Rollout>) -> Vec<String> {
+    let at_rest = rollout.is_none_or(|rollout| rollout.ended.is_some());
+    let by_hand = turn.seen.routes.iter().filter(|route| at_rest && !route.is_at(0));
+    let by_hand = by_hand.map(|route| {
+        format!(
+            "{} gives the canary {} of {} while nothing is released",
+            route.key,
+            route.canary_share(),
+            route.total
+        )
+    });
+    let seen = turn.seen.other_routes.iter().chain(&turn.seen.warnings);
+    by_hand.chain(seen.cloned()).collect()
 }
 
 fn spec_condition(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {

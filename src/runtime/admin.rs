@@ -251,3 +251,145 @@ async fn metrics_text(State(metrics): State<Metrics>) -> Response {
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::time::{sleep, timeout};
+
+    fn health() -> Health {
+        Health::new(Clock::paused("2026-03-01T12:00:00Z".parse().unwrap()))
+    }
+
+    async fn server(health: &Health) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+        let stop = CancellationToken::new();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let admin = AdminServer::bind(any, health.clone(), Metrics::new())
+            .await
+            .unwrap();
+        let address = admin.address();
+        let stopped = stop.clone();
+        (
+            address,
+            stop,
+            tokio::spawn(async move { admin.serve(stopped).await.unwrap() }),
+        )
+    }
+
+    /// Sends one request and returns the whole answer.
+    async fn ask(address: SocketAddr, line: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn ready_means_that_every_store_is_filled_and_says_which_is_not() {
+        let health = health();
+        let (deployments, services) = (health.pending("deployments"), health.pending("virtualservices"));
+        let (address, ..) = server(&health).await;
+        let answer = ask(address, "GET /readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(
+            answer.ends_with("waiting for: deployments\nwaiting for: virtualservices\n"),
+            "{answer}"
+        );
+        deployments.ready();
+        assert!(
+            ask(address, "GET /readyz")
+                .await
+                .ends_with("\r\n\r\nwaiting for: virtualservices\n")
+        );
+        services.ready();
+        assert!(ask(address, "GET /readyz").await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn metrics_are_served_as_openmetrics() {
+        let (address, ..) = server(&health()).await;
+        let answer = ask(address, "GET /metrics").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"));
+        assert!(answer.contains("birdwatch_leader 0\n") && answer.ends_with("# EOF\n"));
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_answered_and_nothing_is_written() {
+        let (address, ..) = server(&health()).await;
+        assert!(ask(address, "GET /debug").await.starts_with("HTTP/1.1 404"));
+        assert!(ask(address, "GET /").await.starts_with("HTTP/1.1 404"));
+        assert!(ask(address, "POST /metrics").await.starts_with("HTTP/1.1 405"));
+        assert!(ask(address, "GET /healthz").await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_said_with_the_flag_to_change() {
+        let (address, ..) = server(&health()).await;
+        let error = AdminServer::bind(address, health(), Metrics::new())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&address.to_string()) && error.contains("--admin-port"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn stopping_finishes_and_frees_the_port() {
+        let (address, stop, task) = server(&health()).await;
+        assert!(ask(address, "GET /healthz").await.starts_with("HTTP/1.1 200"));
+        stop.cancel();
+        timeout(Duration::from_secs(10), task)
+            .await
+            .expect("it ends")
+            .unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_waits_is_alive_and_one_that_ended_is_not() {
+        let health = health();
+        let heart = health.heartbeat("controller", Duration::from_secs(5));
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(heart.during(ended));
+        sleep(Duration::from_hours(1)).await;
+        assert!(health.silent().is_empty());
+        end.send(()).unwrap();
+        task.await.unwrap().unwrap();
+        sleep(Duration::from_secs(24)).await;
+        assert!(health.silent().is_empty(), "a few missing beats are forgiven");
+        sleep(Duration::from_secs(11)).await;
+        assert_eq!(health.silent(), ["controller"]);
+        assert_eq!(
+            verdict("silent", &health.silent()),
+            (StatusCode::SERVICE_UNAVAILABLE, "silent: controller\n".into())
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_loop_that_never_yields_is_silent_though_the_process_lives() {
+        let health = health();
+        let heart = health.heartbeat("controller", Duration::from_millis(10));
+        let task = tokio::spawn(heart.during(async { std::thread::sleep(Duration::from_millis(500)) }));
+        let silent = async {
+            while health.silent().is_empty() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), silent)
+            .await
+            .expect("it is noticed");
+        assert!(
+            !task.is_finished(),
+            "it was noticed while the loop was still blocked"
+        );
+        task.await.unwrap();
+    }
+}

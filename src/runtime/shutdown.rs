@@ -194,4 +194,31 @@ mod tests {
         assert_eq!(error, ShutdownError::Aborted { part: "reconciles" });
         assert_eq!(begun.elapsed(), Duration::from_millis(10));
     }
+
+    #[tokio::test]
+    async fn the_first_signal_asks_for_order_and_the_second_for_haste() {
+        let signals = Signals::listen().unwrap();
+        let me = std::process::id().to_string();
+        let send = |name: &str| {
+            assert!(
+                std::process::Command::new("kill")
+                    .args([name, &me])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        };
+        send("-TERM");
+        timeout_at(Instant::now() + Duration::from_secs(10), signals.stop.cancelled())
+            .await
+            .unwrap();
+        assert!(!signals.abort.is_cancelled());
+        send("-INT");
+        timeout_at(
+            Instant::now() + Duration::from_secs(10),
+            signals.abort.cancelled(),
+        )
+        .await
+        .unwrap();
+    }
 }

@@ -97,7 +97,11 @@ impl Kit {
     /// Production's and the canary's weight on the first route.
     pub(crate) fn weights(&self) -> (i64, i64) {
         let object = self.api.get(SERVICES, (NS, "aleph")).unwrap();
-        let weight = |i: usize| object["spec"]["http"][0]["route"][i]["weight"].as_i64().unwrap_or(-1);
+        let weight = |i: usize| {
+            object["spec"]["http"][0]["route"][i]["weight"]
+                .as_i64()
+                .unwrap_or(-1)
+        };
         (weight(0), weight(1))
     }
 
@@ -105,7 +109,10 @@ impl Kit {
     pub(crate) fn labels(&self) -> (String, String) {
         let object = self.api.get(RULES, (NS, "aleph")).unwrap();
         let label = |i: usize| {
-            object["spec"]["subsets"][i]["labels"]["version"].as_str().unwrap_or_default().to_owned()
+            object["spec"]["subsets"][i]["labels"]["version"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
         };
         (label(0), label(1))
     }
@@ -113,9 +120,20 @@ impl Kit {
     /// Waits until `holds`, and fails with the status after ten minutes of the paused clock.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let waiting = self.api.until(|_| holds(self));
-        if tokio::time::timeout(Duration::from_secs(600), waiting).await.is_err() {
-            let objects: Vec<_> = self.api.all(BIRD_WATCHES).into_iter().map(|o| o["status"].clone()).collect();
-            panic!("never: {what}; {}", serde_json::to_string_pretty(&objects).unwrap());
+        if tokio::time::timeout(Duration::from_secs(600), waiting)
+            .await
+            .is_err()
+        {
+            let objects: Vec<_> = self
+                .api
+                .all(BIRD_WATCHES)
+                .into_iter()
+                .map(|o| o["status"].clone())
+                .collect();
+            panic!(
+                "never: {what}; {}",
+                serde_json::to_string_pretty(&objects).unwrap()
+            );
         }
     }
 
@@ -125,7 +143,8 @@ impl Kit {
 
     /// Waits until the canary's weight is confirmed.
     pub(crate) async fn until_weight(&self, percent: i32) {
-        self.until("the weight", |kit| kit.status("aleph").weight == Some(percent)).await;
+        self.until("the weight", |kit| kit.status("aleph").weight == Some(percent))
+            .await;
     }
 
     /// Everything but watches, lists and Events.
@@ -138,10 +157,33 @@ impl Kit {
     pub(crate) fn counted(&self) -> std::collections::BTreeMap<String, usize> {
         let mut counted = std::collections::BTreeMap::new();
         for call in self.calls() {
-            let subresource = if call.subresource.is_empty() { "" } else { "/status" };
-            *counted.entry(format!("{} {}{subresource}", call.verb, call.resource)).or_default() += 1;
+            let subresource = if call.subresource.is_empty() {
+                ""
+            } else {
+                "/status"
+            };
+            *counted
+                .entry(format!("{} {}{subresource}", call.verb, call.resource))
+                .or_default() += 1;
         }
         counted
+    }
+
+    /// The canary's weights that were written to `VirtualService`s, in order, as `client`'s or anybody's.
+    pub(crate) fn raised_to(&self) -> Vec<i64> {
+        let patches = self
+            .calls()
+            .into_iter()
+            .filter(|r| r.verb == "patch" && r.resource == SERVICES);
+        patches.filter_map(|patch| canary_weight(&patch.body)).collect()
+    }
+
+    /// Calls of one operator that write, Events aside.
+    pub(crate) fn writes_of(&self, client: &str) -> usize {
+        self.calls()
+            .iter()
+            .filter(|r| r.client == client && r.verb != "get")
+            .count()
     }
 
     /// An operator that leads and tells nobody.
@@ -185,12 +227,21 @@ impl Kit {
         let (stopping, health) = (stop.clone(), Health::new(self.clock.clone()));
         let tasks = vec![
             AbortOnDropHandle::new(tokio::spawn(publishing)),
-            AbortOnDropHandle::new(tokio::spawn(deliver::acknowledge(acks, Arc::new([Arc::clone(&scope)])))),
+            AbortOnDropHandle::new(tokio::spawn(deliver::acknowledge(
+                acks,
+                Arc::new([Arc::clone(&scope)]),
+            ))),
             AbortOnDropHandle::new(tokio::spawn(async move {
                 prepared.run(receiver, &health, 16, stopping).await.unwrap();
             })),
         ];
-        Operator { scope, metrics, leadership, stop, tasks }
+        Operator {
+            scope,
+            metrics,
+            leadership,
+            stop,
+            tasks,
+        }
     }
 
     pub(crate) fn leading(&self) -> Leadership {
@@ -213,7 +264,10 @@ impl Operator {
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         let controller = self.tasks.pop().unwrap();
-        tokio::time::timeout(Duration::from_secs(30), controller).await.expect("it stops").unwrap();
+        tokio::time::timeout(Duration::from_secs(30), controller)
+            .await
+            .expect("it stops")
+            .unwrap();
     }
 }
 
@@ -262,4 +316,20 @@ pub(crate) fn bird_watch(service: &str, more: Value) -> Value {
         "apiVersion": "otomato.link/v1alpha1", "kind": "BirdWatch",
         "metadata": {"name": service, "namespace": NS}, "spec": spec,
     })
+}
+
+/// What a JSON Patch sets the canary's weight to.
+fn canary_weight(patch: &Value) -> Option<i64> {
+    let sets = |op: &&Value| op["op"] == "add" && op["path"] == "/spec/http/0/route/1/weight";
+    patch.as_array()?.iter().rev().find(sets)?["value"].as_i64()
+}
+
+/// Status writes of `BirdWatch`es.
+pub(crate) fn is_status_write(request: &Request) -> bool {
+    request.verb == "update" && request.resource == BIRD_WATCHES
+}
+
+/// Patches of `VirtualService`s.
+pub(crate) fn is_weight_write(request: &Request) -> bool {
+    request.verb == "patch" && request.resource == SERVICES
 }

@@ -14,6 +14,8 @@ pub(crate) struct FakePrometheus(Arc<Mutex<State>>);
 struct State {
     outcome: Outcome,
     delay: Duration,
+    /// Only queries with this text are slow.
+    slow: String,
     asked: Vec<Question>,
     looked_up: usize,
     names: BTreeSet<String>,
@@ -22,14 +24,26 @@ struct State {
 impl Default for FakePrometheus {
     /// Answers 0, at once.
     fn default() -> Self {
-        let names = ["__name__", "destination_service_name", "response_code"].map(str::to_owned).into();
-        let state = State { outcome: one(0.0), delay: Duration::ZERO, asked: Vec::new(), looked_up: 0, names };
+        let names = ["__name__", "destination_service_name", "response_code"]
+            .map(str::to_owned)
+            .into();
+        let state = State {
+            outcome: one(0.0),
+            delay: Duration::ZERO,
+            slow: String::new(),
+            asked: Vec::new(),
+            looked_up: 0,
+            names,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 }
 
 fn one(value: f64) -> Outcome {
-    Outcome::Series(vec![Series { labels: std::collections::BTreeMap::new(), value }])
+    Outcome::Series(vec![Series {
+        labels: std::collections::BTreeMap::new(),
+        value,
+    }])
 }
 
 impl FakePrometheus {
@@ -43,6 +57,10 @@ impl FakePrometheus {
 
     pub(crate) fn takes(&self, delay: Duration) {
         self.0.lock().unwrap().delay = delay;
+    }
+
+    pub(crate) fn is_slow_for(&self, text: &str) {
+        self.0.lock().unwrap().slow = text.to_owned();
     }
 
     pub(crate) fn asked(&self) -> usize {
@@ -69,11 +87,21 @@ impl Prometheus for FakePrometheus {
             let (delay, outcome) = {
                 let mut state = self.0.lock().unwrap();
                 state.asked.extend(questions.iter().cloned());
-                (state.delay, state.outcome.clone())
+                let slow = questions
+                    .iter()
+                    .any(|question| question.query.contains(&state.slow));
+                (
+                    if slow { state.delay } else { Duration::ZERO },
+                    state.outcome.clone(),
+                )
             };
             tokio::time::sleep(delay.min(deadline)).await;
             let late = delay > deadline;
-            let answer = if late { Outcome::Failed(Failure::Timeout(deadline)) } else { outcome };
+            let answer = if late {
+                Outcome::Failed(Failure::Timeout(deadline))
+            } else {
+                outcome
+            };
             questions.iter().map(|_| answer.clone()).collect()
         })
     }

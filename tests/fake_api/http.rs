@@ -4,7 +4,7 @@ use super::store::{Event, Key};
 use super::{FakeApi, Fault, Request};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, RawQuery};
+use axum::extract::Query;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -21,7 +21,6 @@ pub(super) fn router(api: FakeApi, client: &str) -> Router {
         move |method: Method,
               uri: Uri,
               Query(query): Query<BTreeMap<String, String>>,
-              RawQuery(_): RawQuery,
               headers: HeaderMap,
               body: Bytes| {
             let (api, client) = (api.clone(), client.clone());
@@ -102,6 +101,15 @@ fn parse(method: &Method, path: &str, query: BTreeMap<String, String>) -> Option
     })
 }
 
+/// Why a request is refused: code, reason, message.
+struct Refusal(u16, &'static str, String);
+
+impl Refusal {
+    fn new<T>(code: u16, message: impl Into<String>) -> Result<T, Self> {
+        Err(Self(code, reason(code), message.into()))
+    }
+}
+
 async fn serve(api: &FakeApi, request: Request) -> Response {
     let fault = api.arrive(&request);
     match fault {
@@ -118,13 +126,13 @@ async fn serve(api: &FakeApi, request: Request) -> Response {
         Some(Fault::Cut) => return broken(),
         Some(Fault::CutAfter) | None => {}
     }
-    if !["", "status"].contains(&request.subresource.as_str()) {
-        return failure(404, "NotFound", "the fake server knows no such subresource");
-    }
     let answer = match request.verb {
         "watch" => watch(api, request.clone()),
         "list" => list(api, &request),
-        _ => one(api, &request),
+        _ => match one(api, &request) {
+            Ok((code, object)) => (code, axum::Json(shown(&request, object))).into_response(),
+            Err(Refusal(code, reason, message)) => failure(code, reason, &message),
+        },
     };
     api.stir();
     if matches!(fault, Some(Fault::CutAfter)) {
@@ -135,108 +143,111 @@ async fn serve(api: &FakeApi, request: Request) -> Response {
 }
 
 /// Get, create, update, patch and delete.
-fn one(api: &FakeApi, request: &Request) -> Response {
+fn one(api: &FakeApi, request: &Request) -> Result<(StatusCode, Value), Refusal> {
+    if !["", "status"].contains(&request.subresource.as_str()) {
+        return Refusal::new(404, "the fake server knows no such subresource");
+    }
+    if request.verb == "create" {
+        return create(api, request).map(|object| (StatusCode::CREATED, object));
+    }
     let now = api.clock.now();
     let mut store = api.store();
-    let manager = request
-        .query
-        .get("fieldManager")
-        .unwrap_or(&request.client)
-        .clone();
-    let body_name = request.body["metadata"]["name"].as_str().map(ToOwned::to_owned);
-    let generated = || {
-        let prefix = request.body["metadata"]["generateName"].as_str()?;
-        Some(format!("{prefix}{:05}", store.revision()))
+    let name = request.name.as_deref().unwrap_or_default();
+    let key = Key::new(&request.resource, request.namespace.as_deref(), name);
+    let Some(old) = store.get(&key) else {
+        return Refusal::new(404, format!("{name} not found"));
     };
-    let Some(name) = request.name.clone().or(body_name).or_else(generated) else {
-        return failure(
-            422,
-            "Invalid",
-            "metadata.name: Required value: name or generateName is required",
-        );
-    };
-    let key = Key::new(&request.resource, request.namespace.as_deref(), &name);
-    let old = store.get(&key);
-    if request.verb == "create" {
-        if old.is_some() {
-            return failure(409, "AlreadyExists", &format!("{name} already exists"));
-        }
-        let mut object = request.body.clone();
-        object.as_object_mut().map(|fields| fields.remove("status"));
-        for field in [
-            "uid",
-            "resourceVersion",
-            "creationTimestamp",
-            "generation",
-            "managedFields",
-        ] {
-            object["metadata"].as_object_mut().map(|meta| meta.remove(field));
-        }
-        return success(201, request, store.create(key, object, &manager, now));
-    }
-    let Some(old) = old else {
-        return failure(404, "NotFound", &format!("{name} not found"));
-    };
-    let wanted = match request.verb {
-        "get" => return success(200, request, old),
+    let object = match request.verb {
+        "get" => old,
         "delete" => {
             let conditions = &request.body["preconditions"];
             let differs = |field| !conditions[field].is_null() && conditions[field] != old["metadata"][field];
             if differs("uid") || differs("resourceVersion") {
-                return failure(409, "Conflict", "the preconditions are not met");
+                return Refusal::new(409, "the preconditions are not met");
             }
-            return success(200, request, store.delete(&key, now).unwrap_or_default());
+            store.delete(&key, now).unwrap_or_default()
         }
-        "update"
-            if request.body["metadata"]["resourceVersion"]
-                .as_str()
-                .unwrap_or_default()
-                .is_empty() =>
-        {
-            return failure(
-                422,
-                "Invalid",
-                "metadata.resourceVersion: must be specified for an update",
-            );
+        _ => {
+            let wanted = wanted(&old, request)?;
+            let version = &wanted["metadata"]["resourceVersion"];
+            if !version.is_null() && *version != old["metadata"]["resourceVersion"] {
+                return Refusal::new(
+                    409,
+                    "the object has been modified; apply your changes to the latest version",
+                );
+            }
+            let object = merged(&old, wanted, &request.subresource);
+            store.commit(key, object, &manager(request), now)
         }
-        "update" => request.body.clone(),
-        _ => match patched(&old, request) {
-            Ok(wanted) => wanted,
-            Err(answer) => return answer,
-        },
     };
-    let version = &wanted["metadata"]["resourceVersion"];
-    if !version.is_null() && *version != old["metadata"]["resourceVersion"] {
-        let message =
-            "the object has been modified; please apply your changes to the latest version and try again";
-        return failure(409, "Conflict", message);
-    }
-    success(
-        200,
-        request,
-        store.commit(key, merged(&old, wanted, &request.subresource), &manager, now),
-    )
+    Ok((StatusCode::OK, object))
 }
 
-fn patched(old: &Value, request: &Request) -> Result<Value, Response> {
-    let invalid = |error: String| failure(422, "Invalid", &error);
+fn create(api: &FakeApi, request: &Request) -> Result<Value, Refusal> {
+    let mut store = api.store();
+    let meta = &request.body["metadata"];
+    let generated = || {
+        Some(format!(
+            "{}{:05}",
+            meta["generateName"].as_str()?,
+            store.revision()
+        ))
+    };
+    let Some(name) = meta["name"].as_str().map(ToOwned::to_owned).or_else(generated) else {
+        return Refusal::new(
+            422,
+            "metadata.name: Required value: name or generateName is required",
+        );
+    };
+    let key = Key::new(&request.resource, request.namespace.as_deref(), &name);
+    if store.get(&key).is_some() {
+        return Err(Refusal(409, "AlreadyExists", format!("{name} already exists")));
+    }
+    let mut object = request.body.clone();
+    object.as_object_mut().map(|fields| fields.remove("status"));
+    for field in [
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+    ] {
+        object["metadata"].as_object_mut().map(|meta| meta.remove(field));
+    }
+    Ok(store.create(key, object, &manager(request), api.clock.now()))
+}
+
+/// The object that an update or a patch asks for.
+fn wanted(old: &Value, request: &Request) -> Result<Value, Refusal> {
+    if request.verb == "update" {
+        if request.body["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty()
+        {
+            return Refusal::new(422, "metadata.resourceVersion: must be specified for an update");
+        }
+        return Ok(request.body.clone());
+    }
     let mut object = old.clone();
     match request.content_type.as_str() {
         "application/json-patch+json" => {
-            let patch: json_patch::Patch = serde_json::from_value(request.body.clone())
-                .map_err(|e| failure(400, "BadRequest", &e.to_string()))?;
-            json_patch::patch(&mut object, &patch).map_err(|e| invalid(e.to_string()))?;
+            let patch: json_patch::Patch =
+                serde_json::from_value(request.body.clone()).or_else(|e| Refusal::new(400, e.to_string()))?;
+            json_patch::patch(&mut object, &patch).or_else(|e| Refusal::new(422, e.to_string()))?;
         }
         "application/merge-patch+json" => json_patch::merge(&mut object, &request.body),
-        other => {
-            return Err(failure(
-                415,
-                "UnsupportedMediaType",
-                &format!("the fake server takes no {other}"),
-            ));
-        }
+        other => return Refusal::new(415, format!("the fake server takes no {other}")),
     }
     Ok(object)
+}
+
+fn manager(request: &Request) -> String {
+    request
+        .query
+        .get("fieldManager")
+        .unwrap_or(&request.client)
+        .clone()
 }
 
 /// What a write through one door may change: the status alone, or everything else. Nobody changes an identity.
@@ -346,7 +357,8 @@ impl Watch {
     async fn next(&mut self) -> Option<String> {
         loop {
             if !self.queue.is_empty() {
-                return Some(self.queue.drain(..).map(|event| format!("{event}\n")).collect());
+                let lines: Vec<_> = self.queue.drain(..).map(|event| event.to_string()).collect();
+                return Some(lines.join("\n") + "\n");
             }
             if self.over || self.api.is_cut(&self.request, self.cuts) {
                 return None;
@@ -359,12 +371,11 @@ impl Watch {
                 continue;
             };
             self.cursor = news.last().map_or(self.cursor, |event| event.revision);
-            let (api, request) = (&self.api, &self.request);
+            let request = &self.request;
             let ours = news.into_iter().filter(|event| concerns(request, event));
             let shown = |event: Event| json!({"type": event.kind, "object": shown(request, event.object)});
             self.queue.extend(ours.map(shown));
             if self.queue.is_empty() {
-                let _ = api;
                 tokio::select! {
                     () = sleep_until(self.deadline) => return None,
                     _ = self.stirred.changed() => {}
@@ -422,14 +433,6 @@ fn shown(request: &Request, mut object: Value) -> Value {
     object
 }
 
-fn success(code: u16, request: &Request, object: Value) -> Response {
-    (
-        StatusCode::from_u16(code).unwrap(),
-        axum::Json(shown(request, object)),
-    )
-        .into_response()
-}
-
 fn status(code: u16, reason: &str, message: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
@@ -453,6 +456,7 @@ fn reason(code: u16) -> &'static str {
         404 => "NotFound",
         409 => "Conflict",
         410 => "Expired",
+        415 => "UnsupportedMediaType",
         422 => "Invalid",
         429 => "TooManyRequests",
         503 => "ServiceUnavailable",

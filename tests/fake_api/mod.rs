@@ -5,6 +5,12 @@
 //!
 //! Resources are named `group/plural` (`apps/deployments`), or `plural` in the core group (`pods`).
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "used by tests alone"
+)]
 
 mod http;
 mod store;
@@ -91,6 +97,11 @@ impl FakeApi {
             trouble: Arc::default(),
             stirred,
         }
+    }
+
+    /// The clock of its timestamps.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.clone()
     }
 
     /// A client of this server. `name` appears in the log, can be matched by faults, and is the field manager of

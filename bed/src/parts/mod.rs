@@ -8,5 +8,5 @@ pub mod slack;
 pub mod traffic;
 pub mod workload;
 
-mod http;
+pub(crate) mod http;
 mod tls;

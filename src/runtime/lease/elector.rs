@@ -116,16 +116,9 @@ impl Elector {
 
     /// Waits until the lease is ours.
     async fn stand_by(&mut self, news: &mut watch::Receiver<News>) -> Held {
-        let mut known = false;
         loop {
-            // Only fresh news: what `take` read for itself is newer than what was reported before.
-            if news.has_changed().unwrap_or(false) {
-                known = true;
-                let latest = news.borrow_and_update().clone();
-                self.see(latest);
-            }
             let pause = match self.step() {
-                _ if !known => self.config.timing.duration(),
+                _ if self.seen.is_none() => self.config.timing.duration(),
                 Step::Wait(left) if self.config.manner == Manner::Candidate => left,
                 Step::Wait(_) | Step::Acquire | Step::Renew => match self.take().await {
                     Some(held) => return held,
@@ -133,8 +126,14 @@ impl Elector {
                 },
             };
             let until = self.clock.monotonic() + pause;
-            if let Ok(Err(_follower_is_gone)) = timeout_at(until, news.changed()).await {
-                sleep_until(until).await;
+            match timeout_at(until, news.changed()).await {
+                Ok(Ok(())) => {
+                    let latest = news.borrow_and_update().clone();
+                    self.see(latest);
+                }
+                // The follower is gone; the lease is still tried when it is due.
+                Ok(Err(_)) => sleep_until(until).await,
+                Err(_) => {}
             }
         }
     }
@@ -181,9 +180,12 @@ impl Elector {
         match news {
             News::Unread => {}
             News::Missing => {
-                if let Some(seen) = &mut self.seen {
-                    seen.exists = false;
-                }
+                let unknown = || Seen {
+                    lease: Lease::default(),
+                    exists: false,
+                    changed_at,
+                };
+                self.seen.get_or_insert_with(unknown).exists = false;
             }
             News::Found(lease) => {
                 let unchanged = self
@@ -206,15 +208,17 @@ impl Elector {
 
     /// What the lease as last seen asks of us, were we to take it only when it is free.
     fn step(&self) -> Step {
-        self.seen.as_ref().map_or(Step::Acquire, |seen| {
-            let now = self.clock.monotonic();
-            evaluate(
-                &self.view(&seen.lease),
-                &self.config.identity,
-                now,
-                seen.changed_at,
-            )
-        })
+        self.seen
+            .as_ref()
+            .map_or(Step::Wait(self.config.timing.duration()), |seen| {
+                let now = self.clock.monotonic();
+                evaluate(
+                    &self.view(&seen.lease),
+                    &self.config.identity,
+                    now,
+                    seen.changed_at,
+                )
+            })
     }
 
     /// Tries to take the lease as it was last seen. If the answer is lost the next try finds it to be ours.
@@ -383,16 +387,16 @@ impl Elector {
         }
     }
 
-    /// Logs a failed request, once while it stays the same.
+    /// Logs a failed request, once while it stays the same. Losing a race is not worth a warning.
     fn complain(&mut self, failure: &Failure) {
-        let text = failure.to_string();
-        if self.complaint != text {
-            tracing::warn!(
-                lease = self.lease_name(),
-                error = text,
-                "writing the lease failed; trying again"
-            );
-            self.complaint = text;
+        let (lease, error) = (self.lease_name(), failure.to_string());
+        match failure {
+            Failure::Stale => tracing::debug!(lease, error, "the lease was not written; looking again"),
+            Failure::Other(_) if self.complaint == error => {}
+            Failure::Other(_) => {
+                tracing::warn!(lease, error, "writing the lease failed; trying again");
+                self.complaint = error;
+            }
         }
     }
 

@@ -75,8 +75,8 @@ fn renew_deadline(duration: Duration) -> Duration {
 pub struct LeaseView {
     /// Who holds it; None when the record names nobody.
     pub holder: Option<String>,
-    /// Its last holder gave it up. A record whose holder was merely blanked by hand is none of these: the holder
-    /// may still be acting and is waited for.
+    /// Its last holder gave it up. A record whose holder was merely blanked by hand does not count as given up:
+    /// that holder may still be acting and is waited for.
     pub is_released: bool,
     /// How long others wait after the record last changed.
     pub duration: Duration,
@@ -87,12 +87,17 @@ impl LeaseView {
     /// record whose duration is missing or was shortened by hand does not stop its holder.
     #[must_use]
     pub fn of(lease: &Lease, ours: Duration) -> Self {
-        let spec = lease.spec.as_ref();
-        let holder = spec
-            .and_then(|s| s.holder_identity.clone())
-            .filter(|holder| !holder.is_empty());
-        let seconds = spec.and_then(|s| s.lease_duration_seconds).unwrap_or_default();
-        let is_released = holder.is_none() && seconds == RELEASED_SECONDS;
+        let Some(spec) = &lease.spec else {
+            // No record: nobody is known. A holder whose lease was just deleted makes it again within this time.
+            return Self {
+                holder: None,
+                is_released: false,
+                duration: ours / 15,
+            };
+        };
+        let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty());
+        let seconds = spec.lease_duration_seconds.unwrap_or_default();
+        let is_released = holder.is_none() && spec.acquire_time.is_none() && seconds == RELEASED_SECONDS;
         let duration = Duration::from_secs(seconds.try_into().unwrap_or_default()).max(ours);
         Self {
             holder,
@@ -216,6 +221,7 @@ pub(super) fn renewed_at(mut lease: Lease, now: Timestamp, timing: Timing) -> Le
 pub(super) fn released(mut lease: Lease) -> Lease {
     let spec = lease.spec.get_or_insert_default();
     spec.holder_identity = None;
+    spec.acquire_time = None;
     spec.lease_duration_seconds = Some(RELEASED_SECONDS);
     lease
 }
@@ -232,4 +238,200 @@ pub(super) fn same_term(a: &Lease, b: &Lease) -> bool {
         Some((holder_identity, acquire_time))
     };
     term(a) == term(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    const OURS: Duration = Duration::from_secs(15);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn lease(holder: Option<&str>, seconds: Option<i32>) -> Lease {
+        let spec = LeaseSpec {
+            holder_identity: holder.map(ToOwned::to_owned),
+            lease_duration_seconds: seconds,
+            ..LeaseSpec::default()
+        };
+        Lease {
+            spec: Some(spec),
+            ..Lease::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_take_a_lease_and_when() {
+        let seen = Instant::now();
+        let wait = |seconds| Step::Wait(Duration::from_secs(seconds));
+        // holder, leaseDurationSeconds, seconds since the record was seen to change, what to do
+        let cases = [
+            (Some("me"), Some(15), 0, Step::Renew),
+            (Some("me"), Some(15), 100, Step::Renew),
+            (Some("other"), Some(15), 0, wait(15)),
+            (Some("other"), Some(15), 14, wait(1)),
+            (Some("other"), Some(15), 15, Step::Acquire),
+            (Some("other"), Some(15), 1000, Step::Acquire),
+            // A holder of other settings is waited for as long as it asks.
+            (Some("other"), Some(60), 15, wait(45)),
+            // A duration that is missing, senseless or shorter than ours is ours.
+            (Some("other"), None, 1, wait(14)),
+            (Some("other"), Some(0), 1, wait(14)),
+            (Some("other"), Some(-5), 1, wait(14)),
+            (Some("other"), Some(1), 1, wait(14)),
+            // Given up.
+            (None, Some(1), 0, Step::Acquire),
+            (Some(""), Some(1), 0, Step::Acquire),
+            // Blanked by hand: its holder may still act.
+            (None, Some(15), 3, wait(12)),
+            (Some(""), None, 3, wait(12)),
+            (None, Some(15), 15, Step::Acquire),
+        ];
+        for (holder, duration, since, expected) in cases {
+            let view = LeaseView::of(&lease(holder, duration), OURS);
+            let step = evaluate(&view, "me", seen + Duration::from_secs(since), seen);
+            assert_eq!(step, expected, "{holder:?} {duration:?} after {since} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_observation_from_the_future_of_now_is_waited_out_in_full() {
+        let now = Instant::now();
+        let view = LeaseView::of(&lease(Some("other"), Some(15)), OURS);
+        assert_eq!(
+            evaluate(&view, "me", now, now + Duration::from_secs(3)),
+            Step::Wait(OURS)
+        );
+    }
+
+    #[test]
+    fn a_holder_stops_before_anybody_may_take_its_lease() {
+        for millis in [2000, 2500, 15_000, 600_000] {
+            let timing = Timing::new(Duration::from_millis(millis));
+            let stated = Duration::from_secs(u64::try_from(timing.record_seconds()).unwrap());
+            assert!(stated >= timing.duration());
+            assert!(timing.renew_deadline() < timing.duration());
+            assert!(timing.renew_interval() + 2 * timing.call_timeout() <= timing.renew_deadline());
+            assert!(renew_deadline(stated) >= timing.renew_deadline());
+        }
+    }
+
+    #[test]
+    fn taking_keeps_what_else_the_lease_holds_and_counts_the_transition() {
+        let mut found = lease(Some("old"), Some(15));
+        found.metadata.resource_version = Some("7".into());
+        found.metadata.labels = Some([("team".to_owned(), "a".to_owned())].into());
+        found.spec.as_mut().unwrap().renew_time = Some(MicroTime(at(0)));
+        found.spec.as_mut().unwrap().lease_transitions = Some(4);
+        let taken = taken(
+            found.clone(),
+            "me",
+            at(20),
+            Timing::new(Duration::from_millis(2500)),
+        );
+        assert_eq!(taken.metadata.resource_version, found.metadata.resource_version);
+        assert_eq!(taken.metadata.labels, found.metadata.labels);
+        let spec = taken.spec.as_ref().unwrap();
+        assert_eq!(spec.holder_identity.as_deref(), Some("me"));
+        assert_eq!(
+            (spec.lease_duration_seconds, spec.lease_transitions),
+            (Some(3), Some(5))
+        );
+        assert_eq!(
+            (&spec.acquire_time, &spec.renew_time),
+            (&Some(MicroTime(at(20))), &Some(MicroTime(at(20))))
+        );
+        assert_eq!(
+            absences(&taken),
+            [Absence {
+                from: at(0),
+                to: at(20)
+            }]
+        );
+    }
+
+    #[test]
+    fn releasing_keeps_the_last_renewal_and_frees_the_lease_for_everyone() {
+        let timing = Timing::new(OURS);
+        let held = renewed_at(taken(Lease::default(), "me", at(0), timing), at(5), timing);
+        let released = released(held);
+        assert_eq!(renewed(&released), Some(at(5)));
+        assert!(LeaseView::of(&released, OURS).is_released);
+    }
+
+    #[test]
+    fn a_leader_that_dies_before_its_first_renewal_does_not_end_the_absence_before_it() {
+        let timing = Timing::new(OURS);
+        let first = renewed_at(taken(Lease::default(), "a", at(0), timing), at(10), timing);
+        let second = taken(first, "b", at(30), timing);
+        let third = taken(second, "c", at(50), timing);
+        assert_eq!(
+            absences(&third),
+            [Absence {
+                from: at(10),
+                to: at(50)
+            }]
+        );
+        let fourth = taken(renewed_at(third, at(55), timing), "d", at(70), timing);
+        let spans = [
+            Absence {
+                from: at(10),
+                to: at(50),
+            },
+            Absence {
+                from: at(55),
+                to: at(70),
+            },
+        ];
+        assert_eq!(absences(&fourth), spans);
+    }
+
+    #[test]
+    fn too_many_absences_become_fewer_and_none_is_forgotten() {
+        let mut lease = Lease::default();
+        let timing = Timing::new(OURS);
+        let mut all = Vec::new();
+        for n in 0..100_i64 {
+            // Terms of very different lengths, each followed by a minute without an operator.
+            let (start, end) = (n * 10_000, n * 10_000 + 100 * (n % 7 + 1));
+            if n > 0 {
+                all.push(Absence {
+                    from: renewed(&lease).unwrap(),
+                    to: at(start),
+                });
+            }
+            lease = renewed_at(taken(lease, "me", at(start), timing), at(end), timing);
+        }
+        let kept = absences(&lease);
+        assert_eq!(kept.len(), MAX_ABSENCES);
+        assert!(kept.is_sorted_by(|a, b| a.to < b.from));
+        for span in &all {
+            assert!(
+                kept.iter().any(|k| k.from <= span.from && span.to <= k.to),
+                "{span:?} is forgotten"
+            );
+        }
+    }
+
+    #[test]
+    fn absences_written_by_hand_are_read_as_far_as_they_make_sense() {
+        let mut lease = Lease::default();
+        let text = format!("x,{}/{},/,{}", at(1), at(2), at(3));
+        lease.metadata.annotations = Some([(ABSENCES.to_owned(), text)].into());
+        assert_eq!(
+            absences(&lease),
+            [Absence {
+                from: at(1),
+                to: at(2)
+            }]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_the_last_holders_makes_no_absence() {
+        assert_eq!(with_absence(Vec::new(), at(100), at(40)), []);
+    }
 }

@@ -70,7 +70,10 @@ impl Store {
 
     /// Replaces the lease if it still has the resourceVersion in `lease`; creates it when it does not exist.
     pub(super) async fn write(&self, mut lease: Lease, exists: bool) -> Result<Lease, Failure> {
-        let params = PostParams::default();
+        let params = PostParams {
+            field_manager: Some("birdwatch".to_owned()),
+            ..PostParams::default()
+        };
         lease.metadata.managed_fields = None;
         let call = async {
             if exists {

@@ -13,6 +13,7 @@ mod account;
 mod address;
 mod board;
 mod container;
+mod end;
 mod environment;
 mod image;
 mod logs;
@@ -48,8 +49,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use address::Addresses;
 use board::Board;
+use end::Sighting;
 pub use image::{Images, WORKLOAD_REPOSITORY};
-use pod::{Keeper, Sighting};
+use pod::Keeper;
 
 use super::tls::TlsError;
 pub use crate::process::Signal;

@@ -394,7 +394,7 @@ mod tests {
             ("/etc/bwx", "/etc/bwx"),
             ("/etc/bw-old /etc/bw.d", "/etc/bw-old /etc/bw.d"),
             ("http://host/etc/bw", "http://host/etc/bw"),
-            ("/root/etc/bw", "/root/etc/bw"),
+            ("/srv/etc/bw", "/srv/etc/bw"),
             ("--x=y", "--x=y"),
         ] {
             assert_eq!(mounts.rewrite(text), wanted);

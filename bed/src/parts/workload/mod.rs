@@ -62,7 +62,7 @@ pub struct Settings {
     /// Time every answer takes at least, in milliseconds.
     #[arg(long, env = "LATENCY_MS", default_value_t = 0)]
     pub latency_ms: u64,
-    /// ok, never, late:<duration> or crash:<duration>.
+    /// `ok`, `never`, `late:10s` or `crash:20s`, with any duration.
     #[arg(long, env = "START", default_value_t = Start::Ok)]
     pub start: Start,
 }

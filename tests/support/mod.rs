@@ -1,12 +1,15 @@
-//! One bed for all tests of this binary, and a service to release on it.
+//! One bed for all tests of a binary, and a service to release on it.
+#![allow(dead_code, reason = "each test binary uses its part of it")]
+#![allow(unreachable_pub, reason = "a module of several test binaries")]
 
 use std::future::Future;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use birdwatch::api::status::Phase;
 use birdwatch::api::{BirdWatch, BirdWatchStatus};
 use birdwatch_bed::parts::apps::{self, App};
+use birdwatch_bed::parts::operator_image;
 use birdwatch_bed::parts::traffic::Traffic;
 use birdwatch_bed::parts::workload::Change;
 use birdwatch_bed::{Bed, Options};
@@ -29,20 +32,35 @@ static BED: OnceCell<Bed> = OnceCell::const_new();
 /// Held for reading by tests that only use the bed, for writing by those that break parts of it.
 static PEACE: RwLock<()> = RwLock::const_new(());
 
+/// How helm installs the operator on the bed of this binary: with these further arguments, or not at all.
+static OPERATOR: OnceLock<Option<&'static [&'static str]>> = OnceLock::new();
+
 /// How long anything may take that should happen soon.
 pub const SOON: Duration = Duration::from_secs(60);
 
+/// Says, before any test of the binary takes the bed, how its operator is installed: with further arguments for helm,
+/// or not at all.
+pub fn install(arguments: Option<&'static [&'static str]>) {
+    OPERATOR.get_or_init(|| arguments);
+}
+
 async fn bed() -> &'static Bed {
-    let started = BED.get_or_init(|| async {
+    BED.get_or_init(|| async {
         let options = Options {
-            operator: true,
+            operator_binary: Some(operator_image::program().await.unwrap()),
             ..Options::default()
         };
-        Bed::start(options)
+        let bed = Bed::start(options)
             .await
-            .unwrap_or_else(|error| panic!("the bed did not start: {error}"))
-    });
-    started.await
+            .unwrap_or_else(|error| panic!("the bed did not start: {error}"));
+        if let Some(arguments) = OPERATOR.get_or_init(|| Some(&[])) {
+            bed.install_operator(arguments)
+                .await
+                .unwrap_or_else(|error| panic!("the operator is not installed: {error}"));
+        }
+        bed
+    })
+    .await
 }
 
 /// Runs a test beside others.

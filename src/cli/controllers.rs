@@ -1,0 +1,71 @@
+//! The controllers of all scopes, from waiting for Istio to the last reconcile. Used by `run` and by `drain`.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clients::slack::Ack;
+use crate::controller::{Context, Prepared, Scope, await_istio, deliver, prepare};
+use crate::runtime::admin::Health;
+use crate::runtime::lease::Leadership;
+
+use super::CommandError;
+
+/// What runs the controllers of all scopes.
+pub(super) struct Controllers {
+    /// What they share.
+    pub(super) context: Context,
+    /// The namespaces; none: the whole cluster.
+    pub(super) namespaces: Vec<String>,
+    /// Whether this process acts.
+    pub(super) leadership: watch::Receiver<Leadership>,
+    /// What Slack answers.
+    pub(super) acks: UnboundedReceiver<Ack>,
+    /// Told when stores are filled.
+    pub(super) health: Health,
+    /// Reconciles at the same time, in each scope.
+    pub(super) concurrency: u16,
+}
+
+impl Controllers {
+    /// The scopes, once Istio's kinds are served; none where `stop` came first.
+    pub(super) async fn prepare(&self, stop: &CancellationToken) -> Option<Vec<Prepared>> {
+        let pending = self
+            .health
+            .pending("Istio's kinds (VirtualService and DestinationRule)");
+        let istio = tokio::select! {
+            istio = await_istio(&self.context.client, pending) => istio,
+            () = stop.cancelled() => return None,
+        };
+        let scope = |namespace| prepare(self.context.clone(), namespace, istio.clone());
+        Some(if self.namespaces.is_empty() {
+            vec![scope(None)]
+        } else {
+            self.namespaces.iter().cloned().map(Some).map(scope).collect()
+        })
+    }
+
+    /// Watches and reconciles until `stop`; reconciles under way are finished then.
+    pub(super) async fn run(
+        self,
+        prepared: Vec<Prepared>,
+        stop: CancellationToken,
+    ) -> Result<(), CommandError> {
+        let scopes: Arc<[Arc<Scope>]> = prepared.iter().map(|one| Arc::clone(&one.scope)).collect();
+        let _acknowledging = AbortOnDropHandle::new(tokio::spawn(deliver::acknowledge(self.acks, scopes)));
+        let run = |one: Prepared| {
+            one.run(
+                self.leadership.clone(),
+                &self.health,
+                self.concurrency,
+                stop.clone(),
+            )
+        };
+        try_join_all(prepared.into_iter().map(run)).await?;
+        Ok(())
+    }
+}

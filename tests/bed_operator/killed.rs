@@ -1,0 +1,256 @@
+//! The operator is killed again and again in the middle of rollouts: they end as if it had not been (behaviour i).
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+use birdwatch::api::status::Phase;
+use birdwatch::api::{BirdWatch, Span};
+use birdwatch_bed::Bed;
+use birdwatch_bed::clock;
+use futures::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use kube::api::DynamicObject;
+use serde_json::json;
+
+use crate::replicas::{Between, Replicas, alone_with_operator};
+use crate::support::{ERRORS, Service};
+use crate::watched::Watched;
+
+const KILLS: usize = 10;
+/// How long all rollouts may take, kills included.
+const LONG: Duration = Duration::from_secs(300);
+const STEPS: [i64; 5] = [10, 25, 50, 75, 100];
+const CHECK: SignedDuration = SignedDuration::from_secs(1);
+/// Between the last hold and the weight of promotion lies the label, which the mesh must learn of first.
+const PROMOTION: SignedDuration = SignedDuration::from_secs(3);
+/// What a busy machine may add to a step, and to each start of an operator.
+const MARGIN: SignedDuration = SignedDuration::from_secs(2);
+
+/// Reproducible chance.
+struct Dice(u64);
+
+impl Dice {
+    /// Seeded by `BIRDWATCH_SEED`, or anew; says how.
+    fn new() -> Self {
+        let given = std::env::var("BIRDWATCH_SEED")
+            .ok()
+            .map(|seed| seed.parse().unwrap());
+        let seed = given.unwrap_or_else(|| RandomState::new().hash_one("seed"));
+        println!("BIRDWATCH_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number below `limit` (splitmix64).
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+}
+
+/// What status says of the step that is held.
+#[derive(Clone, Debug, PartialEq)]
+struct Held {
+    confirmed: i64,
+    hold: Option<Span>,
+    /// The clock stands: paused, or nothing is known.
+    stands: bool,
+}
+
+/// A rollout, and all that became of its weight.
+struct Story {
+    service: Service,
+    weight: Watched<i64>,
+    held: Watched<Held>,
+    end: Phase,
+}
+
+impl Story {
+    /// Sets the stage; v2 is not there yet.
+    async fn new(bed: &'static Bed, name: &str, end: Phase) -> Self {
+        let service = Service::silent(bed, name).await.with_traffic(10.0);
+        let if_unhealthy = if end == Phase::Frozen {
+            "freeze"
+        } else {
+            "rollback"
+        };
+        let weight = Watched::new(
+            service.dynamic("networking.istio.io/v1", "VirtualService"),
+            name,
+            canary_weight,
+        );
+        service
+            .watch_with(json!({
+                "service": name,
+                "metrics": [{"name": "errors", "query": ERRORS.replace("[5s]", "[3s]"), "deviation": 0.5}],
+                "steps": STEPS.map(|weight| json!({"weight": weight, "hold": "3s"})),
+                "checkInterval": "1s",
+                "ifUnhealthy": if_unhealthy,
+            }))
+            .await;
+        service.until("seen", LONG, |status| status.known.is_some()).await;
+        let held = Watched::new(service.birdwatches(), name, held);
+        Self {
+            service,
+            weight,
+            held,
+            end,
+        }
+    }
+
+    /// Releases v2, which falls sick at 25 % unless it is to be promoted; returns at its end.
+    async fn play(&self) {
+        self.service.deploy("v2", &[]).await;
+        if self.end != Phase::Promoted {
+            let at_a_quarter = |status: &birdwatch::api::BirdWatchStatus| status.weight >= Some(25);
+            self.service.until("at 25 %", LONG, at_a_quarter).await;
+            self.service.behave("v2", 0.9).await;
+        }
+        self.service.phase(self.end, LONG).await;
+    }
+
+    fn name(&self) -> &str {
+        &self.service.app.name
+    }
+
+    /// The weights came in the order of the plan, each once.
+    async fn check_path(&self) {
+        let path: Vec<_> = self.weight.all().into_iter().map(|(_, weight)| weight).collect();
+        let risen = path.iter().skip(1).take_while(|weight| **weight > 0).count();
+        assert_eq!(path[0], 0);
+        assert_eq!(path[1..=risen], STEPS[..risen], "{}: {path:?}", self.name());
+        let rest = &path[1 + risen..];
+        match self.end {
+            Phase::Promoted => assert_eq!(
+                (risen, rest),
+                (STEPS.len(), &[0][..]),
+                "{}: {path:?}",
+                self.name()
+            ),
+            Phase::Frozen => assert!(risen >= 2 && rest.is_empty(), "{}: {path:?}", self.name()),
+            _ => assert!(risen >= 2 && rest == [0], "{}: {path:?}", self.name()),
+        }
+        let canary = *path.last().unwrap();
+        assert_eq!(self.service.weights().await, (100 - canary, canary));
+        let production = if self.end == Phase::Promoted { "v2" } else { "v1" };
+        let labels = (Some(production.to_owned()), Some("v2".to_owned()));
+        assert_eq!(self.service.labels().await, labels, "{}", self.name());
+    }
+
+    /// No hold was cut short, nor longer than the time without an operator and one check allow.
+    fn check_holds(&self, absences: &[Between]) {
+        let weights = self.weight.all();
+        for pair in weights.windows(2) {
+            let ((from, weight), (to, next)) = (pair[0], pair[1]);
+            let promoted = (weight, next) == (100, 0);
+            if weight == 0 || (next < weight && !promoted) {
+                continue;
+            }
+            let step = Between { from, to };
+            let seen = self.held.all();
+            let hold = seen.iter().rfind(|(_, held)| held.confirmed == weight);
+            let hold = hold
+                .and_then(|(_, held)| held.hold)
+                .expect("a resolved hold")
+                .signed();
+            let missed: Vec<_> = absences.iter().map(|absence| absence.within(&step)).collect();
+            let starts = missed.iter().filter(|missed| missed.is_positive()).count();
+            let away: SignedDuration = missed.iter().sum();
+            let took = to.duration_since(from);
+            let what = format!(
+                "{}: the hold of {hold:?} at {weight} % took {took:?}, {away:?} of it without an operator",
+                self.name()
+            );
+            let margin = MARGIN * i32::try_from(1 + starts).unwrap();
+            let promotion = if promoted { PROMOTION } else { SignedDuration::ZERO };
+            let most = hold + away + self.stood(step) + CHECK + promotion + margin;
+            assert!(took <= most, "{what}: longer than {most:?}");
+            // Seen a little late or early.
+            let least = hold + away - SignedDuration::from_millis(700);
+            assert!(took >= least, "{what}: less than {least:?}");
+            println!("{what}");
+        }
+    }
+
+    /// How long the clock stood within a step.
+    fn stood(&self, step: Between) -> SignedDuration {
+        let seen = self.held.all();
+        let until = seen.iter().skip(1).map(|(at, _)| *at).chain([Timestamp::MAX]);
+        let spans = seen.iter().zip(until).filter(|((_, held), _)| held.stands);
+        spans
+            .map(|((from, _), to)| Between { from: *from, to }.within(&step))
+            .sum()
+    }
+}
+
+/// The canary's weight; with production's it is always 100.
+fn canary_weight(object: &DynamicObject) -> i64 {
+    let route = &object.data["spec"]["http"][0]["route"];
+    let weight = |index: usize| route[index]["weight"].as_i64().unwrap();
+    assert_eq!(weight(0) + weight(1), 100, "{route}");
+    weight(1)
+}
+
+fn held(object: &BirdWatch) -> Held {
+    let rollout = object.status.as_ref().and_then(|status| status.rollout.as_ref());
+    Held {
+        confirmed: rollout.map_or(0, |rollout| rollout.confirmed.into()),
+        hold: rollout.and_then(|rollout| rollout.hold),
+        stands: rollout.is_some_and(|rollout| rollout.clock.since.is_none()),
+    }
+}
+
+/// Kills whoever leads, at times everybody, at random moments; each time only once somebody leads again.
+async fn kill(replicas: &Replicas) {
+    let mut dice = Dice::new();
+    let mut last = Timestamp::MIN;
+    for _ in 0..KILLS {
+        replicas.leader(last).await;
+        tokio::time::sleep(Duration::from_millis(dice.below(3000))).await;
+        let all = dice.below(4) == 0;
+        let leader = replicas.leader(last).await.holder.unwrap();
+        let victims = if all {
+            replicas.running().await
+        } else {
+            vec![leader]
+        };
+        for victim in victims {
+            last = replicas.crash(&victim);
+        }
+    }
+}
+
+#[test]
+fn i_killed_at_ten_random_moments_rollouts_end_the_same_with_no_step_skipped_repeated_or_held_longer() {
+    alone_with_operator(async |bed| {
+        let ends = [
+            ("i-one", Phase::Promoted),
+            ("i-two", Phase::Promoted),
+            ("i-three", Phase::Promoted),
+            ("i-sick", Phase::RolledBack),
+            ("i-frozen", Phase::Frozen),
+        ];
+        let stories = join_all(ends.map(|(name, end)| Story::new(bed, name, end))).await;
+        let replicas = Replicas::new(bed);
+        replicas.mended().await;
+        let kills = async {
+            kill(&replicas).await;
+            clock::now()
+        };
+        let (_, killed) = tokio::join!(join_all(stories.iter().map(Story::play)), kills);
+        let absences = replicas.absences();
+        assert!(absences.len() >= KILLS / 2, "{absences:?}");
+        let under_way = stories.iter().any(|story| {
+            let (ended, _) = *story.weight.all().last().unwrap();
+            ended > killed
+        });
+        assert!(under_way, "the last kill came after all was over");
+        for story in &stories {
+            story.check_path().await;
+            story.check_holds(&absences);
+        }
+        replicas.mended().await;
+    });
+}

@@ -1,0 +1,365 @@
+//! What goes wrong around a rollout, and that it does not matter: conflicts, lost answers, late watches, restarts,
+//! two leaders, a slow Prometheus, objects that make no sense.
+
+mod controller_kit;
+
+use std::time::Duration;
+
+use birdwatch::api::status::{FailureReason, Phase};
+use birdwatch::clients::prometheus::{Failure, Outcome};
+use birdwatch::runtime::lease::{Leadership, Term};
+use controller_kit::fake_api::Fault;
+use controller_kit::{
+    BIRD_WATCHES, DEPLOYMENTS, Kit, NS, RULES, SERVICES, bird_watch, is_status_write, is_weight_write,
+};
+use serde_json::json;
+use tokio::time::Instant;
+
+/// A rollout that holds 50 %.
+async fn at_half() -> (Kit, controller_kit::Operator) {
+    let kit = Kit::new();
+    kit.bird_watch();
+    let operator = kit.operator("one");
+    kit.until_weight(50).await;
+    (kit, operator)
+}
+
+fn reason(kit: &Kit) -> Option<FailureReason> {
+    Some(kit.status("aleph").rollout?.failure?.reason)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_conflicts_does_not_keep_traffic_on_a_sick_canary() {
+    let (kit, _operator) = at_half().await;
+    kit.api.inject(Fault::Status(409), 40, is_weight_write);
+    kit.prometheus.answers(3.0);
+    kit.until("judged", |kit| kit.status("aleph").phase == Phase::RollingBack)
+        .await;
+    let judged = Instant::now();
+    kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
+    assert!(
+        judged.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        judged.elapsed()
+    );
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(reason(&kit), Some(FailureReason::MetricUnhealthy));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_answers_nothing_for_a_while_is_asked_again_within_seconds() {
+    let (kit, _operator) = at_half().await;
+    kit.api.inject(Fault::Hang, 3, is_weight_write);
+    kit.prometheus.answers(3.0);
+    let begun = Instant::now();
+    kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn traffic_goes_back_though_no_status_can_be_written_and_the_judgement_is_not_lost() {
+    let (kit, _operator) = at_half().await;
+    kit.api.inject(Fault::Status(500), usize::MAX, is_status_write);
+    kit.prometheus.answers(3.0);
+    kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
+    kit.prometheus.answers(0.0);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(kit.phase(), Phase::Progressing, "nothing could be written");
+    kit.api.heal();
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(reason(&kit), Some(FailureReason::MetricUnhealthy));
+    assert!(
+        !kit.raised_to().contains(&100),
+        "it went on: {:?}",
+        kit.raised_to()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_on_the_status_of_a_rollback_loses_nothing() {
+    let (kit, _operator) = at_half().await;
+    kit.api.inject(Fault::Status(409), 3, is_status_write);
+    kit.prometheus.answers(3.0);
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(
+        (kit.weights(), reason(&kit)),
+        ((100, 0), Some(FailureReason::MetricUnhealthy))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_on_the_status_of_a_raise_raises_nothing_before_it_is_written() {
+    let (kit, _operator) = at_half().await;
+    kit.api.inject(Fault::Status(409), 5, is_status_write);
+    kit.until_weight(100).await;
+    let calls = kit.calls();
+    let raise = calls.iter().rposition(is_weight_write).unwrap();
+    let committed = calls[..raise]
+        .iter()
+        .rev()
+        .find(|call| is_status_write(call))
+        .unwrap();
+    assert_eq!(committed.body["status"]["rollout"]["intended"], 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_lost_are_found_out_by_reading() {
+    let kit = Kit::new();
+    kit.bird_watch();
+    kit.api.inject(Fault::CutAfter, 2, is_weight_write);
+    kit.api.inject(Fault::CutAfter, 2, is_status_write);
+    let _operator = kit.operator("one");
+    kit.until_phase(Phase::Promoted).await;
+    let mut raised = kit.raised_to();
+    raised.dedup();
+    assert_eq!(raised, [50, 100, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_watches_make_nothing_be_written_twice_or_read() {
+    let kit = Kit::new();
+    kit.bird_watch();
+    kit.api
+        .inject(Fault::Delay(Duration::from_secs(120)), usize::MAX, |r| {
+            r.verb == "watch" && [SERVICES, BIRD_WATCHES, RULES].contains(&r.resource.as_str())
+        });
+    let _operator = kit.operator("one");
+    let begun = Instant::now();
+    kit.until_phase(Phase::Promoted).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(100),
+        "the watches were not late: {:?}",
+        begun.elapsed()
+    );
+    assert_eq!(kit.raised_to(), [50, 100, 0]);
+    assert!(
+        kit.calls().iter().all(|call| call.verb != "get"),
+        "{:?}",
+        kit.counted()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_killed_at_any_moment_is_followed_by_one_that_reaches_the_same_end() {
+    for half_seconds in 0..60 {
+        let kit = Kit::new();
+        kit.bird_watch();
+        // Long enough to be killed while a write is under way.
+        kit.api
+            .inject(Fault::Delay(Duration::from_millis(300)), usize::MAX, |r| {
+                r.verb == "patch" || r.verb == "update"
+            });
+        let first = kit.operator("first");
+        tokio::time::sleep(Duration::from_millis(half_seconds * 500 + 90)).await;
+        drop(first);
+        let _second = kit.operator("second");
+        kit.until_phase(Phase::Promoted).await;
+        let mut raised = kit.raised_to();
+        raised.dedup();
+        assert_eq!(raised, [50, 100, 0], "killed after {half_seconds} half seconds");
+        assert_eq!(kit.weights(), (100, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_was_deposed_writes_nothing() {
+    let (kit, first) = at_half().await;
+    first.leadership.send_replace(Leadership::Standby);
+    kit.api.forget_requests();
+    let _second = kit.operator("two");
+    kit.until_phase(Phase::Promoted).await;
+    assert_eq!(kit.writes_of("one"), 0);
+    assert!(kit.writes_of("two") > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_lease_ran_out_unnoticed_writes_nothing() {
+    let (kit, first) = at_half().await;
+    let until = kit.clock.monotonic() + Duration::from_secs(1);
+    let term = Term::new(kit.clock.now(), None, until);
+    first.leadership.send_replace(Leadership::Leading(term));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    kit.api.forget_requests();
+    kit.prometheus.answers(3.0);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((kit.writes_of("one"), kit.weights()), (0, (50, 50)));
+    let _second = kit.operator("two");
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(kit.writes_of("one"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_deposed_between_the_intent_and_the_raise_does_not_raise() {
+    let (kit, first) = at_half().await;
+    kit.api.inject(Fault::Delay(Duration::from_secs(2)), 1, |r| {
+        is_status_write(r) && r.body["status"]["rollout"]["intended"] == 100
+    });
+    kit.api.forget_requests();
+    while !kit.calls().iter().any(is_status_write) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    first.leadership.send_replace(Leadership::Standby);
+    kit.until("the intent is written", |kit| {
+        kit.status("aleph").rollout.unwrap().intended == 100
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((kit.raised_to(), kit.weights()), (vec![], (50, 50)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lowering_was_for_is_not_forgotten_while_status_cannot_be_written() {
+    let (kit, _operator) = at_half().await;
+    let pods = |available: i32| {
+        kit.api.edit(DEPLOYMENTS, (NS, "aleph-v2"), "kubelet", |d| {
+            d["status"]["availableReplicas"] = json!(available);
+        });
+    };
+    kit.api.inject(Fault::Status(500), usize::MAX, is_status_write);
+    pods(0);
+    kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
+    pods(2);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    kit.api.heal();
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(reason(&kit), Some(FailureReason::CanaryUnavailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_goes_on_as_soon_as_it_leads() {
+    let kit = Kit::new();
+    kit.bird_watch();
+    let operator = kit.operator("one");
+    operator.leadership.send_replace(Leadership::Standby);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let before = kit.status("aleph");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(kit.status("aleph"), before);
+    operator.leadership.send_replace(kit.leading());
+    kit.until_phase(Phase::Promoted).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_that_make_no_sense_harm_no_other() {
+    let kit = Kit::new();
+    let meta = |name: &str| json!({"name": name, "namespace": NS});
+    for spec in [
+        json!("text"),
+        json!(null),
+        json!({"service": 5}),
+        json!({"service": "beth", "increment": "x"}),
+    ] {
+        let name = format!("broken-{}", spec.to_string().len());
+        kit.api.put(
+            BIRD_WATCHES,
+            json!({"metadata": meta(&name), "spec": spec, "status": [1]}),
+        );
+    }
+    kit.api.put(
+        BIRD_WATCHES,
+        json!({"metadata": meta("odd-phase"), "spec": bird_watch("aleph", json!({}))["spec"],
+        "status": {"phase": "Mirroring"}}),
+    );
+    kit.api.put(
+        SERVICES,
+        json!({"metadata": meta("beth"), "spec": {"http": {"a": 1}, "tcp": [7]}}),
+    );
+    kit.api
+        .put(SERVICES, json!({"metadata": meta("gimel"), "spec": 9}));
+    kit.api.put(
+        RULES,
+        json!({"metadata": meta("beth"), "spec": {"host": ["x"], "subsets": "y"}}),
+    );
+    kit.api.put(
+        DEPLOYMENTS,
+        json!({"metadata": meta("odd"), "spec": {"replicas": "many", "template": 1}, "status": 3}),
+    );
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    kit.api.put(
+        BIRD_WATCHES,
+        bird_watch("gimel", json!({"destinationRule": "nowhere"})),
+    );
+    kit.api
+        .put(BIRD_WATCHES, bird_watch("beth", json!({"canaryVersion": null})));
+    kit.service("daleth");
+    kit.api.put(BIRD_WATCHES, bird_watch("daleth", json!({})));
+    let _operator = kit.operator("one");
+    kit.until("daleth is promoted", |kit| {
+        kit.status("daleth").phase == Phase::Promoted
+    })
+    .await;
+    let message = kit.status("gimel").message;
+    assert!(message.contains("DestinationRule \"nowhere\""), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prometheus_that_is_slow_for_one_delays_no_other() {
+    let kit = Kit::new();
+    kit.service("beth");
+    kit.prometheus.takes(Duration::from_secs(3600));
+    kit.prometheus.is_slow_for("beth");
+    let slow = r#"sum(rate(errors{service="beth"}[10s]))"#;
+    kit.api
+        .put(BIRD_WATCHES, bird_watch("beth", json!({"metric": slow})));
+    kit.bird_watch();
+    let _operator = kit.operator("one");
+    let begun = Instant::now();
+    kit.until_phase(Phase::Promoted).await;
+    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
+    assert_eq!(kit.status("beth").phase, Phase::Baseline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blind_operator_holds_and_goes_on_by_itself() {
+    let (kit, _operator) = at_half().await;
+    kit.prometheus
+        .fails(Outcome::Failed(Failure::Refused("no route".into())));
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!((kit.weights(), kit.phase()), ((50, 50), Phase::Progressing));
+    kit.prometheus.answers(0.0);
+    kit.until_phase(Phase::Promoted).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_answer_has_its_names_looked_up_once_in_a_rollout() {
+    let kit = Kit::new();
+    kit.prometheus.fails(Outcome::Empty);
+    kit.bird_watch();
+    let _operator = kit.operator("one");
+    kit.until_weight(50).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(kit.prometheus.asked() > 10, "{}", kit.prometheus.asked());
+    assert_eq!(kit.prometheus.looked_up(), 1);
+    assert_eq!(
+        kit.weights(),
+        (50, 50),
+        "nothing beyond the first step without traffic"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_watches_are_taken_up_again_and_nothing_is_missed() {
+    let (kit, _operator) = at_half().await;
+    kit.api.compact();
+    kit.api.cut_watches(|_| true);
+    kit.api.edit(SERVICES, (NS, "aleph"), "kubectl", |vs| {
+        vs["spec"]["http"][0]["route"][0]["weight"] = json!(20);
+        vs["spec"]["http"][0]["route"][1]["weight"] = json!(80);
+    });
+    kit.until("lowered again", |kit| kit.weights().1 <= 50).await;
+    kit.until_phase(Phase::Promoted).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopped_in_order_a_reconcile_under_way_is_finished() {
+    let (kit, operator) = at_half().await;
+    kit.api
+        .inject(Fault::Delay(Duration::from_secs(2)), 1, is_weight_write);
+    kit.api.forget_requests();
+    kit.prometheus.answers(3.0);
+    while !kit.calls().iter().any(is_weight_write) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    operator.stop().await;
+    assert_eq!((kit.weights(), kit.phase()), ((100, 0), Phase::RollingBack));
+}

@@ -1,0 +1,242 @@
+//! People are told of everything, in order, and nothing waits for it.
+
+mod controller_kit;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use birdwatch::api::spec::Level;
+use birdwatch::api::status::Phase;
+use birdwatch::clients::slack::{Posted, Slack, SlackError, sender};
+use birdwatch::controller::deliver::Deliver;
+use birdwatch::runtime::metrics::Metrics;
+use controller_kit::{Kit, Operator, is_status_write};
+use futures::future::BoxFuture;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::Instant;
+
+/// A Slack that notes what it is told, and can be slow or fail.
+#[derive(Clone, Default)]
+struct FakeSlack(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    posted: Vec<(Option<String>, String)>,
+    updated: Vec<String>,
+    delay: Duration,
+    failures: usize,
+}
+
+impl Slack for FakeSlack {
+    fn post<'a>(
+        &'a self,
+        _channel: &'a str,
+        text: &'a str,
+        thread_ts: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Posted, SlackError>> {
+        Box::pin(async move {
+            let delay = self.0.lock().unwrap().delay;
+            tokio::time::sleep(delay).await;
+            let mut state = self.0.lock().unwrap();
+            if state.failures > 0 {
+                state.failures -= 1;
+                return Err(SlackError::Transient("down".into()));
+            }
+            state.posted.push((thread_ts.map(str::to_owned), text.to_owned()));
+            Ok(Posted {
+                channel_id: "C1".into(),
+                ts: format!("{}.0", state.posted.len()),
+            })
+        })
+    }
+
+    fn update<'a>(&'a self, message: &'a Posted, text: &'a str) -> BoxFuture<'a, Result<(), SlackError>> {
+        Box::pin(async move {
+            assert_eq!((message.channel_id.as_str(), message.ts.as_str()), ("C1", "1.0"));
+            self.0.lock().unwrap().updated.push(text.to_owned());
+            Ok(())
+        })
+    }
+}
+
+fn kit() -> Kit {
+    let mut kit = Kit::new();
+    kit.settings.notify = Some(Level::Steps);
+    kit.bird_watch();
+    kit
+}
+
+fn telling(kit: &Kit, slack: &FakeSlack, name: &str) -> Operator {
+    let (acks, answers) = unbounded_channel();
+    let (handle, sending) = sender(Arc::new(slack.clone()), acks);
+    tokio::spawn(sending);
+    let deliver = Deliver {
+        slack: Some(handle),
+        channel: "deployment".into(),
+        allowed: Arc::new(["deployment".to_owned()]),
+        metrics: Metrics::new(),
+    };
+    kit.operator_telling(name, (deliver, answers), false)
+}
+
+fn in_order(posted: &[(Option<String>, String)], words: &[&str]) {
+    let mut texts = posted.iter().map(|(_, text)| text);
+    for word in words {
+        assert!(
+            texts.any(|text| text.contains(word)),
+            "{word} is not in its place in {posted:#?}"
+        );
+    }
+}
+
+async fn until_told(kit: &Kit) {
+    kit.until("everything is told", |kit| {
+        let status = kit.status("aleph");
+        status.phase == Phase::Promoted && status.notices.pending.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_is_told_in_one_thread_whose_parent_shows_the_present_state() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    let _operator = telling(&kit, &slack, "one");
+    until_told(&kit).await;
+    let state = slack.0.lock().unwrap();
+    assert_eq!(state.posted[0].0, None, "the parent");
+    assert!(
+        state.posted[1..]
+            .iter()
+            .all(|(thread, _)| thread.as_deref() == Some("1.0")),
+        "{:#?}",
+        state.posted
+    );
+    in_order(
+        &state.posted[1..],
+        &[
+            "releasing v2 instead of v1",
+            "weight 50 %",
+            "weight 100 %",
+            "v2 is production now",
+        ],
+    );
+    assert_eq!(state.posted.len(), 5, "{:#?}", state.posted);
+    drop(state);
+    kit.until("the parent shows the end", |_| {
+        slack
+            .0
+            .lock()
+            .unwrap()
+            .updated
+            .last()
+            .is_some_and(|t| t.contains("Promoted"))
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slack_that_does_not_answer_delays_nothing() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    slack.0.lock().unwrap().delay = Duration::from_secs(100_000);
+    let _operator = telling(&kit, &slack, "one");
+    let begun = Instant::now();
+    kit.until_phase(Phase::Promoted).await;
+    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
+    assert_eq!(kit.status("aleph").notices.pending.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slack_that_fails_for_a_while_is_told_everything_once_and_the_status_says_so_meanwhile() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    slack.0.lock().unwrap().failures = 5;
+    let _operator = telling(&kit, &slack, "one");
+    kit.until("said", |kit| {
+        kit.status("aleph")
+            .conditions
+            .iter()
+            .any(|c| c.kind == "NotifyFailing")
+    })
+    .await;
+    until_told(&kit).await;
+    assert_eq!(slack.0.lock().unwrap().posted.len(), 5);
+    kit.until("over", |kit| {
+        !kit.status("aleph")
+            .conditions
+            .iter()
+            .any(|c| c.kind == "NotifyFailing")
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_operator_did_not_deliver_the_next_does_in_the_same_thread() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    let first = telling(&kit, &slack, "one");
+    kit.until_weight(50).await;
+    kit.until("the thread is known", |kit| {
+        kit.status("aleph")
+            .notices
+            .threads
+            .iter()
+            .any(|t| !t.ts.is_empty())
+    })
+    .await;
+    drop(first);
+    let _second = telling(&kit, &slack, "two");
+    until_told(&kit).await;
+    let state = slack.0.lock().unwrap();
+    assert_eq!(
+        state.posted.iter().filter(|(thread, _)| thread.is_none()).count(),
+        1,
+        "{:#?}",
+        state.posted
+    );
+    assert!(
+        (5..=6).contains(&state.posted.len()),
+        "one duplicate at most: {:#?}",
+        state.posted
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_transition_is_an_event_of_its_own() {
+    let kit = kit();
+    let _operator = kit.operator("one");
+    kit.until_phase(Phase::Promoted).await;
+    let told = |kit: &Kit| -> Vec<(String, String)> {
+        let text =
+            |event: &serde_json::Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        let events = kit.api.all("events.k8s.io/events");
+        events
+            .iter()
+            .map(|event| (text(event, "reason"), text(event, "action")))
+            .collect()
+    };
+    kit.until("four events", |kit| told(kit).len() >= 4).await;
+    for (reason, action) in [
+        ("RolloutStarted", "StartRollout"),
+        ("WeightConfirmed", "SetWeightTo50"),
+        ("WeightConfirmed", "SetWeightTo100"),
+        ("Promoted", "Promote"),
+    ] {
+        assert!(
+            told(&kit).contains(&(reason.into(), action.into())),
+            "{reason} {action}: {:?}",
+            told(&kit)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_takes_no_events_delays_nothing() {
+    let kit = kit();
+    kit.api
+        .inject(controller_kit::fake_api::Fault::Hang, usize::MAX, |r| {
+            r.resource.ends_with("/events")
+        });
+    let _operator = kit.operator("one");
+    let begun = Instant::now();
+    kit.until_phase(Phase::Promoted).await;
+    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
+    assert!(kit.calls().iter().any(is_status_write));
+}
