@@ -718,7 +718,7 @@ fn mischief(api: &FakeApi, dice: &mut Dice, name: &'static str, stop: &Cancellat
 #[tokio::test(start_paused = true)]
 async fn whatever_happens_two_never_lead_and_in_the_end_one_does() {
     let mut changes = 0;
-    for seed in 1..=10_u64 {
+    for seed in 1..=6_u64 {
         let (api, monitor, mut dice) = (server(), Monitor::start(), Dice(seed));
         let names = ["a", "b", "c"];
         let mut replicas = names.map(|name| Replica::start(&api, name));
@@ -741,5 +741,5 @@ async fn whatever_happens_two_never_lead_and_in_the_end_one_does() {
         );
         changes += monitor.leaders().await.len();
     }
-    assert!(changes > 50, "leadership changed hands only {changes} times");
+    assert!(changes > 30, "leadership changed hands only {changes} times");
 }
