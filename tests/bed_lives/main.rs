@@ -1,5 +1,16 @@
-//! Whole lives of rollouts on real parts (behaviours a and b). Names of tests carry the letter of the behaviour.
+//! Whole lives of rollouts on real parts (behaviours a and b). Names of tests carry the letter of the behaviour, and
+//! after a b the number of the scenario.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
+mod again;
 mod lives;
+mod people;
+mod poc;
+mod shapes;
+mod story;
 #[path = "../support/mod.rs"]
 mod support;

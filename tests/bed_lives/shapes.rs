@@ -1,0 +1,134 @@
+//! The shapes in which people lead traffic to a service (scenarios 9 and 14).
+
+use birdwatch::api::status::Phase;
+use birdwatch_bed::mesh::GATEWAY;
+use birdwatch_bed::parts::apps::App;
+use birdwatch_bed::parts::traffic::Traffic;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::story::{A_WHILE, held};
+use crate::support::{Service, on_bed, steps};
+
+#[test]
+fn b9_a_virtual_service_that_another_delegates_to_moves_and_the_other_stays() {
+    on_bed(async |bed| {
+        let service = Service::new(bed, "b9").await;
+        let host = service.app.host();
+        let mut delegate = service.app.virtual_service(100, 0);
+        let root = json!({
+            "apiVersion": delegate["apiVersion"],
+            "kind": delegate["kind"],
+            "metadata": {"name": "b9", "namespace": "b9"},
+            "spec": {
+                "hosts": [host],
+                "gateways": [GATEWAY],
+                "http": [{
+                    "match": [{"uri": {"prefix": "/"}}],
+                    "delegate": {"name": "b9-routes", "namespace": "b9"},
+                }],
+            },
+        });
+        delegate["metadata"]["name"] = "b9-routes".into();
+        let spec = delegate["spec"].as_object_mut().unwrap();
+        spec.remove("hosts");
+        spec.remove("gateways");
+        service.apply(&[delegate, root]).await;
+        let (story, root) = (service.story_of("b9-routes").await, service.story().await);
+
+        let mut spec = steps(&[20, 50]);
+        spec["virtualServices"] = json!(["b9-routes"]);
+        service.release(spec).await;
+        let start = Instant::now();
+        service.deploy("v2", &[]).await;
+        service.phase(Phase::Promoted, A_WHILE).await;
+        story.is(&[0, 20, 50, 100, 0]).await;
+        assert_eq!(root.specs().len(), 1, "{:?}", root.specs());
+        assert_eq!(service.weights_of("b9-routes").await, (100, 0));
+        service.only("v2").await;
+        service.nobody_was_turned_away(start);
+        let share = story.share_at(50, "v2", &service.samples());
+        assert!((0.25..0.75).contains(&share), "{share}");
+    });
+}
+
+/// Routes of ours beside others, and beside other destinations, with the canary at so many percent.
+fn manifold(service: &Service, other: &str, canary: i64) -> Value {
+    let to = |subset: &str, weight: i64| json!({"destination": {"host": service.app.host(), "subset": subset}, "weight": weight});
+    let whole = json!([to("production", 100 - canary), to("canary", canary)]);
+    let elsewhere = json!({"destination": {"host": other}, "weight": 20});
+    let share = 80 * canary / 100;
+    json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": service.app.name, "namespace": service.app.namespace},
+        "spec": {
+            "hosts": [service.app.host()],
+            "gateways": [GATEWAY],
+            "http": [
+                {
+                    "name": "testers",
+                    "match": [{"headers": {"x-tester": {"exact": "yes"}}}],
+                    "route": [{"destination": {"host": service.app.host(), "subset": "canary"}}],
+                },
+                {"name": "api", "match": [{"uri": {"prefix": "/api"}}], "route": whole},
+                {
+                    "name": "other",
+                    "match": [{"uri": {"prefix": "/other"}}],
+                    "route": [{"destination": {"host": other}}],
+                },
+                {"name": "main", "route": [elsewhere, to("production", 80 - share), to("canary", share)]},
+            ],
+            "tcp": [{"match": [{"port": 3306}], "route": whole}],
+            "tls": [{"match": [{"port": 8443, "sniHosts": [service.app.host()]}], "route": whole}],
+        },
+    })
+}
+
+#[test]
+fn b14_all_routes_of_ours_move_tcp_and_tls_too_and_others_keep_their_share() {
+    on_bed(async |bed| {
+        let service = Service::silent(bed, "b14").await;
+        let other = App::new("other", "b14");
+        service
+            .apply(&[other.service_entry(), other.deployment("foreign", 1, &[])])
+            .await;
+        service.apply(&[manifold(&service, &other.host(), 0)]).await;
+        let story = service.story().await;
+        let api = format!("{}/api", bed.gateway_url().trim_end_matches('/'));
+        let api = Traffic::start(&api, &service.app.host(), 20.0).unwrap();
+        let service = service.with_traffic(20.0);
+        service.share_is("foreign", 0.05..0.4).await;
+
+        let mut spec = held(&[(50, 10), (100, 3)]);
+        spec["service"] = "b14".into();
+        service.watch_with(spec).await;
+        service
+            .until("seen", A_WHILE, |status| status.known.is_some())
+            .await;
+        let start = Instant::now();
+        service.deploy("v2", &[]).await;
+        service.phase(Phase::Promoted, A_WHILE).await;
+        // At every moment the whole object was as expected, the routes that are not ours included.
+        let expected =
+            [0, 50, 100, 0].map(|canary| manifold(&service, &other.host(), canary)["spec"].clone());
+        story.is(&[0, 50, 100, 0]).await;
+        assert_eq!(story.specs(), expected);
+        assert_eq!(service.labels().await, (Some("v2".into()), Some("v2".into())));
+
+        service.nobody_was_turned_away(start);
+        let main = service.samples();
+        for (weight, version, shares) in [
+            (50, "v2", 0.2..0.6),
+            (50, "v1", 0.2..0.6),
+            (50, "foreign", 0.05..0.4),
+            (100, "v2", 0.6..0.95),
+            (100, "foreign", 0.05..0.4),
+        ] {
+            let share = story.share_at(weight, version, &main);
+            assert!(shares.contains(&share), "{version} has {share} at {weight} %");
+        }
+        let share = story.share_at(50, "v2", &api.samples());
+        assert!((0.25..0.75).contains(&share), "{share} of /api at 50 %");
+    });
+}

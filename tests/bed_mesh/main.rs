@@ -1,0 +1,67 @@
+//! Other hands and other services on the same mesh objects, and the order of what is written to them, on real parts
+//! (behaviours g, h, q, r and s). Names of tests carry the letter of the behaviour.
+
+mod capacity;
+mod git;
+mod hands;
+mod order;
+mod recorded;
+mod several;
+#[path = "../support/mod.rs"]
+mod support;
+mod written;
+
+use std::time::Duration;
+
+use birdwatch::api::BirdWatchStatus;
+use birdwatch::api::conditions::{Condition, ConditionType};
+use serde_json::{Value, json};
+
+use support::{ERRORS, Service};
+
+/// How long a whole rollout may take on a busy machine.
+const A_WHILE: Duration = Duration::from_secs(150);
+/// A hold that a test does not wait out.
+const FOR_EVER: &str = "1h";
+
+/// Steps with these holds, judged by errors.
+fn held(steps: &[(u32, &str)]) -> Value {
+    let steps: Vec<_> = steps
+        .iter()
+        .map(|(weight, hold)| json!({"weight": weight, "hold": hold}))
+        .collect();
+    json!({
+        "metrics": [{"name": "errors", "query": ERRORS, "deviation": 0.5}],
+        "steps": steps,
+        "checkInterval": "1s",
+    })
+}
+
+/// A condition that is true.
+fn condition(status: &BirdWatchStatus, kind: ConditionType) -> Option<&Condition> {
+    let of_kind = |c: &&Condition| c.kind == kind.as_str() && c.status == "True";
+    status.conditions.iter().find(of_kind)
+}
+
+impl Service {
+    /// Applies a `BirdWatch` with this spec, waits until it is seen, then deploys v2.
+    async fn release(&self, spec: Value) {
+        self.watch_for(spec).await;
+        self.deploy("v2", &[]).await;
+    }
+
+    /// Applies a `BirdWatch` with this spec and waits until it is seen.
+    async fn watch_for(&self, mut spec: Value) {
+        spec["service"] = json!(self.app.name);
+        self.watch_with(spec).await;
+        self.until("seen", A_WHILE, |status| status.known.is_some()).await;
+    }
+
+    /// Waits until people are told something that holds `text`.
+    async fn hears(&self, text: &str) {
+        support::eventually(&format!("Slack tells {text:?}"), A_WHILE, async || {
+            self.told().iter().any(|told| told.contains(text)).then_some(())
+        })
+        .await;
+    }
+}
