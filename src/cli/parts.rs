@@ -27,6 +27,9 @@ use crate::runtime::telemetry;
 use super::CommandError;
 use super::settings::{NotifyLevel, PrometheusSource, Settings, SlackSettings};
 
+/// The longest a call of the API server may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(4);
+
 /// How long Prometheus may take to answer at start.
 const PROMETHEUS_AT_START: Duration = Duration::from_secs(5);
 
@@ -72,6 +75,7 @@ impl Parts {
             clock: clock.clone(),
             gate: Gate::new(leadership.clone(), clock.clone()),
             settings: core_settings(settings),
+            call_deadline: CALL_DEADLINE.min(settings.lease.timing.duration() / 3),
             cluster_domain: settings.cluster.domain.clone(),
             draining,
             metrics: metrics.clone(),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,6 +20,9 @@ use super::settings::Settings;
 
 /// How long all parts together may take to stop.
 const SHUTDOWN: Duration = Duration::from_secs(20);
+
+/// How long Events and a call of Slack under way may take besides.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// How often the controllers say that they are alive.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -76,7 +80,7 @@ pub async fn run(settings: Settings) -> Result<(), CommandError> {
         leadership,
         servers,
         acks,
-        background: _background,
+        background,
     } = Parts::new(&settings, &clock, &metrics, false).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -106,11 +110,19 @@ pub async fn run(settings: Settings) -> Result<(), CommandError> {
     Sequence::new()
         .then("reconciles", controllers.stop.clone(), controllers.log())
         .then("lease", lease.stop.clone(), lease.log())
+        .then("background", CancellationToken::new(), last_words(background))
         .then("admin server", admin.stop.clone(), admin.log())
         .run(SHUTDOWN, &signals.abort)
         .await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What was handed over before the last reconcile is still published, if that is soon done.
+async fn last_words(background: Vec<AbortOnDropHandle<()>>) {
+    if timeout(LAST_WORDS, join_all(background)).await.is_err() {
+        tracing::warn!("some Events were not published any more");
+    }
 }
 
 /// The controllers, once there is something to control.

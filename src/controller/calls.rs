@@ -17,9 +17,6 @@ use super::context::{MANAGER, Scope};
 use super::errors::Fault;
 use super::objects::RawBirdWatch;
 
-/// The longest a call may take. Shorter than the third of a lease that leadership leaves for a write.
-pub const DEADLINE: Duration = Duration::from_secs(4);
-
 /// What a write is counted as.
 #[derive(Clone, Copy)]
 enum Counted {
@@ -112,7 +109,7 @@ impl Scope {
     /// See [`Fault`].
     pub async fn read_bird_watch(&self, name: &ObjectName) -> Result<(), Fault> {
         let api = self.bird_watches(&name.namespace);
-        let mut found = within(api.get(&name.name)).await.inspect_err(|fault| {
+        let mut found = self.read(api.get(&name.name)).await.inspect_err(|fault| {
             if matches!(fault, Fault::Gone) {
                 self.newer.bird_watches.forget(name);
             }
@@ -128,7 +125,7 @@ impl Scope {
     /// See [`Fault`].
     pub async fn read_virtual_service(&self, name: &ObjectName) -> Result<Option<VirtualService>, Fault> {
         let api = self.virtual_services(&name.namespace);
-        let Some(whole) = there(within(api.get(&name.name)).await)? else {
+        let Some(whole) = there(self.read(api.get(&name.name)).await)? else {
             return Ok(None);
         };
         let mut trimmed = whole.clone();
@@ -143,7 +140,7 @@ impl Scope {
     /// See [`Fault`].
     pub async fn read_destination_rule(&self, name: &ObjectName) -> Result<Option<DestinationRule>, Fault> {
         let api = self.destination_rules(&name.namespace);
-        let Some(whole) = there(within(api.get(&name.name)).await)? else {
+        let Some(whole) = there(self.read(api.get(&name.name)).await)? else {
             return Ok(None);
         };
         let mut trimmed = whole.clone();
@@ -160,13 +157,19 @@ impl Scope {
         if !self.context.gate.is_open() {
             return Err(Fault::Standby);
         }
-        let answer = timeout(DEADLINE, call).await;
+        let deadline = self.context.call_deadline;
+        let answer = timeout(deadline, call).await;
         let result = WriteResult::of(&answer);
         match counted {
             Counted::As(kind) => self.context.metrics.written(kind, result),
             Counted::Weights(direction) => self.context.metrics.weights_written(direction, result),
         }
-        settled(answer)
+        settled(answer, deadline)
+    }
+
+    async fn read<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+        let deadline = self.context.call_deadline;
+        settled(timeout(deadline, call).await, deadline)
     }
 }
 
@@ -177,12 +180,11 @@ fn params() -> PatchParams {
     }
 }
 
-async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
-    settled(timeout(DEADLINE, call).await)
-}
-
-fn settled<T>(answer: Result<kube::Result<T>, tokio::time::error::Elapsed>) -> Result<T, Fault> {
-    Ok(answer.map_err(|_| Fault::late(DEADLINE))??)
+fn settled<T>(
+    answer: Result<kube::Result<T>, tokio::time::error::Elapsed>,
+    deadline: Duration,
+) -> Result<T, Fault> {
+    Ok(answer.map_err(|_| Fault::late(deadline))??)
 }
 
 fn there<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {

@@ -2,6 +2,7 @@
 //! scope. It holds things together and decides nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kube::core::ApiResource;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -38,6 +39,9 @@ pub struct Context {
     pub gate: Gate,
     /// The administrator's settings.
     pub settings: Settings,
+    /// The longest a call of the API server may take. At most the third of a lease that leadership leaves for a
+    /// write that has begun.
+    pub call_deadline: Duration,
     /// DNS domain of the cluster.
     pub cluster_domain: String,
     /// Give all traffic back and start nothing.

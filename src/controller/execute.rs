@@ -120,7 +120,10 @@ impl Executor<'_> {
                 return Ok(if tries == 0 { Done::Nothing } else { Done::Changed });
             };
             let fault = match self.scope.patch_weights(name, patch, Direction::Down).await {
-                Ok(()) => return Ok(Done::Changed),
+                Ok(()) => {
+                    tracing::info!(service = name.name, percent, "lowered the canary's weight");
+                    return Ok(Done::Changed);
+                }
                 Err(Fault::Gone) => return Ok(Done::Nothing),
                 Err(Fault::Standby) => return Err(Fault::Standby),
                 Err(fault) => fault,
@@ -237,6 +240,7 @@ impl Executor<'_> {
             self.live(self.scope.read_destination_rule(&name).await);
         }
         written.map_err(|fault| call(what, fault))?;
+        tracing::info!(rule = name.name, "done: {what}");
         Ok(Done::Changed)
     }
 
@@ -318,7 +322,9 @@ impl Executor<'_> {
         if written.as_ref().is_err_and(Fault::asks_for_a_read) {
             self.live(self.scope.read_virtual_service(name).await);
         }
-        written.map_err(|fault| call(what, fault))
+        written.map_err(|fault| call(what, fault))?;
+        tracing::info!(service = name.name, "done: {what}");
+        Ok(())
     }
 
     fn live<T>(&self, read: Result<T, Fault>) {

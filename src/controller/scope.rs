@@ -19,7 +19,6 @@ use crate::istio::{DestinationRule, VirtualService, raw};
 use crate::runtime::admin::{Health, Pending};
 use crate::runtime::lease::Leadership;
 
-use super::calls::DEADLINE;
 use super::context::{Context, IstioKinds, Newer, Scope, Stores};
 use super::errors::Fault;
 use super::index::Index;
@@ -27,6 +26,9 @@ use super::memory::Memory;
 use super::objects::{Deployment, RawBirdWatch};
 use super::reconcile::{error_policy, reconcile};
 use super::watch::{Ended, Filling, Watched, follow};
+
+/// The longest a call at start may take, and the making of a connection at any time.
+const DEADLINE: Duration = Duration::from_secs(4);
 
 /// How often a cluster without Istio is looked at again.
 const LOOK_FOR_ISTIO: Duration = Duration::from_secs(5);
@@ -185,12 +187,14 @@ impl Prepared {
                 start(rules, writers.rules, parts(), health),
             )
         };
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
             () = reconciles(&scope, wakes, concurrency, stop) => Ok(()),
             ended = watches => ended.map(|_| ()),
             () = follow_leadership(&scope, leadership) => Ok(()),
-        }
+        };
+        scope.stand_down();
+        ended
     }
 }
 

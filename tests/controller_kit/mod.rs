@@ -232,6 +232,7 @@ impl Kit {
             clock: self.clock.clone(),
             gate: Gate::new(receiver.clone(), self.clock.clone()),
             settings: self.settings,
+            call_deadline: Duration::from_secs(4),
             cluster_domain: "cluster.local".into(),
             draining,
             metrics: metrics.clone(),
