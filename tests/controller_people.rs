@@ -120,7 +120,7 @@ async fn weights_lowered_by_hand_stay_and_the_hand_is_named() {
 async fn nonsense_in_the_spec_does_not_leave_a_sick_canary_unjudged() {
     let (kit, _operator) = at_half().await;
     kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "forced", |bw| {
-        bw["spec"] = json!({"service": [], "steps": "up"})
+        bw["spec"] = json!({"service": [], "steps": "up"});
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     kit.prometheus.answers(3.0);

@@ -77,12 +77,17 @@ impl AuditLog {
     /// When the log cannot be read, or holds a line that is not an audit event.
     pub fn since(&self, mark: u64) -> io::Result<Vec<Entry>> {
         let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(mark))?;
         let mut text = String::new();
+        if mark == 0 {
+            text.push('\n');
+        } else {
+            file.seek(SeekFrom::Start(mark - 1))?;
+        }
         file.read_to_string(&mut text)?;
-        // The last line may be half written.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(parse).collect()
+        // The first line may have been half written at the mark, the last one may be now.
+        let whole = text.find('\n').zip(text.rfind('\n'));
+        let whole = whole.map_or("", |(start, end)| &text[start..end]);
+        whole.lines().skip(1).map(parse).collect()
     }
 }
 
@@ -174,5 +179,16 @@ mod tests {
         let entries = log.entries().unwrap();
         std::fs::remove_file(path).unwrap();
         assert_eq!(entries.len(), 1);
+    }
+
+    #[test]
+    fn a_mark_may_lie_in_a_line_or_between_two() {
+        let path = std::env::temp_dir().join(format!("birdwatch-bed-marks-{}", std::process::id()));
+        std::fs::write(&path, format!("{LINE}\n{LINE}\n{LINE}\n")).unwrap();
+        let log = AuditLog::new(path.clone());
+        let line = LINE.len() as u64 + 1;
+        let found = [0, line, line + 10, 3 * line].map(|mark| log.since(mark).unwrap().len());
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(found, [3, 2, 1, 0]);
     }
 }
