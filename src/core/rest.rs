@@ -17,7 +17,10 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
     if turn.seen.finalizer {
         turn.effect(Effect::RemoveFinalizer);
     }
-    turn.next.known = Some(candidates::known(&turn.next, &turn.seen.deployments));
+    // Without a spec that names them, the Deployments of the service were not looked for.
+    if turn.desired.is_ok() {
+        turn.next.known = Some(candidates::known(&turn.next, &turn.seen.deployments));
+    }
     if turn.seen.deleting || turn.seen.draining {
         return None;
     }

@@ -3,7 +3,7 @@
 use super::decide::worth_writing;
 use super::decision::Effect;
 use super::observation::*;
-use super::world::{STEPS, World, at, number, spec};
+use super::world::{STEPS, World, at, deployment, number, spec};
 use crate::api::Span;
 use crate::api::conditions::{ConditionType, holds};
 use crate::api::status::{FailureReason, Outcome as End, Phase};
@@ -842,4 +842,17 @@ fn what_the_api_server_refuses_to_restore_does_not_hold_the_deletion() {
     world.seen.deleting = true;
     world.until(|w| !w.seen.finalizer);
     assert_eq!(world.weight(), 0);
+}
+
+#[test]
+fn a_spec_that_is_mended_does_not_make_old_versions_new() {
+    let mut world = World::new(STEPS);
+    world.status = crate::api::BirdWatchStatus::default();
+    world.spec = Err("spec.steps: unreadable".into());
+    world.seen.deployments.clear();
+    world.run(10);
+    world.spec = Ok(spec(STEPS));
+    world.seen.deployments = vec![deployment("v1", -1000), deployment("v0", -2000)];
+    world.run(600);
+    assert_eq!((world.status.phase, world.status.attempts), (Phase::Idle, 0));
 }
