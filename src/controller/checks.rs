@@ -123,10 +123,11 @@ impl Asker<'_> {
         let (second, unknown) =
             tokio::join!(self.outcomes(traffic, until), self.unknown_names(&empty, until));
         if let Ok(unknown) = &unknown {
+            // Of a metric that is not known nothing is known, its labels included.
+            let metric = |name: &str| name.split('{').next().unwrap_or_default().to_owned();
+            let is_known = |name: &String| !unknown.contains(name) && !unknown.contains(&metric(name));
             let all = empty.iter().flat_map(|question| names(question));
-            self.known
-                .names
-                .extend(all.filter(|name| !unknown.contains(name)));
+            self.known.names.extend(all.filter(is_known));
         }
         let answer = |question: &Question| Answer {
             metric: question.metric.clone(),
@@ -360,8 +361,8 @@ mod tests {
         (asker.ask().await, asker.known)
     }
 
-    fn labels(names: &[&str]) -> Option<BTreeSet<String>> {
-        Some(names.iter().map(|name| (*name).to_owned()).collect())
+    fn labels(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
     }
 
     #[tokio::test]
@@ -388,7 +389,7 @@ mod tests {
     async fn an_empty_answer_is_told_with_the_traffic_and_the_names_that_nobody_knows() {
         let fake = Fake {
             answers: [("traffic", 3.0)].into(),
-            labels: labels(&["__name__", "code"]),
+            labels: Some(labels(&["__name__", "code"])),
             ..Fake::default()
         };
         let (answers, known) = ask(&fake, vec![question("q", false)], KnownNames::default()).await;
@@ -406,26 +407,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_metric_that_does_not_exist_is_named() {
+    async fn a_metric_that_does_not_exist_is_named_and_its_labels_are_looked_up_when_it_does() {
         let fake = Fake {
-            labels: labels(&[]),
+            labels: Some(labels(&[])),
             ..Fake::default()
         };
-        let (answers, _) = ask(&fake, vec![question("q", false)], KnownNames::default()).await;
-        let Outcome::Empty {
-            unknown_names: Ok(names),
-        } = &answers[0].outcome
-        else {
-            panic!("{answers:?}")
-        };
-        assert_eq!(names, &["errors"]);
+        let (answers, known) = ask(&fake, vec![question("q", false)], KnownNames::default()).await;
+        assert_eq!(
+            answers[0].outcome,
+            Outcome::Empty {
+                unknown_names: Ok(vec!["errors".to_owned()])
+            }
+        );
         assert_eq!(answers[0].traffic, Some(Ok(0.0)));
+        let there = Fake {
+            labels: Some(labels(&["code"])),
+            ..fake
+        };
+        for known in [
+            known.clone(),
+            ask(&there, vec![question("q", false)], known).await.1,
+        ] {
+            let (answers, _) = ask(&there, vec![question("q", false)], known).await;
+            assert_eq!(
+                answers[0].outcome,
+                Outcome::Empty {
+                    unknown_names: Ok(vec!["errors{pod}".to_owned()])
+                }
+            );
+        }
     }
 
     #[tokio::test]
     async fn names_that_are_known_are_not_looked_up_again() {
         let fake = Fake {
-            labels: labels(&["code", "pod"]),
+            labels: Some(labels(&["code", "pod"])),
             ..Fake::default()
         };
         let (_, known) = ask(
@@ -473,7 +489,7 @@ mod tests {
     async fn a_query_that_always_answers_counts_as_empty_where_its_names_are_not_known() {
         let fake = Fake {
             answers: [("q", 0.0)].into(),
-            labels: labels(&["code"]),
+            labels: Some(labels(&["code"])),
             ..Fake::default()
         };
         let always = Question {
@@ -488,7 +504,7 @@ mod tests {
             }
         );
         let known = Fake {
-            labels: labels(&["code", "pod"]),
+            labels: Some(labels(&["code", "pod"])),
             ..fake
         };
         let (answers, _) = ask(&known, vec![always], KnownNames::default()).await;
