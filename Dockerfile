@@ -4,7 +4,8 @@
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /birdwatch
 COPY . .
-RUN RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin birdwatch --target "$(uname -m)-unknown-linux-gnu"
+# The cfg has randomness come from the system call: a static binary cannot look it up in libc and would need /dev/urandom.
+RUN RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' cargo build --release --locked --bin birdwatch --target "$(uname -m)-unknown-linux-gnu"
 # Its place depends on the architecture; the next stage wants one.
 RUN cp "target/$(uname -m)-unknown-linux-gnu/release/birdwatch" /birdwatch/birdwatch
 

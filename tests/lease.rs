@@ -685,20 +685,11 @@ impl Dice {
     }
 }
 
-/// One stroke of bad luck for the replica `name`. Returns whether the API server is in trouble after it.
-fn mischief(
-    api: &FakeApi,
-    dice: &mut Dice,
-    name: &'static str,
-    trouble: bool,
-    stop: &CancellationToken,
-) -> bool {
+/// One stroke of bad luck for the replica `name`.
+fn mischief(api: &FakeApi, dice: &mut Dice, name: &'static str, stop: &CancellationToken) {
     match dice.below(10) {
         0 => isolate(api, name),
-        1 | 2 => {
-            api.heal();
-            return false;
-        }
+        1 | 2 => api.heal(),
         3 => api.inject(Fault::CutAfter, 3, by(name)),
         4 => api.inject(Fault::Status(409), 4, move |r| {
             r.client == name && r.verb == "update"
@@ -708,43 +699,29 @@ fn mischief(
             10,
             by(name),
         ),
-        6 => {
-            api.cut_watches(by(name));
-            return trouble;
-        }
-        7 => {
-            stop.cancel();
-            return trouble;
-        }
-        // A record that is gone while its holder is cut off: a newcomer cannot know of the holder.
-        8 if !trouble && holder(api).is_some() => {
-            api.delete(LEASES, LEASE);
-            return trouble;
-        }
-        _ if holder(api).is_some() => {
-            let blank = dice.below(2) == 0;
-            let (field, value) = if blank {
-                ("holderIdentity", json!(null))
-            } else {
-                ("leaseDurationSeconds", json!(1))
-            };
+        6 => api.cut_watches(by(name)),
+        7 => stop.cancel(),
+        _ if api.get(LEASES, LEASE).is_none() => {}
+        8 => api.delete(LEASES, LEASE),
+        _ => {
+            let edits = [
+                ("holderIdentity", json!(null)),
+                ("leaseDurationSeconds", json!(1)),
+            ];
+            let (field, value) = edits[usize::try_from(dice.below(2)).unwrap()].clone();
             api.edit(LEASES, LEASE, "kubectl", |l| l["spec"][field] = value);
-            return trouble;
         }
-        _ => return trouble,
     }
-    true
 }
 
 /// Ten minutes of bad luck: replicas crash, are cut off and come back, watches break, calls fail, hands meddle.
 #[tokio::test(start_paused = true)]
 async fn whatever_happens_two_never_lead_and_in_the_end_one_does() {
     let mut changes = 0;
-    for seed in 1..=10_u64 {
+    for seed in 1..=6_u64 {
         let (api, monitor, mut dice) = (server(), Monitor::start(), Dice(seed));
         let names = ["a", "b", "c"];
         let mut replicas = names.map(|name| Replica::start(&api, name));
-        let mut trouble = false;
         for _ in 0..100 {
             for (name, replica) in names.iter().zip(&mut replicas) {
                 if replica.task.is_finished() {
@@ -754,7 +731,7 @@ async fn whatever_happens_two_never_lead_and_in_the_end_one_does() {
             }
             sleep(Duration::from_millis(dice.below(12_000))).await;
             let who = usize::try_from(dice.below(3)).unwrap();
-            trouble = mischief(&api, &mut dice, names[who], trouble, &replicas[who].stop);
+            mischief(&api, &mut dice, names[who], &replicas[who].stop);
         }
         api.heal();
         sleep(secs(60)).await;
@@ -764,5 +741,5 @@ async fn whatever_happens_two_never_lead_and_in_the_end_one_does() {
         );
         changes += monitor.leaders().await.len();
     }
-    assert!(changes > 50, "leadership changed hands only {changes} times");
+    assert!(changes > 30, "leadership changed hands only {changes} times");
 }

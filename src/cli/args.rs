@@ -4,6 +4,7 @@
     clippy::doc_markdown,
     reason = "the docs of the fields are the text of --help"
 )]
+#![allow(rustdoc::bare_urls, reason = "the same")]
 
 use clap::Args;
 

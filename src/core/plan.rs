@@ -1,6 +1,7 @@
 //! From spec to plan: every default, range and cross-field rule in one place, whatever the schema let through.
 
 mod metrics;
+mod names;
 mod problems;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,7 @@ use crate::api::spec::{BirdWatchSpec, Step, Subsets};
 use crate::api::{Span, spec};
 
 use metrics::metrics;
+use names::{is_channel, is_dns_label, is_dns_subdomain, is_label_key, is_label_value};
 use problems::{LONGEST, Problems};
 
 const DEFAULT_INCREMENT: i32 = 1;
@@ -63,6 +65,20 @@ pub fn resolve(spec: &BirdWatchSpec) -> Result<Plan, Vec<PlanError>> {
         level: spec.notify.as_ref().and_then(|n| n.level),
         prometheus: spec.prometheus.clone(),
     };
+    if let Some(server) = &plan.prometheus {
+        problems.require(
+            is_dns_label(server),
+            "prometheus",
+            "must be the name of a server, not its URL",
+        );
+    }
+    if let Some(channel) = &plan.channel {
+        problems.require(
+            is_channel(channel),
+            "notify.channel",
+            "must be one word of at most 80 characters",
+        );
+    }
     if let Some(version) = &plan.canary_version {
         problems.require(
             is_label_value(version),
@@ -81,7 +97,7 @@ fn target(spec: &BirdWatchSpec, problems: &mut Problems) -> Target {
     problems.require(
         is_dns_label(&spec.service),
         "service",
-        "must be a DNS label: at most 63 lower-case letters, digits or '-', beginning with a letter",
+        "must be a DNS label: small letters, digits and '-', beginning and ending with a letter or digit",
     );
     let workload = spec.workload.clone().unwrap_or_default();
     let Subsets { production, canary } = spec.subsets.clone().unwrap_or_default();
@@ -102,33 +118,63 @@ fn target(spec: &BirdWatchSpec, problems: &mut Problems) -> Target {
             .clone()
             .unwrap_or_else(|| spec.service.clone()),
     };
+    check_target(&target, problems);
+    target
+}
+
+fn check_target(target: &Target, problems: &mut Problems) {
+    let selector = &target.selector;
+    let fits =
+        |(key, value): (&String, &String)| is_label_key(key) && (value.is_empty() || is_label_value(value));
     problems.require(
-        !target.selector.is_empty(),
+        (1..=16).contains(&selector.len()),
         "workload.selector",
-        "must name at least one label",
+        "must name 1 to 16 labels",
     );
     problems.require(
-        !target.version_label.is_empty(),
+        selector.iter().all(fits),
+        "workload.selector",
+        "must hold keys and values of labels",
+    );
+    problems.require(
+        is_label_key(&target.version_label),
         "workload.versionLabel",
-        "must not be empty",
+        "must be the key of a label",
+    );
+    let subsets = [&target.production_subset, &target.canary_subset];
+    problems.require(
+        subsets.iter().all(|name| is_dns_label(name)),
+        "subsets",
+        "must be DNS labels",
     );
     problems.require(
-        target.production_subset != target.canary_subset,
+        subsets[0] != subsets[1],
         "subsets",
         "production and canary must be two different subsets",
     );
-    let names: BTreeSet<_> = target.virtual_services.iter().collect();
+    let services = &target.virtual_services;
+    let different: BTreeSet<_> = services.iter().collect();
     problems.require(
-        !names.is_empty(),
+        (1..=16).contains(&services.len()),
         "virtualServices",
-        "must name at least one VirtualService, or be left out",
+        "must name 1 to 16, or be left out",
     );
     problems.require(
-        names.len() == target.virtual_services.len(),
+        different.len() == services.len(),
         "virtualServices",
         "names one twice",
     );
-    target
+    let fine = services.iter().all(|name| is_dns_subdomain(name));
+    problems.require(
+        fine,
+        "virtualServices",
+        "must be names of objects, without a namespace",
+    );
+    problems.require(
+        is_dns_subdomain(&target.destination_rule),
+        "destinationRule",
+        "must be the name of an object",
+    );
 }
 
 fn steps(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<StepPlan> {
@@ -241,20 +287,4 @@ fn min_capacity(spec: &BirdWatchSpec, problems: &mut Problems) -> f64 {
     let part = spec.min_capacity.unwrap_or(DEFAULT_MIN_CAPACITY);
     problems.require((0.0..=1.0).contains(&part), "minCapacity", "must be 0 to 1");
     part
-}
-
-fn is_dns_label(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (1..=63).contains(&text.len())
-        && text.chars().all(fits)
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && !text.ends_with('-')
-}
-
-fn is_label_value(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    (1..=63).contains(&text.len())
-        && text.chars().all(fits)
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
 }

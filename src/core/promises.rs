@@ -51,6 +51,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "one line or two for each thing that can happen")]
 fn happen(world: &mut World, what: &Happening, yaml: &str) {
     match what {
         Happening::Pass(seconds) => world.run(*seconds),

@@ -1,5 +1,6 @@
 //! Lives of rollouts in the small world: one test a behaviour.
 
+use super::decide::worth_writing;
 use super::decision::Effect;
 use super::observation::*;
 use super::world::{STEPS, World, at, number, spec};
@@ -769,7 +770,6 @@ fn bare_readings_are_written_at_most_every_thirty_seconds() {
     let written = world.status.clone();
     world.run(15);
     assert_ne!(world.status, written);
-    use super::decide::worth_writing;
     assert!(!worth_writing(&written, &world.status, at(0), at(29)));
     assert!(worth_writing(&written, &world.status, at(0), at(30)));
 }

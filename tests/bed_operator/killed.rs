@@ -18,7 +18,7 @@ use crate::watched::Watched;
 
 const KILLS: usize = 10;
 /// How long all rollouts may take, kills included.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_mins(5);
 const STEPS: [i64; 5] = [10, 25, 50, 75, 100];
 const CHECK: SignedDuration = SignedDuration::from_secs(1);
 /// Between the last hold and the weight of promotion lies the label, which the mesh must learn of first.
@@ -100,8 +100,13 @@ impl Story {
         }
     }
 
-    /// Releases v2, which falls sick at 25 % unless it is to be promoted; returns at its end.
-    async fn play(&self) {
+    /// Releases v2 once `first` has begun, so that each kill finds rollouts at different points. It falls sick at 25 %
+    /// unless it is to be promoted. Returns at its end.
+    async fn play(&self, first: Option<&Self>) {
+        if let Some(first) = first {
+            let begun = |status: &birdwatch::api::BirdWatchStatus| status.weight > Some(0);
+            first.service.until("begun", LONG, begun).await;
+        }
         self.service.deploy("v2", &[]).await;
         if self.end != Phase::Promoted {
             let at_a_quarter = |status: &birdwatch::api::BirdWatchStatus| status.weight >= Some(25);
@@ -208,7 +213,7 @@ async fn kill(replicas: &Replicas) {
     let mut last = Timestamp::MIN;
     for _ in 0..KILLS {
         replicas.leader(last).await;
-        tokio::time::sleep(Duration::from_millis(dice.below(3000))).await;
+        tokio::time::sleep(Duration::from_millis(dice.below(5000))).await;
         let all = dice.below(4) == 0;
         let leader = replicas.leader(last).await.holder.unwrap();
         let victims = if all {
@@ -235,11 +240,14 @@ fn i_killed_at_ten_random_moments_rollouts_end_the_same_with_no_step_skipped_rep
         let stories = join_all(ends.map(|(name, end)| Story::new(bed, name, end))).await;
         let replicas = Replicas::new(bed);
         replicas.mended().await;
+        let firsts =
+            [None, Some(0), Some(1), None, Some(0)].map(|first| first.map(|index: usize| &stories[index]));
+        let plays = stories.iter().zip(firsts).map(|(story, first)| story.play(first));
         let kills = async {
             kill(&replicas).await;
             clock::now()
         };
-        let (_, killed) = tokio::join!(join_all(stories.iter().map(Story::play)), kills);
+        let (_, killed) = tokio::join!(join_all(plays), kills);
         let absences = replicas.absences();
         assert!(absences.len() >= KILLS / 2, "{absences:?}");
         let under_way = stories.iter().any(|story| {

@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt};
 
 use crate::support::{SOON, alone_on_bed, eventually, install};
 use crate::watched::Watched;
@@ -101,7 +101,7 @@ impl Replicas {
     /// Names of all pods whose processes run.
     pub(crate) async fn running(&self) -> Vec<String> {
         let listed = self.pods().list(&ListParams::default()).await.unwrap();
-        let names = listed.items.iter().map(|pod| pod.name_any());
+        let names = listed.items.iter().map(ResourceExt::name_any);
         names
             .filter(|name| !self.bed.kubelet.pids(NAME, name).is_empty())
             .collect()

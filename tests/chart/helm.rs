@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -36,9 +37,21 @@ pub(crate) fn try_render(values: &str) -> Result<Rendered, String> {
     })
 }
 
+/// The bed's own helm, built where it is missing.
+fn binary() -> PathBuf {
+    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let tools = runtime
+            .block_on(birdwatch_bed::tools::Tools::ensure())
+            .expect("the bed's tools");
+        tools.program("helm")
+    });
+    BINARY.clone()
+}
+
 /// Runs helm with `input` on stdin; the argument `CHART` stands for the chart's directory.
 pub(crate) fn helm(arguments: &[&str], input: &str) -> Output {
-    let binary = std::env::var_os("BIRDWATCH_HELM").unwrap_or_else(|| "helm".into());
+    let binary = binary();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("helm");
     let chart = chart();
     let mut child = Command::new(&binary)
@@ -55,7 +68,7 @@ pub(crate) fn helm(arguments: &[&str], input: &str) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}; BIRDWATCH_HELM says where helm is", binary.display()));
+        .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
     child
         .stdin
         .take()

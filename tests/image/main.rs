@@ -1,12 +1,7 @@
 //! The image, where there is no container engine: the build step of the Dockerfile as it stands there, and what comes
 //! of it in a root directory that holds what the Dockerfile copies and nothing else.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail the test"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 #[path = "../fake_api/mod.rs"]
 mod fake_api;

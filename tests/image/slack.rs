@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse as _;
+use axum::routing::get;
+use axum::{Json, Router};
 use birdwatch::runtime::clock::Clock;
 use birdwatch_bed::parts::slack::{Slack, TlsIdentity};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
@@ -123,7 +124,7 @@ impl Operator {
             .arg("run")
             .args(["--slack-url", &slack.api_url().replace("127.0.0.1", HOST)])
             .args(["--admin-address", "127.0.0.1", "--admin-port", "0"])
-            .args(["--prometheus-url", "http://127.0.0.1:1"])
+            .args(["--prometheus-url", "http://127.0.0.1:1", "--lease-duration", "2s"])
             .args(arguments)
             .stdout(output.try_clone().expect("a log"))
             .stderr(output)
@@ -186,7 +187,8 @@ fn example(name: &str) -> Vec<Value> {
 /// Serves the fake API on loopback, until the test ends.
 async fn serve(api: FakeApi) -> SocketAddr {
     let client = api.client("image");
-    let router = Router::new().fallback(async move |request: Request<Body>| {
+    let kinds = get(async || Json(istio()));
+    let objects = async move |request: Request<Body>| {
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, 1 << 20).await.expect("a body");
         let request = Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
@@ -194,13 +196,27 @@ async fn serve(api: FakeApi) -> SocketAddr {
             Ok(answer) => answer.map(Body::new).into_response(),
             Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
         }
-    });
+    };
+    let router = Router::new()
+        .route("/apis/networking.istio.io/v1", kinds)
+        .fallback(objects);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
+}
+
+/// The answer to what the operator asks first: whether Istio's kinds are served.
+fn istio() -> Value {
+    let kind = |kind: &str, name: &str| json!({"kind": kind, "name": name, "singularName": "", "namespaced": true, "verbs": []});
+    json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": "networking.istio.io/v1",
+        "resources": [kind("VirtualService", "virtualservices"), kind("DestinationRule", "destinationrules")],
+    })
 }
 
 fn kubeconfig(server: SocketAddr) -> String {

@@ -36,7 +36,7 @@ static PEACE: RwLock<()> = RwLock::const_new(());
 static OPERATOR: OnceLock<Option<&'static [&'static str]>> = OnceLock::new();
 
 /// How long anything may take that should happen soon.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// Says, before any test of the binary takes the bed, how its operator is installed: with further arguments for helm,
 /// or not at all.
@@ -225,17 +225,15 @@ impl Service {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
-        match waited.await {
-            Ok(status) => status,
-            Err(_) => {
-                let status = serde_json::to_string_pretty(&self.status().await).unwrap();
-                panic!(
-                    "{}: not {what} within {within:?}\n{status}\n{}",
-                    self.app.namespace,
-                    self.operator_log()
-                )
-            }
+        if let Ok(status) = waited.await {
+            return status;
         }
+        let status = serde_json::to_string_pretty(&self.status().await).unwrap();
+        panic!(
+            "{}: not {what} within {within:?}\n{status}\n{}",
+            self.app.namespace,
+            self.operator_log()
+        );
     }
 
     /// Waits for a phase.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::api::Span;
 use crate::api::plan::{Deviation, MetricPlan};
-use crate::api::spec::{BirdWatchSpec, CompareTo, Failures, Metric};
+use crate::api::spec::{BirdWatchSpec, CompareTo, Failures, IfUnknown, Metric};
 
+use super::names::is_metric_name;
 use super::problems::Problems;
 use crate::core::questions;
 
@@ -34,7 +35,7 @@ pub(super) fn metrics(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<Metr
                     "belongs to the small form: use the metric's own field in metrics",
                 );
             }
-            listed_metrics(list, problems)
+            listed_metrics(spec, list, problems)
         }
         (None, None) => {
             problems.add(
@@ -46,16 +47,31 @@ pub(super) fn metrics(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<Metr
     }
 }
 
-fn listed_metrics(list: &[Metric], problems: &mut Problems) -> Vec<MetricPlan> {
-    problems.require(!list.is_empty(), "metrics", "must have at least one metric");
+fn listed_metrics(spec: &BirdWatchSpec, list: &[Metric], problems: &mut Problems) -> Vec<MetricPlan> {
+    problems.require(
+        (1..=20).contains(&list.len()),
+        "metrics",
+        "must have 1 to 20 metrics",
+    );
     let mut names = BTreeSet::new();
     let mut plans = Vec::with_capacity(list.len());
     for (i, entry) in list.iter().enumerate() {
+        let counted = entry.traffic.is_some() || workload_label(spec) == "version";
+        problems.require(
+            entry.per.is_none() || counted,
+            &format!("metrics[{i}].traffic"),
+            "is missing: Istio counts requests by the label version only, so say how to count them",
+        );
+        problems.require(
+            entry.per.is_none() || questions::uses_version(&entry.query),
+            &format!("metrics[{i}].per"),
+            "needs $(version) in the query: it is divided by the requests of the version it is asked of",
+        );
         let field = format!("metrics[{i}].");
         problems.require(
-            !entry.name.is_empty() && entry.name.len() <= 63,
+            is_metric_name(&entry.name),
             &format!("{field}name"),
-            "must have 1 to 63 characters",
+            "must be a short name of letters, digits, '-', '_', '.' and spaces",
         );
         problems.require(
             names.insert(&entry.name),
@@ -74,6 +90,13 @@ fn listed_metrics(list: &[Metric], problems: &mut Problems) -> Vec<MetricPlan> {
         plans.push(metric(&field, entry, problems));
     }
     plans
+}
+
+fn workload_label(spec: &BirdWatchSpec) -> &str {
+    spec.workload
+        .as_ref()
+        .and_then(|w| w.version_label.as_deref())
+        .unwrap_or("version")
 }
 
 /// The small form as one entry of the full form: here, and nowhere else, the two meet.
@@ -136,6 +159,27 @@ fn queries(at: &str, entry: &Metric, problems: &mut Problems) {
 }
 
 fn limits(at: &str, entry: &Metric, problems: &mut Problems) {
+    let compares = matches!(
+        entry.compare_to,
+        Some(CompareTo::Previous | CompareTo::Production)
+    );
+    problems.require(
+        !compares || entry.deviation.is_some() || entry.deviation_percent.is_some(),
+        &format!("{at}compareTo"),
+        "needs deviation or deviationPercent: there is nothing to compare by",
+    );
+    problems.require(
+        entry.unknown_for.is_none() || entry.if_unknown == Some(IfUnknown::Unhealthy),
+        &format!("{at}unknownFor"),
+        "means nothing without ifUnknown: unhealthy",
+    );
+    problems.require(
+        entry
+            .deviation_percent
+            .is_none_or(|percent| percent <= 1_000_000.0),
+        &format!("{at}deviationPercent"),
+        "must be at most 1,000,000",
+    );
     for (field, value) in [
         ("deviation", entry.deviation),
         ("deviationPercent", entry.deviation_percent),

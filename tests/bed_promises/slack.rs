@@ -1,0 +1,159 @@
+//! Promise 10: notices never delay a rollout and are not lost (behaviours c and k).
+
+use birdwatch::api::{BirdWatch, BirdWatchStatus};
+use birdwatch::api::status::{FailureReason, NoticeKind, Phase};
+use birdwatch_bed::Bed;
+use birdwatch_bed::parts::slack::{Call, Manner, Message, Mode};
+use kube::Api;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+
+use crate::kit::{A_WHILE, at_20, condition, held_at_20};
+use crate::support::{SOON, Service, alone_on_bed, eventually};
+
+/// Slack as it should be, whatever becomes of the test.
+struct Mended(&'static Bed);
+
+impl Drop for Mended {
+    fn drop(&mut self) {
+        self.0.slack.set_mode(Mode::default());
+    }
+}
+
+fn all_is_told(status: &BirdWatchStatus) -> bool {
+    status.notices.pending.is_empty()
+}
+
+#[test]
+fn c_while_slack_is_silent_a_rollback_does_not_wait_for_it_and_is_told_afterwards() {
+    alone_on_bed(async |bed| {
+        let _mended = Mended(bed);
+        let service = at_20(bed, "c-slack", held_at_20()).await;
+        let weights = service.record();
+        service.until("told so far", A_WHILE, all_is_told).await;
+
+        bed.slack.set_mode(Mode::of(Manner::Silence));
+        service.falls_sick().await;
+        let status = service.is_rolled_back(FailureReason::MetricUnhealthy).await;
+        weights.is_up_and_down_at_once().await;
+        let waiting: Vec<_> = status.notices.pending.iter().map(|notice| notice.kind).collect();
+        assert!(waiting.ends_with(&[NoticeKind::Unhealthy, NoticeKind::RolledBack]), "{waiting:?}");
+        let refuses = |status: &_| condition(status, "NotifyFailing", "SlackRefuses").is_some();
+        service.until("told that Slack fails", SOON, refuses).await;
+        assert_eq!(service.times_told("rolled back"), 0);
+
+        bed.slack.set_mode(Mode::default());
+        let all_well = |status: &BirdWatchStatus| all_is_told(status) && !refuses(status);
+        service.until("told", A_WHILE, all_well).await;
+        assert_eq!(service.times_told("v2 unhealthy at weight 20 %"), 1);
+        assert_eq!(service.times_told("v2 rolled back to v1"), 1);
+    });
+}
+
+#[test]
+fn k_after_429_and_500_every_notice_is_told_once_in_order_in_one_thread() {
+    alone_on_bed(async |bed| {
+        let _mended = Mended(bed);
+        let service = Service::silent(bed, "k").await;
+        service.release(judged_by_nothing()).await;
+        everybody_is_told(&service).await;
+        bed.slack.set_mode(Mode {
+            retry_after: 2,
+            ..Mode::of(Manner::TooMany)
+        });
+        service.deploy("v2", &[]).await;
+        service.is_answered("ratelimited").await;
+        bed.slack.set_mode(Mode::of(Manner::Broken));
+        service.is_answered("500").await;
+        // Slack keeps the rollout from nothing.
+        service.weight(20).await;
+        assert_eq!(service.told(), Vec::<String>::new());
+        bed.slack.set_mode(Mode::default());
+        service.phase(Phase::Promoted, A_WHILE).await;
+        let status = service.until("told", A_WHILE, all_is_told).await;
+        assert_eq!(status.notices.lost, 0);
+        let parent = eventually("the parent shows the end", SOON, async || {
+            service
+                .parents()
+                .into_iter()
+                .find(|parent| parent.text.contains("*Promoted*"))
+        })
+        .await;
+
+        assert_eq!(service.parents().len(), 1, "one thread");
+        assert!(parent.text.contains("100 %"), "{}", parent.text);
+        assert!(!parent.updates.is_empty() && parent.posted_text != parent.text);
+        let replies: Vec<_> = replies_to(bed, &parent);
+        let expected = [
+            "releasing v2 instead of v1",
+            "weight 20 %",
+            "weight 50 %",
+            "weight 100 %",
+            "v2 is production now",
+        ];
+        assert_eq!(replies.len(), expected.len(), "{replies:#?}");
+        for (reply, begin) in replies.iter().zip(expected) {
+            assert!(reply.starts_with(begin), "{begin:?} is not where it belongs: {replies:#?}");
+        }
+        retry_after_is_kept(&bed.slack.calls());
+    });
+}
+
+/// Waits until no other service has anything to say, so that the calls to come are this one's.
+async fn everybody_is_told(service: &Service) {
+    let api: Api<DynamicObject> = Api::all_with(service.client.clone(), &ApiResource::erase::<BirdWatch>(&()));
+    eventually("nothing waits for Slack", A_WHILE, async || {
+        let all = api.list(&ListParams::default()).await.ok()?;
+        let silent = |object: &DynamicObject| object.data["status"]["notices"]["pending"].is_null();
+        all.iter().all(silent).then_some(())
+    })
+    .await;
+}
+
+/// Steps that are judged by a number that never changes: this is about Slack alone.
+fn judged_by_nothing() -> Value {
+    json!({
+        "metrics": [{"name": "nothing", "query": "vector(0)", "max": 1}],
+        "steps": [{"weight": 20, "hold": "2s"}, {"weight": 50, "hold": "2s"}],
+        "checkInterval": "2s",
+    })
+}
+
+fn replies_to(bed: &Bed, parent: &Message) -> Vec<String> {
+    let all = bed.slack.messages().into_iter();
+    let replies = all.filter(|message| message.thread_ts.as_ref() == Some(&parent.ts));
+    replies.map(|message| message.text).collect()
+}
+
+/// After a 429 that asked for two seconds the next call came no sooner.
+fn retry_after_is_kept(calls: &[Call]) {
+    let waits: Vec<_> = calls
+        .windows(2)
+        .filter(|pair| pair[0].outcome == "ratelimited")
+        .map(|pair| pair[1].at.duration_since(pair[0].at).as_secs_f64())
+        .collect();
+    assert!(!waits.is_empty() && waits.iter().all(|wait| *wait > 1.9), "{waits:?}");
+}
+
+impl Service {
+    /// The messages that speak of this service and stand in no thread.
+    fn parents(&self) -> Vec<Message> {
+        let name = format!("*{}/{}*", self.app.namespace, self.app.name);
+        let all = self.bed.slack.messages().into_iter();
+        all.filter(|message| message.thread_ts.is_none() && message.text.contains(&name))
+            .collect()
+    }
+
+    /// Waits until calls that speak of this service were answered so, twice.
+    async fn is_answered(&self, outcome: &str) {
+        let name = format!("*{}/{}*", self.app.namespace, self.app.name);
+        eventually(&format!("calls answered {outcome}"), A_WHILE, async || {
+            let calls = self.bed.slack.calls();
+            let ours = |call: &&Call| call.body["text"].as_str().is_some_and(|text| text.contains(&name));
+            let answered = calls.iter().filter(ours).filter(|call| call.outcome == outcome);
+            (answered.count() >= 2).then_some(())
+        })
+        .await;
+    }
+}
