@@ -123,10 +123,11 @@ impl Asker<'_> {
         let (second, unknown) =
             tokio::join!(self.outcomes(traffic, until), self.unknown_names(&empty, until));
         if let Ok(unknown) = &unknown {
+            // Of a metric that is not known nothing is known, its labels included.
+            let metric = |name: &str| name.split('{').next().unwrap_or_default().to_owned();
+            let is_known = |name: &String| !unknown.contains(name) && !unknown.contains(&metric(name));
             let all = empty.iter().flat_map(|question| names(question));
-            self.known
-                .names
-                .extend(all.filter(|name| !unknown.contains(name)));
+            self.known.names.extend(all.filter(is_known));
         }
         let answer = |question: &Question| Answer {
             metric: question.metric.clone(),
@@ -271,5 +272,242 @@ fn rate(said: &prom::Outcome) -> Result<f64, String> {
         prom::Outcome::Empty => Ok(0.0),
         prom::Outcome::TooMany(count) => Err(format!("the request rate has {count} series")),
         prom::Outcome::Failed(failure) => Err(Failure::to_string(failure)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::api::Span;
+    use crate::core::observation::Side;
+
+    /// Answers queries from a list, and knows the labels of one metric.
+    #[derive(Default)]
+    struct Fake {
+        answers: BTreeMap<&'static str, f64>,
+        labels: Option<BTreeSet<String>>,
+        asked: Mutex<Vec<String>>,
+        looked_up: Mutex<Vec<String>>,
+    }
+
+    impl Prometheus for Fake {
+        fn ask_all<'a>(
+            &'a self,
+            questions: &'a [prom::Question],
+            _at: Option<Timestamp>,
+            _deadline: Duration,
+        ) -> BoxFuture<'a, Vec<prom::Outcome>> {
+            self.asked
+                .lock()
+                .unwrap()
+                .extend(questions.iter().map(|question| question.query.clone()));
+            let answer = |question: &prom::Question| match self.answers.get(question.query.as_str()) {
+                Some(value) => prom::Outcome::Series(vec![prom::Series {
+                    labels: BTreeMap::new(),
+                    value: *value,
+                }]),
+                None => prom::Outcome::Empty,
+            };
+            Box::pin(std::future::ready(questions.iter().map(answer).collect()))
+        }
+
+        fn label_names<'a>(
+            &'a self,
+            _server: Option<&'a str>,
+            metric: &'a str,
+            _now: Timestamp,
+            _lookback: Duration,
+            _deadline: Duration,
+        ) -> BoxFuture<'a, Result<BTreeSet<String>, Failure>> {
+            self.looked_up.lock().unwrap().push(metric.to_owned());
+            let labels = self.labels.clone().ok_or_else(|| Failure::Refused("down".into()));
+            Box::pin(std::future::ready(labels))
+        }
+    }
+
+    fn question(query: &str, per_request: bool) -> Question {
+        Question {
+            metric: query.to_owned(),
+            side: Side::Canary,
+            query: query.to_owned(),
+            traffic: "traffic".to_owned(),
+            hides_absence: false,
+            per_request,
+            names: [("errors".to_owned(), ["code", "pod"].map(str::to_owned).into())].into(),
+        }
+    }
+
+    async fn ask(fake: &Fake, questions: Vec<Question>, known: KnownNames) -> (Vec<Answer>, KnownNames) {
+        let id = CheckId {
+            rollout: "r".into(),
+            step: 1,
+        };
+        let request = CheckRequest {
+            id,
+            server: None,
+            deadline: Span::secs(5),
+            questions,
+        };
+        let mut asker = Asker {
+            prometheus: fake,
+            request: &request,
+            asked_at: Timestamp::UNIX_EPOCH,
+            known,
+        };
+        (asker.ask().await, asker.known)
+    }
+
+    fn labels(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_value_is_all_that_is_asked_for() {
+        let fake = Fake {
+            answers: [("q", 2.5)].into(),
+            ..Fake::default()
+        };
+        let (answers, _) = ask(&fake, vec![question("q", false)], KnownNames::default()).await;
+        assert_eq!(
+            answers[0].outcome,
+            Outcome::Series(vec![Point {
+                labels: String::new(),
+                value: 2.5
+            }])
+        );
+        assert_eq!(
+            (answers[0].traffic.clone(), fake.asked.lock().unwrap().len()),
+            (None, 1)
+        );
+    }
+
+    #[tokio::test]
+    async fn an_empty_answer_is_told_with_the_traffic_and_the_names_that_nobody_knows() {
+        let fake = Fake {
+            answers: [("traffic", 3.0)].into(),
+            labels: Some(labels(&["__name__", "code"])),
+            ..Fake::default()
+        };
+        let (answers, known) = ask(&fake, vec![question("q", false)], KnownNames::default()).await;
+        assert_eq!(
+            answers[0].outcome,
+            Outcome::Empty {
+                unknown_names: Ok(vec!["errors{pod}".to_owned()])
+            }
+        );
+        assert_eq!(answers[0].traffic, Some(Ok(3.0)));
+        assert!(
+            known.names.contains("errors{code}") && !known.names.contains("errors{pod}"),
+            "{known:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_metric_that_does_not_exist_is_named_and_its_labels_are_looked_up_when_it_does() {
+        let fake = Fake {
+            labels: Some(labels(&[])),
+            ..Fake::default()
+        };
+        let (answers, known) = ask(&fake, vec![question("q", false)], KnownNames::default()).await;
+        assert_eq!(
+            answers[0].outcome,
+            Outcome::Empty {
+                unknown_names: Ok(vec!["errors".to_owned()])
+            }
+        );
+        assert_eq!(answers[0].traffic, Some(Ok(0.0)));
+        let there = Fake {
+            labels: Some(labels(&["code"])),
+            ..fake
+        };
+        for known in [
+            known.clone(),
+            ask(&there, vec![question("q", false)], known).await.1,
+        ] {
+            let (answers, _) = ask(&there, vec![question("q", false)], known).await;
+            assert_eq!(
+                answers[0].outcome,
+                Outcome::Empty {
+                    unknown_names: Ok(vec!["errors{pod}".to_owned()])
+                }
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn names_that_are_known_are_not_looked_up_again() {
+        let fake = Fake {
+            labels: Some(labels(&["code", "pod"])),
+            ..Fake::default()
+        };
+        let (_, known) = ask(
+            &fake,
+            vec![question("q", false), question("p", false)],
+            KnownNames::default(),
+        )
+        .await;
+        assert_eq!(*fake.looked_up.lock().unwrap(), ["errors"]);
+        let (answers, _) = ask(&fake, vec![question("q", false)], known).await;
+        assert_eq!(*fake.looked_up.lock().unwrap(), ["errors"]);
+        assert_eq!(
+            answers[0].outcome,
+            Outcome::Empty {
+                unknown_names: Ok(vec![])
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn names_that_cannot_be_looked_up_are_not_taken_for_known() {
+        let (answers, known) = ask(
+            &Fake::default(),
+            vec![question("q", false)],
+            KnownNames::default(),
+        )
+        .await;
+        assert!(
+            matches!(&answers[0].outcome, Outcome::Empty { unknown_names: Err(why) } if why.contains("down"))
+        );
+        assert!(known.names.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_reading_per_request_asks_for_the_traffic_at_once() {
+        let fake = Fake {
+            answers: [("q", 1.0), ("traffic", 8.0)].into(),
+            ..Fake::default()
+        };
+        let (answers, _) = ask(&fake, vec![question("q", true)], KnownNames::default()).await;
+        assert_eq!(answers[0].traffic, Some(Ok(8.0)));
+        assert!(fake.looked_up.lock().unwrap().is_empty());
+    }
+    #[tokio::test]
+    async fn a_query_that_always_answers_counts_as_empty_where_its_names_are_not_known() {
+        let fake = Fake {
+            answers: [("q", 0.0)].into(),
+            labels: Some(labels(&["code"])),
+            ..Fake::default()
+        };
+        let always = Question {
+            hides_absence: true,
+            ..question("q", false)
+        };
+        let (answers, _) = ask(&fake, vec![always.clone()], KnownNames::default()).await;
+        assert_eq!(
+            answers[0].outcome,
+            Outcome::Empty {
+                unknown_names: Ok(vec!["errors{pod}".to_owned()])
+            }
+        );
+        let known = Fake {
+            labels: Some(labels(&["code", "pod"])),
+            ..fake
+        };
+        let (answers, _) = ask(&known, vec![always], KnownNames::default()).await;
+        assert!(matches!(answers[0].outcome, Outcome::Series(_)), "{answers:?}");
     }
 }
