@@ -1,6 +1,8 @@
 //! What people do in the middle of a rollout: delete it, pause it, steer it (scenarios 10 to 12).
 
-use birdwatch::api::status::Phase;
+use birdwatch::api::BirdWatchStatus;
+use birdwatch::api::conditions::{self, ConditionType};
+use birdwatch::api::status::{Phase, VerbStatus};
 use birdwatch_bed::clock;
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -92,22 +94,25 @@ fn b11_after_a_pause_longer_than_the_hold_the_rest_of_the_hold_is_served_and_not
         let story = service.story().await;
         service.release(held(&[(50, 20), (100, 3)])).await;
         service.deploy("v2", &[]).await;
-        let begun = service.reaches(50).await.rollout.unwrap().confirmed_at.unwrap();
-        eventually("8 s of the hold are served", A_WHILE, async || {
-            (seconds(begun, clock::now()) >= 8.0).then_some(())
-        })
-        .await;
+        let clock_of = |status: &BirdWatchStatus| status.rollout.as_ref().map(|r| r.clock);
+        service.reaches(50).await;
+        service
+            .until("8 s into the hold", A_WHILE, |status| {
+                let served = clock_of(status).map(|clock| clock.served_at(clock::now()).std());
+                served.is_some_and(|served| served.as_secs() >= 8)
+            })
+            .await;
 
+        let is_paused = |s: &BirdWatchStatus| conditions::holds(&s.conditions, ConditionType::Paused);
         service.edit(json!({"paused": true})).await;
-        let clock_of = |status: &birdwatch::api::BirdWatchStatus| status.rollout.as_ref().map(|r| r.clock);
         let paused = service
             .until("paused", A_WHILE, |s| {
-                clock_of(s).is_some_and(|c| c.since.is_none())
+                is_paused(s) && clock_of(s).is_some_and(|c| c.since.is_none())
             })
             .await;
         let served = clock_of(&paused).unwrap().served.std().as_secs_f64();
         assert!(
-            (7.9..HOLD).contains(&served),
+            (8.0..HOLD).contains(&served),
             "{served} s served before the pause"
         );
         let since = clock::now();
@@ -122,17 +127,19 @@ fn b11_after_a_pause_longer_than_the_hold_the_rest_of_the_hold_is_served_and_not
         service.edit(json!({"paused": false})).await;
         let resumed = service
             .until("resumed", A_WHILE, |s| {
-                clock_of(s).is_some_and(|c| c.since.is_some())
+                !is_paused(s) && clock_of(s).is_some_and(|c| c.since.is_some())
             })
             .await;
         let resumed = clock_of(&resumed).unwrap();
+        let kept = resumed.served.std().as_secs_f64();
+        assert!((served..HOLD).contains(&kept), "{kept} s of {served} s are kept");
         let status = service.reaches(100).await;
         let rest = seconds(
             resumed.since.unwrap(),
             status.rollout.unwrap().confirmed_at.unwrap(),
         );
-        assert!(rest >= HOLD - served, "{rest} s after {served} s: too short");
-        assert!(rest < HOLD, "{rest} s after {served} s: a new hold");
+        assert!(rest >= HOLD - kept, "{rest} s after {kept} s: too short");
+        assert!(rest < HOLD, "{rest} s after {kept} s: a new hold");
         service.phase(Phase::Promoted, A_WHILE).await;
         story.is(&[0, 50, 100, 0]).await;
     });
@@ -147,7 +154,7 @@ fn b12_rollback_retry_and_promote_each_act_once() {
         service.deploy("v2", &[]).await;
         let first = service.reaches(20).await.rollout.unwrap().id;
         let heard = async |verb: &str| {
-            let seen = |v: &birdwatch::api::status::VerbStatus| v.value == verb && v.accepted;
+            let seen = |v: &VerbStatus| v.value == verb && v.accepted;
             let status = service
                 .until(verb, A_WHILE, |s| s.verb.as_ref().is_some_and(seen))
                 .await;
