@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a module of several test binaries")]
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
@@ -44,10 +45,16 @@ pub fn install(arguments: Option<&'static [&'static str]>) {
     OPERATOR.get_or_init(|| arguments);
 }
 
+/// The operator's program: the one the environment names, or the one that cargo built together with this test.
+pub fn program() -> PathBuf {
+    let given = std::env::var_os(operator_image::PROGRAM_ENV);
+    given.map_or_else(|| env!("CARGO_BIN_EXE_birdwatch").into(), PathBuf::from)
+}
+
 async fn bed() -> &'static Bed {
     BED.get_or_init(|| async {
         let options = Options {
-            operator_binary: Some(operator_image::program().await.unwrap()),
+            operator_binary: Some(program()),
             ..Options::default()
         };
         let bed = Bed::start(options)
