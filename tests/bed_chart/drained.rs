@@ -5,11 +5,10 @@ use std::process::{ExitStatus, Stdio};
 use birdwatch::api::status::Phase;
 use birdwatch_bed::Bed;
 use birdwatch_bed::operator::NAME;
-use birdwatch_bed::parts::operator_image;
 use serde_json::{Value, json};
 
 use crate::release::{SHORT_LEASE, delete_namespace, no_pods, on_bare_bed, quick, uninstall, watch};
-use crate::support::{SOON, Service, eventually};
+use crate::support::{SOON, Service, eventually, program};
 
 /// A rollout that stays at 50 % until it is stopped.
 async fn at_half(bed: &'static Bed, name: &str) -> Service {
@@ -73,7 +72,7 @@ fn o_what_cannot_be_given_back_stops_the_uninstall_and_the_operator_goes_on() {
             .await
             .unwrap();
         let service = at_half(bed, "o-stuck").await;
-        forbid_patches(bed).await;
+        forbid_patches(bed, &service.app.name).await;
         let failed = uninstall(bed).await;
         bed.kubectl([
             "delete",
@@ -93,8 +92,8 @@ fn o_what_cannot_be_given_back_stops_the_uninstall_and_the_operator_goes_on() {
     });
 }
 
-/// Lets nobody change a `VirtualService` of namespace o-stuck; returns when it works.
-async fn forbid_patches(bed: &Bed) {
+/// Lets nobody change a `VirtualService` of a namespace called o-stuck…; returns when it works.
+async fn forbid_patches(bed: &Bed, service: &str) {
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",
@@ -105,7 +104,7 @@ async fn forbid_patches(bed: &Bed) {
                 "apiGroups": ["networking.istio.io"], "apiVersions": ["*"],
                 "operations": ["UPDATE"], "resources": ["virtualservices"],
             }]},
-            "validations": [{"expression": "object.metadata.namespace != 'o-stuck'", "message": "frozen by the test"}],
+            "validations": [{"expression": "!object.metadata.namespace.startsWith('o-stuck')", "message": "frozen by the test"}],
         },
     });
     let binding = json!({
@@ -120,8 +119,9 @@ async fn forbid_patches(bed: &Bed) {
         let args = [
             "label",
             "virtualservice",
-            "o-stuck",
-            "--namespace=o-stuck",
+            service,
+            "--namespace",
+            service,
             "--dry-run=server",
             "a=b",
         ];
@@ -132,7 +132,7 @@ async fn forbid_patches(bed: &Bed) {
 
 /// Runs `birdwatch drain` as an administrator would by hand, outside of the cluster.
 async fn drain(bed: &Bed, timeout: &str) -> (ExitStatus, String) {
-    let output = tokio::process::Command::new(operator_image::program().await.unwrap())
+    let output = tokio::process::Command::new(program())
         .args([
             "drain",
             "--timeout",
@@ -164,8 +164,8 @@ async fn drain(bed: &Bed, timeout: &str) -> (ExitStatus, String) {
 fn o_the_exit_code_of_drain_says_whether_anything_is_left() {
     on_bare_bed(async |bed| {
         bed.install_operator(&SHORT_LEASE).await.unwrap();
-        let service = at_half(bed, "o-stuck").await;
-        forbid_patches(bed).await;
+        let service = at_half(bed, "o-stuck-by-hand").await;
+        forbid_patches(bed, &service.app.name).await;
         let (status, said) = drain(bed, "8s").await;
         bed.kubectl([
             "delete",
@@ -175,7 +175,10 @@ fn o_the_exit_code_of_drain_says_whether_anything_is_left() {
         .await
         .unwrap();
         assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.contains("o-stuck/o-stuck"), "it names what is left: {said}");
+        assert!(
+            said.contains("o-stuck-by-hand/o-stuck-by-hand"),
+            "it names what is left: {said}"
+        );
 
         let (status, said) = drain(bed, "60s").await;
         assert_eq!(status.code(), Some(0), "{said}");

@@ -35,7 +35,7 @@ fn n_with_default_values_it_runs_two_replicas_one_of_which_acts_and_waits_for_pr
         watch(&service, quick(&service)).await;
         service.deploy("v2", &[]).await;
         let blind = |status: &birdwatch::api::BirdWatchStatus| {
-            status.phase == Phase::Baseline && status.message.contains("prometheus.istio-system")
+            status.phase == Phase::Baseline && status.message.contains("Prometheus cannot be reached")
         };
         service
             .until("told that Prometheus is not there", SOON, blind)

@@ -23,8 +23,11 @@ pub(crate) const SHORT_LEASE: [&str; 2] = ["--set-string", "leaseDuration=3s"];
 pub(crate) fn on_bare_bed<F: Future<Output = ()>>(test: impl FnOnce(&'static Bed) -> F) {
     install(None);
     alone_on_bed(async |bed| {
+        let watch = birdwatch_bed::clock::Stopwatch::start();
         let outcome = std::panic::AssertUnwindSafe(test(bed)).catch_unwind().await;
+        println!("TOOK {:?}", watch.elapsed());
         remove(bed).await;
+        println!("REMOVED {:?}", watch.elapsed());
         if let Err(panic) = outcome {
             std::panic::resume_unwind(panic);
         }
@@ -69,6 +72,7 @@ async fn remove(bed: &Bed) {
                 .await,
         );
     }
+    no_pods(&client).await;
     let leases: Api<Lease> = Api::namespaced(client, NAME);
     drop(leases.delete(NAME, &DeleteParams::default()).await);
 }
@@ -129,10 +133,17 @@ pub(crate) async fn no_pods(client: &Client) {
     .await;
 }
 
-/// What the operator's account asked for since a mark, resources only: what it may discover, everybody may.
+/// What the operator's account asked for since a mark and before its rights were taken away, resources only: what it
+/// may discover, everybody may.
 pub(crate) fn asked(bed: &Bed, mark: u64) -> Vec<Entry> {
     let user = format!("system:serviceaccount:{NAME}:{NAME}");
     let mut entries = bed.audit().since(mark).unwrap();
+    let taken = entries
+        .iter()
+        .filter(|e| e.verb == "delete" && e.resource.ends_with("rolebindings"));
+    if let Some(end) = taken.map(|e| e.time).min() {
+        entries.retain(|entry| entry.time < end);
+    }
     entries.retain(|entry| entry.user == user && !entry.resource.is_empty());
     entries
 }
