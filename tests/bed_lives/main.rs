@@ -6,10 +6,10 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod a_poc;
 mod again;
 mod lives;
 mod people;
-mod poc;
 mod shapes;
 mod story;
 #[path = "../support/mod.rs"]
