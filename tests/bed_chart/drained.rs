@@ -7,19 +7,8 @@ use birdwatch_bed::Bed;
 use birdwatch_bed::operator::NAME;
 use serde_json::{Value, json};
 
-use crate::release::{SHORT_LEASE, delete_namespace, no_pods, on_bare_bed, quick, uninstall, watch};
+use crate::release::{LEASE, Release, at_half, beside};
 use crate::support::{SOON, Service, eventually, program};
-
-/// A rollout that stays at 50 % until it is stopped.
-async fn at_half(bed: &'static Bed, name: &str) -> Service {
-    let service = Service::new(bed, name).await;
-    let mut spec = quick(&service);
-    spec["steps"] = json!([{"weight": 50, "hold": "10m"}]);
-    watch(&service, spec).await;
-    service.deploy("v2", &[]).await;
-    service.weight(50).await;
-    service
-}
 
 /// All traffic is on production, the label is as it was, and nothing keeps the `BirdWatch` from being deleted.
 async fn assert_given_back(service: &Service) {
@@ -32,30 +21,29 @@ async fn assert_given_back(service: &Service) {
 }
 
 #[test]
-fn o_uninstalled_in_the_middle_of_a_rollout_it_gives_traffic_back_and_reinstalled_it_goes_on() {
-    on_bare_bed(async |bed| {
-        let client = bed.client().unwrap();
-        bed.install_operator(&SHORT_LEASE).await.unwrap();
+fn o_uninstalled_in_the_middle_of_rollouts_it_gives_traffic_back_and_reinstalled_it_goes_on() {
+    beside(NAME, async |release| {
+        let Release { bed, .. } = release;
+        release.install_for(&["o-one", "o-two"]).await;
         let (one, two) = tokio::join!(at_half(bed, "o-one"), at_half(bed, "o-two"));
-        uninstall(bed).await.unwrap();
+        release.uninstall().await.unwrap();
         assert_given_back(&one).await;
         assert_given_back(&two).await;
-        no_pods(&client).await;
+        release.no_pods().await;
         let crd = bed
             .kubectl(["get", "crd", "birdwatches.otomato.link", "-o=name"])
             .await
             .unwrap();
-        assert!(crd.contains("birdwatches.otomato.link"));
-        let left = bed
-            .kubectl(["get", "all,roles,rolebindings", "--namespace", NAME, "-o=name"])
-            .await
-            .unwrap();
+        assert!(crd.contains("birdwatches.otomato.link"), "{crd}");
+        let left = release
+            .kubectl(&["get", "all,roles,rolebindings,secrets", "-o=name"])
+            .await;
         assert_eq!(left, "", "of the release nothing is left");
+        let deleted = [release.delete_namespace("o-two"), release.delete_namespace(NAME)];
+        futures::future::join_all(deleted).await;
 
-        delete_namespace(&client, "o-two").await;
-        delete_namespace(&client, NAME).await;
-
-        bed.install_operator(&SHORT_LEASE).await.unwrap();
+        release.make_namespace(NAME).await;
+        release.install_for(&["o-one"]).await;
         one.verb("retry/again").await;
         one.weight(50).await;
         one.edit(json!({"steps": [{"weight": 50, "hold": "2s"}]})).await;
@@ -66,90 +54,89 @@ fn o_uninstalled_in_the_middle_of_a_rollout_it_gives_traffic_back_and_reinstalle
 
 #[test]
 fn o_what_cannot_be_given_back_stops_the_uninstall_and_the_operator_goes_on() {
-    on_bare_bed(async |bed| {
-        let set = ["--set", "drain.timeoutSeconds=10", "--set", "replicas=1"];
-        bed.install_operator(&[&SHORT_LEASE[..], &set].concat())
-            .await
-            .unwrap();
-        let service = at_half(bed, "o-stuck").await;
-        forbid_patches(bed, &service.app.name).await;
-        let failed = uninstall(bed).await;
-        bed.kubectl([
-            "delete",
-            "validatingadmissionpolicies,validatingadmissionpolicybindings",
-            "o-frozen",
-        ])
-        .await
-        .unwrap();
+    beside("o-stuck-operator", async |release| {
+        release.install_for(&["o-stuck"]).await;
+        let service = at_half(release.bed, "o-stuck").await;
+        let failed = with_frozen_routes(&service, release.uninstall()).await;
         let failed = failed.expect_err("traffic was not given back");
         assert!(failed.contains("drain"), "{failed}");
         // The operator takes its lease again, and does what it is asked.
         service.verb("rollback/now").await;
         service.phase(Phase::RolledBack, SOON).await;
         assert_eq!(service.weights().await, (100, 0));
-        uninstall(bed).await.unwrap();
-        no_pods(&service.client).await;
+        release.uninstall().await.unwrap();
+        release.no_pods().await;
     });
 }
 
-/// Lets nobody change a `VirtualService` of a namespace called o-stuck…; returns when it works.
-async fn forbid_patches(bed: &Bed, service: &str) {
+/// Does something while nobody can change a `VirtualService` of the service's namespace.
+async fn with_frozen_routes<T>(service: &Service, something: impl Future<Output = T>) -> T {
+    let name = service.app.name.as_str();
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": "o-frozen"},
+        "metadata": {"name": name},
         "spec": {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [{
                 "apiGroups": ["networking.istio.io"], "apiVersions": ["*"],
                 "operations": ["UPDATE"], "resources": ["virtualservices"],
             }]},
-            "validations": [{"expression": "!object.metadata.namespace.startsWith('o-stuck')", "message": "frozen by the test"}],
+            "validations": [{
+                "expression": format!("object.metadata.namespace != '{name}'"),
+                "message": "frozen by the test",
+            }],
         },
     });
     let binding = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": "o-frozen"},
-        "spec": {"policyName": "o-frozen", "validationActions": ["Deny"]},
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
     });
-    bed.apply(&policy.to_string()).await.unwrap();
-    bed.apply(&binding.to_string()).await.unwrap();
+    service.apply(&[policy, binding]).await;
+    let bed = service.bed;
     eventually("the policy works", SOON, async || {
         let args = [
             "label",
             "virtualservice",
-            service,
+            name,
             "--namespace",
-            service,
+            name,
             "--dry-run=server",
             "a=b",
         ];
         bed.kubectl(args).await.is_err().then_some(())
     })
     .await;
+    let done = something.await;
+    let kinds = "validatingadmissionpolicybindings,validatingadmissionpolicies";
+    bed.kubectl(["delete", kinds, name]).await.unwrap();
+    done
 }
 
 /// Runs `birdwatch drain` as an administrator would by hand, outside of the cluster.
-async fn drain(bed: &Bed, timeout: &str) -> (ExitStatus, String) {
+async fn drain(bed: &Bed, release: &Release, timeout: &str) -> (ExitStatus, String) {
+    let lease = format!("{}s", LEASE.as_secs());
     let output = tokio::process::Command::new(program())
         .args([
             "drain",
             "--timeout",
             timeout,
-            "--lease-name",
-            NAME,
-            "--lease-namespace",
-            NAME,
-        ])
-        .args([
-            "--lease-duration",
-            "3s",
-            "--propagation-delay",
-            "2s",
+            "--namespaces",
+            "o-hand",
             "--identity",
             "by-hand",
         ])
+        .args([
+            "--lease-name",
+            NAME,
+            "--lease-namespace",
+            release.namespace,
+            "--lease-duration",
+            &lease,
+        ])
+        .args(["--propagation-delay", "2s"])
         .env("KUBECONFIG", bed.kubeconfig())
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -162,28 +149,18 @@ async fn drain(bed: &Bed, timeout: &str) -> (ExitStatus, String) {
 
 #[test]
 fn o_the_exit_code_of_drain_says_whether_anything_is_left() {
-    on_bare_bed(async |bed| {
-        bed.install_operator(&SHORT_LEASE).await.unwrap();
-        let service = at_half(bed, "o-stuck-by-hand").await;
-        forbid_patches(bed, &service.app.name).await;
-        let (status, said) = drain(bed, "8s").await;
-        bed.kubectl([
-            "delete",
-            "validatingadmissionpolicies,validatingadmissionpolicybindings",
-            "o-frozen",
-        ])
-        .await
-        .unwrap();
+    beside("o-hand-operator", async |release| {
+        let bed = release.bed;
+        release.install_for(&["o-hand"]).await;
+        let service = at_half(bed, "o-hand").await;
+        let (status, said) = with_frozen_routes(&service, drain(bed, release, "8s")).await;
         assert_eq!(status.code(), Some(1), "{said}");
-        assert!(
-            said.contains("o-stuck-by-hand/o-stuck-by-hand"),
-            "it names what is left: {said}"
-        );
+        assert!(said.contains("o-hand/o-hand"), "it names what is left: {said}");
 
-        let (status, said) = drain(bed, "60s").await;
+        let (status, said) = drain(bed, release, "60s").await;
         assert_eq!(status.code(), Some(0), "{said}");
         assert_given_back(&service).await;
-        let (status, said) = drain(bed, "nonsense").await;
+        let (status, said) = drain(bed, release, "nonsense").await;
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(said.contains("--timeout"), "{said}");
     });

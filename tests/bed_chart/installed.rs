@@ -1,67 +1,50 @@
 //! The ways to install it (behaviour n).
 
+use birdwatch::api::BirdWatchStatus;
 use birdwatch::api::status::Phase;
-use birdwatch_bed::Bed;
 use birdwatch_bed::operator::{NAME, SLACK_TOKEN};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::PostParams;
 
-use crate::release::{
-    SHORT_LEASE, asked, assert_none_forbidden, helm_install, namespace, on_bare_bed, quick, watch,
-};
+use crate::release::{Release, alone, assert_none_forbidden, beside, quick, watch};
 use crate::support::{SOON, Service, eventually};
 
 #[test]
-fn n_with_default_values_it_runs_two_replicas_one_of_which_acts_and_waits_for_prometheus() {
-    on_bare_bed(async |bed| {
-        let mark = bed.audit().mark().unwrap();
-        let notes = helm_install(bed, "{}").await.unwrap();
+fn n_with_default_values_it_runs_two_replicas_and_waits_for_prometheus() {
+    alone(async |release| {
+        let mark = release.bed.audit().mark().unwrap();
+        let notes = release.install("{}").await.unwrap();
         assert!(notes.contains("No Slack token was given"), "{notes}");
-        let ready = bed
-            .kubectl([
-                "get",
-                "deployment",
-                NAME,
-                "--namespace",
-                NAME,
-                "-o=jsonpath={.status.readyReplicas}",
-            ])
-            .await
-            .unwrap();
+        let ready = release
+            .kubectl(&["get", "deployment", NAME, "-o=jsonpath={.status.readyReplicas}"])
+            .await;
         assert_eq!(ready, "2");
         // Istio's own add-on is not on the bed: nothing is known, and nothing moves.
-        let service = Service::new(bed, "n-default").await;
+        let service = Service::new(release.bed, "n-default").await;
         watch(&service, quick(&service)).await;
         service.deploy("v2", &[]).await;
-        let blind = |status: &birdwatch::api::BirdWatchStatus| {
+        let blind = |status: &BirdWatchStatus| {
             status.phase == Phase::Baseline && status.message.contains("Prometheus cannot be reached")
         };
         service
             .until("told that Prometheus is not there", SOON, blind)
             .await;
         assert_eq!(service.weights().await, (100, 0));
-        assert_none_forbidden(&asked(bed, mark));
+        assert_none_forbidden(&release.asked(mark));
     });
 }
 
 #[test]
 fn n_with_namespaces_it_works_there_and_sees_nothing_elsewhere() {
-    on_bare_bed(async |bed| {
-        let client = bed.client().unwrap();
-        for name in ["n-here", "n-there", "n-elsewhere"] {
-            namespace(&client, name).await;
-        }
+    beside("n-operator", async |release| {
+        let bed = release.bed;
         let mark = bed.audit().mark().unwrap();
-        let given = ["--set", "namespaces={n-here,n-there}", "--set", "replicas=1"];
-        bed.install_operator(&[&SHORT_LEASE[..], &given].concat())
-            .await
-            .unwrap();
-        let roles = bed
-            .kubectl(["get", "clusterroles,clusterrolebindings", "-o=name"])
-            .await
-            .unwrap();
-        assert!(!roles.contains("birdwatch"), "{roles}");
+        release.install_for(&["n-here", "n-there"]).await;
+        let roles = release
+            .kubectl(&["get", "clusterroles,clusterrolebindings", "-o=name"])
+            .await;
+        assert!(!roles.contains(NAME), "{roles}");
 
         let here = Service::new(bed, "n-here").await;
         let elsewhere = Service::silent(bed, "n-elsewhere").await;
@@ -75,31 +58,24 @@ fn n_with_namespaces_it_works_there_and_sees_nothing_elsewhere() {
         watch(&there, quick(&there)).await;
 
         assert!(elsewhere.status().await.known.is_none(), "it looked elsewhere");
-        let entries = asked(bed, mark);
+        let entries = release.asked(mark);
         assert_none_forbidden(&entries);
         for entry in &entries {
-            assert!(
-                ["n-here", "n-there", NAME].contains(&entry.namespace.as_str()),
-                "{entry:?}"
-            );
+            let watched = ["n-here", "n-there", release.namespace];
+            assert!(watched.contains(&entry.namespace.as_str()), "{entry:?}");
         }
     });
 }
 
 #[test]
 fn n_with_a_secret_of_the_users_it_tells_slack() {
-    on_bare_bed(async |bed| {
-        let client = bed.client().unwrap();
-        namespace(&client, NAME).await;
-        secret(&client).await;
-        let values = format!(
-            "{{existingSecret: mine, existingSecretKeys: {{slackToken: bot}}, slackUrl: '{}', prometheusUrl: '{}', \
-             scrapeInterval: 1s, propagationDelay: 2s, replicas: 1}}",
-            bed.slack.api_url(),
-            bed.prometheus_url()
-        );
-        helm_install(bed, &values).await.unwrap();
-        let service = Service::silent(bed, "n-secret").await;
+    beside("n-secret-operator", async |release| {
+        make_secret(release).await;
+        release.make_namespace("n-secret").await;
+        let secret = "existingSecret: mine, existingSecretKeys: {slackToken: bot}, replicas: 1";
+        let values = format!("{{{}, {secret}}}", release.values_for(&["n-secret"]));
+        release.install(&values).await.unwrap();
+        let service = Service::silent(release.bed, "n-secret").await;
         watch(&service, quick(&service)).await;
         service.deploy("v2", &[]).await;
         eventually("Slack is told", SOON, async || {
@@ -110,53 +86,42 @@ fn n_with_a_secret_of_the_users_it_tells_slack() {
                 .then_some(())
         })
         .await;
-        let owned = bed
-            .kubectl(["get", "secrets", "--namespace", NAME, "-o=name"])
-            .await
-            .unwrap();
-        assert!(
-            !owned.contains("secret/birdwatch"),
-            "no Secret of its own beside it: {owned}"
-        );
+        let owned = release
+            .kubectl(&["get", "secret", NAME, "--ignore-not-found", "-o=name"])
+            .await;
+        assert_eq!(owned, "", "no Secret of its own beside it");
     });
 }
 
-async fn secret(client: &kube::Client) {
+async fn make_secret(release: &Release) {
     let mut secret = Secret {
         string_data: Some([("bot".to_owned(), SLACK_TOKEN.to_owned())].into()),
         ..Secret::default()
     };
     secret.metadata.name = Some("mine".into());
-    let api: Api<Secret> = Api::namespaced(client.clone(), NAME);
+    let api: Api<Secret> = Api::namespaced(release.client.clone(), release.namespace);
     api.create(&PostParams::default(), &secret).await.unwrap();
 }
 
 #[test]
 fn n_wrong_values_are_refused_by_name_before_anything_is_made() {
-    on_bare_bed(async |bed| {
+    beside("n-wrong-operator", async |release| {
         for (values, named) in [
             ("slackTokn: a", "slackTokn"),
             ("prometheusUrl: 'prometheus:9090'", "prometheusUrl"),
             ("{slackToken: a, existingSecret: b}", "give one"),
             ("namespaces: [Shop]", "namespaces[0]"),
         ] {
-            let refusal = helm_install(bed, values).await.unwrap_err();
+            let refusal = release.install(values).await.unwrap_err();
             assert!(refusal.contains(named), "{values}: {refusal}");
         }
-        // One that only the cluster can tell.
-        let refusal = helm_install(bed, "namespaces: [not-there]").await.unwrap_err();
-        assert!(refusal.contains("not-there"), "{refusal}");
-        assert_nothing_runs(bed).await;
-    });
-}
-
-async fn assert_nothing_runs(bed: &Bed) {
-    let namespaces: Api<Namespace> = Api::all(bed.client().unwrap());
-    if namespaces.get_opt(NAME).await.unwrap().is_some() {
-        let left = bed
-            .kubectl(["get", "deployments", "--namespace", NAME, "-o=name"])
-            .await
-            .unwrap();
+        let left = release.kubectl(&["get", "deployments,pods", "-o=name"]).await;
         assert_eq!(left, "");
-    }
+        // One that only the cluster can tell, when Helm has begun.
+        let refusal = release
+            .install("{namespaces: [not-there], crds: {install: false}}")
+            .await;
+        let refusal = refusal.unwrap_err();
+        assert!(refusal.contains("not-there"), "{refusal}");
+    });
 }

@@ -14,7 +14,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use crate::release::{SHORT_LEASE, asked, assert_none_forbidden, on_bare_bed, quick, uninstall, watch};
+use crate::release::{Release, alone, assert_none_forbidden, at_half, quick, watch};
 use crate::support::{SOON, Service, eventually};
 
 /// One thing that may be done, as `verb group/resource` and the object's name where only one is granted.
@@ -100,12 +100,7 @@ async fn promoted_then_reverted(bed: &'static Bed) {
 
 /// Told twice what cannot be done, rolled back by its own judgement, tried again, and lowered by another hand.
 async fn rolled_back_retried_and_lowered(bed: &'static Bed) {
-    let service = Service::new(bed, "n-back").await;
-    let mut spec = quick(&service);
-    spec["steps"] = json!([{"weight": 50, "hold": "10m"}]);
-    watch(&service, spec).await;
-    service.deploy("v2", &[]).await;
-    service.weight(50).await;
+    let service = at_half(bed, "n-back").await;
     // The second of two Events that differ in their note only is a patch of the first.
     for verb in ["resume/1", "resume/2"] {
         service.verb(verb).await;
@@ -127,33 +122,19 @@ async fn rolled_back_retried_and_lowered(bed: &'static Bed) {
 
 /// Deleted in the middle.
 async fn deleted(bed: &'static Bed) {
-    let service = Service::new(bed, "n-deleted").await;
-    let mut spec = quick(&service);
-    spec["steps"] = json!([{"weight": 50, "hold": "10m"}]);
-    watch(&service, spec).await;
-    service.deploy("v2", &[]).await;
-    service.weight(50).await;
-    service
-        .birdwatches()
-        .delete("n-deleted", &DeleteParams::default())
-        .await
-        .unwrap();
+    let service = at_half(bed, "n-deleted").await;
+    let api = service.birdwatches();
+    api.delete("n-deleted", &DeleteParams::default()).await.unwrap();
     eventually("it is gone", SOON, async || {
-        service
-            .birdwatches()
-            .get_opt("n-deleted")
-            .await
-            .ok()?
-            .is_none()
-            .then_some(())
+        api.get_opt("n-deleted").await.ok()?.is_none().then_some(())
     })
     .await;
     assert_eq!(service.weights().await, (100, 0));
 }
 
 /// Somebody writes to the `BirdWatch` all the time, until the operator was overtaken and has read it again.
-async fn overtaken(bed: &'static Bed, mark: u64) {
-    let service = Service::new(bed, "n-overtaken").await;
+async fn overtaken(release: &Release, mark: u64) {
+    let service = Service::new(release.bed, "n-overtaken").await;
     watch(&service, quick(&service)).await;
     service.deploy("v2", &[]).await;
     let api: Api<BirdWatch> = service.birdwatches();
@@ -165,7 +146,7 @@ async fn overtaken(bed: &'static Bed, mark: u64) {
         }
     };
     let read = eventually("the BirdWatch is read again", SOON, async || {
-        let entries = asked(bed, mark);
+        let entries = release.asked(mark);
         entries
             .iter()
             .any(|e| e.verb == "get" && e.resource == "birdwatches")
@@ -210,31 +191,29 @@ async fn taken_over(bed: &Bed, client: &Client) {
 
 #[test]
 fn n_every_right_that_is_granted_is_used_and_none_is_missing() {
-    on_bare_bed(async |bed| {
-        let client = bed.client().unwrap();
+    alone(async |release| {
+        let (bed, client) = (release.bed, &release.client);
         let mark = bed.audit().mark().unwrap();
-        bed.install_operator(&SHORT_LEASE).await.unwrap();
-        let granted = granted(&client).await;
+        bed.install_operator(&["--set-string", "leaseDuration=3s"])
+            .await
+            .unwrap();
+        let granted = granted(client).await;
         assert!(granted.len() > 10, "{granted:?}");
         tokio::join!(
             promoted_then_reverted(bed),
             rolled_back_retried_and_lowered(bed),
             deleted(bed),
-            overtaken(bed, mark),
+            overtaken(release, mark),
         );
-        taken_over(bed, &client).await;
-        let drained = Service::new(bed, "n-drained").await;
-        let mut spec = quick(&drained);
-        spec["steps"] = json!([{"weight": 50, "hold": "10m"}]);
-        watch(&drained, spec).await;
-        drained.deploy("v2", &[]).await;
-        drained.weight(50).await;
-        uninstall(bed).await.unwrap();
+        taken_over(bed, client).await;
+        let drained = at_half(bed, "n-drained").await;
+        release.uninstall().await.unwrap();
         assert_eq!(drained.weights().await, (100, 0));
 
-        let entries = asked(bed, mark);
+        let entries = release.asked(mark);
         assert_none_forbidden(&entries);
-        let unused: Vec<_> = granted.difference(&used(&entries, &granted)).cloned().collect();
+        let used = used(&entries, &granted);
+        let unused: Vec<_> = granted.difference(&used).collect();
         assert!(unused.is_empty(), "granted and never used: {unused:#?}");
     });
 }
