@@ -9,8 +9,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::hands::ISTIO;
-use crate::support::{SOON, Service, on_bed};
-use crate::{A_WHILE, FOR_EVER, condition, held};
+use crate::support::{SOON, Service};
+use crate::{A_WHILE, FOR_EVER, condition, held, on_bed};
 
 /// How Git writes.
 #[derive(Clone, Copy)]
@@ -30,18 +30,19 @@ impl Git {
         }
     }
 
-    async fn apply(self, service: &Service, manifest: &Value) {
+    async fn apply(self, service: &Service, manifests: &[Value]) {
         match self {
             Self::ClientSide => {
-                service.bed.apply(&manifest.to_string()).await.unwrap();
+                let list = json!({"apiVersion": "v1", "kind": "List", "items": manifests});
+                service.bed.apply(&list.to_string()).await.unwrap();
             }
             Self::ServerSide => {
-                let kind = manifest["kind"].as_str().unwrap();
                 let by = PatchParams::apply(self.manager()).force();
-                let api = service.dynamic(ISTIO, kind);
-                api.patch(&service.app.name, &by, &Patch::Apply(manifest))
-                    .await
-                    .unwrap();
+                for manifest in manifests {
+                    let api = service.dynamic(ISTIO, manifest["kind"].as_str().unwrap());
+                    let patch = Patch::Apply(manifest);
+                    api.patch(&service.app.name, &by, &patch).await.unwrap();
+                }
             }
         }
     }
@@ -56,9 +57,7 @@ impl Git {
         };
         let (entry, pods) = (service.app.service_entry(), service.app.deployment("v1", 1, &[]));
         service.apply(&[apps::namespace(name), entry, pods]).await;
-        for manifest in known(&service) {
-            self.apply(&service, &manifest).await;
-        }
+        self.apply(&service, &known(&service)).await;
         service.available("v1").await;
         service.with_traffic(20.0)
     }
@@ -72,33 +71,43 @@ fn known(service: &Service) -> [Value; 2] {
     ]
 }
 
-async fn sets_objects_back(bed: &'static Bed, name: &str, git: Git) {
+impl Service {
+    /// Lets Git apply all it knows, again and again: nothing comes of it.
+    async fn stays_as_it_is(&self, git: Git, phase: Phase) {
+        let mark = self.mark();
+        for _ in 0..3 {
+            git.apply(self, &known(self)).await;
+        }
+        self.quiet().await;
+        assert_eq!(self.mesh_writes_since(mark), []);
+        let status = self.status().await;
+        assert_eq!((status.phase, status.attempts), (phase, 1));
+        assert_eq!(self.weights().await, (100, 0));
+        let labels = (Some("v1".to_owned()), Some("none".to_owned()));
+        assert_eq!(self.labels().await, labels);
+    }
+}
+
+/// Lets Git set one object back in the middle of a rollout.
+async fn in_the_middle(bed: &'static Bed, name: &str, git: Git, kind: &str) {
     let service = git.service(bed, name).await;
-    let [routes, rule] = known(&service);
     service.release(held(&[(20, FOR_EVER)])).await;
     service.weight(20).await;
-
-    // In the middle of a rollout: the routes.
-    git.apply(&service, &routes).await;
+    let mut before = known(&service).to_vec();
+    before.retain(|object| object["kind"] == kind);
+    git.apply(&service, &before).await;
     let status = service.phase(Phase::RolledBack, SOON).await;
     assert!(status.message.contains(git.manager()), "{}", status.message);
-    service.hears(&format!("{} lowered", git.manager())).await;
-    let mark = service.mark();
-    for _ in 0..3 {
-        git.apply(&service, &routes).await;
-        git.apply(&service, &rule).await;
-    }
-    service.quiet().await;
-    assert_eq!(service.mesh_writes_since(mark), []);
-    let status = service.status().await;
-    assert_eq!((status.phase, status.attempts), (Phase::RolledBack, 1));
+    service.hears(git.manager()).await;
+    service.stays_as_it_is(git, Phase::RolledBack).await;
+}
 
-    // After a promotion: the rule.
-    service.edit(held(&[(50, "2s")])).await;
-    service.verb("retry/1").await;
+/// Lets Git set the rule back after a promotion.
+async fn after_promotion(bed: &'static Bed, name: &str, git: Git) {
+    let service = git.service(bed, name).await;
+    service.release(held(&[(50, "1s")])).await;
     service.phase(Phase::Promoted, A_WHILE).await;
-    let mark = service.mark();
-    git.apply(&service, &rule).await;
+    git.apply(&service, &known(&service)).await;
     let status = service
         .until("the revert is reported", SOON, |status| {
             condition(status, ConditionType::ProductionReverted).is_some()
@@ -109,43 +118,30 @@ async fn sets_objects_back(bed: &'static Bed, name: &str, git: Git) {
     service
         .hears(&format!("{} set production to v1", git.manager()))
         .await;
-    for _ in 0..3 {
-        git.apply(&service, &rule).await;
-        git.apply(&service, &routes).await;
-    }
-    service.quiet().await;
-    assert_eq!(service.mesh_writes_since(mark), []);
-    let status = service.status().await;
-    assert_eq!((status.phase, status.attempts), (Phase::Promoted, 2));
-    assert_eq!(service.labels().await, (Some("v1".into()), Some("none".into())));
+    service.stays_as_it_is(git, Phase::Promoted).await;
 }
 
 #[test]
-fn h_git_that_applies_on_the_clients_side_is_named_and_starts_no_loop() {
-    on_bed(|bed| sets_objects_back(bed, "h-client", Git::ClientSide));
+fn h_git_that_applies_the_routes_on_the_clients_side_is_named_and_starts_no_loop() {
+    on_bed(|bed| in_the_middle(bed, "h-client", Git::ClientSide, "VirtualService"));
 }
 
 #[test]
-fn h_git_that_applies_by_force_on_the_servers_side_is_named_and_starts_no_loop() {
-    on_bed(|bed| sets_objects_back(bed, "h-server", Git::ServerSide));
+fn h_git_that_applies_the_routes_by_force_on_the_servers_side_is_named_and_starts_no_loop() {
+    on_bed(|bed| in_the_middle(bed, "h-server", Git::ServerSide, "VirtualService"));
 }
 
 #[test]
-fn h_git_that_sets_the_rule_back_in_the_middle_of_a_rollout_is_named_and_starts_no_loop() {
-    on_bed(async |bed| {
-        let git = Git::ServerSide;
-        let service = git.service(bed, "h-rule").await;
-        let [_, rule] = known(&service);
-        service.release(held(&[(20, FOR_EVER)])).await;
-        service.weight(20).await;
-        git.apply(&service, &rule).await;
-        let status = service.phase(Phase::RolledBack, SOON).await;
-        assert!(status.message.contains(git.manager()), "{}", status.message);
-        assert_eq!(service.weights().await, (100, 0));
-        let mark = service.mark();
-        git.apply(&service, &json!(rule)).await;
-        service.quiet().await;
-        assert_eq!(service.mesh_writes_since(mark), []);
-        assert_eq!(service.status().await.attempts, 1);
-    });
+fn h_git_that_applies_the_rule_in_the_middle_of_a_rollout_is_named_and_starts_no_loop() {
+    on_bed(|bed| in_the_middle(bed, "h-rule", Git::ServerSide, "DestinationRule"));
+}
+
+#[test]
+fn h_after_a_promotion_git_on_the_clients_side_is_reported_and_starts_no_loop() {
+    on_bed(|bed| after_promotion(bed, "h-client-late", Git::ClientSide));
+}
+
+#[test]
+fn h_after_a_promotion_git_by_force_on_the_servers_side_is_reported_and_starts_no_loop() {
+    on_bed(|bed| after_promotion(bed, "h-server-late", Git::ServerSide));
 }

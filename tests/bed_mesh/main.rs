@@ -1,12 +1,20 @@
 //! Other hands and other services on the same mesh objects, and the order of what is written to them, on real parts
 //! (behaviours g, h, q, r and s). Names of tests carry the letter of the behaviour.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at what it cannot do"
+)]
+
 mod capacity;
 mod git;
 mod hands;
 mod order;
 mod recorded;
 mod several;
+mod stalled;
 #[path = "../support/mod.rs"]
 mod support;
 mod written;
@@ -15,6 +23,7 @@ use std::time::Duration;
 
 use birdwatch::api::BirdWatchStatus;
 use birdwatch::api::conditions::{Condition, ConditionType};
+use birdwatch_bed::Bed;
 use serde_json::{Value, json};
 
 use support::{ERRORS, Service};
@@ -23,6 +32,9 @@ use support::{ERRORS, Service};
 const A_WHILE: Duration = Duration::from_secs(150);
 /// A hold that a test does not wait out.
 const FOR_EVER: &str = "1h";
+
+/// For helm.
+const CHANNELS: &[&str] = &["--set", "slackAllowedChannels={*}"];
 
 /// Steps with these holds, judged by errors.
 fn held(steps: &[(u32, &str)]) -> Value {
@@ -35,6 +47,17 @@ fn held(steps: &[(u32, &str)]) -> Value {
         "steps": steps,
         "checkInterval": "1s",
     })
+}
+
+/// Runs a test beside others, or alone, on a bed whose operator lets a `BirdWatch` choose its channel.
+fn on_bed<F: Future<Output = ()>>(test: impl FnOnce(&'static Bed) -> F) {
+    support::install(Some(CHANNELS));
+    support::on_bed(test);
+}
+
+fn alone_on_bed<F: Future<Output = ()>>(test: impl FnOnce(&'static Bed) -> F) {
+    support::install(Some(CHANNELS));
+    support::alone_on_bed(test);
 }
 
 /// A condition that is true.
@@ -53,6 +76,8 @@ impl Service {
     /// Applies a `BirdWatch` with this spec and waits until it is seen.
     async fn watch_for(&self, mut spec: Value) {
         spec["service"] = json!(self.app.name);
+        // A channel each: none takes more than a message a second.
+        spec["notify"] = json!({"channel": self.app.namespace});
         self.watch_with(spec).await;
         self.until("seen", A_WHILE, |status| status.known.is_some()).await;
     }

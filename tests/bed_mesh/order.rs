@@ -1,28 +1,21 @@
-//! Make before break (q): under load nobody gets an error, and nobody an answer from a version that has no weight, also
-//! while istiod is slow to hear of a label.
+//! Make before break (q): under load nobody gets an error, and nobody an answer from a version that has no weight.
 
 use std::time::Duration;
 
 use birdwatch::api::status::Phase;
-use birdwatch_bed::part::Part;
 use birdwatch_bed::parts::traffic::{Sample, Summary};
-use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use kube::runtime::watcher::watch_object;
 use tokio::time::Instant;
 
-use crate::hands::ISTIO;
 use crate::recorded::{Envoy, Seen, first_sent};
-use crate::support::{SOON, Service, alone_on_bed, eventually, on_bed};
-use crate::{A_WHILE, held};
+use crate::support::{SOON, Service, eventually};
+use crate::{A_WHILE, held, on_bed};
 
 /// From Envoy's word that it has new weights until its worker goes by them.
 const WORKER: Duration = Duration::from_millis(500);
-/// How long istiod stands still.
-const PAUSE: Duration = Duration::from_secs(10);
 
 /// One release under load, as it was seen from outside.
-struct Release {
+pub(crate) struct Release {
     /// The old one and the new one.
     versions: [&'static str; 2],
     /// Its first answer that counts, and the first that counts no more.
@@ -35,7 +28,7 @@ struct Release {
 
 impl Release {
     /// Releases `new`, which the `BirdWatch` waits for, and waits until it is production.
-    async fn run(service: &Service, envoy: &Envoy, old: &'static str, new: &'static str) -> Self {
+    pub(crate) async fn run(service: &Service, envoy: &Envoy, old: &'static str, new: &'static str) -> Self {
         let (mark, begin) = (service.mark(), Instant::now());
         service.deploy(new, &[]).await;
         service
@@ -70,7 +63,7 @@ impl Release {
     }
 
     /// Holds all answers of its span against what was allowed.
-    fn judge(&self, samples: &[Sample]) {
+    pub(crate) fn judge(&self, samples: &[Sample]) {
         let mine: Vec<_> = samples.iter().filter(|s| self.span.contains(&s.at)).collect();
         let wrong = mine.iter().filter(|sample| {
             let version = sample.version.as_deref().unwrap_or("nobody");
@@ -112,86 +105,5 @@ fn q_no_error_and_no_answer_of_a_version_without_weight_in_two_releases_under_lo
         for release in releases {
             release.judge(&samples);
         }
-    });
-}
-
-/// Goes on when this is dropped, whatever has happened.
-struct Paused(&'static Part);
-
-impl Paused {
-    fn pause(part: &'static Part) -> Self {
-        part.pause().unwrap();
-        Self(part)
-    }
-}
-
-impl Drop for Paused {
-    fn drop(&mut self) {
-        // Fails where it has ended: then nothing has to go on.
-        let _ = self.0.resume();
-    }
-}
-
-/// How things stood at the end of a pause.
-#[derive(Debug)]
-struct AtResume {
-    written: (i64, i64),
-    envoy: Seen,
-}
-
-/// Pauses istiod at each of two writes of a label, until the weights that follow it are written, and ten seconds at
-/// least.
-async fn pause_at_labels(service: &Service, envoy: &Envoy) -> Vec<AtResume> {
-    let rules = watch_object(service.dynamic(ISTIO, "DestinationRule"), &service.app.name);
-    let mut rules = rules
-        .map_ok(|rule| rule.map(|rule| rule.data["spec"]["subsets"].clone()))
-        .boxed();
-    let mut known = None;
-    let mut pauses = Vec::new();
-    while pauses.len() < 2 {
-        let subsets = rules.next().await.unwrap().unwrap();
-        if known
-            .replace(subsets.clone())
-            .is_none_or(|before| before == subsets)
-        {
-            continue;
-        }
-        let paused = Paused::pause(&service.bed.istiod);
-        let (since, before) = (Instant::now(), service.weights().await);
-        eventually("the weights that follow a label", A_WHILE, async || {
-            (service.weights().await != before && since.elapsed() > PAUSE).then_some(())
-        })
-        .await;
-        pauses.push(AtResume {
-            written: service.weights().await,
-            envoy: envoy.now().unwrap(),
-        });
-        drop(paused);
-    }
-    pauses
-}
-
-#[test]
-fn q_nor_with_istiod_paused_for_ten_seconds_at_each_label_write() {
-    alone_on_bed(async |bed| {
-        let mut service = Service::silent(bed, "q-paused").await.with_traffic(100.0);
-        let envoy = Envoy::record(&service);
-        service.watch_for(held(&[(50, "1s")])).await;
-        let (release, pauses) = tokio::join!(
-            Release::run(&service, &envoy, "v1", "v2"),
-            pause_at_labels(&service, &envoy)
-        );
-        let samples = service.traffic.take().unwrap().stop().await;
-        release.judge(&samples);
-        // Envoy had not heard of the weights either: label and weights reached it together.
-        let [canary, production] = &pauses[..] else {
-            panic!("{pauses:?}")
-        };
-        assert_eq!((canary.written, canary.envoy.canary), ((50, 50), 0), "{pauses:?}");
-        assert_eq!(
-            (production.written, production.envoy.canary),
-            ((100, 0), 100),
-            "{pauses:?}"
-        );
     });
 }

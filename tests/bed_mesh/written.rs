@@ -39,19 +39,19 @@ impl Service {
 
     /// Waits until the operator has written nothing at all in the service's namespace for a while.
     pub(crate) async fn quiet(&self) {
-        let writes = || self.written_since(0).len();
-        let (mut seen, mut since) = (writes(), Instant::now());
+        let (mut mark, mut last, mut since) = (self.mark(), Vec::new(), Instant::now());
         let waited = tokio::time::timeout(A_WHILE, async {
             while since.elapsed() < QUIET {
                 tokio::time::sleep(Duration::from_millis(250)).await;
-                let now = writes();
-                if now != seen {
-                    (seen, since) = (now, Instant::now());
+                let next = self.mark();
+                let writes = self.written_since(mark);
+                mark = next;
+                if !writes.is_empty() {
+                    (last, since) = (writes, Instant::now());
                 }
             }
         });
         if waited.await.is_err() {
-            let last = self.written_since(0).split_off(seen.saturating_sub(10));
             panic!("{}: the operator goes on writing: {last:#?}", self.app.namespace);
         }
     }
