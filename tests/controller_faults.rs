@@ -310,6 +310,43 @@ async fn a_prometheus_that_is_slow_for_one_delays_no_other() {
     assert_eq!(kit.status("beth").phase, Phase::Baseline);
 }
 
+/// As the API server does where the stored spec breaks a rule of the schema.
+#[tokio::test(start_paused = true)]
+async fn a_canary_is_judged_and_people_are_told_while_the_server_refuses_every_status() {
+    let kit = Kit::new();
+    let metrics = json!([{
+        "name": "errors", "query": "sum(rate(errors[10s]))", "deviation": 0.5, "failures": {"count": 3, "of": 5},
+    }]);
+    let more = json!({"metric": null, "deviation": null, "metrics": metrics, "checkInterval": "1s", "interval": "1h"});
+    kit.api.put(BIRD_WATCHES, bird_watch("aleph", &more));
+    let _operator = kit.operator("one");
+    kit.until_weight(50).await;
+    kit.api.inject(Fault::Status(422), usize::MAX, is_status_write);
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "forced", |bw| {
+        bw["spec"]["steps"] = json!("up")
+    });
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!(kit.weights(), (50, 50));
+
+    kit.prometheus.answers(3.0);
+    let sick = Instant::now();
+    kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
+    assert!(sick.elapsed() < Duration::from_secs(10), "{:?}", sick.elapsed());
+    let told = |kit: &Kit, reason: &str| {
+        let events = kit.api.all("events.k8s.io/events");
+        events.iter().filter(|event| event["reason"] == reason).count()
+    };
+    kit.until("told", |kit| told(kit, "RolledBack") == 1).await;
+    assert_eq!((told(&kit, "CanaryUnhealthy"), told(&kit, "SpecInvalid")), (1, 1));
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!((told(&kit, "RolledBack"), kit.weights()), (1, (100, 0)));
+    assert_eq!(kit.status("aleph").phase, Phase::Progressing, "as last taken");
+
+    kit.api.heal();
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(reason(&kit), Some(FailureReason::MetricUnhealthy));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_blind_operator_holds_and_goes_on_by_itself() {
     let (kit, _operator) = at_half().await;

@@ -11,7 +11,7 @@ use super::look::Look;
 use super::memory::{Entry, Held};
 
 /// What became of a decided status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Committed {
     /// Nothing but bare readings differs: it is kept in memory.
     Kept,
@@ -19,6 +19,8 @@ pub enum Committed {
     Written,
     /// The object has changed since it was read: nothing else of this decision may be done.
     Overtaken,
+    /// The server does not take it, as where the stored spec breaks a rule of the schema: it is kept in memory.
+    Refused(String),
     /// The object is gone.
     Gone,
 }
@@ -51,6 +53,11 @@ pub async fn commit(
             Ok(Committed::Written)
         }
         Err(Fault::Gone) => Ok(Committed::Gone),
+        Err(Fault::Refused { message, .. }) => {
+            keep(look, entry, next, acted_upon);
+            entry.lock().acknowledged(look.seen.acks.len());
+            Ok(Committed::Refused(message))
+        }
         Err(fault) => {
             if acted_upon {
                 keep(look, entry, next, true);
@@ -74,9 +81,11 @@ pub async fn commit(
 fn keep(look: &Look, entry: &Entry, status: BirdWatchStatus, acted_upon: bool) {
     let based_on = look.stored.clone();
     let differs = based_on != status;
-    entry.lock().held = differs.then_some(Held {
+    let mut remembered = entry.lock();
+    let before = remembered.held.take().filter(|held| held.based_on == based_on);
+    remembered.held = differs.then_some(Held {
+        acted_upon: acted_upon || before.is_some_and(|held| held.acted_upon),
         based_on,
         status,
-        acted_upon,
     });
 }

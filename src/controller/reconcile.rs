@@ -15,12 +15,15 @@ use super::commit::{Committed, commit};
 use super::context::Scope;
 use super::errors::{Error, backoff};
 use super::execute::{Done, Executor};
-use super::look::look;
+use super::look::{Look, look};
 use super::memory::Entry;
 use super::objects::{RawBirdWatch, UnreadableStatus};
 
 /// Overtaken so often in a row, a reconcile waits a little before it looks again.
 const PATIENCE: u32 = 3;
+
+/// A refused status is tried again at every look, and after this long.
+const REFUSED: Duration = Duration::from_mins(1);
 
 /// When to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +95,19 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
     let acted_upon = effects
         .iter()
         .any(|effect| matches!(effect, Effect::Lower { .. }));
+    // A question changes nothing: a canary is judged even while no status can be written.
+    if let Some(request) = check {
+        checks::start(scope, &look.name, entry, request);
+    }
     match commit(scope, &look, entry, next.clone(), acted_upon, now).await? {
         Committed::Gone => return Ok(Again::At(None)),
+        Committed::Refused(why) => {
+            report_refused(&look, &why);
+            scope.context.events.publish(&look.object, events);
+            scope.context.deliver.committed(&look.name, &look.status, &next);
+            let later = now + REFUSED;
+            return lowered.map(|_| Again::At(Some(wake.map_or(later, |wake| wake.min(later)))));
+        }
         Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
         Committed::Written => {
             scope.context.events.publish(&look.object, events);
@@ -102,14 +116,21 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
         Committed::Kept => scope.context.deliver.pending(&look.name, &look.stored),
     }
     let done = lowered?.max(executor.rest(&effects).await?);
-    if let Some(request) = check {
-        checks::start(scope, &look.name, entry, request);
-    }
     Ok(if done == Done::Changed {
         Again::Now
     } else {
         Again::At(wake)
     })
+}
+
+/// Says so once, not at every look.
+fn report_refused(look: &Look, why: &str) {
+    if look.status == look.stored {
+        tracing::warn!(
+            why,
+            "the server refuses the status: it is kept in memory, nothing is raised"
+        );
+    }
 }
 
 fn status_unreadable(why: &UnreadableStatus) -> Event {
