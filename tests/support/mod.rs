@@ -13,7 +13,7 @@ use birdwatch_bed::parts::apps::{self, App};
 use birdwatch_bed::parts::operator_image;
 use birdwatch_bed::parts::traffic::Traffic;
 use birdwatch_bed::parts::workload::Change;
-use birdwatch_bed::{Bed, Options};
+use birdwatch_bed::{Bed, Options, operator};
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Api, Client};
@@ -329,15 +329,13 @@ impl Service {
 
     /// What the operator's pods logged about this namespace, the latest lines.
     pub fn operator_log(&self) -> String {
+        let files = |dir: std::path::PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
         let mut lines = Vec::new();
-        for entry in std::fs::read_dir(self.bed.dir()).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().contains("birdwatch-") {
-                let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-                lines.extend(
-                    text.lines()
-                        .filter(|l| l.contains(&self.app.namespace))
-                        .map(str::to_owned),
-                );
+        for pod in files(self.bed.dir().join("logs/pods").join(operator::NAME)) {
+            for log in files(pod.path()) {
+                let text = std::fs::read_to_string(log.path()).unwrap_or_default();
+                let ours = text.lines().filter(|line| line.contains(&self.app.namespace));
+                lines.extend(ours.map(str::to_owned));
             }
         }
         lines.split_off(lines.len().saturating_sub(40)).join("\n")
