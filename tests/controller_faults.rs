@@ -323,7 +323,7 @@ async fn a_canary_is_judged_and_people_are_told_while_the_server_refuses_every_s
     kit.until_weight(50).await;
     kit.api.inject(Fault::Status(422), usize::MAX, is_status_write);
     kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "forced", |bw| {
-        bw["spec"]["steps"] = json!("up")
+        bw["spec"]["steps"] = json!("up");
     });
     tokio::time::sleep(Duration::from_mins(5)).await;
     assert_eq!(kit.weights(), (50, 50));
