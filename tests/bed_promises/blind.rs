@@ -19,7 +19,10 @@ fn f_without_traffic_only_the_first_step_is_taken_and_people_are_told_why() {
         let status = service.weight(20).await;
         let metrics = status.rollout.unwrap().metrics;
         let baseline = metrics[0].baseline.as_ref().unwrap();
-        assert_eq!((baseline.value, baseline.source), (0.0, BaselineSource::AssumedZero));
+        assert_eq!(
+            (baseline.value, baseline.source),
+            (0.0, BaselineSource::AssumedZero)
+        );
         service.hears("assumed").await;
 
         // While the neighbour's goes all the way, nothing else moves here.

@@ -55,7 +55,10 @@ impl Service {
     /// Waits until the rollout has failed for this reason and all traffic is production's, in the mesh too.
     pub(crate) async fn is_rolled_back(&self, reason: FailureReason) -> BirdWatchStatus {
         let status = self.phase(Phase::RolledBack, A_WHILE).await;
-        let failure = status.rollout.as_ref().and_then(|rollout| rollout.failure.as_ref());
+        let failure = status
+            .rollout
+            .as_ref()
+            .and_then(|rollout| rollout.failure.as_ref());
         assert_eq!(failure.map(|f| f.reason), Some(reason), "{}", status.message);
         assert_eq!(self.weights().await, (100, 0));
         self.mesh_has(0).await;

@@ -41,7 +41,10 @@ async fn steady(bed: &'static Bed) -> Service {
     let mut spec = held_at_20();
     spec["steps"] = json!([{"weight": 20, "hold": "20s"}, {"weight": 50, "hold": "1h"}]);
     spec["checkInterval"] = json!("3s");
-    let query = spec["metrics"][0]["query"].as_str().unwrap().replace("[5s]", "[10s]");
+    let query = spec["metrics"][0]["query"]
+        .as_str()
+        .unwrap()
+        .replace("[5s]", "[10s]");
     spec["metrics"][0]["query"] = json!(query);
     at_20(bed, "e", spec).await
 }
@@ -74,7 +77,11 @@ async fn holds_its_weight(service: &Service) {
 
 async fn goes_on_by_itself(service: &Service) {
     let status = service.weight(50).await;
-    assert!(condition(&status, "Blind", "Unknown").is_none(), "{}", status.message);
+    assert!(
+        condition(&status, "Blind", "Unknown").is_none(),
+        "{}",
+        status.message
+    );
     service.hears("weight 50 %").await;
     assert_eq!(service.times_told(BLIND), 1, "{:#?}", service.told());
 }

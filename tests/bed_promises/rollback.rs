@@ -64,7 +64,8 @@ fn c_a_storm_of_writes_to_the_virtual_service_does_not_keep_a_rollback_from_it()
             storm.spawn(async move {
                 loop {
                     let number = writes.load(Ordering::Relaxed).to_string();
-                    let note = Patch::Merge(json!({"metadata": {"annotations": {format!("bed/{hand}"): number}}}));
+                    let note =
+                        Patch::Merge(json!({"metadata": {"annotations": {format!("bed/{hand}"): number}}}));
                     // In a storm some of its own writes lose too.
                     if api.patch(&name, &PatchParams::default(), &note).await.is_ok() {
                         writes.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +137,11 @@ fn d_with_no_production_pod_left_traffic_goes_back_only_when_one_is_there() {
         let status = service.until("waiting for production", A_WHILE, waits).await;
         let failure = status.rollout.unwrap().failure.unwrap();
         assert_eq!(failure.reason, FailureReason::MetricUnhealthy);
-        assert!(status.message.contains("v1 has no available pod"), "{}", status.message);
+        assert!(
+            status.message.contains("v1 has no available pod"),
+            "{}",
+            status.message
+        );
         service.hears("v1 has no available pod").await;
         service.warned("ProductionUnavailable").await;
         assert_eq!(service.weights().await, (80, 20));
@@ -148,6 +153,11 @@ fn d_with_no_production_pod_left_traffic_goes_back_only_when_one_is_there() {
         service.scale("v1", 1).await;
         service.is_rolled_back(FailureReason::MetricUnhealthy).await;
         weights.is_up_and_down_at_once().await;
-        assert_eq!(service.times_told("v1 has no available pod"), 1, "{:#?}", service.told());
+        assert_eq!(
+            service.times_told("v1 has no available pod"),
+            1,
+            "{:#?}",
+            service.told()
+        );
     });
 }

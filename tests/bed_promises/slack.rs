@@ -1,7 +1,7 @@
 //! Promise 10: notices never delay a rollout and are not lost (behaviours c and k).
 
-use birdwatch::api::{BirdWatch, BirdWatchStatus};
 use birdwatch::api::status::{FailureReason, NoticeKind, Phase};
+use birdwatch::api::{BirdWatch, BirdWatchStatus};
 use birdwatch_bed::Bed;
 use birdwatch_bed::parts::slack::{Call, Manner, Message, Mode};
 use kube::Api;
@@ -38,7 +38,10 @@ fn c_while_slack_is_silent_a_rollback_does_not_wait_for_it_and_is_told_afterward
         let status = service.is_rolled_back(FailureReason::MetricUnhealthy).await;
         weights.is_up_and_down_at_once().await;
         let waiting: Vec<_> = status.notices.pending.iter().map(|notice| notice.kind).collect();
-        assert!(waiting.ends_with(&[NoticeKind::Unhealthy, NoticeKind::RolledBack]), "{waiting:?}");
+        assert!(
+            waiting.ends_with(&[NoticeKind::Unhealthy, NoticeKind::RolledBack]),
+            "{waiting:?}"
+        );
         let refuses = |status: &_| condition(status, "NotifyFailing", "SlackRefuses").is_some();
         service.until("told that Slack fails", SOON, refuses).await;
         assert_eq!(service.times_told("rolled back"), 0);
@@ -94,7 +97,10 @@ fn k_after_429_and_500_every_notice_is_told_once_in_order_in_one_thread() {
         ];
         assert_eq!(replies.len(), expected.len(), "{replies:#?}");
         for (reply, begin) in replies.iter().zip(expected) {
-            assert!(reply.starts_with(begin), "{begin:?} is not where it belongs: {replies:#?}");
+            assert!(
+                reply.starts_with(begin),
+                "{begin:?} is not where it belongs: {replies:#?}"
+            );
         }
         retry_after_is_kept(&bed.slack.calls());
     });
@@ -102,7 +108,8 @@ fn k_after_429_and_500_every_notice_is_told_once_in_order_in_one_thread() {
 
 /// Waits until no other service has anything to say, so that the calls to come are this one's.
 async fn everybody_is_told(service: &Service) {
-    let api: Api<DynamicObject> = Api::all_with(service.client.clone(), &ApiResource::erase::<BirdWatch>(&()));
+    let api: Api<DynamicObject> =
+        Api::all_with(service.client.clone(), &ApiResource::erase::<BirdWatch>(&()));
     eventually("nothing waits for Slack", A_WHILE, async || {
         let all = api.list(&ListParams::default()).await.ok()?;
         let silent = |object: &DynamicObject| object.data["status"]["notices"]["pending"].is_null();
@@ -133,7 +140,10 @@ fn retry_after_is_kept(calls: &[Call]) {
         .filter(|pair| pair[0].outcome == "ratelimited")
         .map(|pair| pair[1].at.duration_since(pair[0].at).as_secs_f64())
         .collect();
-    assert!(!waits.is_empty() && waits.iter().all(|wait| *wait > 1.9), "{waits:?}");
+    assert!(
+        !waits.is_empty() && waits.iter().all(|wait| *wait > 1.9),
+        "{waits:?}"
+    );
 }
 
 impl Service {
@@ -150,7 +160,11 @@ impl Service {
         let name = format!("*{}/{}*", self.app.namespace, self.app.name);
         eventually(&format!("calls answered {outcome}"), A_WHILE, async || {
             let calls = self.bed.slack.calls();
-            let ours = |call: &&Call| call.body["text"].as_str().is_some_and(|text| text.contains(&name));
+            let ours = |call: &&Call| {
+                call.body["text"]
+                    .as_str()
+                    .is_some_and(|text| text.contains(&name))
+            };
             let answered = calls.iter().filter(ours).filter(|call| call.outcome == outcome);
             (answered.count() >= 2).then_some(())
         })
