@@ -44,6 +44,9 @@ pub enum Error {
     /// The API server's answer.
     #[error("the API server: {0}")]
     Api(#[from] kube::Error),
+    /// The operator or Prometheus did not see the service.
+    #[error("after {PATIENCE:?} the operator has no status on the service, or Prometheus no request of it")]
+    NotSeen,
     /// A release ended otherwise.
     #[error("{version} should have been {expected} within {PATIENCE:?}, and is {phase}: {message}")]
     Otherwise {
@@ -148,7 +151,10 @@ impl Stage<'_> {
         let took = Stopwatch::start();
         let seen =
             async || Ok::<_, Error>(!self.status().await?["known"].is_null() && self.is_measured().await);
-        while !seen().await? && took.elapsed() < PATIENCE {
+        while !seen().await? {
+            if took.elapsed() > PATIENCE {
+                return Err(Error::NotSeen);
+            }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         Ok(())
@@ -205,7 +211,8 @@ impl Stage<'_> {
                     text("message")
                 ));
             }
-            if took.elapsed() > PATIENCE {
+            let ended = of_this && ["Promoted", "RolledBack", "Frozen"].contains(&text("phase").as_str());
+            if ended || took.elapsed() > PATIENCE {
                 let (phase, message) = (text("phase"), text("message"));
                 return Err(Error::Otherwise {
                     version: version.to_owned(),
@@ -241,9 +248,17 @@ impl Stage<'_> {
         let took = Stopwatch::start();
         loop {
             for message in self.bed.slack.messages() {
-                let is_reply = message.thread_ts.is_some();
-                if is_reply && self.told.insert(message.ts.clone()) {
-                    println!("      Slack #{}: {}", message.channel_name, message.text);
+                if self.told.insert(format!("{} {}", message.ts, message.text)) {
+                    let sort = if message.thread_ts.is_some() {
+                        "reply"
+                    } else {
+                        "parent"
+                    };
+                    println!(
+                        "      Slack #{} ({sort}): {}",
+                        message.channel_name,
+                        message.text.replace('\n', "  |  ")
+                    );
                 }
             }
             let ended = || {

@@ -295,17 +295,8 @@ pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     };
     rollout.metrics.retain(|m| same_query(&m.name));
     rollout.plan = plan.clone();
-    let begun = rollout
-        .plan
-        .steps
-        .iter()
-        .filter(|s| s.weight <= rollout.confirmed)
-        .count();
     if rollout.confirmed > 0 {
-        rollout.step = u32::try_from(begun).unwrap_or(u32::MAX).max(1);
-        if let Some(step) = rollout.plan.steps.iter().find(|s| s.weight == rollout.confirmed) {
-            let settle = questions::settle(&turn.seen.name, rollout, &turn.seen.settings);
-            rollout.hold = Some(step.hold.max(settle));
-        }
+        rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(1);
+        questions::set_hold(&turn.seen.name, rollout, &turn.seen.settings);
     }
 }

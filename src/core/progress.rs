@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use crate::api::Span;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{HoldClock, NoticeKind, Phase, Rollout, Verdict};
 
@@ -54,29 +53,12 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     }
     rollout.confirmed = rollout.intended;
     rollout.confirmed_at = Some(turn.now);
-    let begun = rollout
-        .plan
-        .steps
-        .iter()
-        .filter(|s| s.weight <= rollout.confirmed)
-        .count();
-    rollout.step = u32::try_from(begun).unwrap_or(u32::MAX).max(rollout.step + 1);
+    rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(rollout.step + 1);
     rollout.clock = HoldClock::started(turn.now);
     rollout.verdict = None;
     rollout.last_check = None;
     rollout.promote_asked &= rollout.confirmed < 100;
-    let step = rollout
-        .plan
-        .steps
-        .iter()
-        .find(|s| s.weight >= rollout.confirmed)
-        .or(rollout.plan.steps.last());
-    let asked = step.map_or(Span::ZERO, |s| s.hold);
-    let settle = questions::settle(&turn.seen.name, rollout, &turn.seen.settings);
-    rollout.hold = Some(asked.max(settle));
-    rollout.hold_reason = (settle > asked).then(|| {
-        format!("{settle} instead of {asked}: until then the queries still see traffic from before the change of weight")
-    });
+    questions::set_hold(&turn.seen.name, rollout, &turn.seen.settings);
     turn.clear(ConditionType::Held);
     turn.tell(rollout, NoticeKind::Step, messages::step(rollout));
 }

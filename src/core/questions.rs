@@ -125,6 +125,30 @@ fn istio_traffic(values: &Values<'_>, seconds: u64) -> String {
     .unwrap_or_default()
 }
 
+/// Sets how long the present weight is held: as its step says, and at least until the queries see it alone.
+pub(super) fn set_hold(name: &ObjectName, rollout: &mut Rollout, settings: &Settings) {
+    let steps = &rollout.plan.steps;
+    let step = steps
+        .iter()
+        .find(|s| s.weight >= rollout.confirmed)
+        .or(steps.last());
+    let asked = step.map_or(Span::ZERO, |s| s.hold);
+    let settle = settle(name, rollout, settings);
+    rollout.hold = Some(asked.max(settle));
+    rollout.hold_reason = (settle > asked).then(|| {
+        format!("{settle} instead of {asked}: until then the queries still see traffic from before the change of weight")
+    });
+}
+
+impl Plan {
+    /// How many steps have begun at a weight in percent.
+    #[must_use]
+    pub fn steps_begun(&self, weight: u8) -> u32 {
+        let begun = self.steps.iter().filter(|step| step.weight <= weight).count();
+        u32::try_from(begun).unwrap_or(u32::MAX)
+    }
+}
+
 /// How long after a change of weight a check may first pass: the longest range of any query and one scrape.
 #[must_use]
 pub fn settle(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span {

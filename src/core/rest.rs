@@ -97,11 +97,17 @@ fn look_for_candidate(
 
 fn wait(turn: &mut Turn<'_>, phase: Phase, reason: &'static str, why: &str) {
     turn.enter(phase, why);
-    match reason {
-        "SpecInvalid" => turn.condition(ConditionType::SpecInvalid, true, reason, why),
-        "Conflict" => turn.condition(ConditionType::Conflict, true, reason, why),
-        "AtRest" => turn.clear(ConditionType::Held),
-        _ => turn.condition(ConditionType::Held, true, reason, why),
+    let condition = match reason {
+        "AtRest" => None,
+        "SpecInvalid" => Some(ConditionType::SpecInvalid),
+        "Conflict" => Some(ConditionType::Conflict),
+        _ => Some(ConditionType::Held),
+    };
+    if condition != Some(ConditionType::Held) {
+        turn.clear(ConditionType::Held);
+    }
+    if let Some(condition) = condition {
+        turn.condition(condition, true, reason, why);
     }
 }
 

@@ -20,10 +20,9 @@ use crate::support::{ERRORS, SOON, Service, eventually};
 const IDLE: usize = 50;
 const NAMESPACE: &str = "p";
 
-/// How long nothing is allowed to happen: two minutes with `BIRDWATCH_LONG=1`, else less.
+/// How long nothing is allowed to happen.
 fn rest() -> Duration {
-    let long = std::env::var("BIRDWATCH_LONG").is_ok_and(|value| value == "1");
-    Duration::from_secs(if long { 120 } else { 45 })
+    Duration::from_mins(2)
 }
 
 fn bird_watch(name: &str) -> Value {

@@ -10,7 +10,7 @@ use crate::kit::{A_WHILE, at_20, condition, held_at_20, quiet};
 use crate::support::{SOON, Service, alone_on_bed};
 
 /// How long Prometheus is away at least.
-const OUTAGE: Duration = Duration::from_secs(20);
+const OUTAGE: Duration = Duration::from_mins(1);
 const BLIND: &str = "nothing is known";
 
 #[test]
