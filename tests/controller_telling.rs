@@ -103,17 +103,17 @@ async fn a_rollout_is_told_in_one_thread_whose_parent_shows_the_present_state() 
     let (kit, slack) = (kit(), FakeSlack::default());
     let _operator = telling(&kit, &slack, "one");
     until_told(&kit).await;
-    let state = slack.0.lock().unwrap();
-    assert_eq!(state.posted[0].0, None, "the parent");
+    let posted = slack.0.lock().unwrap().posted.clone();
+    assert_eq!(posted[0].0, None, "the parent");
     assert!(
-        state.posted[1..]
+        posted[1..]
             .iter()
             .all(|(thread, _)| thread.as_deref() == Some("1.0")),
         "{:#?}",
-        state.posted
+        posted
     );
     in_order(
-        &state.posted[1..],
+        &posted[1..],
         &[
             "releasing v2 instead of v1",
             "weight 50 %",
@@ -121,8 +121,7 @@ async fn a_rollout_is_told_in_one_thread_whose_parent_shows_the_present_state() 
             "v2 is production now",
         ],
     );
-    assert_eq!(state.posted.len(), 5, "{:#?}", state.posted);
-    drop(state);
+    assert_eq!(posted.len(), 5, "{:#?}", posted);
     kit.until("the parent shows the end", |_| {
         slack
             .0
