@@ -109,8 +109,7 @@ async fn a_rollout_is_told_in_one_thread_whose_parent_shows_the_present_state() 
         posted[1..]
             .iter()
             .all(|(thread, _)| thread.as_deref() == Some("1.0")),
-        "{:#?}",
-        posted
+        "{posted:#?}"
     );
     in_order(
         &posted[1..],
@@ -121,7 +120,7 @@ async fn a_rollout_is_told_in_one_thread_whose_parent_shows_the_present_state() 
             "v2 is production now",
         ],
     );
-    assert_eq!(posted.len(), 5, "{:#?}", posted);
+    assert_eq!(posted.len(), 5, "{posted:#?}");
     kit.until("the parent shows the end", |_| {
         slack
             .0

@@ -58,7 +58,14 @@ fn o_what_cannot_be_given_back_stops_the_uninstall_and_the_operator_goes_on() {
         release.install_for(&["o-stuck"]).await;
         let service = at_half(release.bed, "o-stuck").await;
         let failed = with_frozen_routes(&service, release.uninstall()).await;
-        if failed.is_ok() { drop(tokio::process::Command::new("cp").args(["-r", &release.bed.dir().to_string_lossy(), "/tmp/stuckbed"]).status().await); }
+        if failed.is_ok() {
+            drop(
+                tokio::process::Command::new("cp")
+                    .args(["-r", &release.bed.dir().to_string_lossy(), "/tmp/stuckbed"])
+                    .status()
+                    .await,
+            );
+        }
         let failed = failed.expect_err("traffic was not given back");
         assert!(failed.contains("drain"), "{failed}");
         // The operator takes its lease again, and does what it is asked.
