@@ -46,7 +46,7 @@ pub struct Observation {
     pub canary_zero_since: Option<Timestamp>,
     /// The API server refused to give weights or label their former values: they stay as they are.
     pub restore_refused: bool,
-    /// Who last wrote the routes, once asked for by [`super::decision::Effect::Identify`].
+    /// Who last wrote the routes, once asked for.
     pub routes_writer: Option<String>,
     /// Who last wrote the rule, once asked for.
     pub rule_writer: Option<String>,

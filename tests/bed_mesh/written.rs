@@ -51,8 +51,7 @@ impl Service {
                 }
             }
         });
-        if waited.await.is_err() {
-            panic!("{}: the operator goes on writing: {last:#?}", self.app.namespace);
-        }
+        let quiet = waited.await.is_ok();
+        assert!(quiet, "{}: the operator goes on writing: {last:#?}", self.app.namespace);
     }
 }
