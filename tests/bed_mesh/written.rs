@@ -52,6 +52,10 @@ impl Service {
             }
         });
         let quiet = waited.await.is_ok();
-        assert!(quiet, "{}: the operator goes on writing: {last:#?}", self.app.namespace);
+        assert!(
+            quiet,
+            "{}: the operator goes on writing: {last:#?}",
+            self.app.namespace
+        );
     }
 }
