@@ -1,5 +1,5 @@
 # The image: one static binary, the public CA certificates, nothing else; it runs as nobody in particular.
-# tests/image.rs runs the build step below as it stands here, and its result in an empty root directory.
+# tests/image/main.rs runs the build step below as it stands here, and its result in an empty root directory.
 
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /birdwatch

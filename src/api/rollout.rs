@@ -134,6 +134,8 @@ pub enum FailureReason {
     LabelChanged,
     /// Another candidate takes its place, or this one changed.
     Superseded,
+    /// The spec asks for something else.
+    SpecChanged,
     /// Another BirdWatch acts on the same objects.
     Conflict,
     /// The BirdWatch is being deleted, or the operator gives everything back.
@@ -149,6 +151,9 @@ pub struct MetricStatus {
     /// What readings are compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
+    /// Production's last reading while it had traffic, where that is what readings are compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub production: Option<f64>,
     /// Readings gathered for a baseline of several samples.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<f64>,

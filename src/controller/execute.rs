@@ -31,6 +31,8 @@ pub enum Done {
     Nothing,
     /// Something is known that was not: look again at once.
     Changed,
+    /// An object was not as expected; what is newer is known: look again, with more patience each time.
+    Overtaken,
 }
 
 /// Carries out the effects of one decision.
@@ -84,7 +86,7 @@ impl Executor<'_> {
                 Err(Error::Call {
                     fault: Fault::Conflict,
                     ..
-                }) => return Ok(Done::Changed),
+                }) => return Ok(Done::Overtaken),
                 Err(error) => return Err(error),
             }
         }
@@ -188,6 +190,11 @@ impl Executor<'_> {
         }) = &restored
         {
             tracing::warn!(what, %fault, "former values stay changed");
+            self.entry.lock().restore_refused = Some(self.look.objects.versions());
+            return Ok(Done::Changed);
+        }
+        // Nothing of it can be given back: the objects have changed too much, or it is back already.
+        if matches!(restored, Ok(Done::Nothing)) {
             self.entry.lock().restore_refused = Some(self.look.objects.versions());
             return Ok(Done::Changed);
         }

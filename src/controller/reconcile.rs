@@ -116,10 +116,10 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
         Committed::Kept => scope.context.deliver.pending(&look.name, &look.stored),
     }
     let done = lowered?.max(executor.rest(&effects).await?);
-    Ok(if done == Done::Changed {
-        Again::Now
-    } else {
-        Again::At(wake)
+    Ok(match done {
+        Done::Nothing => Again::At(wake),
+        Done::Changed => Again::Now,
+        Done::Overtaken => Again::Overtaken,
     })
 }
 

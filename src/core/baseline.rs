@@ -9,7 +9,7 @@ use crate::api::status::{Baseline, BaselineSource, MetricStatus, Reading, Rollou
 use super::answers::{Value, value, worst_of};
 use super::number::human;
 use super::observation::{Check, Side};
-use super::verdict::{Limits, bounds_text, entry, room};
+use super::verdict::{Limits, bounds_text, entry, has_baselines, room};
 
 /// Makes the median absolute deviation of normal noise its standard deviation.
 const MAD_TO_SIGMA: f64 = 1.4826;
@@ -39,12 +39,7 @@ pub(super) fn record(rollout: &mut Rollout, check: &Check) -> Result<bool, Strin
     }
     match problem {
         Some(problem) => Err(problem),
-        None => Ok(rollout.plan.metrics.iter().all(|p| {
-            rollout
-                .metrics
-                .iter()
-                .any(|m| m.name == p.name && m.baseline.is_some())
-        })),
+        None => Ok(has_baselines(rollout)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which version is which: the candidates among the Deployments of a service, and the one to release.
 
 use crate::api::BirdWatchStatus;
-use crate::api::status::{Candidate, Outcome};
+use crate::api::status::Candidate;
 
 use super::observation::DeploymentSeen;
 
@@ -99,27 +99,37 @@ pub fn has_ended(status: &BirdWatchStatus, candidate: &Candidate) -> bool {
         .any(|ended| !ended.retried && same(&ended.canary, candidate))
 }
 
-/// The Deployments that were there at first sight, with the revisions that have since become known.
+/// The Deployments that are no candidates for having been there before: those of first sight, with the revisions that
+/// have since become known, and whatever runs or ran production. Those that are gone are forgotten.
 #[must_use]
-pub fn known(status: &BirdWatchStatus, deployments: &[DeploymentSeen]) -> Vec<Candidate> {
+pub fn known(
+    status: &BirdWatchStatus,
+    deployments: &[DeploymentSeen],
+    production: &[&str],
+) -> Vec<Candidate> {
     let seen = |d: &DeploymentSeen| d.candidate().or_else(|| d.unobserved());
-    match &status.known {
+    let complete = |old: &Candidate| {
+        let present = deployments.iter().find(|d| d.uid == old.uid)?;
+        let completed = present
+            .candidate()
+            .filter(|c| old.revision.is_empty() && same(c, old));
+        Some(completed.unwrap_or_else(|| old.clone()))
+    };
+    let mut known: Vec<Candidate> = match &status.known {
         None => deployments.iter().filter_map(seen).collect(),
-        Some(known) => known
-            .iter()
-            .map(|old| {
-                let completed = deployments
-                    .iter()
-                    .filter_map(DeploymentSeen::candidate)
-                    .find(|c| same(c, old));
-                if old.revision.is_empty() {
-                    completed.unwrap_or_else(|| old.clone())
-                } else {
-                    old.clone()
-                }
-            })
-            .collect(),
+        Some(known) => known.iter().filter_map(complete).collect(),
+    };
+    let runs = |d: &&DeploymentSeen| {
+        d.version
+            .as_deref()
+            .is_some_and(|version| production.contains(&version))
+    };
+    for candidate in deployments.iter().filter(runs).filter_map(seen) {
+        if !known.iter().any(|k| same(k, &candidate)) {
+            known.push(candidate);
+        }
     }
+    known
 }
 
 /// Forgets the oldest ends beyond [`REMEMBERED`]; those whose Deployment is gone go first.
@@ -134,9 +144,8 @@ pub fn forget(status: &mut BirdWatchStatus, deployments: &[DeploymentSeen]) {
 /// The last end of a version that is not in production now: what `retry` starts again.
 #[must_use]
 pub fn to_retry(status: &BirdWatchStatus, production: Option<&str>) -> Option<usize> {
-    let retryable = |outcome| matches!(outcome, Outcome::Promoted | Outcome::RolledBack);
     status
         .ended
         .iter()
-        .rposition(|e| Some(e.canary.version.as_str()) != production && retryable(e.outcome))
+        .rposition(|e| Some(e.canary.version.as_str()) != production)
 }

@@ -34,6 +34,14 @@ pub fn decide(status: &BirdWatchStatus, seen: &Observation, now: Timestamp) -> D
     let mut rollout = turn.next.rollout.take();
     if let Some(running) = rollout.as_mut().filter(|r| r.ended.is_none()) {
         running.clock.skip(&seen.gaps);
+        for gap in &seen.gaps {
+            let unknown = running
+                .metrics
+                .iter_mut()
+                .filter_map(|m| m.unknown_since.as_mut());
+            unknown.for_each(|since| *since = gap.to.max(*since));
+        }
+        promote::note_label(&turn, running);
     }
     verbs::hear(&mut turn, &mut rollout);
     for _ in 0..MOST_TRANSITIONS {
@@ -50,10 +58,24 @@ pub fn decide(status: &BirdWatchStatus, seen: &Observation, now: Timestamp) -> D
         {
             break;
         }
+        if objects_are_others(&turn, rollout.as_ref()) {
+            turn.wake_at(now);
+            break;
+        }
     }
     view::describe(&mut turn, rollout.as_mut(), failing.as_deref());
     turn.next.rollout = rollout;
     turn.into_decision()
+}
+
+/// A rollout has ended, and the spec names other objects than those that are seen: the next decision sees them.
+fn objects_are_others(turn: &Turn<'_>, rollout: Option<&Rollout>) -> bool {
+    let ended = rollout.filter(|r| r.ended == Some(turn.now));
+    ended.is_some_and(|r| {
+        turn.desired
+            .as_ref()
+            .is_ok_and(|plan| plan.target != r.plan.target)
+    })
 }
 
 /// One transition, or none.
@@ -85,7 +107,8 @@ fn advance(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
 fn frozen(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::replan(turn, rollout);
     let failure = guards::given_up(turn)
-        .or_else(|| guards::superseded(turn, rollout).map(|why| (FailureReason::Superseded, why)))
+        .or_else(|| guards::conflict(turn))
+        .or_else(|| guards::superseded(turn, rollout))
         .or_else(|| {
             let dead = end::canary_pods(turn, rollout) == 0;
             dead.then(|| {

@@ -6,6 +6,7 @@ use crate::api::status::{Ended, Failure, FailureReason, HoldClock, NoticeKind, O
 
 use super::candidates;
 use super::decision::Effect;
+use super::guards;
 use super::turn::Turn;
 
 impl FailureReason {
@@ -27,13 +28,13 @@ impl FailureReason {
         self.is_judged()
             || matches!(
                 self,
-                Self::Superseded | Self::RetryAsked | Self::Conflict | Self::LabelChanged
+                Self::Superseded | Self::SpecChanged | Self::RetryAsked | Self::Conflict | Self::LabelChanged
             )
     }
 
     const fn outcome(self) -> Outcome {
         match self {
-            Self::Superseded | Self::RetryAsked => Outcome::Superseded,
+            Self::Superseded | Self::SpecChanged | Self::RetryAsked => Outcome::Superseded,
             _ => Outcome::RolledBack,
         }
     }
@@ -137,6 +138,11 @@ fn production_is_gone(turn: &Turn<'_>, rollout: &Rollout) -> bool {
 
 /// The phase `RollingBack`: nothing else comes before the write that gives production its traffic back.
 pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    if let Some((reason, _)) = guards::given_up(turn)
+        && let Some(failure) = &mut rollout.failure
+    {
+        failure.reason = reason;
+    }
     let reason = rollout
         .failure
         .as_ref()
@@ -238,7 +244,7 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
     let asked_again = rollout
         .failure
         .as_ref()
-        .is_some_and(|f| f.reason == FailureReason::RetryAsked);
+        .is_some_and(|f| matches!(f.reason, FailureReason::RetryAsked | FailureReason::SpecChanged));
     turn.next.ended.push(Ended {
         id: rollout.id.clone(),
         canary: rollout.canary.clone(),
@@ -249,6 +255,13 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
         had_weight_until: (rollout.step > 0 || rollout.confirmed > 0).then_some(turn.now),
         retried: asked_again,
     });
+    if outcome == Outcome::Promoted {
+        let versions = [
+            rollout.production.version.as_str(),
+            rollout.canary.version.as_str(),
+        ];
+        turn.next.known = Some(candidates::known(&turn.next, &turn.seen.deployments, &versions));
+    }
     candidates::forget(&mut turn.next, &turn.seen.deployments);
     let (from, to) = (&rollout.production.version, &rollout.canary.version);
     let (phase, kind, text) = match outcome {

@@ -36,16 +36,22 @@ fn failure(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReason,
     if let Some(why) = unhealthy(turn, rollout) {
         return Some(why);
     }
-    if let Some(other) = &turn.seen.conflict {
-        return Some((
-            FailureReason::Conflict,
-            format!("BirdWatch {other} is older and acts on the same objects"),
-        ));
+    if let Some(failure) = conflict(turn) {
+        return Some(failure);
     }
     if let Some(why) = label_changed(turn, rollout) {
         return Some((FailureReason::LabelChanged, why));
     }
-    superseded(turn, rollout).map(|why| (FailureReason::Superseded, why))
+    superseded(turn, rollout)
+}
+
+/// An older BirdWatch on the same objects.
+pub(super) fn conflict(turn: &Turn<'_>) -> Option<(FailureReason, String)> {
+    let other = turn.seen.conflict.as_ref()?;
+    Some((
+        FailureReason::Conflict,
+        format!("BirdWatch {other} is older and acts on the same objects"),
+    ))
 }
 
 /// Deletion where traffic is shifted, and drain.
@@ -154,34 +160,42 @@ fn label_changed(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
 }
 
 /// Why another candidate, or a changed one, takes over.
-pub(super) fn superseded(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+pub(super) fn superseded(turn: &Turn<'_>, rollout: &Rollout) -> Option<(FailureReason, String)> {
     let wanted = match &turn.desired {
         Ok(plan) if plan.target != rollout.plan.target => {
-            return Some("the spec names other objects now".to_owned());
+            return Some((
+                FailureReason::SpecChanged,
+                "the spec names other objects now".to_owned(),
+            ));
         }
         Ok(plan) => plan.canary_version.as_deref(),
         Err(_) => rollout.plan.canary_version.as_deref(),
     };
     if let Some(version) = wanted.filter(|v| *v != rollout.canary.version) {
-        return Some(format!("spec.canaryVersion is {version} now"));
+        return Some((
+            FailureReason::SpecChanged,
+            format!("spec.canaryVersion is {version} now"),
+        ));
     }
     let own = turn.seen.deployments.iter().find(|d| d.uid == rollout.canary.uid);
     if let Some(own) = own
         && let Some(present) = own.candidate().filter(|c| !candidates::same(c, &rollout.canary))
     {
-        return Some(format!(
+        let why = format!(
             "Deployment {} changed: version {}, revision {} instead of version {}, revision {}",
             own.name, present.version, present.revision, rollout.canary.version, rollout.canary.revision
-        ));
+        );
+        return Some((FailureReason::Superseded, why));
     }
     let production = Some(rollout.production.version.as_str());
     let (deployment, candidate) = candidates::choose(&turn.next, &turn.seen.deployments, production, wanted)?;
     let newer = candidate.uid != rollout.canary.uid && own.is_none_or(|own| deployment.created > own.created);
     newer.then(|| {
-        format!(
+        let why = format!(
             "version {} (Deployment {}) is newer",
             candidate.version, candidate.deployment
-        )
+        );
+        (FailureReason::Superseded, why)
     })
 }
 
@@ -242,12 +256,14 @@ pub(super) fn lowered_to_zero(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         rollout.confirmed
     );
     turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
+    turn.tell(rollout, NoticeKind::Conflict, why.clone());
     rollout.failure = Some(Failure {
         reason: FailureReason::WeightLowered,
-        message: why,
+        message: why.clone(),
         at: turn.now,
     });
     end::conclude(turn, rollout, End::RolledBack);
+    turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
 }
 
 /// A route above the intended weight is lowered, every time.
@@ -284,17 +300,28 @@ pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     if *plan == rollout.plan || plan.target != rollout.plan.target {
         return;
     }
-    let same_query = |name: &str| {
-        let of = |plan: &Plan| {
-            plan.metrics
-                .iter()
-                .find(|m| m.name == name)
-                .map(|m| m.query.clone())
-        };
-        of(plan) == of(&rollout.plan)
+    let measures = |plan: &Plan, name: &str| {
+        let metric = plan.metrics.iter().find(|m| m.name == name)?;
+        Some((
+            metric.query.clone(),
+            metric.per_request,
+            metric.window,
+            metric.traffic.clone(),
+            plan.prometheus.clone(),
+        ))
     };
-    rollout.metrics.retain(|m| same_query(&m.name));
+    rollout
+        .metrics
+        .retain(|m| measures(plan, &m.name) == measures(&rollout.plan, &m.name));
+    // What was asked before says nothing about the new plan.
+    rollout.last_check = Some(turn.now);
     rollout.plan = plan.clone();
+    if turn.next.phase == Phase::Progressing && rollout.intended == 0 && !verdict::has_baselines(rollout) {
+        turn.enter(
+            Phase::Baseline,
+            "the metrics have changed: recording the baseline again",
+        );
+    }
     if rollout.confirmed > 0 {
         rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(1);
         questions::set_hold(&turn.seen.name, rollout, &turn.seen.settings);

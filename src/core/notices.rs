@@ -115,8 +115,11 @@ fn open_thread(notices: &mut Notices, rollout: &str) {
         rollout: rollout.to_owned(),
         ..Thread::default()
     });
-    while notices.threads.len() > MOST_THREADS {
-        let gone = notices.threads.remove(0);
+    let waits = |notices: &Notices, t: &Thread| notices.pending.iter().any(|n| n.rollout == t.rollout);
+    while notices.threads.len() > MOST_THREADS
+        && let Some(at) = notices.threads.iter().position(|t| !waits(notices, t))
+    {
+        let gone = notices.threads.remove(at);
         let before = notices.pending.len();
         notices.pending.retain(|n| n.rollout != gone.rollout);
         notices.lost += i64::try_from(before - notices.pending.len()).unwrap_or(0);

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::api::Span;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{HoldClock, NoticeKind, Phase, Rollout, Verdict};
 
@@ -25,6 +26,10 @@ struct Block {
 pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     confirm(turn, rollout);
     if rollout.intended > rollout.confirmed {
+        if rollout.step > 0 {
+            tick(turn, rollout);
+            ask(turn, rollout, next_check(turn, rollout));
+        }
         raise(turn, rollout);
         guards::enforce(turn, rollout);
         return;
@@ -65,7 +70,7 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
 
 /// Writes the intended raise, or takes it back where something has come between.
 fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
-    match block(turn, rollout, rollout.intended) {
+    match outdated(turn, rollout).or_else(|| block(turn, rollout, rollout.intended)) {
         None => {
             if !turn.seen.finalizer {
                 turn.effect(Effect::AddFinalizer);
@@ -219,6 +224,52 @@ fn held(turn: &mut Turn<'_>, rollout: &Rollout, block: &Block) {
     } else {
         turn.condition(ConditionType::Held, true, block.reason, &block.message);
     }
+}
+
+/// Why an intended raise that is not written yet has lost its ground: the evidence is old or gone, or the plan changed.
+fn outdated(turn: &Turn<'_>, rollout: &Rollout) -> Option<Block> {
+    let planned = rollout.plan.steps.iter().any(|s| s.weight == rollout.intended);
+    let hold = rollout.hold.unwrap_or_default();
+    let interval = questions::check_interval(&rollout.plan, hold);
+    let fresh = interval.plus(turn.seen.settings.query_timeout).times(2);
+    let is_fresh = |at: Timestamp| Span::between(at, turn.now) <= fresh;
+    let proven = rollout.step == 0
+        || (rollout.verdict == Some(Verdict::Good) && rollout.last_check.is_some_and(is_fresh));
+    if rollout.promote_asked || (planned && proven) {
+        return None;
+    }
+    let message = format!(
+        "the raise to {} % waits for a new healthy check",
+        rollout.intended
+    );
+    Some(Block {
+        reason: "Outdated",
+        message,
+        news: false,
+    })
+}
+
+/// The promotion waits for routes that do not give the canary everything.
+pub(super) fn held_for_routes(turn: &mut Turn<'_>, rollout: &Rollout) {
+    let other = turn
+        .seen
+        .routes
+        .iter()
+        .find(|r| !r.is_at(100))
+        .map(|r| r.key.clone());
+    let message = format!(
+        "{} gives production something at 100 %: set it to 0/100",
+        other.unwrap_or_else(|| "no route".to_owned())
+    );
+    held(
+        turn,
+        rollout,
+        &Block {
+            reason: "RouteAdded",
+            message,
+            news: true,
+        },
+    );
 }
 
 /// Why the weight cannot go up to `weight` now, whatever the metrics say.

@@ -1,7 +1,7 @@
 //! The canary becomes production. The label is the point of no return: before it a rollback is weights only; after it
 //! the promotion is finished first.
 
-use crate::api::status::{Outcome, Rollout};
+use crate::api::status::{Outcome, Phase, Rollout};
 
 use super::decision::Effect;
 use super::end;
@@ -10,15 +10,24 @@ use super::observation::Side;
 use super::progress;
 use super::turn::Turn;
 
+/// Notes that production's label is written: from then on nothing but the end of the promotion counts.
+pub(super) fn note_label(turn: &Turn<'_>, rollout: &mut Rollout) {
+    let label = turn
+        .seen
+        .rule
+        .as_ref()
+        .ok()
+        .and_then(|rule| rule.production.as_ref());
+    if turn.next.phase == Phase::Promoting && label == Some(&rollout.canary.version) {
+        rollout.production_label_at.get_or_insert(turn.now);
+    }
+}
+
 /// The phase Promoting, before production's label is written.
 pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::enforce(turn, rollout);
-    let Ok(rule) = &turn.seen.rule else {
+    if turn.seen.rule.is_err() {
         turn.say(progress::problem(turn).unwrap_or_default());
-        return;
-    };
-    if rule.production.as_ref() == Some(&rollout.canary.version) {
-        rollout.production_label_at = Some(turn.now);
         return;
     }
     let paused = progress::is_paused(turn);
@@ -30,7 +39,7 @@ pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     }
     let quiet_since = rollout.confirmed_at.unwrap_or(turn.now);
     if !turn.seen.routes.iter().all(|r| r.is_at(100)) || turn.seen.routes.is_empty() {
-        turn.say("waiting for every route to give production nothing");
+        progress::held_for_routes(turn, rollout);
     } else if turn.has_come(Turn::after(quiet_since, turn.seen.settings.propagation_delay)) {
         turn.effect(Effect::Label {
             subset: Side::Production,

@@ -61,7 +61,8 @@ pub fn of_check(name: &ObjectName, rollout: &Rollout, settings: &Settings, basel
         if !(baseline && both) {
             questions.extend(ask(metric, Side::Canary));
         }
-        if both && (baseline || metric.compare_to == CompareTo::Production) {
+        let compared = metric.compare_to == CompareTo::Production && rollout.confirmed < 100;
+        if both && (baseline || compared) {
             questions.extend(ask(metric, Side::Production));
         }
     }

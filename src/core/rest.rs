@@ -19,7 +19,13 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
     }
     // Without a spec that names them, the Deployments of the service were not looked for.
     if turn.desired.is_ok() {
-        turn.next.known = Some(candidates::known(&turn.next, &turn.seen.deployments));
+        let rule = turn.seen.rule.as_ref().ok();
+        let production = rule.and_then(|rule| rule.production.as_deref());
+        turn.next.known = Some(candidates::known(
+            &turn.next,
+            &turn.seen.deployments,
+            production.as_slice(),
+        ));
     }
     if turn.seen.deleting || turn.seen.draining {
         return None;

@@ -856,3 +856,154 @@ fn a_spec_that_is_mended_does_not_make_old_versions_new() {
     world.run(600);
     assert_eq!((world.status.phase, world.status.attempts), (Phase::Idle, 0));
 }
+
+#[test]
+fn a_production_that_was_restarted_is_no_candidate_once_it_is_replaced() {
+    let mut world = World::new(STEPS);
+    world.seen.deployments[0].revision = Some("2".into());
+    world.run(10);
+    world.deploy("v2");
+    world.until(|w| w.weight() == 50);
+    world.seen.deployments[0].revision = Some("3".into());
+    world.run_to(Phase::Promoted).run(600);
+    assert_eq!((world.status.attempts, world.status.phase), (1, Phase::Promoted));
+}
+
+#[test]
+fn once_productions_label_is_written_nothing_but_the_end_of_the_promotion_counts() {
+    for what in ["rollback", "delete", "drain", "pods"] {
+        let mut world = World::with_canary(STEPS);
+        let written = |e: &Effect| {
+            matches!(
+                e,
+                Effect::Label {
+                    subset: Side::Production,
+                    ..
+                }
+            )
+        };
+        while !world.effects.iter().any(written) {
+            world.now = world.now.checked_add(Span::millis(100).signed()).unwrap();
+            world.pass();
+        }
+        match what {
+            "rollback" => world.seen.verb = Some("rollback/1".into()),
+            "delete" => world.seen.deleting = true,
+            "drain" => world.seen.draining = true,
+            _ => world.pods("v2", 0),
+        }
+        world.run_to(Phase::Promoted);
+        assert_eq!(world.status.promoted_version.as_deref(), Some("v2"), "{what}");
+    }
+}
+
+#[test]
+fn a_deletion_does_not_wait_for_production_as_a_judged_rollback_does() {
+    let mut world = World::with_canary(STEPS);
+    sick_above(10)(&mut world);
+    world.until(|w| w.weight() == 50);
+    world.pods("v1", 0);
+    world.run_to(Phase::RollingBack).run(10);
+    assert_eq!(world.weight(), 50);
+    world.seen.deleting = true;
+    world.until(|w| !w.seen.finalizer);
+    assert_eq!(
+        (world.weight(), world.seen.rule.as_ref().unwrap().canary.clone()),
+        (0, None)
+    );
+}
+
+#[test]
+fn a_deletion_ends_where_the_routes_are_gone() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    world.seen.deleting = true;
+    let route = world.seen.routes.pop().unwrap();
+    let kept = RouteSeen {
+        key: "elsewhere".into(),
+        production: Some(100),
+        canary: Some(0),
+        ..route
+    };
+    for _ in 0..10 {
+        world.seen.routes.clear();
+        let decision = super::decide::decide(&world.status, &world.seen, world.now);
+        world.status = decision.next;
+        if decision
+            .effects
+            .iter()
+            .any(|e| matches!(e, Effect::RestoreLabel { .. }))
+        {
+            world.seen.rule.as_mut().unwrap().canary = None;
+        }
+        if decision.effects.contains(&Effect::RemoveFinalizer) {
+            return;
+        }
+    }
+    panic!("the finalizer stays: {} {kept:?}", world.status.message);
+}
+
+#[test]
+fn a_canary_compared_with_production_is_judged_at_full_weight_too() {
+    let yaml = STEPS.replace("deviation: 0.5", "deviation: 0.5, compareTo: production");
+    let mut world = World::with_canary(&yaml);
+    world.oracle = |q, weight| match (q.side, weight) {
+        (Side::Production, 100) => (number(f64::NAN), 0.0),
+        _ => (number(3.0), 10.0),
+    };
+    world.run_to(Phase::Promoted);
+}
+
+#[test]
+fn metrics_edited_before_the_first_step_get_their_baseline_before_it() {
+    let mut world = World::with_canary(STEPS);
+    world.spec.as_mut().unwrap().paused = Some(true);
+    world.run_to(Phase::Progressing);
+    let mut edited = spec(&STEPS.replace("errors{", "failures{"));
+    edited.paused = Some(true);
+    world.spec = Ok(edited);
+    world.run(10);
+    world.spec.as_mut().unwrap().paused = Some(false);
+    world.until(|w| w.weight() == 10);
+    assert!(
+        world.status.rollout.as_ref().unwrap().metrics[0]
+            .baseline
+            .is_some()
+    );
+    world.run_to(Phase::Promoted);
+}
+
+#[test]
+fn a_version_given_up_for_another_starts_again_when_the_spec_asks_for_it_again() {
+    let mut world = World::with_canary(&format!("{STEPS}canaryVersion: v2\n"));
+    world.until(|w| w.weight() == 50);
+    world.spec.as_mut().unwrap().canary_version = Some("v3".into());
+    world.until(|w| w.weight() == 0).run(10);
+    world.spec.as_mut().unwrap().canary_version = Some("v2".into());
+    world.run_to(Phase::Promoted);
+    assert_eq!(world.status.promoted_version.as_deref(), Some("v2"));
+}
+
+#[test]
+fn a_raise_that_could_not_be_written_is_not_made_up_for_on_old_evidence() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    world.routes_writable = false;
+    world.run(15);
+    sick_above(0)(&mut world);
+    world.run(15);
+    world.routes_writable = true;
+    world.run(60);
+    assert_eq!(
+        (world.path(), world.status.phase),
+        (vec![0, 10, 0], Phase::RolledBack)
+    );
+}
+
+#[test]
+fn a_verb_while_the_version_asked_for_is_not_there_is_refused() {
+    let mut world = World::new(&format!("{STEPS}canaryVersion: v9\n"));
+    world.seen.verb = Some("promote/1".into());
+    world.run(1);
+    assert!(!world.status.verb.as_ref().unwrap().accepted);
+}

@@ -160,6 +160,9 @@ impl<'a> Turn<'a> {
 
     /// Whether the canary has had nothing for as long as the mesh needs to know.
     pub(super) fn canary_is_quiet(&mut self) -> bool {
+        if self.seen.routes.is_empty() {
+            return true;
+        }
         match self.seen.canary_zero_since {
             Some(since) if self.canary_is_at_zero() => {
                 self.has_come(Self::after(since, self.seen.settings.propagation_delay))

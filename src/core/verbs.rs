@@ -144,7 +144,8 @@ pub(super) fn hear(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
     if turn.next.verb.as_ref().is_some_and(|seen| seen.value == value) {
         return;
     }
-    let outcome = parse(value).and_then(|verb| apply(turn, rollout.as_mut(), verb));
+    let running = rollout.as_mut().filter(|r| r.ended.is_none());
+    let outcome = parse(value).and_then(|verb| apply(turn, running, verb));
     let (accepted, message) = match outcome {
         Ok(message) => (true, message),
         Err(message) => (false, message),
@@ -164,7 +165,12 @@ pub(super) fn hear(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
 }
 
 fn apply(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, verb: Verb) -> Result<String, String> {
-    let phase = turn.next.phase;
+    // Pending without a rollout waits for a version that is not there yet.
+    let phase = if rollout.is_none() && turn.next.phase == Phase::Pending {
+        Phase::Idle
+    } else {
+        turn.next.phase
+    };
     let (act, text) = meaning(verb, phase);
     match (act, rollout) {
         (Act::Refuse, _) => return Err(text.to_owned()),

@@ -1,8 +1,6 @@
 //! Judging: from answers to readings, from readings to verdicts (threshold mode of the analysis, section 1).
 //! Good, bad or unknown; unknown is never either of the others.
 
-use jiff::Timestamp;
-
 use crate::api::Span;
 use crate::api::plan::MetricPlan;
 use crate::api::spec::{CompareTo, Direction, IfUnknown};
@@ -45,13 +43,25 @@ pub(super) fn take_in(rollout: &mut Rollout, check: &Check) -> Verdict {
     for plan in &rollout.plan.metrics {
         let status = entry(&mut rollout.metrics, &plan.name);
         let previous = status.last.as_ref().and_then(|r| r.value);
-        let reading = judge(plan, status, previous, &check.answers, check.asked_at);
+        let alone = rollout.confirmed == 100;
+        let reading = judge(plan, status, previous, alone, check);
         let verdict = settle(plan, status, reading);
         all = worse(all, verdict);
     }
     rollout.last_check = Some(check.asked_at);
     rollout.verdict = Some(all);
     all
+}
+
+/// Whether every metric has its baseline.
+pub(super) fn has_baselines(rollout: &Rollout) -> bool {
+    let has = |name: &str| {
+        rollout
+            .metrics
+            .iter()
+            .any(|m| m.name == name && m.baseline.is_some())
+    };
+    rollout.plan.metrics.iter().all(|plan| has(&plan.name))
 }
 
 const fn worse(a: Verdict, b: Verdict) -> Verdict {
@@ -107,11 +117,12 @@ fn settle(plan: &MetricPlan, status: &mut MetricStatus, (reading, verdict): (Rea
 
 fn judge(
     plan: &MetricPlan,
-    status: &MetricStatus,
+    status: &mut MetricStatus,
     previous: Option<f64>,
-    answers: &[Answer],
-    at: Timestamp,
+    alone: bool,
+    check: &Check,
 ) -> (Reading, Verdict) {
+    let (answers, at) = (&check.answers, check.asked_at);
     let unknown = |message: String| {
         let reading = Reading {
             value: None,
@@ -127,7 +138,7 @@ fn judge(
         Value::Known { points, .. } => points,
         Value::Unknown(why) => return unknown(why),
     };
-    let compared = match compared_with(plan, status, answers) {
+    let compared = match compared_with(plan, status, answers, alone) {
         Ok(compared) => compared,
         Err(why) => return unknown(why),
     };
@@ -160,22 +171,31 @@ fn judge(
 /// What the metric's readings are compared with now; none where only `min` and `max` count.
 fn compared_with(
     plan: &MetricPlan,
-    status: &MetricStatus,
+    status: &mut MetricStatus,
     answers: &[Answer],
+    alone: bool,
 ) -> Result<Option<f64>, String> {
+    let recorded = status.baseline.as_ref().map(|b| b.value);
     if plan.deviation.is_none() {
-        return Ok(status.baseline.as_ref().map(|b| b.value));
+        return Ok(recorded);
     }
-    if plan.compare_to == CompareTo::Production {
-        return match value(plan, answers, Side::Production, false) {
-            Value::Known { points, .. } => worst_of(plan, &points)
-                .map(|p| Some(p.value))
-                .ok_or_else(|| "production's reading is not a number".to_owned()),
-            Value::Unknown(why) => Err(format!("production, asked at the same moment: {why}")),
+    if plan.compare_to == CompareTo::Production && !alone {
+        status.production = match value(plan, answers, Side::Production, false) {
+            Value::Known { points, .. } => Some(
+                worst_of(plan, &points)
+                    .ok_or("production's reading is not a number")?
+                    .value,
+            ),
+            Value::Unknown(why) => return Err(format!("production, asked at the same moment: {why}")),
         };
+        return Ok(status.production);
     }
-    match &status.baseline {
-        Some(baseline) => Ok(Some(baseline.value)),
+    // With all traffic on the canary production measures nothing: what it last was still counts.
+    let last = status
+        .production
+        .filter(|_| plan.compare_to == CompareTo::Production);
+    match last.or(recorded) {
+        Some(value) => Ok(Some(value)),
         None => Err(
             "there is no baseline: the metric came in after traffic had moved; \
                      roll back and retry, or give it min or max alone"
