@@ -45,7 +45,7 @@ fn failure(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReason,
     superseded(turn, rollout)
 }
 
-/// An older BirdWatch on the same objects.
+/// An older `BirdWatch` on the same objects.
 pub(super) fn conflict(turn: &Turn<'_>) -> Option<(FailureReason, String)> {
     let other = turn.seen.conflict.as_ref()?;
     Some((
