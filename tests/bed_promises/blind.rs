@@ -13,7 +13,7 @@ fn f_without_traffic_only_the_first_step_is_taken_and_people_are_told_why() {
         let weights = service.record();
         tokio::join!(
             service.release(steps(&[20, 50])),
-            neighbour.release(quiet(steps(&[20, 50])))
+            neighbour.release(quiet(steps(&[50])))
         );
         service.deploy("v2", &[]).await;
         let status = service.weight(20).await;

@@ -7,7 +7,7 @@ use birdwatch_bed::Bed;
 use serde_json::json;
 
 use crate::kit::{A_WHILE, at_20, condition, held_at_20, quiet};
-use crate::support::{SOON, Service, alone_on_bed};
+use crate::support::{SOON, Service, alone_after};
 
 /// How long Prometheus is away at least.
 const OUTAGE: Duration = Duration::from_mins(1);
@@ -15,13 +15,15 @@ const BLIND: &str = "nothing is known";
 
 #[test]
 fn c_e_without_prometheus_rollouts_hold_their_weight_and_roll_back_on_other_grounds() {
-    alone_on_bed(async |bed| {
-        let (steady, vanishing, asked, judged) = tokio::join!(
+    let prepare = async |bed| {
+        tokio::join!(
             steady(bed),
             at_20(bed, "c-vanish", quiet(held_at_20())),
             at_20(bed, "c-asked", quiet(held_at_20())),
             judged_bad(bed),
-        );
+        )
+    };
+    alone_after(prepare, async |bed, (steady, vanishing, asked, judged)| {
         assert_eq!(steady.times_told(BLIND), 0);
         bed.prometheus.stop().await;
         tokio::join!(
@@ -39,7 +41,6 @@ fn c_e_without_prometheus_rollouts_hold_their_weight_and_roll_back_on_other_grou
 /// moment, so that the outage alone makes it blind.
 async fn steady(bed: &'static Bed) -> Service {
     let mut spec = held_at_20();
-    spec["steps"] = json!([{"weight": 20, "hold": "20s"}, {"weight": 50, "hold": "1h"}]);
     spec["checkInterval"] = json!("3s");
     let query = spec["metrics"][0]["query"]
         .as_str()
@@ -66,6 +67,9 @@ async fn holds_its_weight(service: &Service) {
     let why = condition(&status, "Blind", "Unknown").unwrap();
     assert!(why.contains(BLIND), "{why}");
     let weights = service.record();
+    // From now on nothing but the outage keeps it at its step.
+    let steps = json!([{"weight": 20, "hold": "1s"}, {"weight": 50, "hold": "1h"}]);
+    service.edit(json!({"steps": steps})).await;
     service.hears(BLIND).await;
     service.warned("Blind").await;
     tokio::time::sleep(OUTAGE).await;

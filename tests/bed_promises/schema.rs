@@ -9,16 +9,19 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::kit::{at_20, condition, held_at_20};
-use crate::support::{SOON, Service, alone_on_bed, eventually};
+use crate::kit::{at_20, condition, held_at_20, quiet};
+use crate::support::{SOON, Service, alone_after, eventually};
 
 const CRD: &str = "birdwatches.otomato.link";
 const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
 
 #[test]
 fn l_t_objects_of_another_schema_harm_no_other_and_a_running_plan_still_rolls_back() {
-    alone_on_bed(async |bed| {
-        let (edited, neighbour) = tokio::join!(at_20(bed, "t", held_at_20()), at_20(bed, "l", held_at_20()));
+    let prepare = async |bed| {
+        let neighbour = quiet(held_at_20());
+        tokio::join!(at_20(bed, "t", held_at_20()), at_20(bed, "l", neighbour))
+    };
+    alone_after(prepare, async |bed, (edited, neighbour)| {
         let weights = (edited.record(), neighbour.record());
         with_any_schema(&neighbour, async || {
             let nonsense = json!({"service": {"not": "a name"}, "metrics": 7, "steps": "nonsense"});

@@ -10,7 +10,7 @@ use kube::core::ApiResource;
 use serde_json::{Value, json};
 
 use crate::kit::{A_WHILE, at_20, condition, held_at_20};
-use crate::support::{SOON, Service, alone_on_bed, eventually};
+use crate::support::{SOON, Service, alone_after, eventually};
 
 /// Slack as it should be, whatever becomes of the test.
 struct Mended(&'static Bed);
@@ -27,9 +27,9 @@ fn all_is_told(status: &BirdWatchStatus) -> bool {
 
 #[test]
 fn c_while_slack_is_silent_a_rollback_does_not_wait_for_it_and_is_told_afterwards() {
-    alone_on_bed(async |bed| {
+    let prepare = async |bed| at_20(bed, "c-slack", held_at_20()).await;
+    alone_after(prepare, async |bed, service| {
         let _mended = Mended(bed);
-        let service = at_20(bed, "c-slack", held_at_20()).await;
         let weights = service.record();
         service.until("told so far", A_WHILE, all_is_told).await;
 
@@ -56,10 +56,13 @@ fn c_while_slack_is_silent_a_rollback_does_not_wait_for_it_and_is_told_afterward
 
 #[test]
 fn k_after_429_and_500_every_notice_is_told_once_in_order_in_one_thread() {
-    alone_on_bed(async |bed| {
-        let _mended = Mended(bed);
+    let prepare = async |bed| {
         let service = Service::silent(bed, "k").await;
         service.release(judged_by_nothing()).await;
+        service
+    };
+    alone_after(prepare, async |bed, service| {
+        let _mended = Mended(bed);
         everybody_is_told(&service).await;
         bed.slack.set_mode(Mode {
             retry_after: 2,

@@ -88,6 +88,22 @@ pub fn alone_on_bed<F: Future<Output = ()>>(test: impl FnOnce(&'static Bed) -> F
     });
 }
 
+/// The same, after what it needs is prepared beside others.
+pub fn alone_after<T, P: Future<Output = T>, F: Future<Output = ()>>(
+    prepare: impl FnOnce(&'static Bed) -> P,
+    test: impl FnOnce(&'static Bed, T) -> F,
+) {
+    RUNTIME.block_on(async {
+        let bed = bed().await;
+        let prepared = {
+            let _peace = PEACE.read().await;
+            prepare(bed).await
+        };
+        let _alone = PEACE.write().await;
+        test(bed, prepared).await;
+    });
+}
+
 /// A service with production v1 behind the mesh, its own namespace, and load.
 pub struct Service {
     pub bed: &'static Bed,
