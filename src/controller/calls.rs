@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use json_patch::Patch as JsonPatch;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::Status;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -82,8 +83,8 @@ impl Scope {
     ) -> Result<(), Fault> {
         let api = self.virtual_services(&name.namespace);
         let (params, patch) = (params(), Patch::<Value>::Json(patch));
-        let call = api.patch(&name.name, &params, &patch);
-        let mut answer = guarded(self.write(Counted::Weights(direction), call).await)?;
+        let call = guarded(api.patch(&name.name, &params, &patch));
+        let mut answer = self.write(Counted::Weights(direction), call).await?;
         answer.trim();
         self.newer.services.put(answer);
         Ok(())
@@ -96,8 +97,8 @@ impl Scope {
     pub async fn patch_label(&self, name: &ObjectName, patch: JsonPatch) -> Result<(), Fault> {
         let api = self.destination_rules(&name.namespace);
         let (params, patch) = (params(), Patch::<Value>::Json(patch));
-        let call = api.patch(&name.name, &params, &patch);
-        let mut answer = guarded(self.write(Counted::As(WriteKind::Label), call).await)?;
+        let call = guarded(api.patch(&name.name, &params, &patch));
+        let mut answer = self.write(Counted::As(WriteKind::Label), call).await?;
         answer.trim();
         self.newer.rules.put(answer);
         Ok(())
@@ -195,10 +196,47 @@ fn there<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {
     }
 }
 
-/// A server that finds a `test` of a JSON Patch to fail answers 422, as it does to an invalid object.
-fn guarded<T>(answer: Result<T, Fault>) -> Result<T, Fault> {
-    answer.map_err(|fault| match fault {
-        Fault::Refused { code: 422, .. } => Fault::Conflict,
+/// A server that finds a `test` of a JSON Patch to fail answers 422, as it does to an object that is invalid or that a
+/// policy forbids. Only the latter names the object.
+async fn guarded<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    call.await.map_err(|error| match error {
+        kube::Error::Api(status) if is_failed_guard(&status) => kube::Error::Api(Box::new(Status {
+            code: 409,
+            reason: "Conflict".to_owned(),
+            ..*status
+        })),
         other => other,
     })
+}
+
+fn is_failed_guard(status: &Status) -> bool {
+    let named = status
+        .details
+        .as_ref()
+        .is_some_and(|details| !details.name.is_empty());
+    status.code == 422 && !named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::ready;
+
+    fn refusal(name: &str) -> kube::Error {
+        let status = json!({
+            "status": "Failure", "reason": "Invalid", "code": 422, "message": "no",
+            "details": {"group": "networking.istio.io", "kind": "virtualservices", "name": name},
+        });
+        kube::Error::Api(serde_json::from_value(status).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_failed_guard_is_a_conflict_and_a_refused_object_is_not() {
+        let fault = async |name: &str| {
+            let answer: kube::Result<()> = guarded(ready(Err(refusal(name)))).await;
+            Fault::from(answer.unwrap_err())
+        };
+        assert!(matches!(fault("").await, Fault::Conflict));
+        assert!(matches!(fault("aleph").await, Fault::Refused { code: 422, .. }));
+    }
 }

@@ -13,7 +13,7 @@ use crate::core::decision::{Decision, Effect, Event};
 use super::checks;
 use super::commit::{Committed, commit};
 use super::context::Scope;
-use super::errors::{Error, backoff};
+use super::errors::{Error, Fault, backoff};
 use super::execute::{Done, Executor};
 use super::look::{Look, look};
 use super::memory::Entry;
@@ -57,12 +57,14 @@ pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<A
     let entry = scope.memory.entry(&object);
     let begun = scope.context.clock.monotonic();
     let result = pass(Arc::clone(&object), &scope, &entry).instrument(span).await;
-    if let Err(Error::Status(unreadable)) = &result {
-        // Status itself cannot say it.
-        scope
-            .context
-            .events
-            .publish(&object, vec![status_unreadable(unreadable)]);
+    // Status itself cannot say these.
+    let event = match &result {
+        Err(Error::Status(unreadable)) => Some(status_unreadable(unreadable)),
+        Err(error) => write_refused(error).filter(|_| is_news(&entry)),
+        Ok(_) => None,
+    };
+    if let Some(event) = event {
+        scope.context.events.publish(&object, vec![event]);
     }
     let category = result.as_ref().err().map_or("ok", Error::category);
     scope
@@ -140,6 +142,29 @@ fn status_unreadable(why: &UnreadableStatus) -> Event {
         action: "ReadStatus".to_owned(),
         note: format!("{why}: nothing is done until it is mended or removed"),
     }
+}
+
+/// What the server does not let us do: a right is missing, or a policy of the cluster forbids it.
+fn write_refused(error: &Error) -> Option<Event> {
+    let Error::Call {
+        fault: Fault::Refused { .. },
+        lowering,
+        ..
+    } = error
+    else {
+        return None;
+    };
+    Some(Event {
+        warning: true,
+        reason: "WriteRefused",
+        action: if *lowering { "Lower" } else { "Write" }.to_owned(),
+        note: format!("{error}; it is tried again"),
+    })
+}
+
+/// Whether a failure is to be told: the first in a row, and one in many.
+fn is_news(entry: &Entry) -> bool {
+    entry.lock().retries.is_multiple_of(100)
 }
 
 fn action(again: Again, entry: &Entry, now: Timestamp) -> Action {

@@ -31,7 +31,7 @@ pub enum WriteKind {
 pub enum WriteResult {
     /// It was done.
     Success,
-    /// The object was not as expected (409, or a failed guard of a JSON Patch, 422): look again.
+    /// The object was not as expected (409): look again.
     Conflict,
     /// Any other error.
     Failure,
@@ -45,9 +45,7 @@ impl WriteResult {
     pub fn of<T>(answer: &Result<kube::Result<T>, Elapsed>) -> Self {
         match answer {
             Ok(Ok(_)) => Self::Success,
-            Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_invalid() => {
-                Self::Conflict
-            }
+            Ok(Err(kube::Error::Api(status))) if status.is_conflict() => Self::Conflict,
             Ok(Err(_)) => Self::Failure,
             Err(_) => Self::Timeout,
         }
