@@ -5,6 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use birdwatch::api::status::Phase;
 use birdwatch_bed::Bed;
 use birdwatch_bed::operator::NAME;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::release::{LEASE, Release, at_half, beside};
@@ -58,16 +59,13 @@ fn o_what_cannot_be_given_back_stops_the_uninstall_and_the_operator_goes_on() {
         release.install_for(&["o-stuck"]).await;
         let service = at_half(release.bed, "o-stuck").await;
         let failed = with_frozen_routes(&service, release.uninstall()).await;
-        if failed.is_ok() {
-            drop(
-                tokio::process::Command::new("cp")
-                    .args(["-r", &release.bed.dir().to_string_lossy(), "/tmp/stuckbed"])
-                    .status()
-                    .await,
-            );
-        }
         let failed = failed.expect_err("traffic was not given back");
         assert!(failed.contains("drain"), "{failed}");
+        let told = events(&service, "WriteRefused").await;
+        assert!(
+            told.iter().any(|note| note.contains("frozen by the test")),
+            "{told:?}"
+        );
         // The operator takes its lease again, and does what it is asked.
         service.verb("rollback/now").await;
         service.phase(Phase::RolledBack, SOON).await;
@@ -75,6 +73,21 @@ fn o_what_cannot_be_given_back_stops_the_uninstall_and_the_operator_goes_on() {
         release.uninstall().await.unwrap();
         release.no_pods().await;
     });
+}
+
+/// Notes of the Events with that reason on the service's `BirdWatch`.
+async fn events(service: &Service, reason: &str) -> Vec<String> {
+    let all = service
+        .dynamic("events.k8s.io/v1", "Event")
+        .list(&ListParams::default())
+        .await
+        .unwrap();
+    let ours = all
+        .items
+        .into_iter()
+        .filter(|event| event.data["reason"] == reason);
+    ours.map(|event| event.data["note"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Does something while nobody can change a `VirtualService` of the service's namespace.

@@ -39,7 +39,10 @@ pub(crate) fn alone<F: Future<Output = ()>>(test: impl FnOnce(&'static Release) 
     while BESIDE.load(Ordering::Relaxed) > 0 {
         std::thread::sleep(Duration::from_millis(100));
     }
-    alone_on_bed(async |bed| run(bed, NAME, test).await);
+    alone_on_bed(async |bed| {
+        run(bed, NAME, test).await;
+        forget_all(&bed.client().unwrap()).await;
+    });
 }
 
 /// Runs a test beside others, each with a release in a namespace of its own that watches some namespaces only.
@@ -202,23 +205,18 @@ impl Release {
         entries
     }
 
-    /// Removes whatever a test has left: the release, and where it is the whole cluster's each `BirdWatch`, which nobody
-    /// would drain.
+    /// Removes what a test has left of the release.
     async fn remove(&self) {
         // It is not there where the test has uninstalled it.
         let gone = ["uninstall", NAME, "--no-hooks", "--ignore-not-found", "--wait"];
         drop(self.helm(&gone).await);
         self.no_pods().await;
-        if self.namespace == NAME {
-            drop(
-                self.kubectl(&["delete", "lease", NAME, "--ignore-not-found"])
-                    .await,
-            );
-            forget_all(&self.client).await;
-        }
+        let lease = ["delete", "lease", NAME, "--ignore-not-found"];
+        drop(self.kubectl(&lease).await);
     }
 }
 
+/// Every `BirdWatch`, for the next operator of the whole cluster would take it up.
 async fn forget_all(client: &Client) {
     let all: Api<BirdWatch> = Api::all(client.clone());
     for object in all.list(&ListParams::default()).await.into_iter().flatten() {
