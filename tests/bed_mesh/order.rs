@@ -26,6 +26,15 @@ pub(crate) struct Release {
     full: Instant,
 }
 
+/// Waits until the mesh has learned of the service: before that Envoy has nobody to ask.
+pub(crate) async fn answered(service: &Service) {
+    eventually("the old version answers", SOON, async || {
+        let samples = service.traffic.as_ref()?.samples();
+        samples.last().filter(|s| s.status == Some(200)).map(|_| ())
+    })
+    .await;
+}
+
 impl Release {
     /// Releases `new`, which the `BirdWatch` waits for, and waits until it is production.
     pub(crate) async fn run(service: &Service, envoy: &Envoy, old: &'static str, new: &'static str) -> Self {
@@ -95,6 +104,7 @@ impl Release {
 fn q_no_error_and_no_answer_of_a_version_without_weight_in_two_releases_under_load() {
     on_bed(async |bed| {
         let mut service = Service::silent(bed, "q").await.with_traffic(100.0);
+        answered(&service).await;
         let envoy = Envoy::record(&service);
         service.watch_for(held(&[(20, "1s"), (50, "1s")])).await;
         let releases = [

@@ -8,7 +8,7 @@ use kube::runtime::watcher::watch_object;
 use tokio::time::Instant;
 
 use crate::hands::ISTIO;
-use crate::order::Release;
+use crate::order::{Release, answered};
 use crate::recorded::{Envoy, Seen};
 use crate::support::{Service, eventually};
 use crate::{A_WHILE, alone_on_bed, held};
@@ -76,6 +76,7 @@ async fn pause_at_labels(service: &Service, envoy: &Envoy) -> Vec<AtResume> {
 fn q_no_error_and_no_such_answer_with_istiod_paused_for_ten_seconds_at_each_label_write() {
     alone_on_bed(async |bed| {
         let mut service = Service::silent(bed, "q-paused").await.with_traffic(100.0);
+        answered(&service).await;
         let envoy = Envoy::record(&service);
         service.watch_for(held(&[(50, "1s")])).await;
         let (release, pauses) = tokio::join!(

@@ -63,13 +63,13 @@ fn by_operator(bed: &Bed, mark: u64) -> Vec<Entry> {
     entries
 }
 
-/// How many queries Prometheus has answered.
+/// How many questions Prometheus has answered: queries, and what it knows of names.
 async fn queries(bed: &Bed) -> u64 {
     let url = format!("{}/metrics", bed.prometheus_url());
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let text = client.get(url).send().await.unwrap().text().await.unwrap();
     let counted = text.lines().filter(|line| {
-        line.starts_with("prometheus_http_requests_total{") && line.contains("handler=\"/api/v1/query\"")
+        line.starts_with("prometheus_http_requests_total{") && line.contains("handler=\"/api/")
     });
     counted
         .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
