@@ -1,6 +1,8 @@
 # What a person types. Every target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bed generate on-package
+.PHONY: help demo test check bed generate
+SHELL := bash
+.SHELLFLAGS := -o pipefail -ec
 
 # `make bed OPERATOR=0` leaves the operator out.
 OPERATOR ?= 1
@@ -13,25 +15,26 @@ demo: ## Show a good release promoted and a bad one rolled back, on real parts (
 	cargo build --locked --workspace --bins
 	$(BED) demo
 
-# Tests of the crate by name; those on the bed start real processes.
+# Tests of the crate by name; those on the bed start real processes, the image builds a release.
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
-BEDS := $(sort $(filter bed_%,$(TESTS)))
-QUICK := $(sort $(filter-out bed_%,$(TESTS)))
+SLOW := image $(sort $(filter bed_%,$(TESTS)))
+QUICK := $(sort $(filter-out $(SLOW),$(TESTS)))
+# Two beds fill two cores; the image takes what they leave.
+AT_ONCE ?= 3
 
 test: check ## Everything: format, lints, docs, generated files, unit tests, tests on the real bed
 	cargo build --locked --workspace --bins
 	$(BED) build
+	cargo test --locked --workspace --no-run
 	cargo test --locked --package birdwatch --lib --bins $(QUICK:%=--test %)
-	@$(MAKE) --no-print-directory $(BEDS:%=on-%) on-package
+	@$(MAKE) --no-print-directory --jobs=$(AT_ONCE) $(SLOW:%=test-%) test-package-birdwatch-bed
 
-# Real processes on a busy machine: what fails is named and run once more, and fails for good the second time.
-on-bed_%:
-	cargo test --locked --package birdwatch --test bed_$* || \
-	  { echo "bed_$* FAILED ONCE: running it again"; cargo test --locked --package birdwatch --test bed_$*; }
-
-on-package:
-	cargo test --locked --package birdwatch-bed || \
-	  { echo "birdwatch-bed FAILED ONCE: running it again"; cargo test --locked --package birdwatch-bed; }
+# Each line says which of those that run side by side wrote it.
+test-image: NICE := nice -n 19
+$(SLOW:%=test-%): test-%:
+	$(NICE) cargo test --locked --package birdwatch --test $* 2>&1 | sed -u 's/^/$*: /'
+test-package-%:
+	cargo test --locked --package $* 2>&1 | sed -u 's/^/$*: /'
 
 check: ## Format, lints and docs only
 	cargo fmt --all --check

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
@@ -174,6 +174,7 @@ async fn a_prometheus_that_speaks_the_protocol_leads_to_rollback() {
 struct Process {
     child: Child,
     lines: mpsc::Receiver<String>,
+    said: Vec<String>,
 }
 
 impl Process {
@@ -201,20 +202,27 @@ impl Process {
                 .map_while(Result::ok)
                 .try_for_each(|line| sender.send(line))
         });
-        Self { child, lines }
+        Self {
+            child,
+            lines,
+            said: Vec::new(),
+        }
     }
 
-    /// The next line that holds `text`.
-    fn line(&self, text: &str) -> String {
-        let mut seen = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(20)) {
-            assert!(!line.contains("xoxb-secret"), "{line}");
-            if line.contains(text) {
-                return line;
+    /// The first line that holds `text`: it may have been said before anybody asked for it.
+    fn line(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(line) = self.said.iter().find(|line| line.contains(text)) {
+                return line.clone();
             }
-            seen.push(line);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("{text:?} was never said: {:#?}", self.said)
+            };
+            assert!(!line.contains("xoxb-secret"), "{line}");
+            self.said.push(line);
         }
-        panic!("{text:?} was never said: {seen:#?}")
     }
 }
 

@@ -7,8 +7,9 @@ use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The filter without `RUST_LOG`.
-const DEFAULT_FILTER: &str = "info,kube=warn";
+/// The filter without `RUST_LOG`. kube's client reports each refused request as an error before we see it; whoever
+/// sent it knows better, and says it once.
+const DEFAULT_FILTER: &str = "info,kube=warn,kube_client::client::builder=off";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +32,8 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Sets up logging for the whole process. `filter` is the value of `RUST_LOG`; None or empty is `info,kube=warn`.
+/// Sets up logging for the whole process. `filter` is the value of `RUST_LOG`; None or empty is a filter that leaves out
+/// what libraries say of themselves.
 ///
 /// # Errors
 /// [`TelemetryError`] when the filter cannot be read or logging was set up before.

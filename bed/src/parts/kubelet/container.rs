@@ -264,11 +264,13 @@ async fn told(stop: &mut watch::Receiver<Option<Duration>>) -> Duration {
         .unwrap_or_default()
 }
 
-/// SIGTERM, and SIGKILL when `grace` has passed.
+/// SIGTERM, and SIGKILL when `grace` has passed. Without any grace the process never hears of its end.
 async fn terminate(process: &Process, grace: Duration) -> ExitStatus {
-    process.signal(Signal::TERM);
-    if let Ok(status) = timeout(grace, process.wait()).await {
-        return status;
+    if !grace.is_zero() {
+        process.signal(Signal::TERM);
+        if let Ok(status) = timeout(grace, process.wait()).await {
+            return status;
+        }
     }
     process.signal(Signal::KILL);
     process.wait().await
@@ -376,6 +378,13 @@ mod tests {
         let waits: Vec<_> = (0..6).map(|_| back_off.after(short).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
         assert_eq!(back_off.after(STABLE).as_secs(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_process_without_grace_is_killed_before_it_can_do_anything() {
+        let sleep = || Spec::new("sleep", "/bin/sleep").args(["60"]).spawn().unwrap();
+        assert_eq!(terminate(&sleep(), Duration::ZERO).await.signal(), Some(9));
+        assert_eq!(terminate(&sleep(), Duration::from_mins(1)).await.signal(), Some(15));
     }
 
     #[test]
