@@ -384,7 +384,10 @@ mod tests {
     async fn a_process_without_grace_is_killed_before_it_can_do_anything() {
         let sleep = || Spec::new("sleep", "/bin/sleep").args(["60"]).spawn().unwrap();
         assert_eq!(terminate(&sleep(), Duration::ZERO).await.signal(), Some(9));
-        assert_eq!(terminate(&sleep(), Duration::from_mins(1)).await.signal(), Some(15));
+        assert_eq!(
+            terminate(&sleep(), Duration::from_mins(1)).await.signal(),
+            Some(15)
+        );
     }
 
     #[test]
