@@ -7,34 +7,51 @@ use crate::api::spec::CompareTo;
 use crate::api::status::{Baseline, BaselineSource, MetricStatus, Reading, Rollout};
 
 use super::answers::{Value, value, worst_of};
-use super::number::human;
 use super::observation::{Check, Side};
 use super::verdict::{Limits, bounds_text, entry, has_baselines, room};
 
 /// Makes the median absolute deviation of normal noise its standard deviation.
 const MAD_TO_SIGMA: f64 = 1.4826;
 
+/// Why there is no baseline yet.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Lack {
+    /// In words that stay the same while the reason does.
+    pub(super) why: String,
+    /// What was read, where it is a number.
+    pub(super) value: Option<f64>,
+}
+
+impl From<String> for Lack {
+    fn from(why: String) -> Self {
+        Self { why, value: None }
+    }
+}
+
 /// Takes a check made before any weight moved into the baselines. `Ok(true)`: every metric has its baseline.
 ///
 /// # Errors
 /// Why the rollout cannot start on what was read: the first metric that says nothing, or is beyond its bounds.
-pub(super) fn record(rollout: &mut Rollout, check: &Check) -> Result<bool, String> {
+pub(super) fn record(rollout: &mut Rollout, check: &Check) -> Result<bool, Lack> {
     rollout.last_check = Some(check.asked_at);
     let mut problem = None;
     for plan in &rollout.plan.metrics {
         let status = entry(&mut rollout.metrics, &plan.name);
         if status.baseline.is_none()
-            && let Err(why) = sample(plan, status, check)
+            && let Err(Lack { why, value }) = sample(plan, status, check)
         {
             status.last = Some(Reading {
-                value: None,
+                value,
                 compared_with: None,
                 upper: None,
                 lower: None,
                 message: why.clone(),
                 at: check.asked_at,
             });
-            problem = problem.or_else(|| Some(format!("{}: {why}", plan.name)));
+            problem = problem.or_else(|| {
+                let why = format!("{}: {why}", plan.name);
+                Some(Lack { why, value })
+            });
         }
     }
     match problem {
@@ -43,7 +60,7 @@ pub(super) fn record(rollout: &mut Rollout, check: &Check) -> Result<bool, Strin
     }
 }
 
-fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result<(), String> {
+fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result<(), Lack> {
     let side = check
         .answers
         .iter()
@@ -51,7 +68,8 @@ fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result
         .map_or(Side::Canary, |a| a.side);
     let (value, source) = match value(plan, &check.answers, side, true) {
         Value::Known { points, assumed } => {
-            let worst = worst_of(plan, &points).ok_or("the query answered what is not a number")?;
+            let worst = worst_of(plan, &points)
+                .ok_or_else(|| "the query answered what is not a number".to_owned())?;
             (
                 worst.value,
                 if assumed {
@@ -61,18 +79,17 @@ fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result
                 },
             )
         }
-        Value::Unknown(why) => return Err(why),
+        Value::Unknown(why) => return Err(why.into()),
     };
     let bounds = Limits {
         lower: plan.min,
         upper: plan.max,
     };
     if side == Side::Production && bounds.excess(value) > 0.0 {
-        return Err(format!(
-            "production itself is at {}, beyond {}",
-            human(value),
-            bounds_text(bounds)
-        ));
+        return Err(Lack {
+            why: format!("production itself is beyond {}", bounds_text(bounds)),
+            value: Some(value),
+        });
     }
     status.samples.push(value);
     if status.samples.len() >= plan.samples as usize {
@@ -85,7 +102,8 @@ fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result
             return Err(
                 "the baseline is 0 and a percentage of 0 is no limit: give minAbsolute beside \
                         deviationPercent, or deviation"
-                    .to_owned(),
+                    .to_owned()
+                    .into(),
             );
         }
         status.baseline = Some(baseline);

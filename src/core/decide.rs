@@ -29,7 +29,7 @@ pub fn target(status: &BirdWatchStatus, spec: &Result<BirdWatchSpec, String>) ->
 #[must_use]
 pub fn decide(status: &BirdWatchStatus, seen: &Observation, now: Timestamp) -> Decision {
     let mut turn = Turn::new(status, seen, now);
-    let failing = notices::acknowledge(&mut turn.next.notices, &seen.acks);
+    let delivery = notices::acknowledge(&mut turn.next.notices, &seen.acks);
     turn.next.observed_generation = seen.generation.or(turn.next.observed_generation);
     let mut rollout = turn.next.rollout.take();
     if let Some(running) = rollout.as_mut().filter(|r| r.ended.is_none()) {
@@ -45,17 +45,9 @@ pub fn decide(status: &BirdWatchStatus, seen: &Observation, now: Timestamp) -> D
     }
     verbs::hear(&mut turn, &mut rollout);
     for _ in 0..MOST_TRANSITIONS {
-        let before = (
-            turn.next.phase,
-            rollout.as_ref().map(|r| (r.ended, r.production_label_at)),
-        );
+        let before = place(&turn, rollout.as_ref());
         advance(&mut turn, &mut rollout);
-        if before
-            == (
-                turn.next.phase,
-                rollout.as_ref().map(|r| (r.ended, r.production_label_at)),
-            )
-        {
+        if place(&turn, rollout.as_ref()) == before {
             break;
         }
         if objects_are_others(&turn, rollout.as_ref()) {
@@ -63,9 +55,15 @@ pub fn decide(status: &BirdWatchStatus, seen: &Observation, now: Timestamp) -> D
             break;
         }
     }
-    view::describe(&mut turn, rollout.as_mut(), failing.as_deref());
+    view::describe(&mut turn, rollout.as_mut(), &delivery);
     turn.next.rollout = rollout;
     turn.into_decision()
+}
+
+/// Where the rollout stands in its life: what differs after a transition.
+fn place(turn: &Turn<'_>, rollout: Option<&Rollout>) -> impl PartialEq + use<> {
+    let ended_or_labelled = rollout.map(|r| (r.ended, r.production_label_at));
+    (turn.next.phase, ended_or_labelled)
 }
 
 /// A rollout has ended, and the spec names other objects than those that are seen: the next decision sees them.

@@ -126,9 +126,20 @@ fn open_thread(notices: &mut Notices, rollout: &str) {
     }
 }
 
-/// Takes in what became of notices. Returns why deliveries fail, where they do.
-pub(super) fn acknowledge(notices: &mut Notices, acks: &[NoticeAck]) -> Option<String> {
-    let mut failing = None;
+/// What is known of the way to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// Nothing new.
+    Unheard,
+    /// The last notice was taken.
+    Works,
+    /// The last notice was not taken, for this reason.
+    Fails(String),
+}
+
+/// Takes in what became of notices.
+pub(super) fn acknowledge(notices: &mut Notices, acks: &[NoticeAck]) -> Delivery {
+    let mut delivery = Delivery::Unheard;
     for ack in acks {
         match ack {
             NoticeAck::Parent {
@@ -142,22 +153,22 @@ pub(super) fn acknowledge(notices: &mut Notices, acks: &[NoticeAck]) -> Option<S
                     thread.ts.clone_from(ts);
                     thread.shown.clone_from(text);
                 }
-                failing = None;
+                delivery = Delivery::Works;
             }
             NoticeAck::Delivered { id } => {
                 notices.pending.retain(|n| n.id != *id);
-                failing = None;
+                delivery = Delivery::Works;
             }
             NoticeAck::Refused { id, reason } => {
                 let before = notices.pending.len();
                 notices.pending.retain(|n| n.id != *id);
                 notices.lost += i64::try_from(before - notices.pending.len()).unwrap_or(0);
-                failing = Some(reason.clone());
+                delivery = Delivery::Fails(reason.clone());
             }
-            NoticeAck::Failing { reason } => failing = Some(reason.clone()),
+            NoticeAck::Failing { reason } => delivery = Delivery::Fails(reason.clone()),
         }
     }
-    failing
+    delivery
 }
 
 #[cfg(test)]
@@ -229,7 +240,7 @@ mod tests {
             }],
         );
         assert_eq!((notices.pending.len(), notices.lost), (1, 1));
-        assert_eq!(failing.as_deref(), Some("channel_not_found"));
+        assert_eq!(failing, Delivery::Fails("channel_not_found".into()));
     }
 
     #[test]

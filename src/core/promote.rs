@@ -1,6 +1,7 @@
 //! The canary becomes production. The label is the point of no return: before it a rollback is weights only; after it
 //! the promotion is finished first.
 
+use crate::api::conditions::ConditionType;
 use crate::api::status::{Outcome, Phase, Rollout};
 
 use super::decision::Effect;
@@ -33,13 +34,17 @@ pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let paused = progress::is_paused(turn);
     progress::pause_condition(turn, paused);
     progress::ask(turn, rollout, progress::next_check(turn, rollout));
-    if paused {
-        turn.say("paused before production's label is written");
-        return;
-    }
-    let quiet_since = rollout.confirmed_at.unwrap_or(turn.now);
     if !turn.seen.routes.iter().all(|r| r.is_at(100)) || turn.seen.routes.is_empty() {
         progress::held_for_routes(turn, rollout);
+        return;
+    }
+    if turn.holds(ConditionType::Held) {
+        turn.clear(ConditionType::Held);
+        rollout.confirmed_at = Some(turn.now);
+    }
+    let quiet_since = rollout.confirmed_at.unwrap_or(turn.now);
+    if paused {
+        turn.say("paused before production's label is written");
     } else if turn.has_come(Turn::after(quiet_since, turn.seen.settings.propagation_delay)) {
         turn.effect(Effect::Label {
             subset: Side::Production,

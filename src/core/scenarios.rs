@@ -6,7 +6,7 @@ use super::observation::*;
 use super::world::{STEPS, World, at, deployment, number, spec};
 use crate::api::Span;
 use crate::api::conditions::{ConditionType, holds};
-use crate::api::status::{FailureReason, Outcome as End, Phase};
+use crate::api::status::{FailureReason, Notice, Outcome as End, Phase};
 
 fn sick_above(percent: u8) -> impl Fn(&mut World) {
     move |world| {
@@ -1006,4 +1006,63 @@ fn a_verb_while_the_version_asked_for_is_not_there_is_refused() {
     world.seen.verb = Some("promote/1".into());
     world.run(1);
     assert!(!world.status.verb.as_ref().unwrap().accepted);
+}
+
+#[test]
+fn a_route_added_at_full_weight_is_given_its_delay_before_the_label() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 100);
+    let mut late = world.seen.routes[0].clone();
+    late.key = "gateway/http[0]".into();
+    (late.production, late.canary) = (Some(100), Some(0));
+    world.seen.routes.push(late);
+    world.run(60);
+    assert_eq!(world.status.phase, Phase::Promoting);
+    assert!(
+        world.status.message.contains("gateway/http[0]"),
+        "{}",
+        world.status.message
+    );
+
+    let last = world.seen.routes.last_mut().unwrap();
+    (last.production, last.canary) = (Some(0), Some(100));
+    world.calm_down();
+    let shifted = world.now;
+    let is_labelled = |w: &World| w.seen.rule.as_ref().unwrap().production.as_deref() == Some("v2");
+    assert!(!is_labelled(&world), "the mesh has not learned of the route");
+    world.until(is_labelled);
+    assert!(Span::between(shifted, world.now) >= Span::secs(2));
+}
+
+#[test]
+fn a_refused_notice_is_told_of_until_one_is_taken() {
+    let failing = |w: &World| holds(&w.status.conditions, ConditionType::NotifyFailing);
+    let mut world = World::with_canary(STEPS);
+    world.run_to(Phase::Promoted);
+    let refused = |n: &Notice| NoticeAck::Refused {
+        id: n.id,
+        reason: "channel_not_found".into(),
+    };
+    world.seen.acks = world.status.notices.pending.iter().map(refused).collect();
+    world.calm_down();
+    world.run(60);
+    assert!(failing(&world), "{:?}", world.status.conditions);
+    world.seen.acks = vec![NoticeAck::Delivered { id: 99 }];
+    world.calm_down();
+    assert!(!failing(&world));
+}
+
+#[test]
+fn production_out_of_bounds_is_written_once_and_its_values_are_bare_readings() {
+    let yaml = STEPS.replace("deviation: 0.5", "max: 5");
+    let mut world = World::with_canary(&yaml);
+    world.oracle = |_, _| (number(7.25), 1.0);
+    world.until(|w| w.status.message.contains("beyond limit 5"));
+    let written = world.status.clone();
+    world.oracle = |_, _| (number(8.5), 1.0);
+    world.until(|w| w.status.current.as_deref() == Some("8.5"));
+    assert!(!worth_writing(&written, &world.status, at(0), at(29)));
+    let told: Vec<_> = world.events.iter().filter(|e| e.reason == "Blind").collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].note.ends_with("it is at 7.25"), "{}", told[0].note);
 }

@@ -6,11 +6,12 @@ use crate::api::conditions::ConditionType;
 use crate::api::plan::Plan;
 use crate::api::status::{Candidate, FailureReason, HoldClock, Kept, KeptRoute, NoticeKind, Phase, Rollout};
 
-use super::baseline;
+use super::baseline::{self, Lack};
 use super::decision::Effect;
 use super::end;
 use super::guards;
 use super::messages;
+use super::number::human;
 use super::observation::{RuleSeen, Side};
 use super::progress;
 use super::questions;
@@ -170,17 +171,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
                 return;
             }
             Ok(false) => turn.clear(ConditionType::Blind),
-            Err(why) => {
-                let text = format!("no traffic moves before there is a baseline: {why}");
-                turn.alarm(
-                    rollout,
-                    ConditionType::Blind,
-                    "NoBaseline",
-                    &text,
-                    NoticeKind::Blind,
-                );
-                turn.say(text);
-            }
+            Err(lack) => without_baseline(turn, rollout, &lack),
         }
     }
     let due = first_look(turn, rollout).max(match rollout.last_check {
@@ -188,6 +179,21 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         None => turn.now,
     });
     progress::ask(turn, rollout, due);
+}
+
+fn without_baseline(turn: &mut Turn<'_>, rollout: &Rollout, lack: &Lack) {
+    let text = format!("no traffic moves before there is a baseline: {}", lack.why);
+    let told = turn.holds(ConditionType::Blind);
+    turn.condition(ConditionType::Blind, true, "NoBaseline", &text);
+    if !told {
+        let value = lack.value.map(|value| format!("; it is at {}", human(value)));
+        turn.tell(
+            rollout,
+            NoticeKind::Blind,
+            text.clone() + &value.unwrap_or_default(),
+        );
+    }
+    turn.say(text);
 }
 
 fn pace(rollout: &Rollout) -> Span {

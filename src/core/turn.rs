@@ -129,11 +129,15 @@ impl<'a> Turn<'a> {
         message: &str,
         notice: NoticeKind,
     ) {
-        let told = conditions::holds(&self.next.conditions, kind);
+        let told = self.holds(kind);
         self.condition(kind, true, reason, message);
         if !told {
             self.tell(rollout, notice, message);
         }
+    }
+
+    pub(super) fn holds(&self, kind: ConditionType) -> bool {
+        conditions::holds(&self.next.conditions, kind)
     }
 
     pub(super) fn condition(&mut self, kind: ConditionType, holds: bool, reason: &str, message: &str) {

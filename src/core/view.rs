@@ -4,16 +4,17 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{NoticeKind, Phase, Rollout};
 
 use super::messages;
+use super::notices::Delivery;
 use super::number::human;
 use super::turn::Turn;
 
-pub(super) fn describe(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, failing: Option<&str>) {
+pub(super) fn describe(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, delivery: &Delivery) {
     let rollout = rollout.map(|r| &*r);
     spec_condition(turn, rollout);
     if turn.seen.conflict.is_none() {
         turn.clear(ConditionType::Conflict);
     }
-    notify_condition(turn, failing);
+    notify_condition(turn, delivery);
     life_conditions(turn);
     turn.next.warnings = warnings(turn, rollout);
     columns(turn, rollout);
@@ -54,17 +55,18 @@ fn spec_condition(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
     }
 }
 
-fn notify_condition(turn: &mut Turn<'_>, failing: Option<&str>) {
-    match failing {
-        Some(why) => {
+fn notify_condition(turn: &mut Turn<'_>, delivery: &Delivery) {
+    match delivery {
+        Delivery::Fails(why) => {
             let text = format!(
                 "Slack does not take notices: {why}; {} wait",
                 turn.next.notices.pending.len()
             );
             turn.condition(ConditionType::NotifyFailing, true, "SlackRefuses", &text);
         }
-        None if turn.next.notices.pending.is_empty() => turn.clear(ConditionType::NotifyFailing),
-        None => {}
+        Delivery::Works => turn.clear(ConditionType::NotifyFailing),
+        Delivery::Unheard if turn.seen.settings.notify.is_none() => turn.clear(ConditionType::NotifyFailing),
+        Delivery::Unheard => {}
     }
 }
 

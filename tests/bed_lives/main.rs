@@ -8,6 +8,7 @@
 
 mod a_poc;
 mod again;
+mod examples;
 mod lives;
 mod people;
 mod shapes;

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use serde_json::json;
 
-use crate::replicas::{Between, Replicas, alone_with_operator};
+use crate::replicas::{Between, LEASE, Replicas, alone_with_operator};
 use crate::support::{ERRORS, Service};
 use crate::watched::Watched;
 
@@ -23,6 +23,8 @@ const STEPS: [i64; 5] = [10, 25, 50, 75, 100];
 const CHECK: SignedDuration = SignedDuration::from_secs(1);
 /// Between the last hold and the weight of promotion lies the label, which the mesh must learn of first.
 const PROMOTION: SignedDuration = SignedDuration::from_secs(3);
+/// How much longer than its last renewal tells a killed operator may have acted.
+const RENEWAL: SignedDuration = SignedDuration::from_secs(LEASE.as_secs().cast_signed() / 3);
 /// What a busy machine may add to a step, and to each start of an operator.
 const MARGIN: SignedDuration = SignedDuration::from_secs(2);
 
@@ -172,8 +174,9 @@ impl Story {
             let promotion = if promoted { PROMOTION } else { SignedDuration::ZERO };
             let most = hold + away + self.stood(step) + CHECK + promotion + margin;
             assert!(took <= most, "{what}: longer than {most:?}");
-            // Seen a little late or early.
-            let least = hold + away - SignedDuration::from_millis(700);
+            // Seen a little late or early. A step decided between the last renewal and the kill had been held till then.
+            let unseen = RENEWAL * i32::try_from(starts).unwrap();
+            let least = hold + away - unseen - SignedDuration::from_millis(700);
             assert!(took >= least, "{what}: less than {least:?}");
             println!("{what}");
         }
