@@ -134,22 +134,36 @@ async fn ok_false_is_an_error_with_slacks_code_and_what_to_do() {
         ("not_in_channel", "invite the app"),
         ("is_archived", "archived"),
         ("missing_scope", "chat:write"),
-        ("msg_too_long", "msg_too_long"),
         ("some_code_of_tomorrow", "some_code_of_tomorrow"),
     ];
     for (code, told) in codes {
         let error = error_of(not_ok(code)).await;
         assert_eq!(
             error,
-            SlackError::Refused {
+            SlackError::Denied {
                 code: code.to_owned()
             }
         );
-        assert!(error.permanent());
         assert!(
             error.to_string().contains(code) && error.to_string().contains(told),
             "{error}"
         );
+    }
+}
+
+#[tokio::test]
+async fn only_what_is_wrong_with_this_one_message_is_for_good() {
+    for code in [
+        "msg_too_long",
+        "no_text",
+        "invalid_blocks",
+        "thread_not_found",
+        "message_not_found",
+    ] {
+        let refused = SlackError::Refused {
+            code: code.to_owned(),
+        };
+        assert_eq!(error_of(not_ok(code)).await, refused);
     }
 }
 
@@ -167,10 +181,7 @@ async fn what_may_pass_is_no_refusal() {
     ];
     for template in templates {
         let error = error_of(template).await;
-        assert!(
-            matches!(error, SlackError::Transient(_)) && !error.permanent(),
-            "{error:?}"
-        );
+        assert!(matches!(error, SlackError::Transient(_)), "{error:?}");
     }
 }
 
@@ -207,7 +218,7 @@ async fn too_fast_says_how_long_to_wait() {
 #[tokio::test]
 async fn a_message_taken_without_saying_where_is_not_sent_again() {
     let error = error_of(ResponseTemplate::new(200).set_body_json(json!({"ok": true}))).await;
-    assert!(error.permanent(), "{error:?}");
+    assert!(matches!(error, SlackError::Refused { .. }), "{error:?}");
 }
 
 #[tokio::test]

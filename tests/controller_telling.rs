@@ -26,12 +26,15 @@ struct State {
     updated: Vec<String>,
     delay: Duration,
     failures: usize,
+    /// The code by which Slack refuses everything, until somebody mends it.
+    denied: Option<&'static str>,
+    channels: Vec<String>,
 }
 
 impl Slack for FakeSlack {
     fn post<'a>(
         &'a self,
-        _channel: &'a str,
+        channel: &'a str,
         text: &'a str,
         thread_ts: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Posted, SlackError>> {
@@ -43,6 +46,10 @@ impl Slack for FakeSlack {
                 state.failures -= 1;
                 return Err(SlackError::Transient("down".into()));
             }
+            if let Some(code) = state.denied {
+                return Err(SlackError::Denied { code: code.into() });
+            }
+            state.channels.push(channel.to_owned());
             state.posted.push((thread_ts.map(str::to_owned), text.to_owned()));
             Ok(Posted {
                 channel_id: "C1".into(),
@@ -165,6 +172,38 @@ async fn a_slack_that_fails_for_a_while_is_told_everything_once_and_the_status_s
             .any(|c| c.kind == "NotifyFailing")
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_wrong_token_every_notice_waits_and_is_told_once_it_is_mended() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    slack.0.lock().unwrap().denied = Some("invalid_auth");
+    let _operator = telling(&kit, &slack, "one");
+    kit.until_phase(Phase::Promoted).await;
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    let status = kit.status("aleph");
+    assert_eq!((status.notices.pending.len(), status.notices.lost), (4, 0));
+    let failing = status.conditions.iter().find(|c| c.kind == "NotifyFailing");
+    let message = &failing.expect("it is said").message;
+    assert!(
+        message.contains("invalid_auth") && message.ends_with("4 wait"),
+        "{message}"
+    );
+
+    slack.0.lock().unwrap().denied = None;
+    let mended = Instant::now();
+    until_told(&kit).await;
+    assert!(
+        mended.elapsed() < Duration::from_secs(70),
+        "{:?}",
+        mended.elapsed()
+    );
+    let posted = slack.0.lock().unwrap().posted.clone();
+    in_order(
+        &posted[1..],
+        &["releasing v2", "weight 50 %", "weight 100 %", "v2 is production"],
+    );
+    assert_eq!(posted.len(), 5, "{posted:#?}");
 }
 
 #[tokio::test(start_paused = true)]

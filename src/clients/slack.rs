@@ -41,7 +41,7 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// The longest wait that is believed.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// Codes that say something of the moment, not of the message: worth another try. Any other code is for good.
+/// Codes that say something of the moment, and pass by themselves.
 const PASSING_CODES: [&str; 8] = [
     "fatal_error",
     "internal_error",
@@ -52,6 +52,31 @@ const PASSING_CODES: [&str; 8] = [
     "external_channel_migrating",
     "org_login_required",
 ];
+
+/// Codes that say something of this one message, which no other try changes. Any other code, one that is not known yet
+/// included, is for somebody to mend (the token, the channel, the app's rights): the message waits for it.
+const MESSAGE_CODES: [&str; 17] = [
+    ANSWER_WITHOUT_TS,
+    "cannot_reply_to_message",
+    "cant_update_message",
+    "edit_window_closed",
+    "invalid_arguments",
+    "invalid_array_arg",
+    "invalid_blocks",
+    "invalid_blocks_format",
+    "is_inactive",
+    "markdown_text_conflict",
+    "message_not_found",
+    "metadata_too_large",
+    "msg_blocks_too_long",
+    "msg_too_long",
+    "no_text",
+    "thread_not_found",
+    "too_many_attachments",
+];
+
+/// Our own word: Slack took the message and did not say where it stands.
+const ANSWER_WITHOUT_TS: &str = "answer_without_ts";
 
 /// Where a message stands: what `chat.update` and replies need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,23 +96,21 @@ pub enum SlackError {
         /// How long.
         after: Duration,
     },
-    /// Slack will never take this, by its code (`channel_not_found`, `invalid_auth`, …).
-    #[error("Slack refused: {code}{}", hint(code))]
+    /// Slack will never take this one message, by its code (`msg_too_long`, `thread_not_found`, …).
+    #[error("Slack refused: {code}")]
     Refused {
+        /// Slack's code.
+        code: String,
+    },
+    /// Slack takes no such message until somebody mends what its code names (`invalid_auth`, `channel_not_found`, …).
+    #[error("Slack refused: {code}{}", hint(code))]
+    Denied {
         /// Slack's code.
         code: String,
     },
     /// It did not work this time.
     #[error("Slack did not take it: {0}")]
     Transient(String),
-}
-
-impl SlackError {
-    /// Whether another try is useless until somebody changes something.
-    #[must_use]
-    pub fn permanent(&self) -> bool {
-        matches!(self, Self::Refused { .. })
-    }
 }
 
 /// What to do about the codes that people meet.
@@ -243,7 +266,7 @@ fn read(reply: &Reply) -> Result<Posted, SlackError> {
         }),
         // It stands in the channel, but where is unknown: to post it again would post it for ever.
         Answer { ok: true, .. } => Err(SlackError::Refused {
-            code: "answer_without_ts".to_owned(),
+            code: ANSWER_WITHOUT_TS.to_owned(),
         }),
         Answer { error, .. } if matches!(error.as_str(), "ratelimited" | "rate_limited") => {
             Err(SlackError::RateLimited {
@@ -257,7 +280,10 @@ fn read(reply: &Reply) -> Result<Posted, SlackError> {
                 error
             }))
         }
-        Answer { error, .. } => Err(SlackError::Refused {
+        Answer { error, .. } if MESSAGE_CODES.contains(&error.as_str()) => {
+            Err(SlackError::Refused { code: error })
+        }
+        Answer { error, .. } => Err(SlackError::Denied {
             code: tidy(&error, 80),
         }),
     }

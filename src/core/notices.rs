@@ -236,11 +236,11 @@ mod tests {
             &mut notices,
             &[NoticeAck::Refused {
                 id: 1,
-                reason: "channel_not_found".into(),
+                reason: "msg_too_long".into(),
             }],
         );
         assert_eq!((notices.pending.len(), notices.lost), (1, 1));
-        assert_eq!(failing, Delivery::Fails("channel_not_found".into()));
+        assert_eq!(failing, Delivery::Fails("msg_too_long".into()));
     }
 
     #[test]

@@ -109,6 +109,60 @@ fn k_after_429_and_500_every_notice_is_told_once_in_order_in_one_thread() {
     });
 }
 
+#[test]
+fn c_with_a_wrong_token_every_notice_waits_and_is_told_once_in_order_when_it_is_mended() {
+    let prepare = async |bed| {
+        let service = Service::silent(bed, "c-token").await.with_traffic(10.0);
+        service.release(held_at_20()).await;
+        service
+    };
+    alone_after(prepare, async |bed, service| {
+        let _mended = Mended(bed);
+        everybody_is_told(&service).await;
+        bed.slack.set_mode(Mode {
+            error: "invalid_auth".to_owned(),
+            ..Mode::of(Manner::NotOk)
+        });
+        service.deploy("v2", &[]).await;
+        service.weight(20).await;
+        service.falls_sick().await;
+        service.is_rolled_back(FailureReason::MetricUnhealthy).await;
+        let all_wait = |status: &BirdWatchStatus| {
+            let waits = |kind| status.notices.pending.iter().any(|notice| notice.kind == kind);
+            let why = condition(status, "NotifyFailing", "SlackRefuses");
+            TOLD.iter().all(|(kind, _)| waits(*kind)) && why.is_some_and(|why| why.contains("invalid_auth"))
+        };
+        let status = service.until("everything waits", SOON, all_wait).await;
+        assert_eq!(status.notices.lost, 0);
+        assert_eq!(service.told(), Vec::<String>::new());
+
+        bed.slack.set_mode(Mode::default());
+        let all_well = |status: &BirdWatchStatus| {
+            all_is_told(status) && condition(status, "NotifyFailing", "SlackRefuses").is_none()
+        };
+        let status = service.until("told", A_WHILE, all_well).await;
+        assert_eq!(status.notices.lost, 0);
+        let parents = service.parents();
+        assert_eq!(parents.len(), 1, "one thread: {parents:#?}");
+        let replies = replies_to(bed, &parents[0]);
+        let among_ours = |reply: &&String| TOLD.iter().any(|(_, words)| reply.contains(words));
+        let told: Vec<_> = replies.iter().filter(among_ours).collect();
+        let in_order = told
+            .iter()
+            .zip(TOLD)
+            .all(|(reply, (_, words))| reply.contains(words));
+        assert!(in_order && told.len() == TOLD.len(), "{replies:#?}");
+    });
+}
+
+/// What people are told of a rollout that fails at its first step.
+const TOLD: [(NoticeKind, &str); 4] = [
+    (NoticeKind::Started, "releasing v2 instead of v1"),
+    (NoticeKind::Step, "weight 20 %"),
+    (NoticeKind::Unhealthy, "v2 unhealthy at weight 20 %"),
+    (NoticeKind::RolledBack, "v2 rolled back to v1"),
+];
+
 /// Waits until no other service has anything to say, so that the calls to come are this one's.
 async fn everybody_is_told(service: &Service) {
     let api: Api<DynamicObject> =

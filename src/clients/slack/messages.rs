@@ -83,7 +83,7 @@ pub enum Fate {
         /// Its own timestamp.
         ts: String,
     },
-    /// Slack will never take it; it is no longer queued. Submit it again to try again.
+    /// Slack will never take this one message; it is no longer queued.
     Refused {
         /// Slack's code.
         code: String,

@@ -13,6 +13,12 @@ use super::{Posted, SlackError};
 /// A parent's text that waited so long is no longer put behind notices.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Shortest and longest wait, before jitter, after a failure that may pass by itself.
+const TRANSIENT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// The same after one that somebody must mend: once mended, at most a minute passes.
+const DENIED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+
 /// Delivered notices remembered in each thread.
 const REMEMBERED: usize = 64;
 
@@ -270,16 +276,19 @@ impl ThreadState {
                     why: error.to_string(),
                 })
             }
-            Err(SlackError::Transient(why)) => {
-                let after = self
-                    .backoff
-                    .get_or_insert_with(backoff)
-                    .next()
-                    .unwrap_or(PATIENCE);
-                self.not_before = Some(now + after);
-                Some(Fate::Retrying { after, why })
+            // A person needs a while to mend it: the first try after it is not soon.
+            Err(error @ SlackError::Denied { .. }) => {
+                Some(self.retry(backoff(DENIED), error.to_string(), now))
             }
+            Err(SlackError::Transient(why)) => Some(self.retry(backoff(TRANSIENT), why, now)),
         }
+    }
+
+    /// Tries again later; `pace` is how much later, where no other failure came just before.
+    fn retry(&mut self, pace: Backoff, why: String, now: Instant) -> Fate {
+        let after = self.backoff.get_or_insert(pace).next().unwrap_or(PATIENCE);
+        self.not_before = Some(now + after);
+        Fate::Retrying { after, why }
     }
 
     fn delivered(&mut self, what: &Acked, posted: Posted) -> Fate {
@@ -310,10 +319,11 @@ impl ThreadState {
     }
 }
 
-fn backoff() -> Backoff {
+/// The wait is at least what is asked for and at most twice as much.
+fn backoff((shortest, longest): (Duration, Duration)) -> Backoff {
     ExponentialBuilder::default()
-        .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(Duration::from_mins(1))
+        .with_min_delay(shortest)
+        .with_max_delay(longest)
         .with_factor(2.0)
         .with_jitter()
         .without_max_times()

@@ -303,9 +303,32 @@ fn a_refused_notice_is_reported_and_the_next_goes_on() {
         .unwrap();
     assert!(matches!(&ack.fate, Fate::Refused { code, .. } if code == "msg_too_long"));
     assert_eq!(bench.drain(), ["c/- n2"]);
-    // whoever mended the reason may submit it again
-    bench.submit("a", vec![post(1, "c", false)]);
-    assert_eq!(bench.drain(), ["c/1 n1"]);
+}
+
+#[test]
+fn what_somebody_must_mend_is_waited_for_and_nothing_is_lost_or_out_of_order() {
+    for code in ["invalid_auth", "channel_not_found", "not_in_channel", "new_to_us"] {
+        let mut bench = Bench::new();
+        bench.submit(
+            "a",
+            vec![show("c", "state"), post(1, "c", false), post(2, "c", true)],
+        );
+        let begun = bench.now;
+        while bench.now < begun + Duration::from_mins(10) {
+            let job = bench.job().unwrap();
+            let denied = SlackError::Denied {
+                code: code.to_owned(),
+            };
+            let fate = bench.fail(&job, denied).unwrap().fate;
+            let Fate::Retrying { after, why } = fate else {
+                panic!("{fate:?}")
+            };
+            assert!(why.contains(code), "{why}");
+            let (soonest, latest) = (Duration::from_secs(5), Duration::from_mins(1));
+            assert!((soonest..=latest).contains(&after), "{after:?}");
+        }
+        assert_eq!(bench.drain(), ["c/- state", "c/1 n1", "c/1 n2"]);
+    }
 }
 
 #[test]
