@@ -67,6 +67,11 @@ impl NoticeKind {
     }
 }
 
+/// How much people are told: what the plan asks for, and no more than the administrator lets anybody be told.
+pub(super) fn level(administrators: Option<Level>, plans: Option<Level>) -> Option<Level> {
+    administrators.map(|most| plans.map_or(most, |asked| asked.min(most)))
+}
+
 /// Puts a notice into the outbox, where somebody is to be told.
 pub(super) fn record(
     notices: &mut Notices,
@@ -222,6 +227,22 @@ mod tests {
                 record(&mut notices, "v2-1", level, kind, "", at(1));
             }
             assert_eq!(notices.pending.len(), expected, "{level:?}");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_told_less_than_the_administrator_lets_it_and_never_more() {
+        let [off, ends, steps] = [Level::Off, Level::Ends, Level::Steps].map(Some);
+        for (most, asked, told) in [
+            (steps, None, steps),
+            (steps, ends, ends),
+            (ends, None, ends),
+            (ends, steps, ends),
+            (ends, off, off),
+            (off, steps, off),
+            (None, steps, None),
+        ] {
+            assert_eq!(level(most, asked), told, "{most:?} {asked:?}");
         }
     }
 

@@ -80,7 +80,7 @@ pub struct Settings {
     pub propagation_delay: Span,
     /// Longest time for one check's queries.
     pub query_timeout: Span,
-    /// How much people are told by default; absent where there is nobody to tell.
+    /// The most that people are told; absent where there is nobody to tell.
     pub notify: Option<Level>,
 }
 

@@ -112,11 +112,7 @@ impl<'a> Turn<'a> {
             action,
             note: text.clone(),
         });
-        let level = self
-            .seen
-            .settings
-            .notify
-            .map(|default| rollout.plan.level.unwrap_or(default));
+        let level = notices::level(self.seen.settings.notify, rollout.plan.level);
         notices::record(&mut self.next.notices, &rollout.id, level, kind, &text, self.now);
     }
 
