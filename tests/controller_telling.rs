@@ -9,10 +9,12 @@ use std::time::Duration;
 use birdwatch::api::spec::Level;
 use birdwatch::api::status::Phase;
 use birdwatch::clients::slack::{Posted, Slack, SlackError, sender};
+use birdwatch::controller::channels::Channels;
 use birdwatch::controller::deliver::Deliver;
 use birdwatch::runtime::metrics::Metrics;
-use controller_kit::{Kit, Operator, is_status_write};
+use controller_kit::{BIRD_WATCHES, Kit, Operator, bird_watch, is_status_write};
 use futures::future::BoxFuture;
+use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 
@@ -68,20 +70,36 @@ impl Slack for FakeSlack {
 }
 
 fn kit() -> Kit {
+    notifying(&json!({}))
+}
+
+/// A `BirdWatch` that says this of notices.
+fn notifying(notify: &Value) -> Kit {
     let mut kit = Kit::new();
     kit.settings.notify = Some(Level::Steps);
-    kit.bird_watch();
+    let bird_watch = bird_watch("aleph", &json!({"notify": notify}));
+    kit.api.put(BIRD_WATCHES, bird_watch);
     kit
 }
 
+fn is_warned_of_channel(kit: &Kit) -> bool {
+    let warnings = kit.status("aleph").warnings;
+    warnings.iter().any(|warning| warning.contains("notify.channel"))
+}
+
 fn telling(kit: &Kit, slack: &FakeSlack, name: &str) -> Operator {
+    allowing(kit, slack, name, &[])
+}
+
+/// An operator that lets a `BirdWatch` choose one of these channels.
+fn allowing(kit: &Kit, slack: &FakeSlack, name: &str, channels: &[&str]) -> Operator {
+    let channels: Vec<_> = channels.iter().map(|&channel| channel.to_owned()).collect();
     let (acks, answers) = unbounded_channel();
     let (handle, sending) = sender(Arc::new(slack.clone()), acks);
     tokio::spawn(sending);
     let deliver = Deliver {
         slack: Some(handle),
-        channel: "deployment".into(),
-        allowed: Arc::new(["deployment".to_owned()]),
+        channels: Arc::new(Channels::new("deployment", &channels)),
         metrics: Metrics::new(),
     };
     kit.operator_telling(name, (deliver, answers), false)
@@ -278,4 +296,40 @@ async fn an_api_server_that_takes_no_events_delays_nothing() {
     kit.until_phase(Phase::Promoted).await;
     assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
     assert!(kit.calls().iter().any(is_status_write));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_asked_for_and_allowed_is_told() {
+    for allowed in ["*", "payments", "#payments"] {
+        let (kit, slack) = (notifying(&json!({"channel": "#payments"})), FakeSlack::default());
+        let _operator = allowing(&kit, &slack, "one", &[allowed]);
+        until_told(&kit).await;
+        let told = slack.0.lock().unwrap().channels.clone();
+        assert_eq!(told[0], "#payments", "allowed: {allowed}");
+        // The rest goes to the thread, wherever Slack says that it is.
+        assert!(told[1..].iter().all(|channel| channel == "C1"), "{told:?}");
+        assert!(!is_warned_of_channel(&kit));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_not_allowed_is_passed_over_for_the_default_and_status_says_so() {
+    let (kit, slack) = (notifying(&json!({"channel": "secret"})), FakeSlack::default());
+    let _operator = allowing(&kit, &slack, "one", &["payments"]);
+    until_told(&kit).await;
+    assert_eq!(slack.0.lock().unwrap().channels[0], "deployment");
+    let expected = "notify.channel: \"secret\" is not allowed, notices go to \"deployment\"; the administrator allows \
+                    it with slackAllowedChannels";
+    assert_eq!(kit.status("aleph").warnings, [expected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_more_than_the_administrator_lets_them() {
+    let (mut kit, slack) = (notifying(&json!({"level": "steps"})), FakeSlack::default());
+    kit.settings.notify = Some(Level::Ends);
+    let _operator = telling(&kit, &slack, "one");
+    until_told(&kit).await;
+    let posted = slack.0.lock().unwrap().posted.clone();
+    in_order(&posted[1..], &["releasing v2", "v2 is production"]);
+    assert_eq!(posted.len(), 3, "{posted:#?}");
 }

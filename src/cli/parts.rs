@@ -15,6 +15,7 @@ use crate::clients::http::{HttpClient, TlsFiles};
 use crate::clients::prometheus::{OutcomeClass, QueryObserver, ServerConfig, Servers};
 use crate::clients::slack::{Ack, SlackClient, sender};
 use crate::controller::census::Census;
+use crate::controller::channels::Channels;
 use crate::controller::deliver::Deliver;
 use crate::controller::events::Events;
 use crate::controller::{Context, client_config};
@@ -162,8 +163,7 @@ fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandEr
     let (handle, sending) = sender(Arc::new(slack), acks);
     let deliver = Deliver {
         slack: Some(handle),
-        channel: channel.clone(),
-        allowed: allowed_channels.clone().into(),
+        channels: Arc::new(Channels::new(channel, allowed_channels)),
         metrics: metrics.clone(),
     };
     Ok((

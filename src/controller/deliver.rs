@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::api::BirdWatchStatus;
 use crate::api::status::{NoticeKind, Rollout, Thread as KnownThread};
+use crate::api::{BirdWatchSpec, BirdWatchStatus};
 use crate::clients::slack::{Ack, Acked, Delivery, Fate, Item, Posted, SlackHandle, Thread};
 use crate::core::messages;
 use crate::core::observation::{NoticeAck, ObjectName};
 use crate::runtime::metrics::{Metrics, NoticeResult};
 
+use super::channels::Channels;
 use super::context::Scope;
 
 /// Where people are told.
@@ -18,10 +19,8 @@ use super::context::Scope;
 pub struct Deliver {
     /// The sender; none: nobody is told.
     pub slack: Option<SlackHandle>,
-    /// The channel, unless a plan names another.
-    pub channel: String,
-    /// The channels that a plan may name.
-    pub allowed: Arc<[String]>,
+    /// The channel, unless a plan names another that it may.
+    pub channels: Arc<Channels>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -32,10 +31,16 @@ impl Deliver {
     pub fn nobody(metrics: Metrics) -> Self {
         Self {
             slack: None,
-            channel: String::new(),
-            allowed: Arc::default(),
+            channels: Arc::default(),
             metrics,
         }
+    }
+
+    /// What to tell somebody whose spec asks for a channel that is not allowed.
+    #[must_use]
+    pub fn warning(&self, spec: &BirdWatchSpec) -> Option<String> {
+        let asked = spec.notify.as_ref()?.channel.as_deref()?;
+        self.slack.as_ref().and_then(|_| self.channels.warning(asked))
     }
 
     /// A status was written: its notices go out, and the parent message where the state it shows has changed.
@@ -101,10 +106,8 @@ impl Deliver {
             .rollout
             .as_ref()
             .filter(|rollout| rollout.id == known.rollout);
-        let asked = rollout.and_then(|rollout: &Rollout| rollout.plan.channel.clone());
-        let channel = asked
-            .filter(|channel| self.allowed.contains(channel))
-            .unwrap_or_else(|| self.channel.clone());
+        let asked = rollout.and_then(|rollout: &Rollout| rollout.plan.channel.as_deref());
+        let channel = self.channels.choose(asked).to_owned();
         let parent = (!known.ts.is_empty()).then(|| Posted {
             channel_id: known.channel.clone(),
             ts: known.ts.clone(),

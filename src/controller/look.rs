@@ -130,8 +130,13 @@ fn observe(
         routes,
         route_problems,
         other_routes,
-        warnings,
+        mut warnings,
     } = world;
+    warnings.extend(
+        spec.as_ref()
+            .ok()
+            .and_then(|spec| scope.context.deliver.warning(spec)),
+    );
     let zero = !routes.is_empty() && routes.iter().all(|route| route.is_at(0));
     let target = objects.target.as_ref();
     let known = |found: &Option<Identified>, versions: Vec<Option<String>>| {

@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod census;
+pub mod channels;
 pub mod checks;
 pub mod commit;
 pub mod conflict;
