@@ -12,7 +12,7 @@ use birdwatch::clients::slack::{Posted, Slack, SlackError, sender};
 use birdwatch::controller::channels::Channels;
 use birdwatch::controller::deliver::Deliver;
 use birdwatch::runtime::metrics::Metrics;
-use controller_kit::{BIRD_WATCHES, Kit, Operator, bird_watch, is_status_write};
+use controller_kit::{BIRD_WATCHES, DEPLOYMENTS, Kit, NS, Operator, bird_watch, deployment, is_status_write};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
@@ -31,6 +31,17 @@ struct State {
     /// The code by which Slack refuses everything, until somebody mends it.
     denied: Option<&'static str>,
     channels: Vec<String>,
+}
+
+impl State {
+    /// Channel and text of the messages that are in no thread.
+    fn parents(&self) -> Vec<(String, String)> {
+        let all = self.channels.iter().zip(&self.posted);
+        let parents = all.filter(|(_, (thread, _))| thread.is_none());
+        parents
+            .map(|(channel, (_, text))| (channel.clone(), text.clone()))
+            .collect()
+    }
 }
 
 impl Slack for FakeSlack {
@@ -62,8 +73,16 @@ impl Slack for FakeSlack {
 
     fn update<'a>(&'a self, message: &'a Posted, text: &'a str) -> BoxFuture<'a, Result<(), SlackError>> {
         Box::pin(async move {
-            assert_eq!((message.channel_id.as_str(), message.ts.as_str()), ("C1", "1.0"));
-            self.0.lock().unwrap().updated.push(text.to_owned());
+            assert_eq!(message.channel_id, "C1");
+            let mut state = self.0.lock().unwrap();
+            let is_it = |(n, (thread, _)): (usize, &(Option<String>, String))| {
+                thread.is_none() && message.ts == format!("{}.0", n + 1)
+            };
+            assert!(
+                state.posted.iter().enumerate().any(is_it),
+                "{message:?} is no parent"
+            );
+            state.updated.push(text.to_owned());
             Ok(())
         })
     }
@@ -332,4 +351,38 @@ async fn nobody_is_told_more_than_the_administrator_lets_them() {
     let posted = slack.0.lock().unwrap().posted.clone();
     in_order(&posted[1..], &["releasing v2", "v2 is production"]);
     assert_eq!(posted.len(), 3, "{posted:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_of_an_earlier_rollout_goes_to_the_channel_that_rollout_asked_for() {
+    let (kit, slack) = (notifying(&json!({"channel": "payments"})), FakeSlack::default());
+    slack.0.lock().unwrap().denied = Some("invalid_auth");
+    let _operator = allowing(&kit, &slack, "one", &["*"]);
+    kit.until_phase(Phase::Promoted).await;
+    kit.api.put(DEPLOYMENTS, deployment("aleph", "v3", 2));
+    let next = bird_watch(
+        "aleph",
+        &json!({"canaryVersion": "v3", "notify": {"channel": "ops"}}),
+    );
+    kit.api
+        .edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |object: &mut Value| {
+            object["spec"] = next["spec"].clone();
+        });
+    kit.until("the next is promoted", |kit| {
+        let status = kit.status("aleph");
+        status.phase == Phase::Promoted && status.promoted_version.as_deref() == Some("v3")
+    })
+    .await;
+    slack.0.lock().unwrap().denied = None;
+    until_told(&kit).await;
+    let told = slack.0.lock().unwrap().parents();
+    for (asked, rollout) in [("payments", "v1 → v2"), ("ops", "v2 → v3")] {
+        let of_it = |(_, text): &&(String, String)| text.contains(rollout);
+        let channels: Vec<_> = told
+            .iter()
+            .filter(of_it)
+            .map(|(channel, _)| channel.as_str())
+            .collect();
+        assert_eq!(channels, [asked], "{told:#?}");
+    }
 }

@@ -215,7 +215,8 @@ pub struct Notify {
     #[schemars(schema_with = "rules::channel")]
     pub channel: Option<String>,
 
-    /// How much: `steps` (everything), `ends` (start, end and alarms) or `off`. Default: the administrator's.
+    /// How much: `steps` (everything), `ends` (start, end and alarms) or `off`, and no more than the administrator lets
+    /// anybody be told. Default: as much as that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Level")]
     pub level: Option<Level>,

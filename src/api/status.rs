@@ -225,7 +225,7 @@ pub struct Notices {
     /// The threads of the latest rollouts, the present one last; bounded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<Thread>,
-    /// Step notices that were merged away or refused for good.
+    /// Notices that nobody is told of any more: too many waited, or Slack will never take this one.
     pub lost: i64,
 }
 
@@ -285,6 +285,9 @@ pub enum NoticeKind {
 pub struct Thread {
     /// The rollout.
     pub rollout: String,
+    /// Channel that the rollout's plan asked for; absent: the administrator's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_channel: Option<String>,
     /// Channel as Slack identifies it; empty before the first message.
     pub channel: String,
     /// Timestamp of the parent message; empty before it.

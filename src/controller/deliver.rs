@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::api::status::{NoticeKind, Rollout, Thread as KnownThread};
+use crate::api::status::{NoticeKind, Thread as KnownThread};
 use crate::api::{BirdWatchSpec, BirdWatchStatus};
 use crate::clients::slack::{Ack, Acked, Delivery, Fate, Item, Posted, SlackHandle, Thread};
 use crate::core::messages;
@@ -78,14 +78,14 @@ impl Deliver {
         let mut items = Vec::new();
         if begun && text != thread.shown && (changed || !waiting.is_empty()) {
             items.push(Item::UpdateParent {
-                thread: self.thread(status, thread),
+                thread: self.thread(thread),
                 text,
             });
         }
         for notice in waiting {
             items.push(Item::Post {
                 notice_id: notice.id,
-                thread: self.thread(status, thread),
+                thread: self.thread(thread),
                 text: notice.text.clone(),
                 urgent: is_urgent(notice.kind),
             });
@@ -101,13 +101,8 @@ impl Deliver {
         }
     }
 
-    fn thread(&self, status: &BirdWatchStatus, known: &KnownThread) -> Thread {
-        let rollout = status
-            .rollout
-            .as_ref()
-            .filter(|rollout| rollout.id == known.rollout);
-        let asked = rollout.and_then(|rollout: &Rollout| rollout.plan.channel.as_deref());
-        let channel = self.channels.choose(asked).to_owned();
+    fn thread(&self, known: &KnownThread) -> Thread {
+        let channel = self.channels.choose(known.asked_channel.as_deref()).to_owned();
         let parent = (!known.ts.is_empty()).then(|| Posted {
             channel_id: known.channel.clone(),
             ts: known.ts.clone(),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::spec::Level;
-use crate::api::status::{Notice, NoticeKind, Notices, Thread};
+use crate::api::status::{Notice, NoticeKind, Notices, Rollout, Thread};
 
 use super::observation::NoticeAck;
 
@@ -72,10 +72,26 @@ pub(super) fn level(administrators: Option<Level>, plans: Option<Level>) -> Opti
     administrators.map(|most| plans.map_or(most, |asked| asked.min(most)))
 }
 
+/// What a notice speaks of, and the channel that its plan asks for.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    rollout: &'a str,
+    channel: Option<&'a str>,
+}
+
+impl<'a> From<&'a Rollout> for Subject<'a> {
+    fn from(rollout: &'a Rollout) -> Self {
+        Self {
+            rollout: &rollout.id,
+            channel: rollout.plan.channel.as_deref(),
+        }
+    }
+}
+
 /// Puts a notice into the outbox, where somebody is to be told.
 pub(super) fn record(
     notices: &mut Notices,
-    rollout: &str,
+    subject: Subject<'_>,
     level: Option<Level>,
     kind: NoticeKind,
     text: &str,
@@ -92,7 +108,7 @@ pub(super) fn record(
     let text = text.chars().take(LONGEST_TEXT).collect();
     notices.pending.push(Notice {
         id: notices.next,
-        rollout: rollout.to_owned(),
+        rollout: subject.rollout.to_owned(),
         kind,
         text,
         at,
@@ -100,7 +116,7 @@ pub(super) fn record(
     notices.next += 1;
     bound(notices, |kind| kind == NoticeKind::Step, MOST_STEPS);
     bound(notices, |kind| kind != NoticeKind::Step, MOST_ALARMS);
-    open_thread(notices, rollout);
+    open_thread(notices, subject);
 }
 
 fn bound(notices: &mut Notices, counts: fn(NoticeKind) -> bool, most: usize) {
@@ -112,22 +128,22 @@ fn bound(notices: &mut Notices, counts: fn(NoticeKind) -> bool, most: usize) {
     }
 }
 
-fn open_thread(notices: &mut Notices, rollout: &str) {
-    if notices.threads.iter().any(|t| t.rollout == rollout) {
+fn open_thread(notices: &mut Notices, subject: Subject<'_>) {
+    let asked_channel = subject.channel.map(str::to_owned);
+    if let Some(known) = notices.threads.iter_mut().find(|t| t.rollout == subject.rollout) {
+        known.asked_channel = asked_channel;
         return;
     }
     notices.threads.push(Thread {
-        rollout: rollout.to_owned(),
+        rollout: subject.rollout.to_owned(),
+        asked_channel,
         ..Thread::default()
     });
-    let waits = |notices: &Notices, t: &Thread| notices.pending.iter().any(|n| n.rollout == t.rollout);
+    let waits = |t: &Thread| notices.pending.iter().any(|n| n.rollout == t.rollout);
     while notices.threads.len() > MOST_THREADS
-        && let Some(at) = notices.threads.iter().position(|t| !waits(notices, t))
+        && let Some(at) = notices.threads.iter().position(|t| !waits(t))
     {
-        let gone = notices.threads.remove(at);
-        let before = notices.pending.len();
-        notices.pending.retain(|n| n.rollout != gone.rollout);
-        notices.lost += i64::try_from(before - notices.pending.len()).unwrap_or(0);
+        notices.threads.remove(at);
     }
 }
 
@@ -184,12 +200,16 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    const fn of<'a>(rollout: &'a str, channel: Option<&'a str>) -> Subject<'a> {
+        Subject { rollout, channel }
+    }
+
     fn with(kinds: &[NoticeKind]) -> Notices {
         let mut notices = Notices::default();
         for kind in kinds {
             record(
                 &mut notices,
-                "v2-1",
+                of("v2-1", None),
                 Some(Level::Steps),
                 *kind,
                 &format!("{kind:?}"),
@@ -224,7 +244,7 @@ mod tests {
         ] {
             let mut notices = Notices::default();
             for kind in [NoticeKind::Step, NoticeKind::Promoted] {
-                record(&mut notices, "v2-1", level, kind, "", at(1));
+                record(&mut notices, of("v2-1", None), level, kind, "", at(1));
             }
             assert_eq!(notices.pending.len(), expected, "{level:?}");
         }
@@ -262,6 +282,53 @@ mod tests {
         );
         assert_eq!((notices.pending.len(), notices.lost), (1, 1));
         assert_eq!(failing, Delivery::Fails("msg_too_long".into()));
+    }
+
+    #[test]
+    fn a_thread_keeps_the_channel_its_rollout_asked_for_last_whatever_a_later_one_asks_for() {
+        let mut notices = Notices::default();
+        for (rollout, channel) in [("r1", "a"), ("r1", "b"), ("r2", "c")] {
+            let subject = of(rollout, Some(channel));
+            record(
+                &mut notices,
+                subject,
+                Some(Level::Ends),
+                NoticeKind::Started,
+                "",
+                at(1),
+            );
+        }
+        let asked: Vec<_> = notices
+            .threads
+            .iter()
+            .map(|t| t.asked_channel.as_deref())
+            .collect();
+        assert_eq!(asked, [Some("b"), Some("c")]);
+    }
+
+    #[test]
+    fn a_thread_with_something_to_say_outlives_any_number_of_rollouts() {
+        let mut notices = Notices::default();
+        let tell = |notices: &mut Notices, rollout: &str| {
+            let subject = of(rollout, None);
+            record(
+                notices,
+                subject,
+                Some(Level::Ends),
+                NoticeKind::Started,
+                "",
+                at(1),
+            );
+        };
+        tell(&mut notices, "first");
+        for rollout in ["a", "b", "c", "d"] {
+            tell(&mut notices, rollout);
+            let delivered = NoticeAck::Delivered { id: notices.next - 1 };
+            acknowledge(&mut notices, &[delivered]);
+        }
+        let threads: Vec<_> = notices.threads.iter().map(|t| t.rollout.as_str()).collect();
+        assert_eq!(threads, ["first", "c", "d"]);
+        assert_eq!((notices.pending.len(), notices.lost), (1, 0));
     }
 
     #[test]

@@ -113,7 +113,14 @@ impl<'a> Turn<'a> {
             note: text.clone(),
         });
         let level = notices::level(self.seen.settings.notify, rollout.plan.level);
-        notices::record(&mut self.next.notices, &rollout.id, level, kind, &text, self.now);
+        notices::record(
+            &mut self.next.notices,
+            rollout.into(),
+            level,
+            kind,
+            &text,
+            self.now,
+        );
     }
 
     /// Sets a condition; tells people when it begins to hold.
