@@ -30,6 +30,8 @@ struct State {
     failures: usize,
     /// The code by which Slack refuses everything, until somebody mends it.
     denied: Option<&'static str>,
+    /// No message is updated.
+    updates_fail: bool,
     channels: Vec<String>,
 }
 
@@ -82,6 +84,9 @@ impl Slack for FakeSlack {
                 state.posted.iter().enumerate().any(is_it),
                 "{message:?} is no parent"
             );
+            if state.updates_fail {
+                return Err(SlackError::Transient("down".into()));
+            }
             state.updated.push(text.to_owned());
             Ok(())
         })
@@ -385,4 +390,36 @@ async fn what_waits_of_an_earlier_rollout_goes_to_the_channel_that_rollout_asked
             .collect();
         assert_eq!(channels, [asked], "{told:#?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_that_a_dead_operator_left_behind_is_brought_up_to_date_once() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    slack.0.lock().unwrap().updates_fail = true;
+    let first = telling(&kit, &slack, "one");
+    until_told(&kit).await;
+    drop(first);
+    slack.0.lock().unwrap().updates_fail = false;
+    let updated = || slack.0.lock().unwrap().updated.clone();
+    let shows_the_end = |kit: &Kit| {
+        kit.status("aleph").notices.threads[0]
+            .shown
+            .contains("*Promoted*")
+    };
+    assert_eq!(updated(), Vec::<String>::new());
+
+    let second = telling(&kit, &slack, "two");
+    kit.until("the parent shows the end", shows_the_end).await;
+    assert!(
+        updated().len() == 1 && updated()[0].contains("*Promoted*"),
+        "{:#?}",
+        updated()
+    );
+    drop(second);
+
+    kit.api.forget_requests();
+    let _third = telling(&kit, &slack, "three");
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!(updated().len(), 1, "{:#?}", updated());
+    assert_eq!(kit.writes_of("three"), 0);
 }

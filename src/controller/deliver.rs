@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::api::status::{NoticeKind, Thread as KnownThread};
+use crate::api::status::{NoticeKind, Outcome, Thread as KnownThread};
 use crate::api::{BirdWatchSpec, BirdWatchStatus};
 use crate::clients::slack::{Ack, Acked, Delivery, Fate, Item, Posted, SlackHandle, Thread};
 use crate::core::messages;
@@ -65,6 +65,14 @@ impl Deliver {
         }
     }
 
+    /// A written status was looked at for the first time in a term: whoever led before may have ended with a parent
+    /// message not yet updated, and without a change to come nobody else would do it.
+    pub fn taken_over(&self, name: &ObjectName, status: &BirdWatchStatus) {
+        for thread in status.notices.threads.iter().filter(|t| may_be_stale(status, t)) {
+            self.submit(name, status, thread, true);
+        }
+    }
+
     fn submit(&self, name: &ObjectName, status: &BirdWatchStatus, thread: &KnownThread, changed: bool) {
         let Some(slack) = &self.slack else { return };
         let waiting: Vec<_> = status
@@ -109,6 +117,17 @@ impl Deliver {
         });
         Thread { channel, parent }
     }
+}
+
+/// Whether the parent message may be behind: the present rollout's, or an earlier one's that does not show its end.
+fn may_be_stale(status: &BirdWatchStatus, thread: &KnownThread) -> bool {
+    let is_its = |id: &str| id == thread.rollout;
+    let shows = |outcome: Outcome| thread.shown.contains(&format!("*{outcome:?}*"));
+    status.rollout.as_ref().is_some_and(|rollout| is_its(&rollout.id))
+        || status
+            .ended
+            .iter()
+            .any(|end| is_its(&end.id) && !shows(end.outcome))
 }
 
 /// What the parent message shows, readings aside.

@@ -52,6 +52,8 @@ pub struct Remembered {
     pub names: KnownNames,
     /// Reconciles that failed or had to look again, in a row.
     pub retries: u32,
+    /// A written status was looked at.
+    looked: bool,
 }
 
 /// A status that is decided and not written: bare readings, or a lowering whose commit failed.
@@ -189,6 +191,11 @@ impl Remembered {
         self.held = None;
         self.sent = version.map(|version| (version, status));
         self.last_write = Some(now);
+    }
+
+    /// Whether this is the first look at a written status; the next is not.
+    pub fn is_first_look(&mut self) -> bool {
+        !std::mem::replace(&mut self.looked, true)
     }
 
     /// The first `count` acknowledgements are in a status that is written, or need not be; later ones stay.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use tracing::Instrument;
 
+use crate::api::BirdWatchStatus;
 use crate::core::decide::decide;
 use crate::core::decision::{Decision, Effect, Event};
 
@@ -114,8 +115,12 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
         Committed::Written => {
             scope.context.events.publish(&look.object, events);
             scope.context.deliver.committed(&look.name, &look.stored, &next);
+            take_over(scope, &look, entry, &next);
         }
-        Committed::Kept => scope.context.deliver.pending(&look.name, &look.stored),
+        Committed::Kept => {
+            scope.context.deliver.pending(&look.name, &look.stored);
+            take_over(scope, &look, entry, &look.stored);
+        }
     }
     let done = lowered?.max(executor.rest(&effects).await?);
     Ok(match done {
@@ -123,6 +128,13 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
         Done::Changed => Again::Now,
         Done::Overtaken => Again::Overtaken,
     })
+}
+
+/// Brings up to date what people see of a written status, once in a term.
+fn take_over(scope: &Scope, look: &Look, entry: &Entry, written: &BirdWatchStatus) {
+    if entry.lock().is_first_look() {
+        scope.context.deliver.taken_over(&look.name, written);
+    }
 }
 
 /// Says so once, not at every look.
