@@ -30,6 +30,8 @@ struct State {
     failures: usize,
     /// The code by which Slack refuses everything, until somebody mends it.
     denied: Option<&'static str>,
+    /// A message with this word is refused for good.
+    refused: Option<&'static str>,
     /// No message is updated.
     updates_fail: bool,
     channels: Vec<String>,
@@ -63,6 +65,11 @@ impl Slack for FakeSlack {
             }
             if let Some(code) = state.denied {
                 return Err(SlackError::Denied { code: code.into() });
+            }
+            if state.refused.is_some_and(|word| text.contains(word)) {
+                return Err(SlackError::Refused {
+                    code: "msg_too_long".into(),
+                });
             }
             state.channels.push(channel.to_owned());
             state.posted.push((thread_ts.map(str::to_owned), text.to_owned()));
@@ -422,4 +429,36 @@ async fn a_parent_that_a_dead_operator_left_behind_is_brought_up_to_date_once() 
     tokio::time::sleep(Duration::from_mins(5)).await;
     assert_eq!(updated().len(), 1, "{:#?}", updated());
     assert_eq!(kit.writes_of("three"), 0);
+}
+
+fn counts_lost(operator: &Operator, count: i64) -> bool {
+    let line = format!("birdwatch_notices_total{{result=\"lost\"}} {count}");
+    operator
+        .metrics
+        .text()
+        .unwrap()
+        .lines()
+        .any(|found| found == line)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_notice_that_gave_way_or_was_refused_is_counted_as_lost() {
+    let (mut kit, slack) = (Kit::new(), FakeSlack::default());
+    kit.settings.notify = Some(Level::Steps);
+    let steps = json!({"increment": 4, "interval": "1s"});
+    kit.api.put(BIRD_WATCHES, bird_watch("aleph", &steps));
+    slack.0.lock().unwrap().denied = Some("invalid_auth");
+    let operator = telling(&kit, &slack, "one");
+    kit.until_phase(Phase::Promoted).await;
+    // 25 steps, of which 20 wait.
+    assert_eq!(kit.status("aleph").notices.lost, 5);
+    assert!(counts_lost(&operator, 5), "{}", operator.metrics.text().unwrap());
+
+    {
+        let mut state = slack.0.lock().unwrap();
+        (state.denied, state.refused) = (None, Some("weight 40 %"));
+    }
+    until_told(&kit).await;
+    assert_eq!(kit.status("aleph").notices.lost, 6);
+    assert!(counts_lost(&operator, 6), "{}", operator.metrics.text().unwrap());
 }

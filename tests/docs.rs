@@ -133,7 +133,7 @@ fn every_metric_is_documented_and_every_one_documented_is_there() {
     metrics.prometheus_at_start("default", None);
     metrics.rollouts(&[("Idle", 1)]);
     metrics.weights_written(Direction::Up, WriteResult::Success);
-    metrics.notice(NoticeResult::Delivered);
+    metrics.notices(NoticeResult::Delivered, 1);
     let text = metrics.text().expect("metrics");
     let types = text
         .lines()

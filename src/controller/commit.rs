@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::BirdWatchStatus;
 use crate::core::decide;
+use crate::runtime::metrics::NoticeResult;
 
 use super::context::Scope;
 use super::errors::{Error, Fault};
@@ -48,6 +49,9 @@ pub async fn commit(
     match scope.put_status(&look.name, &body).await {
         Ok(answer) => {
             let mut remembered = entry.lock();
+            let lost = next.notices.lost.saturating_sub(look.stored.notices.lost);
+            let lost = u64::try_from(lost).unwrap_or(0);
+            scope.context.metrics.notices(NoticeResult::Lost, lost);
             remembered.written(answer.metadata.resource_version, next, now);
             remembered.acknowledged(look.seen.acks.len());
             Ok(Committed::Written)

@@ -191,11 +191,10 @@ fn object_name(key: &str) -> Option<ObjectName> {
     })
 }
 
+/// Lost ones are counted with the status that gives them up.
 fn count(metrics: &Metrics, ack: &Ack) {
-    match (&ack.what, &ack.fate) {
-        (Acked::Notice(_), Fate::Delivered { .. }) => metrics.notice(NoticeResult::Delivered),
-        (Acked::Notice(_), Fate::Refused { .. }) => metrics.notice(NoticeResult::Refused),
-        _ => {}
+    if let (Acked::Notice(_), Fate::Delivered { .. }) = (&ack.what, &ack.fate) {
+        metrics.notices(NoticeResult::Delivered, 1);
     }
 }
 
@@ -219,8 +218,8 @@ fn translated(ack: &Ack) -> Vec<NoticeAck> {
             }]
         }
         (Acked::Parent { text }, Fate::Delivered { parent: at, .. }) => vec![parent(at, text)],
-        (Acked::Parent { .. }, Fate::Refused { why, .. }) | (_, Fate::Retrying { why, .. }) => {
-            vec![NoticeAck::Failing { reason: why.clone() }]
-        }
+        // Somebody deleted the parent, or it is too old to be edited: notices do not wait for it.
+        (Acked::Parent { .. }, Fate::Refused { .. }) => Vec::new(),
+        (_, Fate::Retrying { why, .. }) => vec![NoticeAck::Failing { reason: why.clone() }],
     }
 }

@@ -75,8 +75,8 @@ pub enum Direction {
 pub enum NoticeResult {
     /// The chat system took it.
     Delivered,
-    /// It is lost: the chat system will never take it.
-    Refused,
+    /// Nobody is told of it any more: too many waited, or the chat system will never take it.
+    Lost,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -260,13 +260,16 @@ impl Metrics {
             .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// A notice left the queue.
-    pub fn notice(&self, result: NoticeResult) {
+    /// So many notices no longer wait.
+    pub fn notices(&self, result: NoticeResult, count: u64) {
         let result = match result {
             NoticeResult::Delivered => "delivered",
-            NoticeResult::Refused => "refused",
+            NoticeResult::Lost => "lost",
         };
-        self.0.notices.get_or_create(&ResultLabel { result }).inc();
+        self.0
+            .notices
+            .get_or_create(&ResultLabel { result })
+            .inc_by(count);
     }
 
     /// This process, known as `identity`, began or ceased to lead.
@@ -317,7 +320,7 @@ impl Families {
         registry.register("api_writes", help, api_writes.clone());
         registry.register(
             "notices",
-            "Notices that left the queue, by result",
+            "Notices that no longer wait, by result",
             notices.clone(),
         );
         registry.register(
@@ -357,7 +360,8 @@ mod tests {
         metrics.rollouts(&[("Idle", 3), ("Progressing", 1)]);
         metrics.weights_written(Direction::Up, WriteResult::Conflict);
         metrics.written(WriteKind::Status, WriteResult::Success);
-        metrics.notice(NoticeResult::Delivered);
+        metrics.notices(NoticeResult::Delivered, 1);
+        metrics.notices(NoticeResult::Lost, 3);
         metrics.notices_waiting(7);
         metrics.leadership(true, "me");
         let text = metrics.text().unwrap();
@@ -373,6 +377,7 @@ mod tests {
             "birdwatch_api_writes_total{kind=\"weights\",result=\"conflict\"} 1",
             "birdwatch_api_writes_total{kind=\"status\",result=\"success\"} 1",
             "birdwatch_notices_total{result=\"delivered\"} 1",
+            "birdwatch_notices_total{result=\"lost\"} 3",
             "birdwatch_notices_waiting 7",
             "birdwatch_leader 1",
         ] {
