@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::{pending, try_join_all};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,7 @@ impl Controllers {
         stop: CancellationToken,
     ) -> Result<(), CommandError> {
         let scopes: Arc<[Arc<Scope>]> = prepared.iter().map(|one| Arc::clone(&one.scope)).collect();
-        let _acknowledging = AbortOnDropHandle::new(tokio::spawn(deliver::acknowledge(self.acks, scopes)));
+        let hearing = AbortOnDropHandle::new(tokio::spawn(deliver::acknowledge(self.acks, scopes)));
         let run = |one: Prepared| {
             one.run(
                 self.leadership.clone(),
@@ -65,7 +65,31 @@ impl Controllers {
                 stop.clone(),
             )
         };
-        try_join_all(prepared.into_iter().map(run)).await?;
-        Ok(())
+        tokio::select! {
+            ended = try_join_all(prepared.into_iter().map(run)) => ended.map(drop).map_err(Into::into),
+            () = panicked(hearing) => Err(CommandError::Part("what hears Slack's answers")),
+        }
+    }
+}
+
+/// Waits for a panic. An end in order is none: where nobody is told, nothing is answered.
+async fn panicked(task: AbortOnDropHandle<()>) {
+    if task.await.is_ok() {
+        pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_told_from_an_end_in_order() {
+        let start = |fails: bool| AbortOnDropHandle::new(tokio::spawn(async move { assert!(!fails) }));
+        let within = |limit, fails| tokio::time::timeout(limit, panicked(start(fails)));
+        assert!(within(Duration::from_secs(5), true).await.is_ok());
+        assert!(within(Duration::from_millis(50), false).await.is_err());
     }
 }

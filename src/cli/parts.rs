@@ -47,7 +47,28 @@ pub(super) struct Parts {
     /// What Slack answers.
     pub(super) acks: UnboundedReceiver<Ack>,
     /// Work in the background; it ends with these.
-    pub(super) background: Vec<AbortOnDropHandle<()>>,
+    pub(super) background: Vec<Background>,
+}
+
+/// Work beside every reconcile, which ends when nobody can hand it anything any more.
+pub(super) struct Background {
+    name: &'static str,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Background {
+    /// Starts it.
+    pub(super) fn start(name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        let task = AbortOnDropHandle::new(tokio::spawn(work));
+        Self { name, task }
+    }
+
+    /// Waits for its end, which may be a panic; returns its name.
+    pub(super) async fn ended(&mut self) -> &'static str {
+        // What a panic said is in the log already.
+        let _ = (&mut self.task).await;
+        self.name
+    }
 }
 
 impl Parts {
@@ -68,7 +89,7 @@ impl Parts {
         let observer: Arc<dyn QueryObserver> = Arc::new(Observer(metrics.clone()));
         let servers = Servers::new(servers(settings)?, &observer)?;
         let (events, publishing) = Events::new(client.clone(), settings.lease.identity.clone());
-        let mut background = vec![AbortOnDropHandle::new(tokio::spawn(publishing))];
+        let mut background = vec![Background::start("the publisher of Events", publishing)];
         let (deliver, acks, sending) = deliver(settings, metrics)?;
         background.extend(sending);
         let context = Context {
@@ -141,7 +162,7 @@ fn servers(settings: &Settings) -> Result<Vec<ServerConfig>, CommandError> {
     Ok(servers)
 }
 
-type Delivery = (Deliver, UnboundedReceiver<Ack>, Option<AbortOnDropHandle<()>>);
+type Delivery = (Deliver, UnboundedReceiver<Ack>, Option<Background>);
 
 fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandError> {
     let SlackSettings {
@@ -169,7 +190,7 @@ fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandEr
     Ok((
         deliver,
         answers,
-        Some(AbortOnDropHandle::new(tokio::spawn(sending))),
+        Some(Background::start("the sender to Slack", sending)),
     ))
 }
 

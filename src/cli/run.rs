@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::{BoxFuture, join_all, pending, select_all};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -15,7 +15,7 @@ use crate::runtime::shutdown::{Sequence, Signals};
 
 use super::CommandError;
 use super::controllers::Controllers;
-use super::parts::{Parts, look_at_prometheus, set_up_logs};
+use super::parts::{Background, Parts, look_at_prometheus, set_up_logs};
 use super::settings::Settings;
 
 /// How long all parts together may take to stop.
@@ -97,16 +97,19 @@ pub async fn run(settings: Settings) -> Result<(), CommandError> {
         health,
         concurrency: settings.process.concurrency,
     };
-    let mut controllers = Part::start(|stop| control(controllers, stop));
-    let mut lease = Part::start(|stop| elector.run(stop));
-    let mut admin = Part::start(|stop| admin.serve(stop));
-    tokio::select! {
-        biased;
-        () = signals.stop.cancelled() => {}
-        ended = &mut controllers.ended => return ended.and(Err(CommandError::Part("the controller"))),
-        ended = &mut lease.ended => return ended.and(Err(CommandError::Part("leader election"))),
-        ended = &mut admin.ended => return ended.and(Err(CommandError::Part("the admin server"))),
-    }
+    let mut running = Running {
+        controllers: Part::start(|stop| control(controllers, stop)),
+        lease: Part::start(|stop| elector.run(stop)),
+        admin: Part::start(|stop| admin.serve(stop)),
+        background,
+    };
+    running.until(&signals.stop).await?;
+    let Running {
+        controllers,
+        lease,
+        admin,
+        background,
+    } = running;
     Sequence::new()
         .then("reconciles", controllers.stop.clone(), controllers.log())
         .then("lease", lease.stop.clone(), lease.log())
@@ -118,9 +121,47 @@ pub async fn run(settings: Settings) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Everything that runs as long as the process: where one ends, nothing is right any more.
+struct Running {
+    controllers: Part,
+    lease: Part,
+    admin: Part,
+    background: Vec<Background>,
+}
+
+impl Running {
+    /// Waits until it is to stop, or until a part ends before that: an error.
+    async fn until(&mut self, stop: &CancellationToken) -> Result<(), CommandError> {
+        let Self {
+            controllers,
+            lease,
+            admin,
+            background,
+        } = self;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            ended = &mut controllers.ended => ended.and(Err(CommandError::Part("the controller"))),
+            ended = &mut lease.ended => ended.and(Err(CommandError::Part("leader election"))),
+            ended = &mut admin.ended => ended.and(Err(CommandError::Part("the admin server"))),
+            name = first_ended(background) => Err(CommandError::Part(name)),
+        }
+    }
+}
+
+/// The name of what ends first in the background.
+async fn first_ended(background: &mut [Background]) -> &'static str {
+    if background.is_empty() {
+        return pending().await;
+    }
+    let all = background.iter_mut().map(|one| Box::pin(one.ended()));
+    select_all(all).await.0
+}
+
 /// What was handed over before the last reconcile is still published, if that is soon done.
-async fn last_words(background: Vec<AbortOnDropHandle<()>>) {
-    if timeout(LAST_WORDS, join_all(background)).await.is_err() {
+async fn last_words(mut background: Vec<Background>) {
+    let all = background.iter_mut().map(Background::ended);
+    if timeout(LAST_WORDS, join_all(all)).await.is_err() {
         tracing::warn!("some Events were not published any more");
     }
 }
@@ -135,4 +176,43 @@ async fn control(controllers: Controllers, stop: CancellationToken) -> Result<()
         }
     };
     heartbeat.during(work).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(background: Vec<Background>) -> Running {
+        let part = || Part::start(|_| pending::<Result<(), CommandError>>());
+        Running {
+            controllers: part(),
+            lease: part(),
+            admin: part(),
+            background,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_process_ends_with_whatever_ends_or_panics_in_the_background_and_names_it() {
+        let well = || Background::start("well", pending());
+        let ended = Background::start("the one that ended", async {});
+        let panicked = Background::start("the one that panicked", async { panic!("on purpose") });
+        for (sick, name) in [(ended, "the one that ended"), (panicked, "the one that panicked")] {
+            let mut running = running(vec![well(), sick]);
+            let never = CancellationToken::new();
+            let until = timeout(Duration::from_secs(5), running.until(&never)).await;
+            let error = until.expect("it is noticed").unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signal_is_waited_for_as_long_as_everything_runs() {
+        let mut running = running(vec![Background::start("well", pending())]);
+        let stop = CancellationToken::new();
+        let soon = Duration::from_millis(50);
+        assert!(timeout(soon, running.until(&stop)).await.is_err());
+        stop.cancel();
+        assert!(running.until(&stop).await.is_ok());
+    }
 }
