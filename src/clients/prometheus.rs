@@ -116,7 +116,7 @@ impl Servers {
     async fn ask(&self, question: &Question, at: Option<Timestamp>, deadline: Duration) -> Outcome {
         match self.get(question.server.as_deref()) {
             Ok(server) => server.query(&question.query, at, deadline).await,
-            Err(unknown) => Outcome::Failed(Failure::NoServer(unknown.name)),
+            Err(unknown) => Outcome::Failed(Failure::NoServer(unknown)),
         }
     }
 }
@@ -150,9 +150,7 @@ impl Prometheus for Servers {
         deadline: Duration,
     ) -> BoxFuture<'a, Result<BTreeSet<String>, Failure>> {
         Box::pin(async move {
-            let server = self
-                .get(server)
-                .map_err(|unknown| Failure::NoServer(unknown.name))?;
+            let server = self.get(server)?;
             server.label_names(metric, now, lookback, deadline).await
         })
     }

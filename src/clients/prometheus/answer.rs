@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::UnknownServer;
 use crate::clients::http::{CallError, MAX_REASON, Reply, human, tidy};
 
 /// Results with more series than this are not read.
@@ -86,8 +87,8 @@ pub enum Failure {
     #[error("the credentials for Prometheus cannot be used: {0}")]
     Credentials(String),
     /// No server of that name.
-    #[error("there is no Prometheus server named {0:?}")]
-    NoServer(String),
+    #[error(transparent)]
+    NoServer(#[from] UnknownServer),
 }
 
 fn said(error_type: &str, message: &str) -> String {
