@@ -139,6 +139,7 @@ fn h_weights_raised_by_hand_are_lowered_again_each_time_and_a_hand_that_lowers_t
         let named = condition(&status, ConditionType::Interference).unwrap();
         assert!(named.message.contains("kubectl-edit"), "{}", named.message);
         service.hears("kubectl-edit lowered").await;
+        is_told_where_the_bird_watch_says(&service);
 
         // At rest the weights are the user's.
         let mark = service.mark();
@@ -154,4 +155,15 @@ fn h_weights_raised_by_hand_are_lowered_again_each_time_and_a_hand_that_lowers_t
         let status = service.status().await;
         assert_eq!((status.phase, status.attempts), (Phase::RolledBack, 1));
     });
+}
+
+/// The administrator allows any channel, and each `BirdWatch` here names one.
+fn is_told_where_the_bird_watch_says(service: &Service) {
+    let name = format!("*{}/{}*", service.app.namespace, service.app.name);
+    let messages = service.bed.slack.messages().into_iter();
+    let channels: Vec<_> = messages
+        .filter(|message| message.text.contains(&name))
+        .map(|parent| parent.channel_name)
+        .collect();
+    assert_eq!(channels, [service.app.namespace.as_str()]);
 }
