@@ -211,6 +211,9 @@ pub struct VerbStatus {
     /// When it was seen.
     #[schemars(schema_with = "timestamp_schema")]
     pub at: Timestamp,
+    /// Values that were seen before it, the latest last, at most 50: none of them acts again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<String>,
 }
 
 /// Notices not yet delivered, and the thread they belong to.
