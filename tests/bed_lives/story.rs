@@ -20,7 +20,7 @@ use crate::support::{Service, eventually, steps};
 /// How long a whole rollout may take, on a machine that is busy with others.
 pub(crate) const A_WHILE: Duration = Duration::from_mins(4);
 /// Over this time a share is measured; every step of these tests is held longer.
-const WINDOW: Duration = Duration::from_secs(3);
+pub(crate) const WINDOW: Duration = Duration::from_secs(3);
 
 /// Every state of a `VirtualService`, from when the story began.
 pub(crate) struct Story {
