@@ -15,8 +15,6 @@ pub const SUBSETS: [&[&str]; 1] = [&["f:spec", "f:subsets"]];
 pub struct Manager {
     /// As it names itself: `kubectl-edit`, `argocd-controller`.
     pub name: String,
-    /// `Apply` for server-side apply, else `Update`.
-    pub operation: String,
     /// When it last changed anything it manages, in whole seconds.
     pub time: Option<Timestamp>,
 }
@@ -38,11 +36,7 @@ pub fn last_manager(metadata: &ObjectMeta, fields: &[&[&str]], ours: &str) -> Op
         .filter_map(|entry| {
             let name = entry.manager.clone().filter(|name| name != ours)?;
             let time = entry.time.as_ref().map(|time| time.0);
-            Some(Manager {
-                name,
-                operation: entry.operation.clone().unwrap_or_default(),
-                time,
-            })
+            Some(Manager { name, time })
         })
         .max_by_key(|manager| manager.time)
 }
@@ -98,7 +92,6 @@ mod tests {
         ]);
         let found = last_manager(&metadata(entries), &WEIGHTS, "birdwatch").unwrap();
         assert_eq!(found.name, "kubectl-edit");
-        assert_eq!(found.operation, "Update");
         assert_eq!(found.time.unwrap().to_string(), "2026-11-20T11:00:00Z");
     }
 
