@@ -7,8 +7,8 @@ use birdwatch_bed::parts::traffic::{Sample, Traffic};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::story::{A_WHILE, WINDOW, held};
-use crate::support::{Service, eventually, on_bed, steps};
+use crate::story::WINDOW;
+use crate::support::{A_WHILE, Service, eventually, held, on_bed, steps};
 
 #[test]
 fn b9_a_virtual_service_that_another_delegates_to_moves_and_the_other_stays() {
@@ -104,12 +104,10 @@ fn b14_all_routes_of_ours_move_tcp_and_tls_too_and_others_keep_their_share() {
         let tcp = Traffic::start_tcp(bed.gateway_tcp_port(), 20.0).unwrap();
         connects_to_alone(&tcp, "v1").await;
 
-        let mut spec = held(&[(50, 10), (100, 3)]);
+        let mut spec = held(&[(50, "10s"), (100, "3s")]);
         spec["service"] = "b14".into();
         service.watch_with(spec).await;
-        service
-            .until("seen", A_WHILE, |status| status.known.is_some())
-            .await;
+        service.is_seen().await;
         let start = Instant::now();
         service.deploy("v2", &[]).await;
         service.phase(Phase::Promoted, A_WHILE).await;

@@ -13,8 +13,8 @@ use kube::api::DynamicObject;
 use serde_json::json;
 
 use crate::replicas::{Between, Replicas, alone_with_operator};
+use crate::support::watched::Watched;
 use crate::support::{ERRORS, Service};
-use crate::watched::Watched;
 
 const KILLS: usize = 10;
 /// How long all rollouts may take, kills included.
@@ -98,7 +98,7 @@ impl Story {
                 "ifUnhealthy": if_unhealthy,
             }))
             .await;
-        service.until("seen", LONG, |status| status.known.is_some()).await;
+        service.is_seen().await;
         let held = Watched::new(service.birdwatches(), name, held);
         Self {
             service,
