@@ -117,6 +117,44 @@ fn every_field_is_described() {
     assert!(count > 100, "{count}");
 }
 
+/// What a reader of `kubectl explain birdwatch.status` is told of each field; numbers come with unit or range.
+#[test]
+fn every_field_of_the_status_says_what_it_means_and_numbers_in_what_unit() {
+    let measures = [
+        "percent",
+        "Weight of",
+        "weight",
+        "unit",
+        "How many",
+        "how many",
+        "Number",
+        "generation",
+        "1 to",
+        "0 to",
+        "0 or more",
+    ];
+    let mut count = 0;
+    fields(
+        &offline::schema()["properties"]["status"],
+        "status",
+        &mut |path, field, _| {
+            count += 1;
+            let text = description(field);
+            assert!(text.len() >= 12 && text.ends_with('.'), "{path}: {text:?}");
+            let number = matches!(field["type"].as_str(), Some("integer" | "number"));
+            let said = measures.iter().any(|measure| text.contains(measure));
+            assert!(said || !number, "{path} has no unit or range: {text:?}");
+            // Spans are texts of a form that only an example shows, or that is that of another field.
+            let span = field.get("type").is_none();
+            assert!(
+                !span || text.contains("as in `"),
+                "{path} shows no duration: {text:?}"
+            );
+        },
+    );
+    assert!(count > 100, "{count}");
+}
+
 #[test]
 fn every_optional_field_of_the_spec_says_its_default() {
     fields(

@@ -11,6 +11,7 @@ use std::time::Duration;
 use birdwatch::api::BirdWatch;
 use birdwatch::core::{plan, verbs};
 use birdwatch::runtime::metrics::{Direction, Metrics, NoticeResult, WriteResult};
+use birdwatch_bed::parts::slack::{Manner, Mode};
 use serde_json::Value;
 
 #[test]
@@ -151,6 +152,62 @@ fn every_metric_is_documented_and_every_one_documented_is_there() {
         .filter_map(|line| line.strip_prefix("| `birdwatch_")?.split_once('`'));
     let documented: BTreeSet<String> = rows.map(|(name, _)| format!("birdwatch_{name}")).collect();
     assert_eq!(documented, there);
+}
+
+#[test]
+fn every_way_the_stand_in_for_slack_can_misbehave_is_documented() {
+    let text = page("docs/testbed.md");
+    let refusal = serde_json::from_str::<Manner>("\"no such\"").expect_err("no such manner");
+    let manners: Vec<_> = refusal
+        .to_string()
+        .split('`')
+        .skip(3)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
+    assert!(
+        manners.contains(&"ok".to_owned()) && manners.len() > 4,
+        "{refusal}"
+    );
+    for manner in manners {
+        assert!(text.contains(&format!("| `{manner}` |")), "{manner}");
+    }
+    let mode = serde_json::to_value(Mode::of(Manner::TooMany).times(3)).expect("JSON");
+    for (field, value) in mode.as_object().expect("an object") {
+        assert!(
+            text.contains(&format!("\"{field}\": {value}")),
+            "{field}: {value}"
+        );
+    }
+}
+
+#[test]
+fn the_versions_tested_with_are_those_the_bed_is_pinned_to() {
+    let operations = page("docs/operations.md");
+    for (name, file, before) in [
+        ("Kubernetes", "bed/tools/kube/go.mod", "k8s.io/kubernetes v"),
+        ("Helm", "bed/tools/helm/go.mod", "helm.sh/helm/v4 v"),
+        ("Istio", "bed/src/mesh.rs", "VERSION: &str = \""),
+        ("Prometheus", "bed/tools/prometheus/go.mod", "// indirect; "),
+    ] {
+        let pins = page(file);
+        let (_, version) = pins
+            .split_once(before)
+            .unwrap_or_else(|| panic!("{file}: no {before}"));
+        let minor: Vec<_> = version.split('.').take(2).collect();
+        let said = format!("{name} {}", minor.join("."));
+        assert!(
+            operations.contains(&said),
+            "docs/operations.md does not say {said}"
+        );
+    }
+}
+
+#[test]
+fn the_time_to_build_the_bed_is_the_same_wherever_it_is_said() {
+    for name in ["README.md", "docs/testbed.md"] {
+        assert!(page(name).contains("under 20 minutes on two"), "{name}");
+    }
 }
 
 #[test]

@@ -68,6 +68,7 @@ struct Ports {
     istiod: mesh::Ports,
     envoy_admin: u16,
     gateway: u16,
+    gateway_tcp: u16,
     prometheus: u16,
     slack: u16,
 }
@@ -87,6 +88,7 @@ impl Ports {
             },
             envoy_admin: slot.port()?,
             gateway: slot.port()?,
+            gateway_tcp: slot.port()?,
             prometheus: slot.port()?,
             slack: slot.port()?,
         })
@@ -180,7 +182,8 @@ impl Infra {
             all_established(&client).await
         })
         .await?;
-        self.apply(&mesh::gateway(self.ports.gateway).to_string()).await?;
+        let gateway = mesh::gateway(self.ports.gateway, self.ports.gateway_tcp);
+        self.apply(&gateway.to_string()).await?;
         self.istiod.start().await?;
         self.gateway.start().await?;
         let port = self.ports.gateway;
@@ -273,6 +276,12 @@ impl Infra {
     #[must_use]
     pub fn gateway_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.gateway)
+    }
+
+    /// The gateway's port for plain TCP. It leads wherever a `tcp` route says that matches it, and is closed before.
+    #[must_use]
+    pub fn gateway_tcp_port(&self) -> u16 {
+        self.ports.gateway_tcp
     }
 
     /// Envoy's admin interface.

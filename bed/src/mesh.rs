@@ -148,19 +148,23 @@ fn bootstrap(istiod_grpc: u16, admin: u16) -> Value {
     })
 }
 
-/// The Gateway object that makes Envoy listen on loopback, and there only.
-pub(crate) fn gateway(port: u16) -> Value {
+/// The Gateway object that makes Envoy listen on loopback, and there only: for HTTP, and for TCP as soon as a route of
+/// a `VirtualService` matches that port.
+pub(crate) fn gateway(http: u16, tcp: u16) -> Value {
+    let server = |port: u16, name: &str, protocol: &str| {
+        json!({
+            "port": {"number": port, "name": name, "protocol": protocol},
+            "bind": "127.0.0.1",
+            "hosts": ["*"],
+        })
+    };
     json!({
         "apiVersion": "networking.istio.io/v1",
         "kind": "Gateway",
         "metadata": {"name": "bed", "namespace": NAMESPACE},
         "spec": {
             "selector": {"istio": "ingressgateway"},
-            "servers": [{
-                "port": {"number": port, "name": "http", "protocol": "HTTP"},
-                "bind": "127.0.0.1",
-                "hosts": ["*"],
-            }],
+            "servers": [server(http, "http", "HTTP"), server(tcp, "tcp", "TCP")],
         },
     })
 }

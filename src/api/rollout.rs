@@ -15,18 +15,18 @@ use super::status::{Candidate, timestamp_schema};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct Rollout {
-    /// Names this attempt, in messages too.
+    /// Id of this attempt, made of the version and a suffix; messages name it too.
     pub id: String,
-    /// What is released.
+    /// What is released: version, Deployment and revision. If one changes, the rollout starts again.
     pub canary: Candidate,
     /// What it is to replace. `uid` is empty when no Deployment of production's version was found.
     pub production: Candidate,
-    /// The resolved plan.
+    /// The resolved plan: the spec with every default filled in.
     pub plan: Plan,
-    /// When the rollout started.
+    /// When this attempt started.
     #[schemars(schema_with = "timestamp_schema")]
     pub started: Timestamp,
-    /// When it ended; absent while it is under way.
+    /// When this attempt ended; absent while it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub ended: Option<Timestamp>,
@@ -40,46 +40,49 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub production_label_at: Option<Timestamp>,
-    /// How many steps have their weight confirmed, 0 before the first.
+    /// How many steps have their weight confirmed: 0 before the first, then the number of the present
+    /// step.
     #[serde(default)]
     #[schemars(with = "i32")]
     pub step: u32,
-    /// The canary's weight in percent that status stands for: written next, or confirmed already.
+    /// The canary's weight in percent that status stands for, 0 to 100: written next, or confirmed
+    /// already.
     #[serde(default)]
     #[schemars(with = "i32")]
     pub intended: u8,
-    /// The canary's weight in percent that the routes were last known to have by our hand.
+    /// The canary's weight in percent, 0 to 100, that the routes were last known to have by our hand.
     #[serde(default)]
     #[schemars(with = "i32")]
     pub confirmed: u8,
-    /// When that was confirmed: the step began.
+    /// When the confirmed weight was confirmed, by the server's answer or a watch: the step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub confirmed_at: Option<Timestamp>,
-    /// How long this step is held, settling included.
+    /// How long this step is held, as in `2m`: what the spec asks, or longer so that the queries see this
+    /// step alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Span>,
-    /// Why the step is held longer than asked.
+    /// Why the step is held longer than asked, in a sentence; absent where it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_reason: Option<String>,
-    /// What each metric says.
+    /// What each metric of the plan says, in the order of the plan.
     #[serde(default)]
     pub metrics: Vec<MetricStatus>,
-    /// When the last check was asked.
+    /// When the last check was asked of Prometheus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub last_check: Option<Timestamp>,
-    /// Verdict of the last check.
+    /// Verdict of the last check: the worst of its metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Verdict")]
     pub verdict: Option<Verdict>,
-    /// A person asked for promotion; it happens as soon as there are pods for it.
+    /// Whether a person asked for promotion; it happens as soon as there are pods for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promote_asked: bool,
-    /// Why the canary goes back, or stopped.
+    /// Why the canary goes back, or why the rollout stopped; absent where nothing failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// What our objects held before the rollout touched them.
+    /// What our objects held before the rollout touched them: put back when the BirdWatch is deleted.
     #[serde(default)]
     pub kept: Kept,
     /// What a newer operator wrote and this one does not know.
@@ -92,9 +95,9 @@ pub struct Rollout {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldClock {
-    /// Time served before `since`.
+    /// Time served before `since`, as in `45s`.
     pub served: Span,
-    /// Running since; absent while it stands.
+    /// Since when the clock runs; absent while it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub since: Option<Timestamp>,
@@ -104,11 +107,11 @@ pub struct HoldClock {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// What happened, for programs.
+    /// What happened, as a word for programs.
     pub reason: FailureReason,
-    /// What happened, for people.
+    /// What happened, in a sentence for people, with the numbers it was judged by.
     pub message: String,
-    /// When it was judged.
+    /// When it was judged so.
     #[schemars(schema_with = "timestamp_schema")]
     pub at: Timestamp,
 }
@@ -146,27 +149,29 @@ pub enum FailureReason {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MetricStatus {
-    /// The metric's name.
+    /// The metric's name, as in the plan.
     pub name: String,
-    /// What readings are compared with.
+    /// What readings are compared with; absent before it is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
-    /// Production's last reading while it had traffic, where that is what readings are compared with.
+    /// Production's last reading while it had traffic, in the unit of the query; only with `compareTo:
+    /// production`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub production: Option<f64>,
-    /// Readings gathered for a baseline of several samples.
+    /// Readings gathered so far for a baseline of several samples, in the unit of the query; empty once
+    /// it is recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<f64>,
-    /// The last reading.
+    /// The last reading of this metric; absent before the first check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Reading>,
-    /// Verdict of the last check.
+    /// What the last check says of this metric.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Verdict")]
     pub verdict: Option<Verdict>,
-    /// The latest checks that said something, oldest first: `g` good, `b` bad.
+    /// The latest checks that were not unknown, oldest first: `g` good, `b` bad; at most `of` letters.
     pub window: String,
-    /// Unknown since.
+    /// Since when each check of this metric was unknown; absent where the last one was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub unknown_since: Option<Timestamp>,
@@ -176,17 +181,18 @@ pub struct MetricStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Baseline {
-    /// The value: the median of the samples.
+    /// The value in the unit of the query: the median of the samples.
     pub value: f64,
-    /// 1.4826 times the median distance of the samples from it.
+    /// How far samples stray, in the unit of the query: 1.4826 times their median distance from the
+    /// value; 0 for one sample.
     #[serde(default)]
     pub spread: f64,
-    /// How many samples it was made of.
+    /// How many samples it was made of, 1 to 100.
     #[schemars(with = "i32")]
     pub samples: u32,
     /// How it was taken.
     pub source: BaselineSource,
-    /// When.
+    /// When its last sample was asked for.
     #[schemars(schema_with = "timestamp_schema")]
     pub at: Timestamp,
 }
@@ -204,19 +210,20 @@ pub enum BaselineSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reading {
-    /// The value; absent when unknown.
+    /// The value in the unit of the query, divided by requests per second with `per: request`; absent
+    /// when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
-    /// The value it was compared with.
+    /// The value it was compared with, in the same unit; absent where only `min` or `max` count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared_with: Option<f64>,
-    /// The highest value that is not bad.
+    /// The highest value that is not bad, in the same unit; absent where there is no such limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upper: Option<f64>,
-    /// The lowest value that is not bad.
+    /// The lowest value that is not bad, in the same unit; absent where there is no such limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lower: Option<f64>,
-    /// What it says, in a sentence.
+    /// What the reading says, in a sentence for people.
     #[serde(default)]
     pub message: String,
     /// When the query was asked.
@@ -241,9 +248,9 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Kept {
-    /// Weights, a route each.
+    /// The weights our routes had, an entry for each route.
     pub routes: Vec<KeptRoute>,
-    /// The canary subset's label; absent where there was none.
+    /// The version that the canary subset's label named; absent where it had no such label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary_label: Option<String>,
 }
@@ -252,12 +259,12 @@ pub struct Kept {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeptRoute {
-    /// The route, as status names it.
+    /// The route as messages name it, as in `shop/http[main]`: its VirtualService, kind and name.
     pub route: String,
-    /// Weight of the production destination.
+    /// Weight of the production destination, 0 to 100; absent where it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub production: Option<i64>,
-    /// Weight of the canary destination.
+    /// Weight of the canary destination, 0 to 100; absent where it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<i64>,
 }

@@ -143,6 +143,11 @@ pub(super) const METRIC: &[Rule] = &[
     )
     .forbidden(".compareTo"),
     Rule::new(
+        "!has(self.per) || self.query.contains('$(version)')",
+        "per needs $(version) in query: it is divided by the requests of the version it is asked of",
+    )
+    .forbidden(".per"),
+    Rule::new(
         "!has(self.traffic) || self.traffic.contains('$(version)') || self.traffic.contains('$(canary)')",
         "traffic must count the requests of one version: use $(version) in it",
     ),
@@ -283,8 +288,8 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
         ),
         "x-kubernetes-validations": [
             Rule::new(
-                "self.all(key, key.size() >= 1 && key.size() <= 317)",
-                "keys must be keys of labels, 1 to 317 characters, as in app",
+                "self.all(key, key.size() <= 317 && key.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+                "keys must be keys of labels, at most 317 characters, as in app or app.kubernetes.io/name",
             ),
         ],
     })

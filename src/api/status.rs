@@ -21,50 +21,54 @@ pub(super) fn timestamp_schema(_: &mut SchemaGenerator) -> Schema {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct BirdWatchStatus {
-    /// The generation of the spec this status speaks of.
+    /// `metadata.generation` of the spec this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Where the rollout is in its life.
     pub phase: Phase,
-    /// What is going on, in a sentence.
+    /// What is going on and what it waits for, in a sentence for people.
     pub message: String,
-    /// The step and how many there are, as in `2/5`.
+    /// How many steps have their weight confirmed, and how many there are, as in `2/5`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// The canary's confirmed weight in percent.
+    /// The canary's confirmed weight in percent, 0 to 100: its share of what our two destinations hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<i32>,
-    /// The canary's version.
+    /// The canary's version: the value of its version label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<String>,
-    /// The baseline of the metric that matters most now, as people write numbers.
+    /// The baseline of the metric that matters most now, in the unit of its query, as people write
+    /// numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
-    /// The last reading of that metric.
+    /// The last reading of that metric, in the same unit; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<String>,
-    /// Conditions, as kstatus-style tools read them, and our own.
+    /// Conditions of the usual form: Ready, Reconciling and Stalled as kstatus-style tools read them, and
+    /// our own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Routes to the service that are left alone, and what may blur or bypass a rollout.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// The version last promoted by this BirdWatch.
+    /// The version last promoted by this BirdWatch; absent before its first promotion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promoted_version: Option<String>,
     /// The rollout under way, or the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
-    /// How many rollouts were started.
+    /// How many rollouts this BirdWatch has started, retries included.
     pub attempts: u32,
-    /// The versions that were there when this BirdWatch was first seen; absent before that.
+    /// The versions that were there when this BirdWatch was first seen, which do not start by themselves;
+    /// absent before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<Vec<Candidate>>,
-    /// How earlier rollouts ended, the latest last; bounded.
+    /// How earlier rollouts ended, the latest last; at most 50. A version in it starts again only on
+    /// `retry`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<Ended>,
-    /// The last verb acted upon.
+    /// The last value of the annotation `otomato.link/verb` that was acted upon, and what came of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verb: Option<VerbStatus>,
     /// Notices not yet delivered, and the thread they belong to.
@@ -145,11 +149,11 @@ impl Phase {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Candidate {
-    /// Value of the version label.
+    /// The version: value of the version label on the Deployment's pod template.
     pub version: String,
     /// Name of the Deployment.
     pub deployment: String,
-    /// UID of the Deployment.
+    /// UID of the Deployment, so that one deleted and made again is another candidate.
     pub uid: String,
     /// The Deployment's `deployment.kubernetes.io/revision`; empty while the Deployment was not yet observed.
     #[serde(default)]
@@ -160,26 +164,27 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ended {
-    /// The rollout's id.
+    /// The id of the rollout that ended.
     pub id: String,
-    /// What it was to release.
+    /// What it was to release: version, Deployment and revision.
     pub canary: Candidate,
-    /// What it was to replace.
+    /// The version it was to replace.
     #[serde(default)]
     pub production: String,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why, in a sentence.
+    /// Why it ended so, in a sentence for people.
     #[serde(default)]
     pub reason: String,
-    /// When.
+    /// When it ended.
     #[schemars(schema_with = "timestamp_schema")]
     pub at: Timestamp,
-    /// When the canary's version label last had weight.
+    /// When the canary's version label last had weight; absent where it never had any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub had_weight_until: Option<Timestamp>,
-    /// A person asked to start it again: it no longer keeps the candidate from starting.
+    /// Whether a person asked to start it again since: then it no longer keeps the candidate from
+    /// starting.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retried: bool,
 }
@@ -199,33 +204,36 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VerbStatus {
-    /// The annotation's value.
+    /// The annotation's value, `<verb>/<token>`.
     pub value: String,
-    /// The rollout it was bound to.
+    /// The id of the rollout it was bound to; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<String>,
-    /// Whether it was accepted.
+    /// Whether it was accepted: false where the phase does not allow it.
     pub accepted: bool,
-    /// What came of it.
+    /// What came of it, or why it was refused, in a sentence for people.
     pub message: String,
-    /// When it was seen.
+    /// When the operator first saw that value.
     #[schemars(schema_with = "timestamp_schema")]
     pub at: Timestamp,
+    /// Values that were seen before it, the latest last, at most 50: none of them acts again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<String>,
 }
 
 /// Notices not yet delivered, and the thread they belong to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Notices {
-    /// Number of the next notice.
+    /// Number that the next notice gets; each BirdWatch counts its own.
     pub next: i64,
-    /// Waiting, oldest first; bounded.
+    /// Notices that wait for Slack, oldest first; at most 20 of steps and 40 others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Notice>,
-    /// The threads of the latest rollouts, the present one last; bounded.
+    /// The Slack threads of the latest rollouts, the present one last; at most 3.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<Thread>,
-    /// Notices that nobody is told of any more: too many waited, or Slack will never take this one.
+    /// How many notices nobody is told of any more: too many waited, or Slack will never take them.
     pub lost: i64,
 }
 
@@ -233,13 +241,13 @@ pub struct Notices {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
-    /// Unique in this BirdWatch.
+    /// Number of the notice, unique in this BirdWatch.
     pub id: i64,
-    /// The rollout it speaks of.
+    /// The id of the rollout it speaks of.
     pub rollout: String,
-    /// What kind of message.
+    /// What kind of message it is.
     pub kind: NoticeKind,
-    /// The text, not escaped.
+    /// The text for people, not yet escaped for Slack; at most 1500 characters.
     pub text: String,
     /// When it was recorded.
     #[schemars(schema_with = "timestamp_schema")]
@@ -283,15 +291,15 @@ pub enum NoticeKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Thread {
-    /// The rollout.
+    /// The id of the rollout it is about.
     pub rollout: String,
-    /// Channel that the rollout's plan asked for; absent: the administrator's.
+    /// Slack channel that the rollout's plan asked for, allowed or not; absent: the administrator's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_channel: Option<String>,
-    /// Channel as Slack identifies it; empty before the first message.
+    /// Id of the channel as Slack gave it, as in `C0123456789`; empty before the first message.
     pub channel: String,
-    /// Timestamp of the parent message; empty before it.
+    /// Slack's timestamp of the parent message, which identifies the thread; empty before it.
     pub ts: String,
-    /// The parent's text as last delivered.
+    /// The text of the parent message as last delivered.
     pub shown: String,
 }

@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 use url::Url;
 
+use crate::core::plan::names::is_dns_label;
+
 /// A flag as messages name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flag {
@@ -198,13 +200,4 @@ impl Given {
         good.then(|| name.to_owned())
             .ok_or_else(|| self.error("is not a DNS name", remedy))
     }
-}
-
-/// Whether `name` is a DNS label as Kubernetes defines it (RFC 1123).
-fn is_dns_label(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (1..=63).contains(&name.len())
-        && name.chars().all(allowed)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }

@@ -10,7 +10,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::Span;
-use crate::api::spec::Level;
 use crate::clients::http::{HttpClient, TlsFiles};
 use crate::clients::prometheus::{OutcomeClass, QueryObserver, ServerConfig, Servers};
 use crate::clients::slack::{Ack, SlackClient, sender};
@@ -26,7 +25,7 @@ use crate::runtime::metrics::Metrics;
 use crate::runtime::telemetry;
 
 use super::CommandError;
-use super::settings::{NotifyLevel, PrometheusSource, Settings, SlackSettings};
+use super::settings::{PrometheusSource, Settings, SlackSettings};
 
 /// The longest a call of the API server may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(4);
@@ -196,15 +195,10 @@ fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandEr
 
 fn core_settings(settings: &Settings) -> observation::Settings {
     let span = |duration: Duration| Span::millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
-    let level = match settings.slack.level {
-        NotifyLevel::Steps => Level::Steps,
-        NotifyLevel::Ends => Level::Ends,
-        NotifyLevel::Off => Level::Off,
-    };
     observation::Settings {
         scrape_interval: span(settings.cluster.scrape_interval),
         propagation_delay: span(settings.cluster.propagation_delay),
         query_timeout: span(settings.prometheus.query_timeout),
-        notify: settings.slack.token.as_ref().map(|_| level),
+        notify: settings.slack.token.as_ref().map(|_| settings.slack.level),
     }
 }

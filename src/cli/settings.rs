@@ -3,6 +3,7 @@
 
 use super::args::{ClusterArgs, DrainArgs, LeaseArgs, ProcessArgs, PrometheusArgs, RunArgs, SlackArgs};
 use super::given::Given;
+use crate::api::spec::Level;
 use crate::runtime::lease::{LeaseConfig, Manner, Timing};
 use crate::runtime::telemetry::LogFormat;
 use secrecy::{ExposeSecret, SecretString};
@@ -58,19 +59,8 @@ pub struct SlackSettings {
     pub allowed_channels: Vec<String>,
     /// Base URL of the API.
     pub url: Url,
-    /// Which notices are sent.
-    pub level: NotifyLevel,
-}
-
-/// Which notices are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotifyLevel {
-    /// Every step, ends and alarms.
-    Steps,
-    /// Starts, ends and alarms.
-    Ends,
-    /// None.
-    Off,
+    /// The most that a `BirdWatch` may have people told.
+    pub level: Level,
 }
 
 /// What to know of the cluster.
@@ -214,9 +204,9 @@ impl SlackSettings {
             allowed_channels.insert(0, channel.clone());
         }
         let levels = [
-            ("steps", NotifyLevel::Steps),
-            ("ends", NotifyLevel::Ends),
-            ("off", NotifyLevel::Off),
+            ("steps", Level::Steps),
+            ("ends", Level::Ends),
+            ("off", Level::Off),
         ];
         Ok(Self {
             token: token.filter(|token| !token.expose_secret().trim().is_empty()),
@@ -224,7 +214,7 @@ impl SlackSettings {
             allowed_channels,
             url: Given::new("--slack-url", "SLACK_URL", slack_url).url("https://slack.com/api")?,
             level: Given::new("--notify-level", "NOTIFY_LEVEL", notify_level)
-                .choice(NotifyLevel::Steps, &levels)?,
+                .choice(Level::Steps, &levels)?,
         })
     }
 }
@@ -342,7 +332,7 @@ mod tests {
         assert!(slack.token.is_none());
         assert_eq!(
             (slack.channel.as_str(), slack.level),
-            ("deployment", NotifyLevel::Steps)
+            ("deployment", Level::Steps)
         );
         assert_eq!(slack.allowed_channels, ["deployment"]);
         assert_eq!(slack.url.as_str(), "https://slack.com/api");
@@ -385,7 +375,7 @@ mod tests {
         assert_eq!(slack.allowed_channels, ["ops", "a", "b"]);
         assert_eq!(
             (slack.url.as_str(), slack.level),
-            ("http://127.0.0.1:9/x", NotifyLevel::Ends)
+            ("http://127.0.0.1:9/x", Level::Ends)
         );
         assert_eq!(cluster.namespaces, ["a", "b"]);
         assert_eq!(cluster.ca_file, Some("/ca.pem".into()));

@@ -225,7 +225,11 @@ fn outcome(
         let own: BTreeSet<String> = names(question).collect();
         unknown.intersection(&own).cloned().collect::<Vec<_>>()
     };
-    let unknown_names = unknown.as_ref().map(of_question).map_err(Clone::clone);
+    let unknown_names = if question.unnamed {
+        Err("one of its selectors has no metric name".to_owned())
+    } else {
+        unknown.as_ref().map(of_question).map_err(Clone::clone)
+    };
     match said {
         Some(prom::Outcome::Series(_)) if question.hides_absence && unknown_names != Ok(Vec::new()) => {
             Outcome::Empty { unknown_names }
@@ -336,6 +340,7 @@ mod tests {
             query: query.to_owned(),
             traffic: "traffic".to_owned(),
             hides_absence: false,
+            unnamed: false,
             per_request,
             names: [("errors".to_owned(), ["code", "pod"].map(str::to_owned).into())].into(),
         }
@@ -485,6 +490,28 @@ mod tests {
         assert_eq!(answers[0].traffic, Some(Ok(8.0)));
         assert!(fake.looked_up.lock().unwrap().is_empty());
     }
+
+    #[tokio::test]
+    async fn an_empty_answer_of_a_query_without_a_metric_name_is_no_zero() {
+        let fake = Fake {
+            answers: [("traffic", 8.0)].into(),
+            labels: Some(labels(&["code", "pod"])),
+            ..Fake::default()
+        };
+        let unnamed = Question {
+            unnamed: true,
+            ..question("q", false)
+        };
+        let (answers, _) = ask(&fake, vec![unnamed], KnownNames::default()).await;
+        let Outcome::Empty {
+            unknown_names: Err(why),
+        } = &answers[0].outcome
+        else {
+            panic!("{answers:?}")
+        };
+        assert!(why.contains("no metric name"), "{why}");
+    }
+
     #[tokio::test]
     async fn a_query_that_always_answers_counts_as_empty_where_its_names_are_not_known() {
         let fake = Fake {
@@ -494,6 +521,7 @@ mod tests {
         };
         let always = Question {
             hides_absence: true,
+            unnamed: false,
             ..question("q", false)
         };
         let (answers, _) = ask(&fake, vec![always.clone()], KnownNames::default()).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::core::decision::Effect;
 use crate::core::observation::{ObjectName, Side};
 use crate::istio::destination_rule::{label_patch, restore_label_patch};
-use crate::istio::owner::{Manager, SUBSETS, WEIGHTS, last_manager};
+use crate::istio::owner::{Manager, SUBSETS, WEIGHTS, managers};
 use crate::istio::restore::restore_patch;
 use crate::istio::routes::{self, Pair};
 use crate::istio::weights::{Guard, lower_patch, weight_patch};
@@ -23,6 +23,8 @@ const LOWERING_TRIES: u32 = 4;
 
 /// Who wrote something that nobody owns up to.
 const SOMEBODY: &str = "somebody";
+/// Who wrote something that only we own up to.
+const OURSELVES: &str = "this operator, before it was restarted,";
 
 /// What carrying out effects came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -289,7 +291,7 @@ impl Executor<'_> {
                 read.map_err(|fault| call("asking who wrote the routes", fault))?;
             let Some(found) = found else { continue };
             versions.push(found.metadata.resource_version.clone());
-            writers.extend(last_manager(&found.metadata, &WEIGHTS, MANAGER));
+            writers.extend(managers(&found.metadata, &WEIGHTS));
         }
         let name = latest(writers);
         self.entry.lock().routes_writer = Some(Identified { versions, name });
@@ -306,11 +308,7 @@ impl Executor<'_> {
         let Some(found) = found else {
             return Ok(Done::Nothing);
         };
-        let writer = latest(
-            last_manager(&found.metadata, &SUBSETS, MANAGER)
-                .into_iter()
-                .collect(),
-        );
+        let writer = latest(managers(&found.metadata, &SUBSETS));
         let versions = vec![found.metadata.resource_version];
         self.entry.lock().rule_writer = Some(Identified {
             versions,
@@ -360,9 +358,35 @@ fn worse(so_far: Result<Done, Error>, next: Result<Done, Error>) -> Result<Done,
     Ok(so_far?.max(next?))
 }
 
+/// The latest of those who wrote; where there is nobody but us, it was us, and a crash kept us from saying why.
 fn latest(writers: Vec<Manager>) -> String {
-    writers
+    let (ours, others): (Vec<_>, Vec<_>) = writers.into_iter().partition(|writer| writer.name == MANAGER);
+    let nobody = if ours.is_empty() { SOMEBODY } else { OURSELVES };
+    others
         .into_iter()
         .max_by_key(|writer| writer.time)
-        .map_or_else(|| SOMEBODY.to_owned(), |writer| writer.name)
+        .map_or_else(|| nobody.to_owned(), |writer| writer.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_only_we_own_up_to_was_ours_before_a_crash() {
+        let manager = |name: &str, second| Manager {
+            name: name.to_owned(),
+            time: jiff::Timestamp::from_second(second).ok(),
+        };
+        assert_eq!(
+            latest(vec![
+                manager(MANAGER, 9),
+                manager("argocd", 1),
+                manager("kubectl-edit", 5)
+            ]),
+            "kubectl-edit"
+        );
+        assert_eq!(latest(vec![manager(MANAGER, 9)]), OURSELVES);
+        assert_eq!(latest(Vec::new()), SOMEBODY);
+    }
 }

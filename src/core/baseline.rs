@@ -85,9 +85,14 @@ fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result
         lower: plan.min,
         upper: plan.max,
     };
-    if side == Side::Production && bounds.excess(value) > 0.0 {
+    if source == BaselineSource::Measured && bounds.excess(value) > 0.0 {
+        let bounds = bounds_text(bounds);
+        let why = match side {
+            Side::Production => format!("production itself is beyond {bounds}"),
+            Side::Canary => format!("before any traffic has moved it is beyond {bounds}"),
+        };
         return Err(Lack {
-            why: format!("production itself is beyond {}", bounds_text(bounds)),
+            why,
             value: Some(value),
         });
     }

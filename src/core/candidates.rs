@@ -55,12 +55,17 @@ impl DeploymentSeen {
     }
 }
 
+/// The revision of one that ran production: what it becomes by a restart is no new version either.
+const ANY_REVISION: &str = "*";
+
 /// Whether two name the same thing: a revision not yet known matches any.
 #[must_use]
 pub fn same(a: &Candidate, b: &Candidate) -> bool {
-    a.version == b.version
-        && a.uid == b.uid
-        && (a.revision == b.revision || a.revision.is_empty() || b.revision.is_empty())
+    a.version == b.version && a.uid == b.uid && (a.revision == b.revision || matches_any(a) || matches_any(b))
+}
+
+fn matches_any(candidate: &Candidate) -> bool {
+    candidate.revision.is_empty() || candidate.revision == ANY_REVISION
 }
 
 /// The youngest Deployment with a version to release: not production's, not one that ended already, and either
@@ -124,8 +129,10 @@ pub fn known(
             .as_deref()
             .is_some_and(|version| production.contains(&version))
     };
-    for candidate in deployments.iter().filter(runs).filter_map(seen) {
-        if !known.iter().any(|k| same(k, &candidate)) {
+    for mut candidate in deployments.iter().filter(runs).filter_map(seen) {
+        ANY_REVISION.clone_into(&mut candidate.revision);
+        if !known.contains(&candidate) {
+            known.retain(|k| !same(k, &candidate));
             known.push(candidate);
         }
     }

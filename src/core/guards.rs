@@ -10,7 +10,7 @@ use crate::api::status::{
 use super::candidates;
 use super::decision::Effect;
 use super::end;
-use super::observation::{Answer, Check, Outcome};
+use super::observation::{Answer, Check, Outcome, RouteSeen};
 use super::questions;
 use super::turn::Turn;
 use super::verdict;
@@ -205,13 +205,7 @@ fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
     if rollout.confirmed == 0 {
         return false;
     }
-    let ours = |key: &str| rollout.kept.routes.iter().any(|kept| kept.route == key);
-    let Some(route) = turn
-        .seen
-        .routes
-        .iter()
-        .find(|r| ours(&r.key) && r.is_below(rollout.confirmed))
-    else {
+    let Some(route) = lowered(&turn.seen.routes, rollout) else {
         return false;
     };
     let Some(writer) = &turn.seen.routes_writer else {
@@ -240,9 +234,43 @@ fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
         end::conclude(turn, rollout, End::RolledBack);
         turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
     } else {
+        let percents = turn.seen.routes.iter().map(RouteSeen::percent);
+        rollout.confirmed = percents.max().unwrap_or(0).min(rollout.confirmed);
         end::freeze(turn, rollout, &why);
     }
     true
+}
+
+/// The first route of the start that is below the confirmed weight. Routes without a name are told apart by their
+/// place, which another one before them changes: of those it is the number at the confirmed weight that counts.
+fn lowered<'r>(routes: &'r [RouteSeen], rollout: &Rollout) -> Option<&'r RouteSeen> {
+    let kept: Vec<&str> = rollout
+        .kept
+        .routes
+        .iter()
+        .map(|kept| kept.route.as_str())
+        .collect();
+    let alike = |a: &str, b: &str| without_place(a) == without_place(b);
+    let is_lowered = |route: &&RouteSeen| {
+        let before = kept.iter().filter(|key| alike(key, &route.key)).count();
+        let still = routes
+            .iter()
+            .filter(|other| alike(&other.key, &route.key) && !other.is_below(rollout.confirmed));
+        still.count() < before
+    };
+    let mut below = routes
+        .iter()
+        .filter(|r| kept.contains(&r.key.as_str()) && r.is_below(rollout.confirmed));
+    below.find(is_lowered)
+}
+
+/// The key of a route without its place among others that are alike.
+fn without_place(key: &str) -> &str {
+    let placed = key.strip_suffix(']').and_then(|inside| inside.rsplit_once('#'));
+    let is_place = |place: &str| place.bytes().all(|b| b.is_ascii_digit());
+    placed
+        .filter(|(_, place)| is_place(place))
+        .map_or(key.trim_end_matches(']'), |(alike, _)| alike)
 }
 
 /// A frozen canary whose routes somebody set to 0: the attempt is over.

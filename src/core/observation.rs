@@ -163,6 +163,8 @@ pub struct Question {
     /// The query answers even where its metrics do not exist (`… or vector(0)`): its names are looked up in any case,
     /// and it counts as empty where one is unknown.
     pub hides_absence: bool,
+    /// A selector of the query names no metric: an empty answer cannot be told from a misspelt query.
+    pub unnamed: bool,
     /// Whether the traffic is needed in any case, and not only to understand an empty answer.
     pub per_request: bool,
     /// Every metric name of the query with the label names of its selectors: an empty answer counts only

@@ -1,7 +1,7 @@
 //! From spec to plan: every default, range and cross-field rule in one place, whatever the schema let through.
 
 mod metrics;
-mod names;
+pub(crate) mod names;
 mod problems;
 
 use std::collections::{BTreeMap, BTreeSet};

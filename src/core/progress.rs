@@ -40,7 +40,12 @@ pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         ask(turn, rollout, next_check(turn, rollout));
         if !rollout.promote_asked && !is_served(rollout) {
             turn.clear(ConditionType::Held);
-            turn.say(messages::holding(rollout));
+            let paused = is_paused(turn);
+            turn.say(if paused {
+                paused_at(rollout)
+            } else {
+                messages::holding(rollout)
+            });
             return;
         }
     }
@@ -97,13 +102,11 @@ fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
 
 /// Lets the clock of the hold run, unless somebody paused it or nothing is known.
 fn tick(turn: &mut Turn<'_>, rollout: &mut Rollout) {
-    let paused = is_paused(turn);
-    if paused || rollout.verdict == Some(Verdict::Unknown) {
+    if heed_pause(turn, rollout) || rollout.verdict == Some(Verdict::Unknown) {
         rollout.clock.stop(turn.now);
     } else {
         rollout.clock.run(turn.now);
     }
-    pause_condition(turn, paused);
 }
 
 pub(super) fn is_paused(turn: &Turn<'_>) -> bool {
@@ -113,17 +116,29 @@ pub(super) fn is_paused(turn: &Turn<'_>) -> bool {
         .is_ok_and(|spec| spec.paused == Some(true))
 }
 
-pub(super) fn pause_condition(turn: &mut Turn<'_>, paused: bool) {
-    if paused {
-        turn.condition(
-            ConditionType::Paused,
-            true,
-            "SpecPaused",
-            "spec.paused is true: no raise, and the hold stands still",
-        );
+/// Shows whether somebody has paused the rollout, and notes when that changes. Returns it.
+pub(super) fn heed_pause(turn: &mut Turn<'_>, rollout: &Rollout) -> bool {
+    const PAUSED: &str = "spec.paused is true: no raise, and the hold stands still";
+    let (was, is) = (turn.holds(ConditionType::Paused), is_paused(turn));
+    match (was, is) {
+        (false, true) => turn.note(rollout, "Paused", &paused_at(rollout)),
+        (true, false) => turn.note(
+            rollout,
+            "Resumed",
+            &format!("going on at {} %", rollout.confirmed),
+        ),
+        _ => {}
+    }
+    if is {
+        turn.condition(ConditionType::Paused, true, "SpecPaused", PAUSED);
     } else {
         turn.clear(ConditionType::Paused);
     }
+    is
+}
+
+fn paused_at(rollout: &Rollout) -> String {
+    format!("paused at weight {} %", rollout.confirmed)
 }
 
 /// The hold is served when a healthy check was asked at its end or later.
@@ -282,11 +297,7 @@ fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
         })
     };
     if is_paused(turn) {
-        return block(
-            "Paused",
-            format!("paused at weight {} %", rollout.confirmed),
-            false,
-        );
+        return block("Paused", paused_at(rollout), false);
     }
     if let Some(problem) = problem(turn) {
         return block("ObjectsMissing", problem, true);
@@ -324,7 +335,8 @@ fn capacity(turn: &Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
         .filter(|d| d.version.as_ref() == Some(&rollout.production.version));
     let replicas = of_production.map(|d| d.replicas).sum::<i32>().max(1);
     let needed = f64::from(weight) / 100.0 * f64::from(replicas) * rollout.plan.min_capacity;
-    let needed = needed.ceil().max(1.0);
+    // A product that should be whole may come out a little above.
+    let needed = (needed - 1e-9).ceil().max(1.0);
     let pods = end::canary_pods(turn, rollout);
     (f64::from(pods) < needed).then(|| Block {
         reason: "Capacity",

@@ -31,8 +31,7 @@ pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         turn.say(progress::problem(turn).unwrap_or_default());
         return;
     }
-    let paused = progress::is_paused(turn);
-    progress::pause_condition(turn, paused);
+    let paused = progress::heed_pause(turn, rollout);
     progress::ask(turn, rollout, progress::next_check(turn, rollout));
     if !turn.seen.routes.iter().all(|r| r.is_at(100)) || turn.seen.routes.is_empty() {
         progress::held_for_routes(turn, rollout);

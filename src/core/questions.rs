@@ -23,20 +23,22 @@ pub enum QuestionError {
     FixedTime,
 }
 
+/// Some values, where it does not matter which.
+const ANY: Values<'static> = Values {
+    service: "service",
+    namespace: "namespace",
+    version: "version",
+    production: "production",
+    canary: "canary",
+    window: std::time::Duration::from_mins(1),
+};
+
 /// Whether a query can be used: its variables exist, it is `PromQL`, its value is a number and moves.
 ///
 /// # Errors
 /// Says what is wrong with it.
 pub fn check(text: &str) -> Result<(), QuestionError> {
-    let any = Values {
-        service: "service",
-        namespace: "namespace",
-        version: "version",
-        production: "production",
-        canary: "canary",
-        window: Span::secs(60).std(),
-    };
-    let facts = query::analyse(&Template::parse(text)?.expand(&any))?;
+    let facts = query::analyse(&Template::parse(text)?.expand(&ANY))?;
     if facts.fixed_time {
         Err(QuestionError::FixedTime)
     } else {
@@ -48,6 +50,21 @@ pub fn check(text: &str) -> Result<(), QuestionError> {
 #[must_use]
 pub fn uses_version(text: &str) -> bool {
     Template::parse(text).is_ok_and(|t| t.uses_version())
+}
+
+/// Why a metric's readings of the two versions cannot be compared, for people: canary and production get different
+/// shares of the traffic, and the query grows with it.
+#[must_use]
+pub fn grows_across_versions(metric: &MetricPlan) -> Option<String> {
+    let compared = uses_version(&metric.query) && metric.deviation.is_some() && !metric.per_request;
+    let grows = || query::analyse(&Template::parse(&metric.query).ok()?.expand(&ANY)).ok();
+    (compared && grows()?.grows_with_traffic).then(|| {
+        format!(
+            "metric {}: its query grows with traffic, and canary and production get different shares of it: add per: \
+             request, or divide by all requests",
+            metric.name
+        )
+    })
 }
 
 /// The questions of one check. Before any weight moved (`baseline`) a query with `$(version)` is asked of
@@ -93,6 +110,7 @@ fn question(
         traffic,
         per_request: metric.per_request,
         hides_absence: facts.hides_absence,
+        unnamed: facts.unnamed_selector,
         names: facts.metrics,
     })
 }

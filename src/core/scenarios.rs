@@ -1066,3 +1066,5 @@ fn production_out_of_bounds_is_written_once_and_its_values_are_bare_readings() {
     assert_eq!(told.len(), 1);
     assert!(told[0].note.ends_with("it is at 7.25"), "{}", told[0].note);
 }
+
+mod told;

@@ -99,9 +99,7 @@ fn kept_route(route: &super::observation::RouteSeen) -> KeptRoute {
 /// The phase Pending.
 pub(super) fn pend(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::enforce(turn, rollout);
-    let paused = progress::is_paused(turn);
-    progress::pause_condition(turn, paused);
-    if paused {
+    if progress::heed_pause(turn, rollout) {
         rollout.clock.stop(turn.now);
     } else {
         rollout.clock.run(turn.now);
@@ -155,8 +153,7 @@ fn await_canary(turn: &mut Turn<'_>, rollout: &mut Rollout, missing: &str) {
 /// The phase Baseline.
 pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::enforce(turn, rollout);
-    let paused = progress::is_paused(turn);
-    progress::pause_condition(turn, paused);
+    progress::heed_pause(turn, rollout);
     let check = turn.seen.check.as_ref().filter(|check| {
         check.id.rollout == rollout.id
             && check.id.step == 0

@@ -36,6 +36,15 @@ fn desired(spec: &Result<BirdWatchSpec, String>) -> Result<Plan, String> {
     })
 }
 
+/// Kubernetes counts events of the same action as one, and shows the first note: the same text twice is the same event,
+/// another text is another.
+fn action(what: &str, rollout: &Rollout, text: &str) -> String {
+    let mark = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    format!("{what}-{}-{mark:08x}", rollout.id)
+}
+
 impl<'a> Turn<'a> {
     pub(super) fn new(status: &BirdWatchStatus, seen: &'a Observation, now: Timestamp) -> Self {
         Self {
@@ -101,15 +110,13 @@ impl<'a> Turn<'a> {
     /// Tells people: a notice in the outbox, and an Event.
     pub(super) fn tell(&mut self, rollout: &Rollout, kind: NoticeKind, text: impl Into<String>) {
         let text = text.into();
-        // Kubernetes merges events that differ in their note only: rollouts and steps must differ in their action.
-        let action = match kind {
-            NoticeKind::Step => format!("{}To{}-{}", kind.action(), rollout.confirmed, rollout.id),
-            _ => format!("{}-{}", kind.action(), rollout.id),
-        };
         self.events.push(Event {
             warning: kind.is_alarm(),
             reason: kind.reason(),
-            action,
+            action: match kind {
+                NoticeKind::Step => format!("{}To{}-{}", kind.action(), rollout.confirmed, rollout.id),
+                _ => action(kind.action(), rollout, &text),
+            },
             note: text.clone(),
         });
         let level = notices::level(self.seen.settings.notify, rollout.plan.level);
@@ -123,7 +130,17 @@ impl<'a> Turn<'a> {
         );
     }
 
-    /// Sets a condition; tells people when it begins to hold.
+    /// An Event alone, for what is worth no message.
+    pub(super) fn note(&mut self, rollout: &Rollout, reason: &'static str, text: &str) {
+        self.events.push(Event {
+            warning: false,
+            reason,
+            action: action(reason, rollout, text),
+            note: text.to_owned(),
+        });
+    }
+
+    /// Sets a condition; tells people when it begins to hold for this reason.
     pub(super) fn alarm(
         &mut self,
         rollout: &Rollout,
@@ -132,7 +149,7 @@ impl<'a> Turn<'a> {
         message: &str,
         notice: NoticeKind,
     ) {
-        let told = self.holds(kind);
+        let told = conditions::holds_for(&self.next.conditions, kind, reason);
         self.condition(kind, true, reason, message);
         if !told {
             self.tell(rollout, notice, message);

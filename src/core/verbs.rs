@@ -6,6 +6,11 @@ use super::candidates;
 use super::end;
 use super::turn::Turn;
 
+/// Longest value of the annotation, in characters.
+const LONGEST_VALUE: usize = 100;
+/// Values that are remembered, so that none acts twice.
+const REMEMBERED: usize = 50;
+
 /// A verb of the annotation `otomato.link/verb: <verb>/<token>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -128,6 +133,11 @@ fn parse(value: &str) -> Result<Verb, String> {
             names()
         ));
     };
+    if value.chars().count() > LONGEST_VALUE {
+        return Err(format!(
+            "the token is too long: at most {LONGEST_VALUE} characters in all"
+        ));
+    }
     if token.is_empty() {
         return Err(format!(
             "{word} needs a token, so that it acts once: write {word}/1, and another token next time"
@@ -141,27 +151,39 @@ pub(super) fn hear(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
     let Some(value) = turn.seen.verb.as_deref().filter(|v| !v.is_empty()) else {
         return;
     };
-    if turn.next.verb.as_ref().is_some_and(|seen| seen.value == value) {
+    let shown: String = value.chars().take(LONGEST_VALUE).collect();
+    let last = turn.next.verb.as_ref();
+    if last.is_some_and(|last| last.value == shown || last.earlier.contains(&shown)) {
         return;
     }
+    let earlier = heard_before(last);
     let running = rollout.as_mut().filter(|r| r.ended.is_none());
     let outcome = parse(value).and_then(|verb| apply(turn, running, verb));
     let (accepted, message) = match outcome {
         Ok(message) => (true, message),
         Err(message) => (false, message),
     };
-    let shown: String = value.chars().take(100).collect();
     if let Some(rollout) = rollout {
         let verdict = if accepted { "accepted" } else { "refused" };
         turn.tell(rollout, NoticeKind::Verb, format!("{shown} {verdict}: {message}"));
     }
     turn.next.verb = Some(VerbStatus {
-        value: value.to_owned(),
+        value: shown,
         rollout: rollout.as_ref().map(|r| r.id.clone()),
         accepted,
         message,
         at: turn.now,
+        earlier,
     });
+}
+
+/// The values that act no more once there is a new one.
+fn heard_before(last: Option<&VerbStatus>) -> Vec<String> {
+    let Some(last) = last else { return Vec::new() };
+    let mut earlier = last.earlier.clone();
+    earlier.push(last.value.clone());
+    let surplus = earlier.len().saturating_sub(REMEMBERED);
+    earlier.split_off(surplus)
 }
 
 fn apply(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, verb: Verb) -> Result<String, String> {

@@ -6,6 +6,7 @@ use crate::api::status::{NoticeKind, Phase, Rollout};
 use super::messages;
 use super::notices::Delivery;
 use super::number::human;
+use super::questions;
 use super::turn::Turn;
 
 pub(super) fn describe(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, delivery: &Delivery) {
@@ -33,7 +34,9 @@ fn warnings(turn: &Turn<'_>, rollout: Option<&Rollout>) -> Vec<String> {
         )
     });
     let seen = turn.seen.other_routes.iter().chain(&turn.seen.warnings);
-    by_hand.chain(seen.cloned()).collect()
+    let metrics = turn.desired.iter().flat_map(|plan| &plan.metrics);
+    let incomparable = metrics.filter_map(questions::grows_across_versions);
+    by_hand.chain(seen.cloned()).chain(incomparable).collect()
 }
 
 fn spec_condition(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {

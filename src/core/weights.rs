@@ -22,6 +22,14 @@ impl RouteSeen {
             .max(0)
     }
 
+    /// The canary's present share in percent, rounded up.
+    #[must_use]
+    pub fn percent(&self) -> u8 {
+        let share = i128::from(self.canary_share()) * 100;
+        let whole = i128::from(self.total.max(1));
+        u8::try_from((share + whole - 1) / whole).map_or(100, |percent| percent.min(100))
+    }
+
     /// Whether the canary has more than `percent` gives it.
     #[must_use]
     pub fn is_above(&self, percent: u8) -> bool {

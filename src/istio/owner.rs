@@ -15,36 +15,30 @@ pub const SUBSETS: [&[&str]; 1] = [&["f:spec", "f:subsets"]];
 pub struct Manager {
     /// As it names itself: `kubectl-edit`, `argocd-controller`.
     pub name: String,
-    /// `Apply` for server-side apply, else `Update`.
-    pub operation: String,
     /// When it last changed anything it manages, in whole seconds.
     pub time: Option<Timestamp>,
 }
 
-/// Who, other than `ours`, wrote last among those that manage one of `fields` ([`WEIGHTS`], [`SUBSETS`]).
+/// Those that manage one of `fields` ([`WEIGHTS`], [`SUBSETS`]), the one that wrote last at the end.
 ///
 /// One who changes a value takes the field over from those who had set another value, so that whoever undid our
-/// write is found here. `None` without managed fields: objects from a store have none, read the live one.
+/// write is found here. None without managed fields: objects from a store have none, read the live one.
 #[must_use]
-pub fn last_manager(metadata: &ObjectMeta, fields: &[&[&str]], ours: &str) -> Option<Manager> {
-    metadata
-        .managed_fields
-        .iter()
-        .flatten()
+pub fn managers(metadata: &ObjectMeta, fields: &[&[&str]]) -> Vec<Manager> {
+    let entries = metadata.managed_fields.iter().flatten();
+    let mut managers: Vec<_> = entries
         .filter(|entry| {
             let owned = entry.fields_v1.as_ref().map(|set| &set.0);
             owned.is_some_and(|set| fields.iter().any(|path| owns(set, path)))
         })
         .filter_map(|entry| {
-            let name = entry.manager.clone().filter(|name| name != ours)?;
+            let name = entry.manager.clone()?;
             let time = entry.time.as_ref().map(|time| time.0);
-            Some(Manager {
-                name,
-                operation: entry.operation.clone().unwrap_or_default(),
-                time,
-            })
+            Some(Manager { name, time })
         })
-        .max_by_key(|manager| manager.time)
+        .collect();
+    managers.sort_by_key(|manager| manager.time);
+    managers
 }
 
 /// Whether a set of fields holds `path`, anything below it, or something above it as a whole.
@@ -79,11 +73,13 @@ mod tests {
     }
 
     fn last(entries: Value, fields: &[&[&str]]) -> Option<String> {
-        last_manager(&metadata(entries), fields, "birdwatch").map(|manager| manager.name)
+        let managers = managers(&metadata(entries), fields);
+        let mut names = managers.into_iter().map(|manager| manager.name);
+        names.rfind(|name| name != "birdwatch")
     }
 
     #[test]
-    fn the_latest_manager_of_the_routes_that_is_not_us_is_found() {
+    fn those_who_manage_the_routes_are_found_the_latest_last() {
         let http = json!({"f:spec": {".": {}, "f:hosts": {}, "f:http": {}}});
         let entries = json!([
             entry("argocd-controller", "Apply", "2026-11-20T10:00:00Z", &http),
@@ -96,10 +92,16 @@ mod tests {
                 &json!({"f:metadata": {"f:labels": {"f:a": {}}}})
             ),
         ]);
-        let found = last_manager(&metadata(entries), &WEIGHTS, "birdwatch").unwrap();
-        assert_eq!(found.name, "kubectl-edit");
-        assert_eq!(found.operation, "Update");
-        assert_eq!(found.time.unwrap().to_string(), "2026-11-20T11:00:00Z");
+        let found = managers(&metadata(entries), &WEIGHTS);
+        let found = found
+            .iter()
+            .map(|m| (m.name.as_str(), m.time.unwrap().to_string()));
+        let expected = [
+            ("argocd-controller", "2026-11-20T10:00:00Z"),
+            ("kubectl-edit", "2026-11-20T11:00:00Z"),
+            ("birdwatch", "2026-11-20T12:00:00Z"),
+        ];
+        assert!(found.eq(expected.map(|(name, time)| (name, time.to_owned()))));
     }
 
     #[test]
@@ -135,7 +137,7 @@ mod tests {
 
     #[test]
     fn odd_or_absent_managed_fields_name_nobody() {
-        assert_eq!(last_manager(&ObjectMeta::default(), &WEIGHTS, "birdwatch"), None);
+        assert!(managers(&ObjectMeta::default(), &WEIGHTS).is_empty());
         let entries = json!([
             {"manager": "no-fields"},
             {"fieldsV1": {"f:spec": {"f:http": {}}}},

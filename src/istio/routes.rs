@@ -93,12 +93,6 @@ impl Route {
         parts(self.production.weight, self.canary.weight, self.shared).1
     }
 
-    /// Production's part of [`Route::total`].
-    #[must_use]
-    pub fn production_weight(&self) -> i64 {
-        parts(self.production.weight, self.canary.weight, self.shared).0
-    }
-
     /// For people: the route's name, or its place as in `tcp[0]`.
     #[must_use]
     pub fn label(&self) -> String {
@@ -162,20 +156,4 @@ pub struct Found {
     pub others: Vec<OtherRoute>,
     /// What could not be read or is ambiguous.
     pub problems: Vec<Problem>,
-}
-
-impl Found {
-    /// Whether the object routes to our host at all, in a way we can work with or not.
-    #[must_use]
-    pub fn concerns_us(&self) -> bool {
-        let about_our_host = |problem: &Problem| {
-            matches!(
-                problem,
-                Problem::BadWeight { .. }
-                    | Problem::TotalTooLarge { .. }
-                    | Problem::RepeatedDestination { .. }
-            )
-        };
-        !self.ours.is_empty() || !self.others.is_empty() || self.problems.iter().any(about_our_host)
-    }
 }

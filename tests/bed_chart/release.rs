@@ -245,7 +245,7 @@ pub(crate) fn quick(service: &Service) -> Value {
 /// Applies a `BirdWatch`, and waits until an operator has looked at it.
 pub(crate) async fn watch(service: &Service, spec: Value) {
     service.watch_with(spec).await;
-    service.until("seen", SOON, |status| status.known.is_some()).await;
+    service.is_seen().await;
 }
 
 /// A rollout that stays at 50 % until it is stopped.

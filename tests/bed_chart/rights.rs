@@ -9,6 +9,7 @@ use birdwatch_bed::Bed;
 use birdwatch_bed::audit::Entry;
 use birdwatch_bed::operator::NAME;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
@@ -98,15 +99,10 @@ async fn promoted_then_reverted(bed: &'static Bed) {
     service.until("told of the reverted label", SOON, told).await;
 }
 
-/// Told twice what cannot be done, rolled back by its own judgement, tried again, and lowered by another hand.
+/// Raised twice by another hand, rolled back by its own judgement, tried again, and lowered by another hand.
 async fn rolled_back_retried_and_lowered(bed: &'static Bed) {
     let service = at_half(bed, "n-back").await;
-    // The second of two Events that differ in their note only is a patch of the first.
-    for verb in ["resume/1", "resume/2"] {
-        service.verb(verb).await;
-        let heard = |status: &BirdWatchStatus| status.verb.as_ref().is_some_and(|seen| seen.value == verb);
-        service.until("heard", SOON, heard).await;
-    }
+    raised_again_and_again(&service).await;
     service.behave("v2", 0.9).await;
     service.phase(Phase::RolledBack, SOON).await;
     service.behave("v2", 0.0).await;
@@ -118,6 +114,26 @@ async fn rolled_back_retried_and_lowered(bed: &'static Bed) {
     ]);
     patch(&service, "VirtualService", zero).await;
     service.phase(Phase::RolledBack, SOON).await;
+}
+
+/// Another hand gives the canary more than its step, until the same Event has come twice: the second is a patch.
+async fn raised_again_and_again(service: &Service) {
+    let events: Api<Event> = Api::namespaced(service.client.clone(), &service.app.namespace);
+    let more = json!([
+        {"op": "replace", "path": "/spec/http/0/route/0/weight", "value": 30},
+        {"op": "replace", "path": "/spec/http/0/route/1/weight", "value": 70},
+    ]);
+    eventually("the same Event comes twice", SOON, async || {
+        patch(service, "VirtualService", more.clone()).await;
+        eventually("it is lowered again", SOON, async || {
+            (service.weights().await == (50, 50)).then_some(())
+        })
+        .await;
+        let listed = events.list(&ListParams::default()).await.ok()?;
+        let repeated = |e: &Event| e.reason.as_deref() == Some("Interference") && e.series.is_some();
+        listed.items.iter().any(repeated).then_some(())
+    })
+    .await;
 }
 
 /// Deleted in the middle.

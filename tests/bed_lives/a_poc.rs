@@ -4,8 +4,7 @@ use birdwatch::api::status::Phase;
 use birdwatch_bed::parts::workload::Change;
 use serde_json::{Value, json};
 
-use crate::story::A_WHILE;
-use crate::support::{Service, on_bed};
+use crate::support::{A_WHILE, Service, on_bed};
 
 const MANIFESTS: &str = r#"apiVersion: otomato.link/v1alpha1
 kind: BirdWatch

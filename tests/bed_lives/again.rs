@@ -4,8 +4,7 @@ use birdwatch::api::status::{Outcome, Phase};
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::story::{A_WHILE, held};
-use crate::support::{Service, on_bed, steps};
+use crate::support::{A_WHILE, Service, held, on_bed, steps};
 
 const SICK: [(&str, &str); 1] = [("ERROR_RATE", "0.5")];
 
@@ -81,7 +80,9 @@ fn b8_a_newer_version_at_20_percent_goes_back_to_0_and_starts_from_the_first_ste
     on_bed(async |bed| {
         let service = Service::new(bed, "b8").await;
         let story = service.story().await;
-        service.release(held(&[(10, 3), (20, 20), (100, 3)])).await;
+        service
+            .release(held(&[(10, "3s"), (20, "20s"), (100, "3s")]))
+            .await;
         service.deploy("v2", &[]).await;
         service.reaches(20).await;
         service.deploy("v3", &[]).await;

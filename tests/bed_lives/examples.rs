@@ -5,8 +5,7 @@ use birdwatch::api::status::Phase;
 use birdwatch_bed::Bed;
 use kube::Api;
 
-use crate::story::A_WHILE;
-use crate::support::{eventually, on_bed};
+use crate::support::{A_WHILE, eventually, on_bed};
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
 const NAMESPACE: &str = "examples";

@@ -4,8 +4,8 @@ use birdwatch::api::status::{FailureReason, Outcome, Phase};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::story::{A_WHILE, refusal};
-use crate::support::{Service, on_bed, steps};
+use crate::story::refusal;
+use crate::support::{A_WHILE, Service, on_bed, steps};
 
 #[test]
 fn b1_first_sight_adopts_a_service_and_changes_nothing() {

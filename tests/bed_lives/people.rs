@@ -8,8 +8,7 @@ use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::story::{A_WHILE, held};
-use crate::support::{ERRORS, Service, eventually, on_bed};
+use crate::support::{A_WHILE, ERRORS, Service, eventually, held, on_bed};
 
 /// Somebody who is neither the operator nor who applied the manifests.
 fn somebody() -> PatchParams {
@@ -33,7 +32,7 @@ fn b10_deletion_in_the_middle_gives_everything_back_and_keeps_what_people_change
         destination.as_object_mut().unwrap().remove("weight");
         service.apply(&[original.clone()]).await;
         let story = service.story().await;
-        service.release(held(&[(50, 60)])).await;
+        service.release(held(&[(50, "60s")])).await;
         service.deploy("v2", &[]).await;
         service.reaches(50).await;
         service.share_is("v2", 0.25..0.75).await;
@@ -92,7 +91,7 @@ fn b11_after_a_pause_longer_than_the_hold_the_rest_of_the_hold_is_served_and_not
     on_bed(async |bed| {
         let service = Service::new(bed, "b11").await;
         let story = service.story().await;
-        service.release(held(&[(50, 20), (100, 3)])).await;
+        service.release(held(&[(50, "20s"), (100, "3s")])).await;
         service.deploy("v2", &[]).await;
         let clock_of = |status: &BirdWatchStatus| status.rollout.as_ref().map(|r| r.clock);
         service.reaches(50).await;
@@ -150,7 +149,7 @@ fn b12_rollback_retry_and_promote_each_act_once() {
     on_bed(async |bed| {
         let service = Service::new(bed, "b12").await;
         let story = service.story().await;
-        service.release(held(&[(20, 120), (60, 3)])).await;
+        service.release(held(&[(20, "120s"), (60, "3s")])).await;
         service.deploy("v2", &[]).await;
         let first = service.reaches(20).await.rollout.unwrap().id;
         let heard = async |verb: &str| {
@@ -197,7 +196,7 @@ fn b12_resume_acts_once() {
     on_bed(async |bed| {
         let service = Service::new(bed, "b12-resume").await;
         let story = service.story().await;
-        let mut spec: Value = held(&[(20, 120)]);
+        let mut spec: Value = held(&[(20, "120s")]);
         spec["ifUnhealthy"] = "freeze".into();
         service.release(spec).await;
         service.deploy("v2", &[]).await;

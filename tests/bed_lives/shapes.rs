@@ -3,12 +3,12 @@
 use birdwatch::api::status::Phase;
 use birdwatch_bed::mesh::GATEWAY;
 use birdwatch_bed::parts::apps::App;
-use birdwatch_bed::parts::traffic::Traffic;
+use birdwatch_bed::parts::traffic::{Sample, Traffic};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::story::{A_WHILE, held};
-use crate::support::{Service, on_bed, steps};
+use crate::story::WINDOW;
+use crate::support::{A_WHILE, Service, eventually, held, on_bed, steps};
 
 #[test]
 fn b9_a_virtual_service_that_another_delegates_to_moves_and_the_other_stays() {
@@ -52,7 +52,8 @@ fn b9_a_virtual_service_that_another_delegates_to_moves_and_the_other_stays() {
     });
 }
 
-/// Routes of ours beside others, and beside other destinations, with the canary at so many percent.
+/// Routes of ours beside others, and beside other destinations, with the canary at so many percent. The bed has no
+/// certificates, so nothing flows through the `tls` route: of it the object is all there is to see.
 fn manifold(service: &Service, other: &str, canary: i64) -> Value {
     let to = |subset: &str, weight: i64| json!({"destination": {"host": service.app.host(), "subset": subset}, "weight": weight});
     let whole = json!([to("production", 100 - canary), to("canary", canary)]);
@@ -79,7 +80,7 @@ fn manifold(service: &Service, other: &str, canary: i64) -> Value {
                 },
                 {"name": "main", "route": [elsewhere, to("production", 80 - share), to("canary", share)]},
             ],
-            "tcp": [{"match": [{"port": 3306}], "route": whole}],
+            "tcp": [{"match": [{"port": service.bed.gateway_tcp_port()}], "route": whole}],
             "tls": [{"match": [{"port": 8443, "sniHosts": [service.app.host()]}], "route": whole}],
         },
     })
@@ -99,13 +100,14 @@ fn b14_all_routes_of_ours_move_tcp_and_tls_too_and_others_keep_their_share() {
         let api = Traffic::start(&api, &service.app.host(), 20.0).unwrap();
         let service = service.with_traffic(20.0);
         service.share_is("foreign", 0.05..0.4).await;
+        // Envoy sees connections here and no requests; the pod at the other end says its version in HTTP.
+        let tcp = Traffic::start_tcp(bed.gateway_tcp_port(), 20.0).unwrap();
+        connects_to_alone(&tcp, "v1").await;
 
-        let mut spec = held(&[(50, 10), (100, 3)]);
+        let mut spec = held(&[(50, "10s"), (100, "3s")]);
         spec["service"] = "b14".into();
         service.watch_with(spec).await;
-        service
-            .until("seen", A_WHILE, |status| status.known.is_some())
-            .await;
+        service.is_seen().await;
         let start = Instant::now();
         service.deploy("v2", &[]).await;
         service.phase(Phase::Promoted, A_WHILE).await;
@@ -128,7 +130,23 @@ fn b14_all_routes_of_ours_move_tcp_and_tls_too_and_others_keep_their_share() {
             let share = story.share_at(weight, version, &main);
             assert!(shares.contains(&share), "{version} has {share} at {weight} %");
         }
-        let share = story.share_at(50, "v2", &api.samples());
-        assert!((0.25..0.75).contains(&share), "{share} of /api at 50 %");
+        for (name, traffic) in [("/api", &api), ("TCP connections", &tcp)] {
+            let share = story.share_at(50, "v2", &traffic.samples());
+            assert!((0.25..0.75).contains(&share), "{share} of {name} at 50 %");
+            let all = story.share_at(100, "v2", &traffic.samples());
+            assert!(all > 0.95, "{all} of {name} at 100 %");
+        }
+        connects_to_alone(&tcp, "v2").await;
     });
+}
+
+/// Waits until every connection leads to this version.
+async fn connects_to_alone(traffic: &Traffic, version: &str) {
+    eventually(&format!("TCP leads to {version} alone"), A_WHILE, async || {
+        let since = Instant::now().checked_sub(WINDOW)?;
+        let recent = traffic.since(since);
+        let there = |sample: &Sample| sample.version.as_deref() == Some(version);
+        (recent.len() >= 10 && recent.iter().all(there)).then_some(())
+    })
+    .await;
 }

@@ -1,43 +1,29 @@
 //! What is seen of a rollout from outside: the weights in the order they were written, and who answered meanwhile.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use birdwatch::api::BirdWatchStatus;
+use birdwatch_bed::Bed;
 use birdwatch_bed::parts::apps::{self, App};
 use birdwatch_bed::parts::traffic::{self, Sample};
 use birdwatch_bed::parts::workload::Change;
-use birdwatch_bed::{Bed, clock};
-use futures::StreamExt as _;
-use jiff::Timestamp;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::support::{Service, eventually, steps};
+use crate::support::watched::Watched;
+use crate::support::{A_WHILE, Service, canary_weight, eventually};
 
-/// How long a whole rollout may take, on a machine that is busy with others.
-pub(crate) const A_WHILE: Duration = Duration::from_mins(4);
 /// Over this time a share is measured; every step of these tests is held longer.
-const WINDOW: Duration = Duration::from_secs(3);
+pub(crate) const WINDOW: Duration = Duration::from_secs(3);
 
 /// Every state of a `VirtualService`, from when the story began.
-pub(crate) struct Story {
-    specs: Arc<Mutex<Vec<(Timestamp, Value)>>>,
-    watch: JoinHandle<()>,
-}
-
-impl Drop for Story {
-    fn drop(&mut self) {
-        self.watch.abort();
-    }
-}
+pub(crate) struct Story(Watched<Value>);
 
 impl Story {
     /// Every spec that differs from the one before it, oldest first.
     pub(crate) fn specs(&self) -> Vec<Value> {
-        self.lock().into_iter().map(|(_, spec)| spec).collect()
+        self.0.all().into_iter().map(|(_, spec)| spec).collect()
     }
 
     /// The canary's weights on the first route of ours, each once in a row.
@@ -61,7 +47,7 @@ impl Story {
 
     /// Share of a version among those who asked while the canary last had this weight, at its end.
     pub(crate) fn share_at(&self, weight: i64, version: &str, samples: &[Sample]) -> f64 {
-        let specs = self.lock();
+        let specs = self.0.all();
         let last = specs.iter().rposition(|(_, spec)| canary_weight(spec) == weight);
         let after = last.and_then(|last| specs.get(last + 1));
         let (end, _) = after.unwrap_or_else(|| panic!("{weight} was not written, or is the last"));
@@ -73,24 +59,6 @@ impl Story {
             .collect();
         traffic::share(&asked, version).unwrap_or_else(|| panic!("nobody was answered at {weight}"))
     }
-
-    fn lock(&self) -> Vec<(Timestamp, Value)> {
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// The canary's weight on the first http route that holds both subsets.
-fn canary_weight(spec: &Value) -> i64 {
-    let of = |route: &Value, subset: &str| {
-        let mut destinations = route["route"].as_array().into_iter().flatten();
-        destinations
-            .find(|d| d["destination"]["subset"] == subset)
-            .map(|d| d["weight"].as_i64().unwrap_or(0))
-    };
-    let mut routes = spec["http"].as_array().into_iter().flatten();
-    routes
-        .find_map(|route| of(route, "production").and(of(route, "canary")))
-        .unwrap_or(0)
 }
 
 impl Service {
@@ -117,22 +85,9 @@ impl Service {
     /// Watches a `VirtualService` from now on.
     pub(crate) async fn story_of(&self, name: &str) -> Story {
         let api = self.dynamic("networking.istio.io/v1", "VirtualService");
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let specs: Arc<Mutex<Vec<(Timestamp, Value)>>> = Arc::default();
-        let seen = Arc::clone(&specs);
-        let watch = tokio::spawn(async move {
-            let mut events = watcher(api, config).boxed();
-            while let Some(event) = events.next().await {
-                if let Ok(Event::InitApply(object) | Event::Apply(object)) = event {
-                    let spec = object.data["spec"].clone();
-                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                    if seen.last().is_none_or(|(_, last)| *last != spec) {
-                        seen.push((clock::now(), spec));
-                    }
-                }
-            }
-        });
-        let story = Story { specs, watch };
+        let story = Story(Watched::new(api, name, |object: &DynamicObject| {
+            object.data["spec"].clone()
+        }));
         eventually("the VirtualService is seen", A_WHILE, async || {
             (!story.specs().is_empty()).then_some(())
         })
@@ -141,11 +96,9 @@ impl Service {
     }
 
     /// Applies a `BirdWatch` and waits until the operator knows of it and production is served.
-    pub(crate) async fn release(&self, mut spec: Value) {
+    pub(crate) async fn release(&self, spec: Value) {
         self.only("v1").await;
-        spec["service"] = json!(self.app.name);
-        self.watch_with(spec).await;
-        self.until("seen", A_WHILE, |status| status.known.is_some()).await;
+        self.watch_seen(spec).await;
     }
 
     /// Waits until the operator has seen the spec as it is now.
@@ -242,14 +195,6 @@ impl Service {
             .filter(|text| text.contains("unhealthy at weight"))
             .collect()
     }
-}
-
-/// Steps with their holds in seconds, judged as those of [`steps`].
-pub(crate) fn held(weights: &[(u32, u32)]) -> Value {
-    let mut spec = steps(&[100]);
-    let step = |(weight, hold): &(u32, u32)| json!({"weight": weight, "hold": format!("{hold}s")});
-    spec["steps"] = weights.iter().map(step).collect();
-    spec
 }
 
 /// What the API server says to manifests it refuses.

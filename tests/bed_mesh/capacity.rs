@@ -3,8 +3,8 @@
 use birdwatch::api::conditions::ConditionType;
 use birdwatch::api::status::{BirdWatchStatus, Phase};
 
-use crate::support::Service;
-use crate::{A_WHILE, condition, held, on_bed};
+use crate::support::{A_WHILE, Service, held};
+use crate::{condition, on_bed};
 
 fn held_for(status: &BirdWatchStatus, text: &str) -> bool {
     let held = condition(status, ConditionType::Held);

@@ -9,8 +9,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::hands::ISTIO;
-use crate::support::{SOON, Service};
-use crate::{A_WHILE, FOR_EVER, condition, held, on_bed};
+use crate::support::{A_WHILE, SOON, Service, held};
+use crate::{FOR_EVER, condition, on_bed};
 
 /// How Git writes.
 #[derive(Clone, Copy)]

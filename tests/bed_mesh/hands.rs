@@ -6,8 +6,8 @@ use birdwatch::api::status::Phase;
 use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, Service, eventually};
-use crate::{A_WHILE, FOR_EVER, condition, held, on_bed};
+use crate::support::{A_WHILE, SOON, Service, eventually, held};
+use crate::{FOR_EVER, condition, on_bed};
 
 pub(crate) const ISTIO: &str = "networking.istio.io/v1";
 

@@ -19,35 +19,18 @@ mod stalled;
 mod support;
 mod written;
 
-use std::time::Duration;
-
 use birdwatch::api::BirdWatchStatus;
 use birdwatch::api::conditions::{Condition, ConditionType};
 use birdwatch_bed::Bed;
 use serde_json::{Value, json};
 
-use support::{ERRORS, Service};
+use support::Service;
 
-/// How long a whole rollout may take on a busy machine.
-const A_WHILE: Duration = Duration::from_secs(150);
 /// A hold that a test does not wait out.
 const FOR_EVER: &str = "1h";
 
 /// For helm.
 const CHANNELS: &[&str] = &["--set", "slackAllowedChannels={*}"];
-
-/// Steps with these holds, judged by errors.
-fn held(steps: &[(u32, &str)]) -> Value {
-    let steps: Vec<_> = steps
-        .iter()
-        .map(|(weight, hold)| json!({"weight": weight, "hold": hold}))
-        .collect();
-    json!({
-        "metrics": [{"name": "errors", "query": ERRORS, "deviation": 0.5}],
-        "steps": steps,
-        "checkInterval": "1s",
-    })
-}
 
 /// Runs a test beside others, or alone, on a bed whose operator lets a `BirdWatch` choose its channel.
 fn on_bed<F: Future<Output = ()>>(test: impl FnOnce(&'static Bed) -> F) {
@@ -75,18 +58,8 @@ impl Service {
 
     /// Applies a `BirdWatch` with this spec and waits until it is seen.
     async fn watch_for(&self, mut spec: Value) {
-        spec["service"] = json!(self.app.name);
         // A channel each: none takes more than a message a second.
         spec["notify"] = json!({"channel": self.app.namespace});
-        self.watch_with(spec).await;
-        self.until("seen", A_WHILE, |status| status.known.is_some()).await;
-    }
-
-    /// Waits until people are told something that holds `text`.
-    async fn hears(&self, text: &str) {
-        support::eventually(&format!("Slack tells {text:?}"), A_WHILE, async || {
-            self.told().iter().any(|told| told.contains(text)).then_some(())
-        })
-        .await;
+        self.watch_seen(spec).await;
     }
 }

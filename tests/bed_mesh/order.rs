@@ -7,9 +7,9 @@ use birdwatch_bed::parts::traffic::{Sample, Summary};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::on_bed;
 use crate::recorded::{Envoy, Seen, first_sent};
-use crate::support::{SOON, Service, eventually};
-use crate::{A_WHILE, held, on_bed};
+use crate::support::{A_WHILE, SOON, Service, eventually, held};
 
 /// From Envoy's word that it has new weights until its worker goes by them.
 const WORKER: Duration = Duration::from_millis(500);

@@ -9,8 +9,8 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::hands::ISTIO;
-use crate::support::{SOON, Service, eventually};
-use crate::{A_WHILE, FOR_EVER, condition, held, on_bed};
+use crate::support::{A_WHILE, SOON, Service, eventually, held};
+use crate::{FOR_EVER, condition, on_bed};
 
 #[test]
 fn r_after_a_promotion_the_old_deployment_is_no_canary_and_a_further_version_is() {

@@ -7,11 +7,11 @@ use futures::{StreamExt, TryStreamExt};
 use kube::runtime::watcher::watch_object;
 use tokio::time::Instant;
 
+use crate::alone_on_bed;
 use crate::hands::ISTIO;
 use crate::order::{Release, answered};
 use crate::recorded::{Envoy, Seen};
-use crate::support::{Service, eventually};
-use crate::{A_WHILE, alone_on_bed, held};
+use crate::support::{A_WHILE, Service, eventually, held};
 
 /// How long istiod stands still.
 const PAUSE: Duration = Duration::from_secs(10);

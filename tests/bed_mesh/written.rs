@@ -6,8 +6,7 @@ use birdwatch_bed::audit::Entry;
 use birdwatch_bed::operator;
 use tokio::time::Instant;
 
-use crate::A_WHILE;
-use crate::support::Service;
+use crate::support::{A_WHILE, Service};
 
 /// No write for so long, and there is no loop: checks come every second.
 const QUIET: Duration = Duration::from_secs(5);

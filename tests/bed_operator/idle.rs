@@ -96,7 +96,7 @@ fn p_fifty_idle_birdwatches_cause_no_request_but_watches_and_the_lease_and_no_qu
             .await
             .with_traffic(20.0);
         service.apply(&[bird_watch("promoted")]).await;
-        service.until("seen", SOON, |status| status.known.is_some()).await;
+        service.is_seen().await;
         service.deploy("v2", &[]).await;
         join_all((1..IDLE).map(|number| at_rest(&service, number))).await;
         service.phase(Phase::Promoted, SOON).await;

@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::Api;
 
 use crate::replicas::{LEASE, Replicas, alone_with_operator};
+use crate::support::watched::Watched;
 use crate::support::{SOON, Service, eventually, steps};
-use crate::watched::Watched;
 
 /// What a busy machine may add: for a request, a wake-up and a write.
 const MARGIN: Duration = Duration::from_secs(2);

@@ -17,4 +17,3 @@ mod refused;
 mod replicas;
 #[path = "../support/mod.rs"]
 mod support;
-mod watched;

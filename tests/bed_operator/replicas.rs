@@ -13,8 +13,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, ResourceExt};
 
+use crate::support::watched::Watched;
 use crate::support::{SOON, alone_on_bed, eventually, install};
-use crate::watched::Watched;
 
 /// The lease on this bed; a busy machine renews it in time all the same.
 pub(crate) const LEASE: Duration = Duration::from_secs(6);

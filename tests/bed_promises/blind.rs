@@ -2,8 +2,8 @@
 
 use birdwatch::api::status::{BaselineSource, Phase};
 
-use crate::kit::{A_WHILE, condition, quiet};
-use crate::support::{Service, on_bed, steps};
+use crate::kit::{condition, quiet};
+use crate::support::{A_WHILE, Service, on_bed, steps};
 
 #[test]
 fn f_without_traffic_only_the_first_step_is_taken_and_people_are_told_why() {
@@ -12,8 +12,8 @@ fn f_without_traffic_only_the_first_step_is_taken_and_people_are_told_why() {
         let (service, neighbour) = tokio::join!(Service::silent(bed, "f"), Service::new(bed, "f-neighbour"));
         let weights = service.record();
         tokio::join!(
-            service.release(steps(&[20, 50])),
-            neighbour.release(quiet(steps(&[50])))
+            service.watch_seen(steps(&[20, 50])),
+            neighbour.watch_seen(quiet(steps(&[50])))
         );
         service.deploy("v2", &[]).await;
         let status = service.weight(20).await;

@@ -1,27 +1,17 @@
 //! What these tests share: rollouts that wait at a step to be disturbed, and what is seen of them from outside.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
 use birdwatch::api::BirdWatchStatus;
 use birdwatch::api::status::{FailureReason, Phase};
 use birdwatch_bed::Bed;
-use futures::StreamExt;
 use kube::api::DynamicObject;
-use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 
-use crate::support::{SOON, Service, eventually, steps};
-
-/// How long a whole rollout may take.
-pub(crate) const A_WHILE: Duration = Duration::from_mins(3);
+use crate::support::watched::Watched;
+use crate::support::{A_WHILE, SOON, Service, canary_weight, eventually, held};
 
 /// A step of 20 % that ends only when it is disturbed.
 pub(crate) fn held_at_20() -> Value {
-    let mut spec = steps(&[20]);
-    spec["steps"][0]["hold"] = json!("1h");
-    spec
+    held(&[(20, "1h")])
 }
 
 /// Nobody needs to hear of this rollout: it leaves Slack's rate to those who look there.
@@ -33,20 +23,13 @@ pub(crate) fn quiet(mut spec: Value) -> Value {
 /// A service whose v2 has 20 % and is healthy so far.
 pub(crate) async fn at_20(bed: &'static Bed, name: &str, spec: Value) -> Service {
     let service = Service::silent(bed, name).await.with_traffic(10.0);
-    service.release(spec).await;
+    service.watch_seen(spec).await;
     service.deploy("v2", &[]).await;
     service.weight(20).await;
     service
 }
 
 impl Service {
-    /// Applies a `BirdWatch` and waits until it is seen, so that what is deployed next is new.
-    pub(crate) async fn release(&self, mut spec: Value) {
-        spec["service"] = json!(self.app.name);
-        self.watch_with(spec).await;
-        self.until("seen", SOON, |status| status.known.is_some()).await;
-    }
-
     /// Every request fails on the canary from now on.
     pub(crate) async fn falls_sick(&self) {
         self.behave("v2", 1.0).await;
@@ -75,14 +58,6 @@ impl Service {
         .await;
     }
 
-    /// Waits until a message of the service's thread says this.
-    pub(crate) async fn hears(&self, words: &str) -> String {
-        eventually(&format!("Slack says {words:?}"), A_WHILE, async || {
-            self.told().into_iter().find(|text| text.contains(words))
-        })
-        .await
-    }
-
     /// How many messages of the service's thread say this.
     pub(crate) fn times_told(&self, words: &str) -> usize {
         self.told().iter().filter(|text| text.contains(words)).count()
@@ -105,39 +80,19 @@ impl Service {
     /// Everything the canary's weight is in the `VirtualService`, from now on.
     pub(crate) fn record(&self) -> Record {
         let api = self.dynamic("networking.istio.io/v1", "VirtualService");
-        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.app.name));
-        let weights: Arc<Mutex<Vec<i64>>> = Arc::default();
-        let kept = Arc::clone(&weights);
-        let task = tokio::spawn(async move {
-            let mut seen = watcher(api, config).default_backoff().applied_objects().boxed();
-            while let Some(object) = seen.next().await {
-                let Ok(object) = object else { continue };
-                let weight = canary_weight(&object);
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                if kept.last() != Some(&weight) {
-                    kept.push(weight);
-                }
-            }
-        });
-        Record { weights, task }
+        let weight = |object: &DynamicObject| canary_weight(&object.data["spec"]);
+        Record(Watched::new(api, &self.app.name, weight))
     }
 }
 
 /// Weights of the canary as they followed each other.
-pub(crate) struct Record {
-    weights: Arc<Mutex<Vec<i64>>>,
-    task: JoinHandle<()>,
-}
+pub(crate) struct Record(Watched<i64>);
 
 impl Record {
-    fn kept(&self) -> MutexGuard<'_, Vec<i64>> {
-        self.weights.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits until a weight was seen that satisfies; returns all so far.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&[i64]) -> bool) -> Vec<i64> {
         eventually(what, SOON, async || {
-            let weights = self.kept().clone();
+            let weights: Vec<_> = self.0.all().into_iter().map(|(_, weight)| weight).collect();
             holds(&weights).then_some(weights)
         })
         .await
@@ -150,19 +105,6 @@ impl Record {
         let up = &weights[..weights.len() - 1];
         assert!(up.is_sorted(), "lowered in one write: {weights:?}");
     }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn canary_weight(service: &DynamicObject) -> i64 {
-    let routes = service.data["spec"]["http"].as_array().into_iter().flatten();
-    let mut destinations = routes.flat_map(|route| route["route"].as_array().into_iter().flatten());
-    let canary = destinations.find(|d| d["destination"]["subset"] == "canary");
-    canary.and_then(|d| d["weight"].as_i64()).unwrap_or(0)
 }
 
 /// Whether a condition holds, and its message.

@@ -6,8 +6,8 @@ use birdwatch::api::status::{FailureReason, Phase};
 use birdwatch_bed::Bed;
 use serde_json::json;
 
-use crate::kit::{A_WHILE, at_20, condition, held_at_20, quiet};
-use crate::support::{SOON, Service, alone_after};
+use crate::kit::{at_20, condition, held_at_20, quiet};
+use crate::support::{A_WHILE, SOON, Service, alone_after};
 
 /// How long Prometheus is away at least.
 const OUTAGE: Duration = Duration::from_mins(1);

@@ -9,15 +9,15 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::kit::{A_WHILE, at_20, condition, held_at_20, quiet};
-use crate::support::{SOON, Service, eventually, on_bed, steps};
+use crate::kit::{at_20, condition, held_at_20, quiet};
+use crate::support::{A_WHILE, SOON, Service, eventually, on_bed, steps};
 
 #[test]
 fn c_a_canary_that_crashes_again_and_again_gives_its_traffic_back() {
     on_bed(async |bed| {
         let service = Service::silent(bed, "c-crash").await.with_traffic(10.0);
         let weights = service.record();
-        service.release(quiet(steps(&[20, 50]))).await;
+        service.watch_seen(quiet(steps(&[20, 50]))).await;
         service.deploy("v2", &[("START", "crash:8s")]).await;
         let status = service.is_rolled_back(FailureReason::CanaryUnavailable).await;
         assert!(status.message.contains("no available pod"), "{}", status.message);

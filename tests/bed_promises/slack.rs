@@ -9,8 +9,8 @@ use kube::api::{DynamicObject, ListParams};
 use kube::core::ApiResource;
 use serde_json::{Value, json};
 
-use crate::kit::{A_WHILE, at_20, condition, held_at_20};
-use crate::support::{SOON, Service, alone_after, eventually};
+use crate::kit::{at_20, condition, held_at_20};
+use crate::support::{A_WHILE, SOON, Service, alone_after, eventually};
 
 /// Slack as it should be, whatever becomes of the test.
 struct Mended(&'static Bed);
@@ -58,7 +58,7 @@ fn c_while_slack_is_silent_a_rollback_does_not_wait_for_it_and_is_told_afterward
 fn k_after_429_and_500_every_notice_is_told_once_in_order_in_one_thread() {
     let prepare = async |bed| {
         let service = Service::silent(bed, "k").await;
-        service.release(judged_by_nothing()).await;
+        service.watch_seen(judged_by_nothing()).await;
         service
     };
     alone_after(prepare, async |bed, service| {
@@ -113,7 +113,7 @@ fn k_after_429_and_500_every_notice_is_told_once_in_order_in_one_thread() {
 fn c_with_a_wrong_token_every_notice_waits_and_is_told_once_in_order_when_it_is_mended() {
     let prepare = async |bed| {
         let service = Service::silent(bed, "c-token").await.with_traffic(10.0);
-        service.release(held_at_20()).await;
+        service.watch_seen(held_at_20()).await;
         service
     };
     alone_after(prepare, async |bed, service| {

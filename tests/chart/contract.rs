@@ -91,7 +91,7 @@ fn the_operator_reads_the_servers_file_of_the_chart() {
 }
 
 /// The command line that the pod's arguments and environment amount to.
-fn parse(rendered: &Rendered, pod: usize) -> Command {
+pub(crate) fn parse(rendered: &Rendered, pod: usize) -> Command {
     let arguments = rendered.pod_specs()[pod]["containers"][0]["args"]
         .as_array()
         .expect("arguments");

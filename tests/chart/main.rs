@@ -7,5 +7,6 @@ mod defaults;
 mod helm;
 mod options;
 mod outside;
+mod ranges;
 mod rbac;
 mod refusals;

@@ -81,6 +81,14 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     ("propagationDelay: 5 s", &["propagationDelay", "\"5 s\"", "15s"]),
     ("leaseDuration: 15 seconds", &["leaseDuration", "not a duration"]),
+    (
+        "leaseDuration: 1s",
+        &["leaseDuration", "\"1s\"", "from 2s to 600s"],
+    ),
+    (
+        "scrapeInterval: 0",
+        &["scrapeInterval", "\"0\"", "from 100ms to 3600s"],
+    ),
     ("clusterDomain: .local", &["clusterDomain", "cluster.local"]),
     (
         "namespaces: [shop, Pay]",

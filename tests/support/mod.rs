@@ -21,6 +21,11 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, RwLock};
 
+mod rollouts;
+pub mod watched;
+
+pub use rollouts::*;
+
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     birdwatch::clients::http::install_crypto_provider();
     tokio::runtime::Builder::new_multi_thread()
@@ -371,20 +376,4 @@ pub async fn eventually<T>(what: &str, within: Duration, mut look: impl AsyncFnM
     found
         .await
         .unwrap_or_else(|_| panic!("not within {within:?}: {what}"))
-}
-
-/// A metric of 500 answers per second of one version, over five seconds.
-pub const ERRORS: &str = r#"sum(rate(istio_requests_total{destination_service_name="$(service)",destination_service_namespace="$(namespace)",destination_version="$(version)",response_code="500"}[5s]))"#;
-
-/// Steps of a few seconds, judged by [`ERRORS`].
-pub fn steps(weights: &[u32]) -> Value {
-    let steps: Vec<_> = weights
-        .iter()
-        .map(|weight| json!({"weight": weight, "hold": "3s"}))
-        .collect();
-    json!({
-        "metrics": [{"name": "errors", "query": ERRORS, "deviation": 0.5}],
-        "steps": steps,
-        "checkInterval": "1s",
-    })
 }

@@ -89,13 +89,27 @@ impl Traffic {
     /// # Errors
     /// When the pace is not positive or no client can be built.
     pub fn start(gateway_url: &str, host: &str, rps: f64) -> Result<Self, TrafficError> {
+        Self::with(http::client(PATIENCE)?, gateway_url, host, rps)
+    }
+
+    /// Opens `connections` a second, evenly spaced, to this port of loopback, and asks over each once who is there.
+    ///
+    /// # Errors
+    /// When the pace is not positive or no client can be built.
+    pub fn start_tcp(port: u16, connections: f64) -> Result<Self, TrafficError> {
+        let address = format!("127.0.0.1:{port}");
+        let client = http::client_without_pool(PATIENCE)?;
+        Self::with(client, &format!("http://{address}"), &address, connections)
+    }
+
+    fn with(client: reqwest::Client, url: &str, host: &str, rps: f64) -> Result<Self, TrafficError> {
         let pace = Duration::try_from_secs_f64(1.0 / rps)
             .ok()
             .filter(|pace| !pace.is_zero());
         let pace = pace.ok_or(TrafficError::Pace(rps))?;
         let target = Target {
-            client: http::client(PATIENCE)?,
-            url: gateway_url.to_owned(),
+            client,
+            url: url.to_owned(),
             host: host.to_owned(),
         };
         let (log, stop) = (Arc::default(), CancellationToken::new());

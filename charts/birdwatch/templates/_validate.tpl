@@ -27,8 +27,33 @@ names before. All problems are reported at once.
 {{- include "birdwatch.mustMatch" (list (index . 0) (index . 1) "^https?://[^\\s/@?#]+(/[^\\s?#]*)?$" "is not the base URL of a server; write for example http://prometheus.monitoring:9090, without user, password, query or fragment") }}
 {{- end }}
 
+{{/*
+A problem line, where a VALUE is given that is no duration or lies outside LOW and HIGH, in milliseconds: the operator's
+own ranges, or its pods would not start. Takes (list path value low high range), the range in words.
+*/}}
 {{- define "birdwatch.mustBeDuration" -}}
-{{- include "birdwatch.mustMatch" (list (index . 0) (index . 1) "^([0-9]+|([0-9]+(h|m|s|ms))+)$" "is not a duration; write for example 15s or 1m30s; a bare number is seconds") }}
+{{- $value := index . 1 -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $text := toString $value -}}
+{{- $last := "[0-9]+([.][0-9]+)?" -}}
+{{- $form := printf "^([0-9]+|%[1]sh|([0-9]+h)?%[1]sm|([0-9]+h)?([0-9]+m)?%[1]ss|([0-9]+h)?([0-9]+m)?([0-9]+s)?%[1]sms)$" $last -}}
+{{- if not (regexMatch $form $text) }}
+- {{ printf "%s: %q is not a duration; write one from %s, for example 15s or 1m30s; a bare number is seconds" (index . 0) $text (index . 4) | toJson }}
+{{- else if include "birdwatch.isOutside" (list $text (index . 2) (index . 3)) }}
+- {{ printf "%s: %q is out of range; write a duration from %s" (index . 0) $text (index . 4) | toJson }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Not empty, where a duration is less than LOW or more than HIGH milliseconds. Takes (list text low high). */}}
+{{- define "birdwatch.isOutside" -}}
+{{- $units := dict "h" 3600000 "m" 60000 "s" 1000 "ms" 1 "" 1000 -}}
+{{- $total := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[hms]*" (index . 0) -1 -}}
+{{- $number := regexFind "[0-9.]+" . -}}
+{{- $total = addf $total (mulf $number (get $units (trimPrefix $number .))) -}}
+{{- end -}}
+{{- if or (lt $total (float64 (index . 1))) (gt $total (float64 (index . 2))) }}outside{{ end -}}
 {{- end }}
 
 {{- define "birdwatch.mustBeName" -}}
@@ -107,9 +132,9 @@ names before. All problems are reported at once.
 {{- range $i, $namespace := .Values.namespaces }}
 {{- include "birdwatch.mustBeLabel" (list (printf "namespaces[%d]" $i) $namespace) }}
 {{- end }}
-{{- range $name := list "scrapeInterval" "propagationDelay" "leaseDuration" }}
-{{- include "birdwatch.mustBeDuration" (list $name (get $.Values $name)) }}
-{{- end }}
+{{- include "birdwatch.mustBeDuration" (list "scrapeInterval" .Values.scrapeInterval 100 3600000 "100ms to 3600s") }}
+{{- include "birdwatch.mustBeDuration" (list "propagationDelay" .Values.propagationDelay 100 600000 "100ms to 600s") }}
+{{- include "birdwatch.mustBeDuration" (list "leaseDuration" .Values.leaseDuration 2000 600000 "2s to 600s") }}
 {{- include "birdwatch.mustMatch" (list "clusterDomain" .Values.clusterDomain "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" "is not a DNS domain; most clusters have cluster.local") }}
 {{- end }}
 

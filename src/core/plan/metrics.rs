@@ -149,7 +149,15 @@ fn queries(at: &str, entry: &Metric, problems: &mut Problems) {
     };
     problems.query(&query_field, &entry.query);
     if let Some(traffic) = &entry.traffic {
-        problems.query(&format!("{at}traffic"), traffic);
+        let field = format!("{at}traffic");
+        problems.query(&field, traffic);
+        problems.require(
+            ["$(version)", "$(canary)"]
+                .iter()
+                .any(|one| traffic.contains(one)),
+            &field,
+            "must count the requests of one version: use $(version) in it",
+        );
     }
     problems.require(
         entry.compare_to != Some(CompareTo::Production) || questions::uses_version(&entry.query),

@@ -1,7 +1,7 @@
 //! Names as Kubernetes and Slack have them: which texts can be one.
 
 /// A DNS label: small letters, digits and '-', beginning and ending with a letter or digit, at most 63.
-pub(super) fn is_dns_label(text: &str) -> bool {
+pub(crate) fn is_dns_label(text: &str) -> bool {
     is_wrapped(
         text,
         63,

@@ -14,14 +14,14 @@ use tokio_util::task::AbortOnDropHandle;
 type Seen<T> = Arc<Mutex<Vec<(Timestamp, T)>>>;
 
 /// Every value that one object took while this lives, oldest first, each with the time it was first seen.
-pub(crate) struct Watched<T> {
+pub struct Watched<T> {
     seen: Seen<T>,
     _watching: AbortOnDropHandle<()>,
 }
 
 impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
     /// Watches the object of that name; `pick` says what of it matters.
-    pub(crate) fn new<K>(api: Api<K>, name: &str, pick: impl Fn(&K) -> T + Send + 'static) -> Self
+    pub fn new<K>(api: Api<K>, name: &str, pick: impl Fn(&K) -> T + Send + 'static) -> Self
     where
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     {
@@ -46,7 +46,7 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
     }
 
     /// All of them so far.
-    pub(crate) fn all(&self) -> Vec<(Timestamp, T)> {
+    pub fn all(&self) -> Vec<(Timestamp, T)> {
         self.seen.lock().unwrap().clone()
     }
 }

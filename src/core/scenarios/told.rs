@@ -1,0 +1,223 @@
+//! What people are told, and what they do by hand: further lives in the small world.
+
+use super::super::decision::Effect;
+use super::super::world::{STEPS, World, number};
+use super::sick_above;
+use crate::api::conditions::{ConditionType, holds};
+use crate::api::status::{FailureReason, Phase};
+
+fn events<'w>(world: &'w World, reason: &'w str) -> Vec<&'w str> {
+    let of_reason = world.events.iter().filter(move |e| e.reason == reason);
+    of_reason.map(|e| e.note.as_str()).collect()
+}
+
+/// The first step asks for more pods than there are.
+fn ten_to_one() -> World {
+    let mut world = World::with_canary(&STEPS.replace("weight: 10,", "weight: 40,"));
+    for deployment in &mut world.seen.deployments {
+        let pods = if deployment.version.as_deref() == Some("v1") {
+            10
+        } else {
+            1
+        };
+        (
+            deployment.replicas,
+            deployment.current,
+            deployment.updated,
+            deployment.available,
+        ) = (pods, pods, pods, pods);
+    }
+    world
+}
+
+#[test]
+fn a_first_step_without_pods_for_it_is_told_of() {
+    let mut world = ten_to_one();
+    world.run(60);
+    assert_eq!(world.weight(), 0);
+    let told = events(&world, "Held");
+    assert!(
+        told.len() == 1 && told[0].contains("needs 2 available pods"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_reason_to_hold_that_follows_another_is_told_of_too() {
+    let mut world = World::with_canary(&format!("{STEPS}maxWeight: 50\n"));
+    world.until(|w| !events(w, "Held").is_empty());
+    world.pods("v2", 0);
+    world.seen.deployments[1].available = 1;
+    world.seen.deployments[0].replicas = 10;
+    world.seen.verb = Some("promote/1".into());
+    world.run(30);
+    let told = events(&world, "Held");
+    assert!(
+        told.len() == 2 && told[0].contains("maxWeight") && told[1].contains("needs 5"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn capacity_is_not_rounded_up_by_the_way_computers_count() {
+    let mut world =
+        World::with_canary(&STEPS.replace("{weight: 10, hold: 10s}, {weight: 50,", "{weight: 56,"));
+    for deployment in &mut world.seen.deployments {
+        let pods = if deployment.version.as_deref() == Some("v1") {
+            25
+        } else {
+            7
+        };
+        (
+            deployment.replicas,
+            deployment.current,
+            deployment.updated,
+            deployment.available,
+        ) = (pods, pods, pods, pods);
+    }
+    world.until(|w| w.weight() == 56);
+}
+
+#[test]
+fn a_value_of_the_annotation_that_comes_back_acts_no_more() {
+    let mut world = World::with_canary(STEPS);
+    sick_above(0)(&mut world);
+    world.run_to(Phase::RolledBack);
+    world.seen.verb = Some("retry/1".into());
+    world.run_to(Phase::Progressing).run_to(Phase::RolledBack);
+    world.seen.verb = Some("promote/2".into());
+    world.calm_down();
+    world.seen.verb = Some("retry/1".into());
+    world.run(60);
+    assert_eq!(world.status.phase, Phase::RolledBack);
+    world.seen.verb = Some("retry/3".into());
+    world.run_to(Phase::Progressing);
+}
+
+#[test]
+fn a_former_production_that_is_restarted_is_no_candidate() {
+    let mut world = World::with_canary(STEPS);
+    world.run_to(Phase::Promoted);
+    world.seen.deployments[0].revision = Some("2".into());
+    world.run(60);
+    assert_eq!(world.status.phase, Phase::Promoted);
+    assert!(
+        world.status.rollout.as_ref().unwrap().ended.is_some(),
+        "nothing starts"
+    );
+    // Another version of the same Deployment is one.
+    world.seen.deployments[0].version = Some("v3".into());
+    world.run_to(Phase::Progressing);
+}
+
+#[test]
+fn different_texts_are_different_events_and_the_same_text_is_the_same() {
+    let mut world = World::with_canary(STEPS);
+    world.run_to(Phase::Progressing);
+    for value in ["resume/1", "resume/2"] {
+        world.seen.verb = Some(value.into());
+        world.calm_down();
+    }
+    for _ in 0..2 {
+        world.until(|w| w.weight() == 10);
+        world.set_weight(60);
+        world.calm_down();
+    }
+    let actions = |reason: &str| {
+        let of_reason = world.events.iter().filter(|e| e.reason == reason);
+        of_reason.map(|e| e.action.clone()).collect::<Vec<_>>()
+    };
+    let (verbs, raised) = (actions("VerbSeen"), actions("Interference"));
+    assert!(verbs.len() == 2 && verbs[0] != verbs[1], "{verbs:?}");
+    assert!(raised.len() == 2 && raised[0] == raised[1], "{raised:?}");
+}
+
+#[test]
+fn a_reading_beyond_its_bounds_before_any_traffic_starts_nothing() {
+    let yaml = STEPS
+        .replace("deviation: 0.5", "max: 5")
+        .replace(r#"{version="$(version)"}"#, "");
+    let mut world = World::with_canary(&yaml);
+    world.oracle = |_, _| (number(7.0), 1.0);
+    world.run(60);
+    assert_eq!(world.status.phase, Phase::Baseline);
+    assert!(
+        world
+            .status
+            .message
+            .contains("before any traffic has moved it is beyond limit 5"),
+        "{}",
+        world.status.message
+    );
+    world.oracle = |_, _| (number(4.0), 1.0);
+    world.run_to(Phase::Promoted);
+}
+
+#[test]
+fn a_pause_in_the_middle_of_a_hold_shows_and_so_does_its_end() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    world.spec.as_mut().unwrap().paused = Some(true);
+    world.run(5);
+    assert_eq!(world.status.message, "paused at weight 10 %");
+    world.spec.as_mut().unwrap().paused = None;
+    world.calm_down();
+    assert_eq!(events(&world, "Paused"), ["paused at weight 10 %"]);
+    assert_eq!(events(&world, "Resumed"), ["going on at 10 %"]);
+    assert!(!holds(&world.status.conditions, ConditionType::Paused));
+}
+
+#[test]
+fn a_route_put_before_ours_is_no_hand_that_lowers() {
+    let mut world = World::with_canary(STEPS);
+    world.seen.routes[0].key = "aleph/http[#0]".into();
+    world.until(|w| w.weight() == 10);
+    let mut first = world.seen.routes[0].clone();
+    (first.production, first.canary) = (Some(100), Some(0));
+    world.seen.routes[0].key = "aleph/http[#1]".into();
+    world.seen.routes.insert(0, first);
+    world.run(5);
+    assert_eq!(world.status.phase, Phase::Progressing, "{}", world.status.message);
+    let second = &mut world.seen.routes[1];
+    (second.production, second.canary) = (Some(95), Some(5));
+    world.until(|w| w.status.phase == Phase::Frozen);
+}
+
+#[test]
+fn a_weight_lowered_by_hand_is_the_weight_that_shows() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    world.set_weight(4);
+    world.run_to(Phase::Frozen);
+    assert_eq!(world.status.weight, Some(4));
+    assert!(
+        world.status.message.starts_with("frozen at weight 4 %"),
+        "{}",
+        world.status.message
+    );
+    let failure = world.status.rollout.as_ref().unwrap().failure.as_ref();
+    assert_eq!(failure.unwrap().reason, FailureReason::WeightLowered);
+    world.run(60);
+    assert_eq!(world.weight(), 4);
+    assert!(!world.effects.iter().any(|e| matches!(e, Effect::Lower { .. })));
+}
+
+#[test]
+fn a_rate_compared_across_versions_is_warned_of_and_a_share_is_not() {
+    let rate = STEPS
+        .replace("'errors{", "'rate(errors{")
+        .replace("}',", "}[1m])',");
+    let warned = |yaml: &str| {
+        let world = World::new(yaml);
+        world
+            .status
+            .warnings
+            .iter()
+            .any(|w| w.contains("grows with traffic"))
+    };
+    assert!(warned(&rate));
+    assert!(!warned(
+        &rate.replace("deviation: 0.5", "deviation: 0.5, per: request")
+    ));
+    assert!(!warned(&rate.replace(r#"{version="$(version)"}"#, "")));
+}
