@@ -1041,7 +1041,7 @@ fn a_refused_notice_is_told_of_until_one_is_taken() {
     world.run_to(Phase::Promoted);
     let refused = |n: &Notice| NoticeAck::Refused {
         id: n.id,
-        reason: "channel_not_found".into(),
+        reason: "msg_too_long".into(),
     };
     world.seen.acks = world.status.notices.pending.iter().map(refused).collect();
     world.calm_down();
