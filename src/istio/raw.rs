@@ -57,7 +57,7 @@ macro_rules! istio_object {
             }
 
             /// Drops what no decision needs, for objects that are kept in a store: managed fields, the copy that
-            /// `kubectl apply` keeps, and `status`. [`super::owner::last_manager`] needs a live read.
+            /// `kubectl apply` keeps, and `status`. [`super::owner::managers`] needs a live read.
             pub fn trim(&mut self) {
                 self.metadata.managed_fields = None;
                 if let Some(annotations) = &mut self.metadata.annotations {
