@@ -59,6 +59,7 @@ const TESTS: &[&str] = &[
     "scenarios.rs",
     "promises.rs",
     "told.rs",
+    "evidence.rs",
     "world.rs",
     "test_support.rs",
 ];

@@ -348,6 +348,20 @@ async fn a_canary_is_judged_and_people_are_told_while_the_server_refuses_every_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_whose_status_is_refused_can_be_deleted_in_the_middle() {
+    let (kit, _operator) = at_half().await;
+    kit.api.inject(Fault::Status(422), usize::MAX, is_status_write);
+    kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
+    let gone = kit
+        .api
+        .until(|api| api.get(BIRD_WATCHES, (NS, "aleph")).is_none());
+    tokio::time::timeout(Duration::from_mins(1), gone)
+        .await
+        .expect("it goes");
+    assert_eq!((kit.weights(), kit.labels().1), ((100, 0), "v0".into()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_blind_operator_holds_and_goes_on_by_itself() {
     let (kit, _operator) = at_half().await;
     kit.prometheus

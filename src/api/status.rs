@@ -64,6 +64,9 @@ pub struct BirdWatchStatus {
     /// absent before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<Vec<Candidate>>,
+    /// Of which pods `known` speaks: their labels and the version label. When the spec names others, all is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_of: Option<String>,
     /// How earlier rollouts ended, the latest last; at most 50. A version in it starts again only on
     /// `retry`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

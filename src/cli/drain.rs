@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::controller::Scope;
-use crate::controller::drain::remaining;
+use crate::controller::drain::{remaining, untold};
 use crate::runtime::admin::Health;
 use crate::runtime::clock::Clock;
 use crate::runtime::metrics::Metrics;
@@ -22,6 +22,9 @@ use super::settings::DrainSettings;
 
 /// How often to look whether something is left.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How long notices may take to be delivered once all is given back: a silent Slack keeps nobody from leaving.
+const TELLING: Duration = Duration::from_secs(15);
 
 /// How long the parts may take to stop.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -71,7 +74,7 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
     let (stop_work, stop_lease) = (CancellationToken::new(), CancellationToken::new());
     let mut lease = AbortOnDropHandle::new(tokio::spawn(elector.run(stop_lease.clone())));
     let work = tokio::select! {
-        given_back = give_back(controllers, &stop_work, limit) => given_back?,
+        given_back = give_back(controllers, &stop_work, limit, settings.slack.token.is_some()) => given_back?,
         ended = &mut lease => {
             ended.map_err(|_| CommandError::Part("a task"))??;
             return Err(CommandError::Part("leader election"));
@@ -99,6 +102,7 @@ async fn give_back(
     controllers: Controllers,
     stop: &CancellationToken,
     limit: Limit,
+    tells: bool,
 ) -> Result<Work, CommandError> {
     let not_ready = |why: &str| CommandError::NotReady {
         after: limit.after,
@@ -115,6 +119,9 @@ async fn give_back(
         if scopes.iter().all(|scope| scope.is_acting()) {
             let left: Vec<String> = scopes.iter().flat_map(|scope| remaining(scope)).collect();
             if left.is_empty() {
+                if tells {
+                    tell(&scopes).await;
+                }
                 return Ok(work);
             }
             if told.as_ref() != Some(&left) {
@@ -138,5 +145,17 @@ async fn give_back(
             }
             () = sleep(LOOK) => {}
         }
+    }
+}
+
+/// Waits until people are told, for a while.
+async fn tell(scopes: &[Arc<Scope>]) {
+    let until = Instant::now() + TELLING;
+    while scopes.iter().map(|scope| untold(scope)).sum::<usize>() > 0 {
+        if Instant::now() >= until {
+            println!("not everybody could be told; what waits is kept in status");
+            return;
+        }
+        sleep(LOOK).await;
     }
 }

@@ -350,6 +350,7 @@ mod tests {
         let id = CheckId {
             rollout: "r".into(),
             step: 1,
+            edits: 0,
         };
         let request = CheckRequest {
             id,

@@ -335,6 +335,7 @@ mod tests {
         let id = CheckId {
             rollout: "r".into(),
             step: 0,
+            edits: 0,
         };
         memory.entry(&object("u", "1")).lock().asking = Some(Asking {
             id,

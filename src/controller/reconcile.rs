@@ -108,6 +108,10 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
             report_refused(&look, &why);
             scope.context.events.publish(&look.object, events);
             scope.context.deliver.committed(&look.name, &look.status, &next);
+            if look.seen.deleting || look.seen.draining {
+                let back: Vec<Effect> = effects.into_iter().filter(Effect::gives_back).collect();
+                executor.rest(&back).await?;
+            }
             let later = now + REFUSED;
             return lowered.map(|_| Again::At(Some(wake.map_or(later, |wake| wake.min(later)))));
         }

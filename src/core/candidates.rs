@@ -1,6 +1,7 @@
 //! Which version is which: the candidates among the Deployments of a service, and the one to release.
 
 use crate::api::BirdWatchStatus;
+use crate::api::plan::Target;
 use crate::api::status::Candidate;
 
 use super::observation::DeploymentSeen;
@@ -137,6 +138,20 @@ pub fn known(
         }
     }
     known
+}
+
+/// The pods that a target's Deployments are found by, as text.
+#[must_use]
+pub fn pods_of(target: &Target) -> String {
+    let labels = target
+        .selector
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    format!(
+        "{},{}",
+        labels.collect::<Vec<_>>().join(","),
+        target.version_label
+    )
 }
 
 /// Forgets the oldest ends beyond [`REMEMBERED`]; those whose Deployment is gone go first.

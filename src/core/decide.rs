@@ -121,6 +121,7 @@ fn frozen(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         None if turn.canary_is_at_zero() && !turn.seen.routes.is_empty() => {
             guards::lowered_to_zero(turn, rollout);
         }
+        None if guards::is_lowered_by_another(turn, rollout) => {}
         None => guards::enforce(turn, rollout),
     }
 }
@@ -149,6 +150,7 @@ fn without_readings(status: &BirdWatchStatus) -> BirdWatchStatus {
         rollout.verdict = unless_good(rollout.verdict);
         for metric in &mut rollout.metrics {
             metric.last = None;
+            metric.production = None;
             metric.verdict = unless_good(metric.verdict);
             if !metric.window.contains('b') {
                 metric.window.clear();

@@ -60,6 +60,17 @@ pub enum Effect {
     IdentifyRuleWriter,
 }
 
+impl Effect {
+    /// Whether it gives back what was the user's: that needs no written status.
+    #[must_use]
+    pub const fn gives_back(&self) -> bool {
+        matches!(
+            self,
+            Self::RestoreWeights | Self::RestoreLabel { .. } | Self::RemoveFinalizer
+        )
+    }
+}
+
 /// A check to ask.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckRequest {

@@ -10,8 +10,9 @@ use crate::api::status::{
 use super::candidates;
 use super::decision::Effect;
 use super::end;
-use super::observation::{Answer, Check, Outcome, RouteSeen};
+use super::observation::{Answer, Check, CheckId, Outcome, RouteSeen};
 use super::questions;
+use super::start;
 use super::turn::Turn;
 use super::verdict;
 
@@ -26,7 +27,7 @@ pub(super) fn interrupt(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
         }
         return true;
     }
-    is_lowered_by_another(turn, rollout)
+    start::is_lost(turn, rollout) || is_lowered_by_another(turn, rollout)
 }
 
 fn failure(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReason, String)> {
@@ -78,8 +79,7 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
         return Some((FailureReason::CanaryUnavailable, why));
     }
     let check = turn.seen.check.as_ref().filter(|check| {
-        check.id.rollout == rollout.id
-            && check.id.step == rollout.step
+        check.id == CheckId::of(rollout)
             && rollout.step > 0
             && rollout.last_check.is_none_or(|last| check.asked_at > last)
     })?;
@@ -201,13 +201,23 @@ pub(super) fn superseded(turn: &Turn<'_>, rollout: &Rollout) -> Option<(FailureR
 
 /// A route below the confirmed weight was lowered by somebody, us before a crash or a person in an emergency: it is
 /// not raised again. `true`: the attempt is over, or waits to learn who it was.
-fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
+pub(super) fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
     if rollout.confirmed == 0 {
         return false;
     }
     let Some(route) = lowered(&turn.seen.routes, rollout) else {
         return false;
     };
+    let highest = turn.seen.routes.iter().map(RouteSeen::percent).max();
+    let left = highest.unwrap_or(0).min(rollout.confirmed);
+    let is_told = rollout
+        .failure
+        .as_ref()
+        .is_some_and(|failure| failure.reason == FailureReason::WeightLowered);
+    if is_told {
+        (rollout.intended, rollout.confirmed) = (left, left);
+        return false;
+    }
     let Some(writer) = &turn.seen.routes_writer else {
         turn.effect(Effect::IdentifyRoutesWriter);
         return true;
@@ -234,8 +244,7 @@ fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
         end::conclude(turn, rollout, End::RolledBack);
         turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
     } else {
-        let percents = turn.seen.routes.iter().map(RouteSeen::percent);
-        rollout.confirmed = percents.max().unwrap_or(0).min(rollout.confirmed);
+        rollout.confirmed = left;
         end::freeze(turn, rollout, &why);
     }
     true
@@ -341,15 +350,11 @@ pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     rollout
         .metrics
         .retain(|m| measures(plan, &m.name) == measures(&rollout.plan, &m.name));
-    // What was asked before says nothing about the new plan.
-    rollout.last_check = Some(turn.now);
+    // What was asked before says nothing about the new plan, but what is unknown stays so until the next check.
+    rollout.edits = rollout.edits.saturating_add(1);
+    rollout.last_check = None;
+    rollout.verdict = rollout.verdict.filter(|verdict| *verdict == Verdict::Unknown);
     rollout.plan = plan.clone();
-    if turn.next.phase == Phase::Progressing && rollout.intended == 0 && !verdict::has_baselines(rollout) {
-        turn.enter(
-            Phase::Baseline,
-            "the metrics have changed: recording the baseline again",
-        );
-    }
     if rollout.confirmed > 0 {
         rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(1);
         questions::set_hold(&turn.seen.name, rollout, &turn.seen.settings);

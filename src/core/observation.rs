@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::api::spec::Level;
+use crate::api::status::Rollout;
 use crate::api::{BirdWatchSpec, Span};
 
 /// Everything a decision may look at besides status and the time.
@@ -140,13 +141,27 @@ pub struct Check {
     pub answers: Vec<Answer>,
 }
 
-/// What a check is asked for: readings of one step say nothing about another.
+/// What a check is asked for: readings of one step, or of one plan, say nothing about another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CheckId {
     /// The rollout.
     pub rollout: String,
     /// Confirmed steps at that time.
     pub step: u32,
+    /// How often the plan was edited by then.
+    pub edits: u32,
+}
+
+impl CheckId {
+    /// The check that the rollout may ask now.
+    #[must_use]
+    pub fn of(rollout: &Rollout) -> Self {
+        Self {
+            rollout: rollout.id.clone(),
+            step: rollout.step,
+            edits: rollout.edits,
+        }
+    }
 }
 
 /// One question to Prometheus.

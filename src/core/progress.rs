@@ -13,6 +13,7 @@ use super::messages;
 use super::observation::CheckId;
 use super::questions;
 use super::turn::Turn;
+use super::verdict;
 
 /// What keeps a raise from being written.
 struct Block {
@@ -25,6 +26,13 @@ struct Block {
 /// The phase Progressing.
 pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     confirm(turn, rollout);
+    if rollout.intended == 0 && !verdict::has_baselines(rollout) {
+        turn.enter(
+            Phase::Baseline,
+            "the metrics have changed: recording the baseline again",
+        );
+        return;
+    }
     if rollout.intended > rollout.confirmed {
         if rollout.step > 0 {
             tick(turn, rollout);
@@ -153,7 +161,7 @@ fn is_served(rollout: &Rollout) -> bool {
 /// When the next check is due: an interval after the last, and at the end of the hold.
 pub(super) fn next_check(turn: &Turn<'_>, rollout: &Rollout) -> Timestamp {
     let hold = rollout.hold.unwrap_or_default();
-    let interval = questions::check_interval(&rollout.plan, hold);
+    let interval = questions::interval(rollout);
     let last = rollout.last_check.or(rollout.confirmed_at).unwrap_or(turn.now);
     let regular = Turn::after(last, interval);
     match rollout.clock.ends(hold) {
@@ -164,15 +172,12 @@ pub(super) fn next_check(turn: &Turn<'_>, rollout: &Rollout) -> Timestamp {
 
 /// Asks a check when it is due and none is under way.
 pub(super) fn ask(turn: &mut Turn<'_>, rollout: &Rollout, due: Timestamp) {
-    let id = CheckId {
-        rollout: rollout.id.clone(),
-        step: rollout.step,
-    };
+    let id = CheckId::of(rollout);
     if turn.seen.asking.as_ref() == Some(&id) || !turn.has_come(due) {
         return;
     }
     let settings = &turn.seen.settings;
-    let interval = questions::check_interval(&rollout.plan, rollout.hold.unwrap_or_default());
+    let interval = questions::interval(rollout);
     turn.check = Some(CheckRequest {
         id,
         server: rollout.plan.prometheus.clone(),
@@ -244,13 +249,11 @@ fn held(turn: &mut Turn<'_>, rollout: &Rollout, block: &Block) {
 /// Why an intended raise that is not written yet has lost its ground: the evidence is old or gone, or the plan changed.
 fn outdated(turn: &Turn<'_>, rollout: &Rollout) -> Option<Block> {
     let planned = rollout.plan.steps.iter().any(|s| s.weight == rollout.intended);
-    let hold = rollout.hold.unwrap_or_default();
-    let interval = questions::check_interval(&rollout.plan, hold);
-    let fresh = interval.plus(turn.seen.settings.query_timeout).times(2);
-    let is_fresh = |at: Timestamp| Span::between(at, turn.now) <= fresh;
-    let proven = rollout.step == 0
-        || (rollout.verdict == Some(Verdict::Good) && rollout.last_check.is_some_and(is_fresh));
-    if rollout.promote_asked || (planned && proven) {
+    let proven = match rollout.step {
+        0 => verdict::has_baselines(rollout),
+        _ => rollout.promote_asked || is_proven(turn, rollout),
+    };
+    if proven && (planned || rollout.promote_asked) {
         return None;
     }
     let message = format!(
@@ -262,6 +265,25 @@ fn outdated(turn: &Turn<'_>, rollout: &Rollout) -> Option<Block> {
         message,
         news: false,
     })
+}
+
+/// Whether the last check was healthy and is not old.
+pub(super) fn is_proven(turn: &Turn<'_>, rollout: &Rollout) -> bool {
+    let fresh = questions::interval(rollout)
+        .plus(turn.seen.settings.query_timeout)
+        .times(2);
+    let is_fresh = |at: Timestamp| Span::between(at, turn.now) <= fresh;
+    rollout.verdict == Some(Verdict::Good) && rollout.last_check.is_some_and(is_fresh)
+}
+
+/// What keeps us from knowing that the canary's Deployment is still what was watched.
+pub(super) fn unobserved(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    let own = turn
+        .seen
+        .deployments
+        .iter()
+        .find(|d| d.uid == rollout.canary.uid)?;
+    own.candidate().is_none().then(|| own.missing())
 }
 
 /// The promotion waits for routes that do not give the canary everything.
@@ -301,6 +323,9 @@ fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
     }
     if let Some(problem) = problem(turn) {
         return block("ObjectsMissing", problem, true);
+    }
+    if let Some(unobserved) = unobserved(turn, rollout) {
+        return block("Unobserved", unobserved, false);
     }
     if let Some(lost) = end::lost_routes(turn, rollout) {
         let message = format!(

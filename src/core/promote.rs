@@ -44,6 +44,10 @@ pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let quiet_since = rollout.confirmed_at.unwrap_or(turn.now);
     if paused {
         turn.say("paused before production's label is written");
+    } else if !progress::is_proven(turn, rollout) {
+        turn.say("production's label waits for a healthy check");
+    } else if let Some(unobserved) = progress::unobserved(turn, rollout) {
+        turn.say(format!("production's label waits: {unobserved}"));
     } else if turn.has_come(Turn::after(quiet_since, turn.seen.settings.propagation_delay)) {
         turn.effect(Effect::Label {
             subset: Side::Production,

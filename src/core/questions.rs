@@ -190,9 +190,13 @@ fn longest_range(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> S
     })
 }
 
-/// Time between two checks of a step that is held for `hold`.
+/// Time between two checks: as the plan says, else the present hold (before the first step, its hold), within 1 s and
+/// 10 s.
 #[must_use]
-pub fn check_interval(plan: &Plan, hold: Span) -> Span {
+pub fn interval(rollout: &Rollout) -> Span {
+    let plan = &rollout.plan;
+    let first = || plan.steps.first().map(|step| step.hold);
+    let hold = rollout.hold.or_else(first).unwrap_or_default();
     plan.check_interval
         .unwrap_or_else(|| hold.clamp(Span::secs(1), Span::secs(10)))
 }

@@ -18,7 +18,12 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
         turn.effect(Effect::RemoveFinalizer);
     }
     // Without a spec that names them, the Deployments of the service were not looked for.
-    if turn.desired.is_ok() {
+    if let Ok(plan) = &turn.desired {
+        let pods = candidates::pods_of(&plan.target);
+        if turn.next.known_of.as_ref().is_some_and(|of| *of != pods) {
+            turn.next.known = None;
+        }
+        turn.next.known_of = Some(pods);
         let rule = turn.seen.rule.as_ref().ok();
         let production = rule.and_then(|rule| rule.production.as_deref());
         turn.next.known = Some(candidates::known(

@@ -1,7 +1,6 @@
 //! Before any traffic moves: Pending, until the canary is available and its subset points at it, and Baseline, until
 //! there is something to compare with.
 
-use crate::api::Span;
 use crate::api::conditions::ConditionType;
 use crate::api::plan::Plan;
 use crate::api::status::{Candidate, FailureReason, HoldClock, Kept, KeptRoute, NoticeKind, Phase, Rollout};
@@ -12,7 +11,7 @@ use super::end;
 use super::guards;
 use super::messages;
 use super::number::human;
-use super::observation::{RuleSeen, Side};
+use super::observation::{CheckId, RuleSeen, Side};
 use super::progress;
 use super::questions;
 use super::turn::Turn;
@@ -49,6 +48,7 @@ pub(super) fn begin(
         canary_label_at: None,
         production_label_at: None,
         step: 0,
+        edits: 0,
         intended: 0,
         confirmed: 0,
         confirmed_at: None,
@@ -131,6 +131,19 @@ pub(super) fn pend(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     }
 }
 
+/// Whether the canary has gone before it had any traffic: it is waited for again, and the deadline's clock runs on.
+pub(super) fn is_lost(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
+    let before_traffic = matches!(turn.next.phase, Phase::Baseline | Phase::Progressing)
+        && (rollout.confirmed, rollout.intended) == (0, 0);
+    if !before_traffic || end::canary_pods(turn, rollout) > 0 {
+        return false;
+    }
+    rollout.clock.run(turn.now);
+    turn.clear(ConditionType::Blind);
+    turn.enter(Phase::Pending, "waiting for the canary");
+    true
+}
+
 /// What the canary's Deployment lacks before it can start.
 fn missing(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
     match turn.seen.deployments.iter().find(|d| d.uid == rollout.canary.uid) {
@@ -155,8 +168,8 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::enforce(turn, rollout);
     progress::heed_pause(turn, rollout);
     let check = turn.seen.check.as_ref().filter(|check| {
-        check.id.rollout == rollout.id
-            && check.id.step == 0
+        check.id == CheckId::of(rollout)
+            && rollout.step == 0
             && rollout.last_check.is_none_or(|last| check.asked_at > last)
     });
     if let Some(check) = check {
@@ -172,7 +185,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         }
     }
     let due = first_look(turn, rollout).max(match rollout.last_check {
-        Some(last) => Turn::after(last, pace(rollout)),
+        Some(last) => Turn::after(last, questions::interval(rollout)),
         None => turn.now,
     });
     progress::ask(turn, rollout, due);
@@ -191,11 +204,6 @@ fn without_baseline(turn: &mut Turn<'_>, rollout: &Rollout, lack: &Lack) {
         );
     }
     turn.say(text);
-}
-
-fn pace(rollout: &Rollout) -> Span {
-    let hold = rollout.plan.steps.first().map_or(Span::ZERO, |s| s.hold);
-    questions::check_interval(&rollout.plan, hold)
 }
 
 /// Before this the queries still see what the version did when it last had weight.

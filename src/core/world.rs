@@ -151,6 +151,11 @@ impl World {
         named.unwrap().available = available;
     }
 
+    /// The check under way.
+    pub(crate) fn asked(&self) -> Option<&CheckRequest> {
+        self.flight.as_ref().map(|(_, request)| request)
+    }
+
     /// Weight 0..100 of the canary on the first route.
     pub(crate) fn weight(&self) -> i64 {
         self.seen.routes[0].canary_share()
@@ -323,11 +328,16 @@ impl World {
 
     /// Lets `seconds` pass.
     pub(crate) fn run(&mut self, seconds: i64) {
+        self.run_with(seconds, Self::calm_down);
+    }
+
+    /// The same, with another way to come to rest at each instant.
+    pub(crate) fn run_with(&mut self, seconds: i64, calm_down: impl Fn(&mut Self)) {
         let end = self
             .now
             .checked_add(Span::millis(seconds * 1000).signed())
             .unwrap();
-        self.calm_down();
+        calm_down(self);
         loop {
             let landing = self
                 .flight
@@ -342,10 +352,10 @@ impl World {
                 Some(next) => self.now = next.max(self.now),
                 None => break,
             }
-            self.calm_down();
+            calm_down(self);
         }
         self.now = end;
-        self.calm_down();
+        calm_down(self);
     }
 
     /// Runs to a phase; fails when it is not reached.

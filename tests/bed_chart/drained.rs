@@ -30,6 +30,13 @@ fn o_uninstalled_in_the_middle_of_rollouts_it_gives_traffic_back_and_reinstalled
         release.uninstall().await.unwrap();
         assert_given_back(&one).await;
         assert_given_back(&two).await;
+        for service in [&one, &two] {
+            let told = service.told();
+            assert!(
+                told.iter().any(|text| text.contains("rolled back to v1")),
+                "{told:?}"
+            );
+        }
         release.no_pods().await;
         let crd = bed
             .kubectl(["get", "crd", "birdwatches.otomato.link", "-o=name"])

@@ -25,7 +25,8 @@ fn n_with_default_values_it_runs_two_replicas_and_waits_for_prometheus() {
         watch(&service, quick(&service)).await;
         service.deploy("v2", &[]).await;
         let blind = |status: &BirdWatchStatus| {
-            status.phase == Phase::Baseline && status.message.contains("Prometheus cannot be reached")
+            let unreachable = ["Prometheus cannot be reached", "did not answer within"];
+            status.phase == Phase::Baseline && unreachable.iter().any(|why| status.message.contains(why))
         };
         service
             .until("told that Prometheus is not there", SOON, blind)

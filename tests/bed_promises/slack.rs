@@ -181,7 +181,7 @@ fn judged_by_nothing() -> Value {
     json!({
         "metrics": [{"name": "nothing", "query": "vector(0)", "max": 1}],
         "steps": [{"weight": 20, "hold": "2s"}, {"weight": 50, "hold": "2s"}],
-        "checkInterval": "2s",
+        "checkInterval": "5s",
     })
 }
 

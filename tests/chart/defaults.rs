@@ -196,10 +196,15 @@ fn uninstalling_first_drains_with_the_operators_account_and_lease_within_helms_p
 
 #[test]
 fn draining_needs_no_secret_that_may_be_gone_by_then() {
-    let rendered = render("{existingSecret: mine, caFile: {secret: ca}}");
-    let drain = rendered.pod_specs()[1];
-    assert_eq!(env_of(&drain["containers"][0], "SLACK_API_TOKEN"), &Value::Null);
-    assert_eq!(drain["volumes"], Value::Null);
+    let token = |values: &str| {
+        let rendered = render(values);
+        let drain = rendered.pod_specs()[1];
+        assert_eq!(drain["volumes"], Value::Null);
+        env_of(&drain["containers"][0], "SLACK_API_TOKEN").clone()
+    };
+    let optional = json!({"secretKeyRef": {"name": "mine", "key": "slackToken", "optional": true}});
+    assert_eq!(token("{existingSecret: mine, caFile: {secret: ca}}"), optional);
+    assert_eq!(token("{}"), Value::Null);
 }
 
 #[test]

@@ -9,14 +9,23 @@
 {{- end -}}
 {{- end }}
 
-{{- define "birdwatch.slackEnv" -}}
-{{- with include "birdwatch.secretName" . }}
+{{/* The token as an environment variable: of (dict "root" $ "optional" true) for a pod that must start without it. */}}
+{{- define "birdwatch.slackToken" -}}
+{{- $values := .root.Values }}
+{{- $optional := .optional }}
+{{- with include "birdwatch.secretName" .root }}
 - name: SLACK_API_TOKEN
   valueFrom:
     secretKeyRef:
       name: {{ . }}
-      key: {{ empty $.Values.existingSecret | ternary "slackToken" $.Values.existingSecretKeys.slackToken }}
+      key: {{ empty $values.existingSecret | ternary "slackToken" $values.existingSecretKeys.slackToken }}
+      {{- if $optional }}
+      optional: true
+      {{- end }}
 {{- end }}
+{{- end }}
+
+{{- define "birdwatch.slackEnv" -}}
 {{- with .Values }}
 {{- include "birdwatch.env" (dict
   "NOTIFY_LEVEL" .notifyLevel
