@@ -12,6 +12,7 @@ pub mod observation;
 pub mod plan;
 pub mod query;
 pub mod questions;
+pub mod sequential;
 pub mod verbs;
 pub mod verdict;
 pub mod weights;

@@ -1,0 +1,338 @@
+//! From raw counter samples to requests counted since the last check, series by series (analysis, section 3).
+//! `rate()` and `increase()` lose a new series' first events and extrapolate; this neither loses nor invents any: what
+//! cannot be told is left out on both sides of a share, or makes the check unknown by name.
+//!
+//! Counters are not stored. Both ends of an interval are asked again at instants of a fixed grid, and each event belongs
+//! to the sample that first shows it, so that intervals that follow each other neither overlap nor leave a gap.
+
+mod scrapes;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::counts::{CountError, Counts, MAX_COUNT, Stratum};
+use scrapes::{Growth, Line, Target};
+
+/// The most samples of all series together that are read, so that a wrong query costs no memory.
+pub const MAX_SAMPLES: usize = 2_000_000;
+
+/// Which version answered the requests that a series counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// The new version.
+    Canary,
+    /// The one it may replace.
+    Production,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Canary => "canary",
+            Self::Production => "production",
+        })
+    }
+}
+
+/// What a series counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Counted {
+    /// All requests.
+    All,
+    /// The part of them that the metric's [`Part`] names.
+    Part,
+}
+
+/// Which part of all requests the second counter counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Bad ones. Their series appear with the first bad request, so none is 0 where all requests are counted.
+    Bad,
+    /// Good ones, or those within a histogram's bound. A version without any such series is unknown and not all bad: a
+    /// misspelt selector looks the same.
+    Good,
+}
+
+/// A counter's value at one scrape.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// When it was scraped, as Prometheus says.
+    pub at: Timestamp,
+    /// The counter.
+    pub value: f64,
+}
+
+/// One series of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Which version it is about.
+    pub side: Side,
+    /// What it counts.
+    pub counted: Counted,
+    /// What was scraped: the pod or instance that keeps the counter. Its series restart together.
+    pub target: String,
+    /// The labels that tell this series from the target's others; the same series given twice is read once.
+    pub labels: String,
+    /// When the target's pod started, if known, by a clock close to Prometheus's.
+    pub started: Option<Timestamp>,
+    /// Samples in any order. They have to reach back [`Window::range`] from the window's end.
+    pub samples: Vec<Sample>,
+}
+
+/// The interval between two checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    previous: Timestamp,
+    now: Timestamp,
+    scrape: Duration,
+}
+
+impl Window {
+    /// From the last judged instant, exclusive, to this one, inclusive, with samples every `scrape`. None when no time has
+    /// passed, or none passes between scrapes.
+    #[must_use]
+    pub fn new(previous: Timestamp, now: Timestamp, scrape: Duration) -> Option<Self> {
+        let proper = previous < now && !scrape.is_zero() && scrape <= LONGEST_SCRAPE;
+        proper.then_some(Self {
+            previous,
+            now,
+            scrape,
+        })
+    }
+
+    /// How far back from its end samples have to be asked for: its own length and three scrapes, so that a counter's
+    /// value at the start is known even when a scrape was lost, and that its target was scraped then.
+    #[must_use]
+    pub fn range(&self) -> Duration {
+        let length = self.now.duration_since(self.previous).unsigned_abs();
+        length.saturating_add(self.scrape.saturating_mul(3))
+    }
+
+    fn age(&self, at: Timestamp) -> SignedDuration {
+        self.now.duration_since(at)
+    }
+}
+
+/// Slower scrapes than this are a mistake.
+const LONGEST_SCRAPE: Duration = Duration::from_hours(24);
+
+/// The instant to judge at: one scrape ago, as samples arrive late, on the grid of multiples of `every` since 1970, so that
+/// an operator that restarts lands on the same instants. None for an interval of 0 or instants beyond what is kept.
+#[must_use]
+pub fn grid_instant(now: Timestamp, scrape: Duration, every: Duration) -> Option<Timestamp> {
+    let settled = now
+        .as_millisecond()
+        .checked_sub(i64::try_from(scrape.as_millis()).ok()?)?;
+    let every = i64::try_from(every.as_millis()).ok()?;
+    let past = settled.checked_rem_euclid(every)?;
+    Timestamp::from_millisecond(settled.checked_sub(past)?).ok()
+}
+
+/// The bound to count slow requests above: the smallest upper bound, at least `wanted`, that both versions' histograms have.
+///
+/// # Errors
+/// No such bound.
+pub fn common_bound(canary: &[f64], production: &[f64], wanted: f64) -> Result<f64, Unknown> {
+    let both = canary.iter().filter(|bound| production.contains(bound));
+    let usable = both.filter(|bound| bound.is_finite() && **bound >= wanted);
+    usable
+        .copied()
+        .min_by(f64::total_cmp)
+        .ok_or(Unknown::NoCommonBound)
+}
+
+/// What one target saw in the window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// The target.
+    pub target: String,
+    /// Requests of each version since the previous check.
+    pub stratum: Stratum,
+}
+
+/// Why a check is unknown.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Unknown {
+    /// A sample that no counter can have.
+    #[error("{labels} of {target} is no counter: {error}")]
+    NoCounter {
+        /// The target that was scraped.
+        target: String,
+        /// The series.
+        labels: String,
+        /// What is wrong with its value.
+        error: CountError,
+    },
+    /// More samples than [`MAX_SAMPLES`].
+    #[error("the answer has {0} samples; at most {MAX_SAMPLES} are read")]
+    TooMany(usize),
+    /// No living series counts all requests of this version.
+    #[error("no series counts the requests of {0}, or none was scraped lately")]
+    NoTotal(Side),
+    /// No living series counts the good requests of this version.
+    #[error("no series counts the good requests of {0}")]
+    NoGood(Side),
+    /// The series begin after the previous check.
+    #[error("the series of {0} do not reach back to the previous check")]
+    NoHistory(Side),
+    /// A target's counters contradict each other.
+    #[error("{target}: {side} has more bad or good requests than requests")]
+    Contradiction {
+        /// The target that was scraped.
+        target: String,
+        /// The version.
+        side: Side,
+    },
+    /// No bucket bound is present on both sides.
+    #[error("canary and production have no histogram bound in common")]
+    NoCommonBound,
+}
+
+impl Unknown {
+    /// A word for metrics and events; there are as many as variants.
+    #[must_use]
+    pub const fn category(&self) -> &'static str {
+        match self {
+            Self::NoCounter { .. } => "no-counter",
+            Self::TooMany(_) => "too-many-samples",
+            Self::NoTotal(_) => "no-total",
+            Self::NoGood(_) => "no-good",
+            Self::NoHistory(_) => "no-history",
+            Self::Contradiction { .. } => "contradiction",
+            Self::NoCommonBound => "no-common-bound",
+        }
+    }
+}
+
+/// Counts what each target saw in the window. The order of series and samples does not matter, nor do repeated ones.
+///
+/// # Errors
+/// Every reason for which the check is unknown.
+pub fn observe(series: &[Series], part: Part, window: &Window) -> Result<Vec<Observed>, Vec<Unknown>> {
+    let targets = gather(series, window)?;
+    let mut unknown = Vec::new();
+    for side in [Side::Canary, Side::Production] {
+        unknown.extend(missing(&targets, side, part, window));
+    }
+    let mut all = Vec::new();
+    for (name, target) in &targets {
+        let grown = target.walk(window);
+        match stratum(name, &grown, part) {
+            Ok(stratum) => all.push(Observed {
+                target: (*name).to_owned(),
+                stratum,
+            }),
+            Err(why) => unknown.push(why),
+        }
+    }
+    if unknown.is_empty() { Ok(all) } else { Err(unknown) }
+}
+
+/// Each target's counts on their own, for an exporter that sees both versions: what it saw, it saw at the same instant.
+#[must_use]
+pub fn by_target(observed: &[Observed]) -> Vec<Stratum> {
+    observed.iter().map(|o| o.stratum).collect()
+}
+
+/// All targets' counts in one, for versions that are scraped in their own pods.
+#[must_use]
+pub fn pooled(observed: &[Observed]) -> Stratum {
+    observed.iter().fold(Stratum::default(), |all, o| Stratum {
+        canary: all.canary.plus(o.stratum.canary),
+        production: all.production.plus(o.stratum.production),
+    })
+}
+
+/// The targets with their series, sorted, each sample once.
+fn gather<'a>(series: &'a [Series], window: &Window) -> Result<BTreeMap<&'a str, Target<'a>>, Vec<Unknown>> {
+    let samples: usize = series.iter().map(|s| s.samples.len()).sum();
+    if samples > MAX_SAMPLES {
+        return Err(vec![Unknown::TooMany(samples)]);
+    }
+    let mut targets: BTreeMap<&str, Target> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for one in series {
+        let target = targets.entry(&one.target).or_default();
+        target.started = target.started.max(one.started);
+        let line = Line {
+            side: one.side,
+            counted: one.counted,
+            labels: &one.labels,
+        };
+        for sample in one.samples.iter().filter(|s| s.at <= window.now) {
+            match counter(sample.value) {
+                Ok(value) => target.put(sample.at, line, value),
+                Err(error) => {
+                    unknown.push(Unknown::NoCounter {
+                        target: one.target.clone(),
+                        labels: one.labels.clone(),
+                        error,
+                    });
+                    break;
+                }
+            }
+        }
+    }
+    if unknown.is_empty() {
+        Ok(targets)
+    } else {
+        Err(unknown)
+    }
+}
+
+fn counter(value: f64) -> Result<f64, CountError> {
+    match value {
+        v if !v.is_finite() => Err(CountError::NotFinite(v)),
+        v if v < 0.0 => Err(CountError::Negative(v)),
+        v if v > MAX_COUNT => Err(CountError::TooLarge(v)),
+        v => Ok(v),
+    }
+}
+
+/// What keeps a version from being known, whatever its counters say.
+fn missing(targets: &BTreeMap<&str, Target>, side: Side, part: Part, window: &Window) -> Option<Unknown> {
+    let counting = |counted| {
+        let of = move |target: &&Target| target.lives(side, counted, window);
+        targets.values().filter(of)
+    };
+    if counting(Counted::All).next().is_none() {
+        return Some(Unknown::NoTotal(side));
+    }
+    if part == Part::Good && counting(Counted::Part).next().is_none() {
+        return Some(Unknown::NoGood(side));
+    }
+    let known = counting(Counted::All).any(|target| target.reaches_back(window));
+    (!known).then_some(Unknown::NoHistory(side))
+}
+
+/// The counts of both versions by one target.
+fn stratum(target: &str, grown: &Growth, part: Part) -> Result<Stratum, Unknown> {
+    let of = |side| {
+        let counted = |counted| grown.get(&(side, counted)).copied().unwrap_or_default();
+        let requests = counted(Counted::All);
+        let bad = match part {
+            Part::Bad => counted(Counted::Part),
+            Part::Good => requests - counted(Counted::Part),
+        };
+        let contradiction = |_| Unknown::Contradiction {
+            target: target.to_owned(),
+            side,
+        };
+        // Counters that count in fractions do not subtract exactly.
+        let rounding = 1e-9 * requests.max(1.0);
+        let near = bad >= -rounding && bad <= requests + rounding;
+        let bad = if near { bad.clamp(0.0, requests) } else { bad };
+        Counts { requests, bad }.checked().map_err(contradiction)
+    };
+    Ok(Stratum {
+        canary: of(Side::Canary)?,
+        production: of(Side::Production)?,
+    })
+}
+
+#[cfg(test)]
+mod chaos;
+#[cfg(test)]
+mod tests;

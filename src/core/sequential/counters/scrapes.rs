@@ -1,0 +1,127 @@
+//! One target's scrapes in order: which growth is real, which is a restart, and which is an older scrape seen again.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Counted, Side, Window};
+
+/// One series of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Line<'a> {
+    pub(super) side: Side,
+    pub(super) counted: Counted,
+    pub(super) labels: &'a str,
+}
+
+/// What a target's counters grew by.
+pub(super) type Growth = BTreeMap<(Side, Counted), f64>;
+
+/// The scrapes of one target. Counters of one scrape carry the same instant.
+#[derive(Debug, Default)]
+pub(super) struct Target<'a> {
+    pub(super) started: Option<Timestamp>,
+    scrapes: BTreeMap<Timestamp, BTreeMap<Line<'a>, f64>>,
+}
+
+/// How a scrape follows the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    /// Another pod: everything it counts is new.
+    Anew,
+    /// The first after a gap: where to count from.
+    AfterGap,
+    /// Older than what was seen already: as good as lost.
+    Behind,
+    /// The next one; what fell did so because it began again.
+    Next,
+}
+
+impl<'a> Target<'a> {
+    /// Takes in a sample. Of two values for one instant the larger counts, so that order does not matter.
+    pub(super) fn put(&mut self, at: Timestamp, line: Line<'a>, value: f64) {
+        let seen = self.scrapes.entry(at).or_default().entry(line).or_insert(value);
+        *seen = seen.max(value);
+    }
+
+    /// Whether a series of this kind was scraped in the last two scrapes of the window.
+    pub(super) fn lives(&self, side: Side, counted: Counted, window: &Window) -> bool {
+        let is = |line: &Line| line.side == side && line.counted == counted;
+        let recent = |at: &Timestamp| window.age(*at).unsigned_abs() <= window.scrape.saturating_mul(2);
+        let mut scrapes = self.scrapes.iter().filter(|(at, _)| recent(at));
+        scrapes.any(|(_, values)| values.keys().any(is))
+    }
+
+    /// Whether what happened since the previous check is known: it was scraped about then, or its pod is younger.
+    pub(super) fn reaches_back(&self, window: &Window) -> bool {
+        let Some(first) = self.scrapes.keys().next() else {
+            return false;
+        };
+        let young = self.started.is_some_and(|started| started > window.previous);
+        let about = |at: &Timestamp| {
+            *at <= window.previous && window.previous.duration_since(*at).unsigned_abs() <= gap(window)
+        };
+        let two = self.scrapes.range(window.previous..).nth(1).is_some();
+        young && *first > window.previous || self.scrapes.keys().any(about) || two
+    }
+
+    /// Counts what grew after the window's start.
+    pub(super) fn walk(&self, window: &Window) -> Growth {
+        let mut grown = Growth::new();
+        let mut marks: BTreeMap<Line, f64> = BTreeMap::new();
+        let mut last = None;
+        for (at, values) in &self.scrapes {
+            let follows = self.follows(*at, values, last, &marks, window);
+            match follows {
+                Follows::Behind => continue,
+                Follows::Anew | Follows::AfterGap => marks.clear(),
+                Follows::Next => {}
+            }
+            for (line, value) in values {
+                let mark = marks.insert(*line, *value).filter(|mark| mark <= value);
+                if *at > window.previous && follows != Follows::AfterGap {
+                    *grown.entry((line.side, line.counted)).or_default() += value - mark.unwrap_or(0.0);
+                }
+            }
+            last = Some(*at);
+        }
+        grown
+    }
+
+    fn follows(
+        &self,
+        at: Timestamp,
+        values: &BTreeMap<Line, f64>,
+        last: Option<Timestamp>,
+        marks: &BTreeMap<Line, f64>,
+        window: &Window,
+    ) -> Follows {
+        // The first scrape of the window stands for all before it: only a pod younger than that has no history.
+        let since = last.unwrap_or(window.previous);
+        if self
+            .started
+            .is_some_and(|started| since < started && started <= at)
+        {
+            return Follows::Anew;
+        }
+        if last.is_none_or(|last| at.duration_since(last).unsigned_abs() > gap(window)) {
+            return Follows::AfterGap;
+        }
+        // Of the counters that fell the largest decides: after a restart it is far below, while small ones fall to less than
+        // half between two scrapes of a healthy target.
+        let fell = marks.iter().filter_map(|(line, mark)| {
+            let value = values.get(line)?;
+            (value < mark).then_some((*mark, *value))
+        });
+        let largest = fell.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+        match largest {
+            Some((mark, value)) if value >= mark / 2.0 => Follows::Behind,
+            _ => Follows::Next,
+        }
+    }
+}
+
+/// The longest time between two scrapes over which a difference still counts: one lost scrape and the jitter of the others.
+fn gap(window: &Window) -> std::time::Duration {
+    window.scrape.saturating_mul(5) / 2
+}
