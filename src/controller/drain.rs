@@ -1,6 +1,20 @@
 //! What is still to be given back when the operator is removed.
 
 use super::context::Scope;
+use super::objects::RawBirdWatch;
+
+/// Whether its end is decided and carried out, though the server takes no status that says so.
+fn is_given_back(scope: &Scope, object: &RawBirdWatch) -> bool {
+    let Some(entry) = scope.memory.get(&object.name()) else {
+        return false;
+    };
+    let remembered = entry.lock();
+    let unwritten = remembered
+        .held
+        .as_ref()
+        .and_then(|held| held.status.rollout.as_ref());
+    unwritten.is_some_and(|rollout| rollout.ended.is_some()) && !object.has_finalizer()
+}
 
 /// How many notices are still to be delivered.
 #[must_use]
@@ -26,8 +40,7 @@ pub fn remaining(scope: &Scope) -> Vec<String> {
             let why = match object.read_status() {
                 Err(error) => error.to_string(),
                 Ok(status) => match &status.rollout {
-                    // Without the finalizer no traffic is shifted, whatever a status that cannot be written says.
-                    Some(rollout) if rollout.ended.is_none() && object.has_finalizer() => {
+                    Some(rollout) if rollout.ended.is_none() && !is_given_back(scope, &object) => {
                         format!(
                             "{} at {} %: {}",
                             status.phase.as_str(),

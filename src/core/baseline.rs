@@ -81,8 +81,9 @@ fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result
         }
         Value::Unknown(why) => return Err(why.into()),
     };
+    // A canary without traffic may well be below what it must reach with some.
     let bounds = Limits {
-        lower: plan.min,
+        lower: plan.min.filter(|_| side == Side::Production),
         upper: plan.max,
     };
     if source == BaselineSource::Measured && bounds.excess(value) > 0.0 {

@@ -105,6 +105,17 @@ pub fn has_ended(status: &BirdWatchStatus, candidate: &Candidate) -> bool {
         .any(|ended| !ended.retried && same(&ended.canary, candidate))
 }
 
+/// Whether a rollout of the candidate was given up for no fault of its own, so that it may start again.
+#[must_use]
+pub fn may_start_again(status: &BirdWatchStatus, candidate: &Candidate) -> bool {
+    let last = status
+        .ended
+        .iter()
+        .rev()
+        .find(|ended| same(&ended.canary, candidate));
+    last.is_some_and(|ended| ended.retried)
+}
+
 /// The Deployments that are no candidates for having been there before: those of first sight, with the revisions that
 /// have since become known, and whatever runs or ran production. Those that are gone are forgotten.
 #[must_use]

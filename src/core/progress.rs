@@ -324,9 +324,6 @@ fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
     if let Some(problem) = problem(turn) {
         return block("ObjectsMissing", problem, true);
     }
-    if let Some(unobserved) = unobserved(turn, rollout) {
-        return block("Unobserved", unobserved, false);
-    }
     if let Some(lost) = end::lost_routes(turn, rollout) {
         let message = format!(
             "{lost} no longer holds production and canary once each: mend it, or roll back by hand and use the verb rollback"
@@ -348,7 +345,11 @@ fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
             );
         }
     }
-    capacity(turn, rollout, weight)
+    if let Some(few) = capacity(turn, rollout, weight) {
+        return Some(few);
+    }
+    // Last, for each scaling makes it so for a moment: what people were told of before stays what they see.
+    block("Unobserved", unobserved(turn, rollout)?, false)
 }
 
 /// Canary pods needed for a weight: its share of production's replicas, times `minCapacity`, and at least one.

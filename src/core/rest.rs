@@ -26,11 +26,12 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
         turn.next.known_of = Some(pods);
         let rule = turn.seen.rule.as_ref().ok();
         let production = rule.and_then(|rule| rule.production.as_deref());
-        turn.next.known = Some(candidates::known(
-            &turn.next,
-            &turn.seen.deployments,
-            production.as_slice(),
-        ));
+        let is_first_sight = turn.next.known.is_none();
+        let mut known = candidates::known(&turn.next, &turn.seen.deployments, production.as_slice());
+        if is_first_sight {
+            known.retain(|known| !candidates::may_start_again(&turn.next, known));
+        }
+        turn.next.known = Some(known);
     }
     if turn.seen.deleting || turn.seen.draining {
         return None;

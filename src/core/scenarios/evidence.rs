@@ -170,3 +170,24 @@ fn the_point_of_no_return_needs_fresh_evidence_about_what_was_watched() {
     world.seen.deployments[1].revision = Some("1".into());
     world.run_to(Phase::Promoted);
 }
+
+#[test]
+fn a_selector_that_is_changed_in_the_middle_starts_the_same_canary_again() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    let selector = r#"{"selector": {"app": "aleph", "tier": "web"}}"#;
+    world.spec.as_mut().unwrap().workload = Some(serde_json::from_str(selector).unwrap());
+    world.until(|w| w.weight() == 0);
+    world.run_to(Phase::Promoted);
+    assert_eq!(world.status.promoted_version.as_deref(), Some("v2"));
+}
+
+#[test]
+fn a_canary_without_traffic_may_be_below_what_it_must_reach_with_some() {
+    let yaml = STEPS
+        .replace("deviation: 0.5", "min: 1")
+        .replace(r#"{version="$(version)"}"#, "");
+    let mut world = World::with_canary(&yaml);
+    world.oracle = |_, percent| (number(f64::from(percent)), 1.0);
+    world.run_to(Phase::Promoted);
+}
