@@ -352,12 +352,7 @@ async fn an_object_whose_status_is_refused_can_be_deleted_in_the_middle() {
     let (kit, _operator) = at_half().await;
     kit.api.inject(Fault::Status(422), usize::MAX, is_status_write);
     kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
-    let gone = kit
-        .api
-        .until(|api| api.get(BIRD_WATCHES, (NS, "aleph")).is_none());
-    tokio::time::timeout(Duration::from_mins(1), gone)
-        .await
-        .expect("it goes");
+    kit.until_gone().await;
     assert_eq!((kit.weights(), kit.labels().1), ((100, 0), "v0".into()));
 }
 

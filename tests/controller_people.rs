@@ -51,12 +51,7 @@ async fn a_bird_watch_deleted_on_its_way_gives_everything_back_before_it_goes() 
     kit.until_weight(50).await;
     assert_eq!(finalizers(&kit).len(), 1);
     kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
-    let gone = kit
-        .api
-        .until(|api| api.get(BIRD_WATCHES, (NS, "aleph")).is_none());
-    tokio::time::timeout(Duration::from_mins(1), gone)
-        .await
-        .expect("it goes");
+    kit.until_gone().await;
     let found = kit.api.get(SERVICES, (NS, "aleph")).unwrap();
     assert_eq!(found["spec"], service["spec"], "as it was, keys included");
     assert_eq!(kit.labels(), ("v1".into(), "v0".into()));
@@ -68,12 +63,7 @@ async fn a_bird_watch_whose_objects_are_gone_goes_too() {
     kit.api.delete(SERVICES, (NS, "aleph"));
     kit.api.delete(RULES, (NS, "aleph"));
     kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
-    let gone = kit
-        .api
-        .until(|api| api.get(BIRD_WATCHES, (NS, "aleph")).is_none());
-    tokio::time::timeout(Duration::from_mins(1), gone)
-        .await
-        .expect("it goes");
+    kit.until_gone().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,12 +73,7 @@ async fn a_restore_that_is_refused_does_not_hold_a_deletion() {
         r.verb == "patch" && r.resource == RULES
     });
     kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
-    let gone = kit
-        .api
-        .until(|api| api.get(BIRD_WATCHES, (NS, "aleph")).is_none());
-    tokio::time::timeout(Duration::from_mins(1), gone)
-        .await
-        .expect("it goes");
+    kit.until_gone().await;
     assert_eq!(kit.weights(), (100, 0));
 }
 

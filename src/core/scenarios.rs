@@ -1012,10 +1012,7 @@ fn a_verb_while_the_version_asked_for_is_not_there_is_refused() {
 fn a_route_added_at_full_weight_is_given_its_delay_before_the_label() {
     let mut world = World::with_canary(STEPS);
     world.until(|w| w.weight() == 100);
-    let mut late = world.seen.routes[0].clone();
-    late.key = "gateway/http[0]".into();
-    (late.production, late.canary) = (Some(100), Some(0));
-    world.seen.routes.push(late);
+    world.add_route("gateway/http[0]");
     world.run(60);
     assert_eq!(world.status.phase, Phase::Promoting);
     assert!(
@@ -1028,9 +1025,11 @@ fn a_route_added_at_full_weight_is_given_its_delay_before_the_label() {
     (last.production, last.canary) = (Some(0), Some(100));
     world.calm_down();
     let shifted = world.now;
-    let is_labelled = |w: &World| w.seen.rule.as_ref().unwrap().production.as_deref() == Some("v2");
-    assert!(!is_labelled(&world), "the mesh has not learned of the route");
-    world.until(is_labelled);
+    assert!(
+        !world.is_production("v2"),
+        "the mesh has not learned of the route"
+    );
+    world.until(|w| w.is_production("v2"));
     assert!(Span::between(shifted, world.now) >= Span::secs(2));
 }
 

@@ -156,6 +156,26 @@ impl World {
         self.flight.as_ref().map(|(_, request)| request)
     }
 
+    /// A version's Deployment asks for so many pods, and has them.
+    pub(crate) fn scale(&mut self, version: &str, pods: i32) {
+        let of_version = |d: &&mut DeploymentSeen| d.version.as_deref() == Some(version);
+        let named = self.seen.deployments.iter_mut().find(of_version).unwrap();
+        (named.replicas, named.current, named.updated, named.available) = (pods, pods, pods, pods);
+    }
+
+    /// A further route of ours appears, which gives production everything.
+    pub(crate) fn add_route(&mut self, key: &str) {
+        let mut late = self.seen.routes[0].clone();
+        key.clone_into(&mut late.key);
+        (late.production, late.canary) = (Some(late.total), Some(0));
+        self.seen.routes.push(late);
+    }
+
+    /// Whether production's subset points at that version.
+    pub(crate) fn is_production(&self, version: &str) -> bool {
+        self.seen.rule.as_ref().unwrap().production.as_deref() == Some(version)
+    }
+
     /// Weight 0..100 of the canary on the first route.
     pub(crate) fn weight(&self) -> i64 {
         self.seen.routes[0].canary_share()

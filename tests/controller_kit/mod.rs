@@ -148,6 +148,16 @@ impl Kit {
         self.until(phase.as_str(), |kit| kit.phase() == phase).await;
     }
 
+    /// Waits until the deleted `BirdWatch` is gone, a minute at most.
+    pub(crate) async fn until_gone(&self) {
+        let gone = self
+            .api
+            .until(|api| api.get(BIRD_WATCHES, (NS, "aleph")).is_none());
+        tokio::time::timeout(Duration::from_mins(1), gone)
+            .await
+            .expect("it goes");
+    }
+
     /// Waits until the canary's weight is confirmed.
     pub(crate) async fn until_weight(&self, percent: i32) {
         self.until("the weight", |kit| kit.status("aleph").weight == Some(percent))

@@ -151,22 +151,18 @@ fn a_hand_that_lowers_a_frozen_canary_is_named_and_the_weight_that_is_left_shows
 fn the_point_of_no_return_needs_fresh_evidence_about_what_was_watched() {
     let mut world = World::with_canary(STEPS);
     world.until(|w| w.weight() == 100);
-    let mut late = world.seen.routes[0].clone();
-    late.key = "gateway/http[0]".into();
-    (late.production, late.canary) = (Some(100), Some(0));
-    world.seen.routes.push(late);
+    world.add_route("gateway/http[0]");
     world.run(60);
     assert_eq!(world.status.phase, Phase::Promoting, "held for the route");
-    let is_labelled = |w: &World| w.seen.rule.as_ref().unwrap().production.as_deref() == Some("v2");
     world.oracle = |_, _| (number(f64::NAN), 1.0);
     world.run(60);
     world.seen.routes.pop();
     world.run(60);
-    assert!(!is_labelled(&world), "{}", world.status.message);
+    assert!(!world.is_production("v2"), "{}", world.status.message);
     world.oracle = |_, _| (number(0.0), 1.0);
     world.seen.deployments[1].revision = None;
     world.run(60);
-    assert!(!is_labelled(&world), "{}", world.status.message);
+    assert!(!world.is_production("v2"), "{}", world.status.message);
     world.seen.deployments[1].revision = Some("1".into());
     world.run_to(Phase::Promoted);
 }

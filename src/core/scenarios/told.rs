@@ -14,19 +14,8 @@ fn events<'w>(world: &'w World, reason: &'w str) -> Vec<&'w str> {
 /// The first step asks for more pods than there are.
 fn ten_to_one() -> World {
     let mut world = World::with_canary(&STEPS.replace("weight: 10,", "weight: 40,"));
-    for deployment in &mut world.seen.deployments {
-        let pods = if deployment.version.as_deref() == Some("v1") {
-            10
-        } else {
-            1
-        };
-        (
-            deployment.replicas,
-            deployment.current,
-            deployment.updated,
-            deployment.available,
-        ) = (pods, pods, pods, pods);
-    }
+    world.scale("v1", 10);
+    world.scale("v2", 1);
     world
 }
 
@@ -62,19 +51,8 @@ fn a_reason_to_hold_that_follows_another_is_told_of_too() {
 fn capacity_is_not_rounded_up_by_the_way_computers_count() {
     let mut world =
         World::with_canary(&STEPS.replace("{weight: 10, hold: 10s}, {weight: 50,", "{weight: 56,"));
-    for deployment in &mut world.seen.deployments {
-        let pods = if deployment.version.as_deref() == Some("v1") {
-            25
-        } else {
-            7
-        };
-        (
-            deployment.replicas,
-            deployment.current,
-            deployment.updated,
-            deployment.available,
-        ) = (pods, pods, pods, pods);
-    }
+    world.scale("v1", 25);
+    world.scale("v2", 7);
     world.until(|w| w.weight() == 56);
 }
 
