@@ -229,20 +229,10 @@ pub(super) fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) 
         route.canary_share(),
         route.total
     );
-    turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
-    turn.tell(
-        rollout,
-        NoticeKind::Conflict,
-        format!("{why}: it is not raised again in this attempt"),
-    );
-    rollout.failure = Some(Failure {
-        reason: FailureReason::WeightLowered,
-        message: why.clone(),
-        at: turn.now,
-    });
+    let notice = format!("{why}: it is not raised again in this attempt");
+    blame(turn, rollout, &why, notice);
     if turn.canary_is_at_zero() {
-        end::conclude(turn, rollout, End::RolledBack);
-        turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
+        conclude_lowered(turn, rollout, &why);
     } else {
         rollout.confirmed = left;
         end::freeze(turn, rollout, &why);
@@ -292,15 +282,25 @@ pub(super) fn lowered_to_zero(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         "{writer} lowered the frozen canary from {} % to 0",
         rollout.confirmed
     );
-    turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
-    turn.tell(rollout, NoticeKind::Conflict, why.clone());
+    blame(turn, rollout, &why, why.clone());
+    conclude_lowered(turn, rollout, &why);
+}
+
+/// Says who lowered a weight, and that the attempt fails by it.
+fn blame(turn: &mut Turn<'_>, rollout: &mut Rollout, why: &str, notice: String) {
+    turn.condition(ConditionType::Interference, true, "WeightLowered", why);
+    turn.tell(rollout, NoticeKind::Conflict, notice);
     rollout.failure = Some(Failure {
         reason: FailureReason::WeightLowered,
-        message: why.clone(),
+        message: why.to_owned(),
         at: turn.now,
     });
+}
+
+/// Ends an attempt whose weight somebody lowered to 0; who it was stays in sight.
+fn conclude_lowered(turn: &mut Turn<'_>, rollout: &mut Rollout, why: &str) {
     end::conclude(turn, rollout, End::RolledBack);
-    turn.condition(ConditionType::Interference, true, "WeightLowered", &why);
+    turn.condition(ConditionType::Interference, true, "WeightLowered", why);
 }
 
 /// A route above the intended weight is lowered, every time.
