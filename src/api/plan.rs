@@ -10,7 +10,7 @@ use super::duration::Span;
 use super::spec::{CompareTo, Direction, IfUnhealthy, IfUnknown, Level, Settle};
 
 /// Everything a rollout needs to know of its spec; nothing in it is left to guess.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// What is released, and through which objects.

@@ -45,10 +45,6 @@ pub struct Rollout {
     #[serde(default)]
     #[schemars(with = "i32")]
     pub step: u32,
-    /// How many times the plan was edited under way. A check asked before an edit counts for nothing.
-    #[serde(default)]
-    #[schemars(with = "i32")]
-    pub edits: u32,
     /// The canary's weight in percent that status stands for, 0 to 100: written next, or confirmed
     /// already.
     #[serde(default)]

@@ -18,7 +18,7 @@ use crate::runtime::shutdown::{Sequence, Signals};
 use super::CommandError;
 use super::controllers::Controllers;
 use super::parts::{Parts, set_up_logs};
-use super::settings::DrainSettings;
+use super::settings::{DrainSettings, Settings};
 
 /// How often to look whether something is left.
 const LOOK: Duration = Duration::from_millis(200);
@@ -38,10 +38,11 @@ type Work = AbortOnDropHandle<Result<(), CommandError>>;
 /// Something is left, or it could not be looked at.
 pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
     let DrainSettings {
-        run: settings,
+        run: mut settings,
         timeout,
     } = settings;
     set_up_logs(&settings)?;
+    without_a_missing_ca(&mut settings);
     let signals = Signals::listen().map_err(|source| CommandError::System {
         what: "signal handlers",
         source,
@@ -88,6 +89,14 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
         .await?;
     println!("nothing is left: all traffic is on production and no BirdWatch has a finalizer");
     Ok(())
+}
+
+/// What people are told is worth less than their traffic: where the CA file is gone, nobody is told.
+fn without_a_missing_ca(settings: &mut Settings) {
+    if let Some(file) = settings.cluster.ca_file.take_if(|file| !file.exists()) {
+        println!("{} is not there: Slack is not told", file.display());
+        settings.slack.token = None;
+    }
 }
 
 /// The time there is.

@@ -287,6 +287,7 @@ mod tests {
 
     use super::*;
     use crate::api::Span;
+    use crate::api::plan::Plan;
     use crate::core::observation::Side;
 
     /// Answers queries from a list, and knows the labels of one metric.
@@ -350,7 +351,7 @@ mod tests {
         let id = CheckId {
             rollout: "r".into(),
             step: 1,
-            edits: 0,
+            plan: Plan::default(),
         };
         let request = CheckRequest {
             id,

@@ -73,6 +73,13 @@ impl Deliver {
         }
     }
 
+    /// The `BirdWatch` is gone, and with it whoever could mend what keeps its notices waiting.
+    pub fn released(&self, name: &ObjectName) {
+        if let Some(slack) = &self.slack {
+            slack.release(key(name));
+        }
+    }
+
     fn submit(&self, name: &ObjectName, status: &BirdWatchStatus, thread: &KnownThread, changed: bool) {
         let Some(slack) = &self.slack else { return };
         let waiting: Vec<_> = status
@@ -99,9 +106,8 @@ impl Deliver {
             });
         }
         if !items.is_empty() {
-            let key = format!("{}/{}", name.namespace, name.name);
             slack.submit(Delivery {
-                key,
+                key: key(name),
                 rollout: thread.rollout.clone(),
                 items,
             });
@@ -183,6 +189,10 @@ fn covers(scope: &Scope, name: &ObjectName) -> bool {
         .is_none_or(|namespace| *namespace == name.namespace)
 }
 
+fn key(name: &ObjectName) -> String {
+    format!("{}/{}", name.namespace, name.name)
+}
+
 fn object_name(key: &str) -> Option<ObjectName> {
     let (namespace, name) = key.split_once('/')?;
     Some(ObjectName {
@@ -206,13 +216,18 @@ fn translated(ack: &Ack) -> Vec<NoticeAck> {
         ts: parent.ts.clone(),
         text: text.to_owned(),
     };
+    let delivered = |id| NoticeAck::Delivered {
+        rollout: ack.rollout.clone(),
+        id,
+    };
     match (&ack.what, &ack.fate) {
         (Acked::Notice(id), Fate::Delivered { parent: at, ts }) if at.ts == *ts => {
-            vec![parent(at, ""), NoticeAck::Delivered { id: *id }]
+            vec![parent(at, ""), delivered(*id)]
         }
-        (Acked::Notice(id), Fate::Delivered { .. }) => vec![NoticeAck::Delivered { id: *id }],
+        (Acked::Notice(id), Fate::Delivered { .. }) => vec![delivered(*id)],
         (Acked::Notice(id), Fate::Refused { why, .. }) => {
             vec![NoticeAck::Refused {
+                rollout: ack.rollout.clone(),
                 id: *id,
                 reason: why.clone(),
             }]
@@ -220,6 +235,9 @@ fn translated(ack: &Ack) -> Vec<NoticeAck> {
         (Acked::Parent { text }, Fate::Delivered { parent: at, .. }) => vec![parent(at, text)],
         // Somebody deleted the parent, or it is too old to be edited: notices do not wait for it.
         (Acked::Parent { .. }, Fate::Refused { .. }) => Vec::new(),
-        (_, Fate::Retrying { why, .. }) => vec![NoticeAck::Failing { reason: why.clone() }],
+        (_, Fate::Retrying { why, .. }) => vec![NoticeAck::Failing {
+            rollout: ack.rollout.clone(),
+            reason: why.clone(),
+        }],
     }
 }

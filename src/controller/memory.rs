@@ -224,6 +224,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::plan::Plan;
     use crate::api::status::Phase;
 
     fn object(uid: &str, version: &str) -> RawBirdWatch {
@@ -319,7 +320,10 @@ mod tests {
 
     #[test]
     fn acknowledgements_that_came_during_a_write_are_kept() {
-        let delivered = |id| NoticeAck::Delivered { id };
+        let delivered = |id| NoticeAck::Delivered {
+            rollout: "r".into(),
+            id,
+        };
         let mut remembered = Remembered {
             acks: vec![delivered(1), delivered(2)],
             ..Remembered::default()
@@ -335,7 +339,7 @@ mod tests {
         let id = CheckId {
             rollout: "r".into(),
             step: 0,
-            edits: 0,
+            plan: Plan::default(),
         };
         memory.entry(&object("u", "1")).lock().asking = Some(Asking {
             id,

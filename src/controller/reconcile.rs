@@ -108,12 +108,13 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
             report_refused(&look, &why);
             scope.context.events.publish(&look.object, events);
             scope.context.deliver.committed(&look.name, &look.status, &next);
-            if look.seen.deleting || look.seen.draining {
-                let back: Vec<Effect> = effects.into_iter().filter(Effect::gives_back).collect();
-                executor.rest(&back).await?;
-            }
             let later = now + REFUSED;
-            return lowered.map(|_| Again::At(Some(wake.map_or(later, |wake| wake.min(later)))));
+            let later = Again::At(Some(wake.map_or(later, |wake| wake.min(later))));
+            if !(look.seen.deleting || look.seen.draining) {
+                return lowered.map(|_| later);
+            }
+            let back: Vec<Effect> = effects.into_iter().filter(Effect::gives_back).collect();
+            return Ok(again(lowered?.max(executor.rest(&back).await?), later));
         }
         Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
         Committed::Written => {
@@ -127,11 +128,15 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
         }
     }
     let done = lowered?.max(executor.rest(&effects).await?);
-    Ok(match done {
-        Done::Nothing => Again::At(wake),
+    Ok(again(done, Again::At(wake)))
+}
+
+fn again(done: Done, otherwise: Again) -> Again {
+    match done {
+        Done::Nothing => otherwise,
         Done::Changed => Again::Now,
         Done::Overtaken => Again::Overtaken,
-    })
+    }
 }
 
 /// Brings up to date what people see of a written status, once in a term.

@@ -86,6 +86,7 @@ impl Watched for RawBirdWatch {
             concerned.insert(name.clone());
         } else {
             scope.memory.forget(name);
+            scope.context.deliver.released(name);
             scope.newer.bird_watches.forget(name);
         }
         concerned

@@ -43,7 +43,9 @@ impl DeploymentSeen {
     /// What keeps it from being ready, for people.
     #[must_use]
     pub fn missing(&self) -> String {
-        if self.revision.is_none() {
+        if self.version.is_none() {
+            format!("the pods of Deployment {} have no version label", self.name)
+        } else if self.revision.is_none() {
             format!("Deployment {} was not yet observed by its controller", self.name)
         } else if self.replicas < 1 {
             format!("Deployment {} has 0 replicas: scale it up", self.name)

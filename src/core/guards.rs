@@ -351,7 +351,6 @@ pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         .metrics
         .retain(|m| measures(plan, &m.name) == measures(&rollout.plan, &m.name));
     // What was asked before says nothing about the new plan, but what is unknown stays so until the next check.
-    rollout.edits = rollout.edits.saturating_add(1);
     rollout.last_check = None;
     rollout.verdict = rollout.verdict.filter(|verdict| *verdict == Verdict::Unknown);
     rollout.plan = plan.clone();

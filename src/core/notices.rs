@@ -158,10 +158,22 @@ pub(super) enum Delivery {
     Fails(String),
 }
 
-/// Takes in what became of notices.
+/// Threads that do not stand yet open where the spec now asks for: a channel mended late is still in time for them.
+pub(super) fn redirect(notices: &mut Notices, channel: Option<&str>) {
+    for thread in notices.threads.iter_mut().filter(|thread| thread.ts.is_empty()) {
+        thread.asked_channel = channel.map(str::to_owned);
+    }
+}
+
+/// Takes in what became of notices. What is said of a rollout that is not known here was said of a namesake.
 pub(super) fn acknowledge(notices: &mut Notices, acks: &[NoticeAck]) -> Delivery {
+    let is = |notice: &Notice, rollout: &str, id| notice.rollout == rollout && notice.id == id;
     let mut delivery = Delivery::Unheard;
-    for ack in acks {
+    let threads: Vec<String> = notices.threads.iter().map(|t| t.rollout.clone()).collect();
+    for ack in acks
+        .iter()
+        .filter(|ack| threads.iter().any(|id| id == ack.rollout()))
+    {
         match ack {
             NoticeAck::Parent {
                 rollout,
@@ -176,17 +188,17 @@ pub(super) fn acknowledge(notices: &mut Notices, acks: &[NoticeAck]) -> Delivery
                 }
                 delivery = Delivery::Works;
             }
-            NoticeAck::Delivered { id } => {
-                notices.pending.retain(|n| n.id != *id);
+            NoticeAck::Delivered { rollout, id } => {
+                notices.pending.retain(|n| !is(n, rollout, *id));
                 delivery = Delivery::Works;
             }
-            NoticeAck::Refused { id, reason } => {
+            NoticeAck::Refused { rollout, id, reason } => {
                 let before = notices.pending.len();
-                notices.pending.retain(|n| n.id != *id);
+                notices.pending.retain(|n| !is(n, rollout, *id));
                 notices.lost += i64::try_from(before - notices.pending.len()).unwrap_or(0);
                 delivery = Delivery::Fails(reason.clone());
             }
-            NoticeAck::Failing { reason } => delivery = Delivery::Fails(reason.clone()),
+            NoticeAck::Failing { reason, .. } => delivery = Delivery::Fails(reason.clone()),
         }
     }
     delivery
@@ -202,6 +214,13 @@ mod tests {
 
     const fn of<'a>(rollout: &'a str, channel: Option<&'a str>) -> Subject<'a> {
         Subject { rollout, channel }
+    }
+
+    fn delivered(rollout: &str, id: i64) -> NoticeAck {
+        NoticeAck::Delivered {
+            rollout: rollout.to_owned(),
+            id,
+        }
     }
 
     fn with(kinds: &[NoticeKind]) -> Notices {
@@ -271,14 +290,21 @@ mod tests {
         let mut notices = with(&[NoticeKind::Started, NoticeKind::Step, NoticeKind::Promoted]);
         acknowledge(
             &mut notices,
-            &[NoticeAck::Delivered { id: 0 }, NoticeAck::Delivered { id: 0 }],
+            &[delivered("v2-1", 0), delivered("v2-1", 0), delivered("v2-0", 2)],
         );
         let failing = acknowledge(
             &mut notices,
-            &[NoticeAck::Refused {
-                id: 1,
-                reason: "msg_too_long".into(),
-            }],
+            &[
+                NoticeAck::Refused {
+                    rollout: "v2-1".into(),
+                    id: 1,
+                    reason: "msg_too_long".into(),
+                },
+                NoticeAck::Failing {
+                    rollout: "v2-0".into(),
+                    reason: "of a namesake".into(),
+                },
+            ],
         );
         assert_eq!((notices.pending.len(), notices.lost), (1, 1));
         assert_eq!(failing, Delivery::Fails("msg_too_long".into()));
@@ -304,6 +330,19 @@ mod tests {
             .map(|t| t.asked_channel.as_deref())
             .collect();
         assert_eq!(asked, [Some("b"), Some("c")]);
+
+        notices.threads[1].ts = "1.2".into();
+        redirect(&mut notices, Some("mended"));
+        let asked: Vec<_> = notices
+            .threads
+            .iter()
+            .map(|t| t.asked_channel.as_deref())
+            .collect();
+        assert_eq!(
+            asked,
+            [Some("mended"), Some("c")],
+            "one that stands goes on where it is"
+        );
     }
 
     #[test]
@@ -323,8 +362,8 @@ mod tests {
         tell(&mut notices, "first");
         for rollout in ["a", "b", "c", "d"] {
             tell(&mut notices, rollout);
-            let delivered = NoticeAck::Delivered { id: notices.next - 1 };
-            acknowledge(&mut notices, &[delivered]);
+            let last = notices.next - 1;
+            acknowledge(&mut notices, &[delivered(rollout, last)]);
         }
         let threads: Vec<_> = notices.threads.iter().map(|t| t.rollout.as_str()).collect();
         assert_eq!(threads, ["first", "c", "d"]);

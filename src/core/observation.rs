@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::api::plan::Plan;
 use crate::api::spec::Level;
 use crate::api::status::Rollout;
 use crate::api::{BirdWatchSpec, Span};
@@ -142,14 +143,14 @@ pub struct Check {
 }
 
 /// What a check is asked for: readings of one step, or of one plan, say nothing about another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CheckId {
     /// The rollout.
     pub rollout: String,
     /// Confirmed steps at that time.
     pub step: u32,
-    /// How often the plan was edited by then.
-    pub edits: u32,
+    /// The plan at that time: an edit whose write failed was asked for too, and no count tells it from the next.
+    pub plan: Plan,
 }
 
 impl CheckId {
@@ -159,7 +160,7 @@ impl CheckId {
         Self {
             rollout: rollout.id.clone(),
             step: rollout.step,
-            edits: rollout.edits,
+            plan: rollout.plan.clone(),
         }
     }
 }
@@ -257,11 +258,15 @@ pub enum NoticeAck {
     },
     /// The notice was delivered.
     Delivered {
+        /// The rollout it speaks of.
+        rollout: String,
         /// Its id.
         id: i64,
     },
     /// The notice was refused for good.
     Refused {
+        /// The rollout it speaks of.
+        rollout: String,
         /// Its id.
         id: i64,
         /// Why.
@@ -269,7 +274,22 @@ pub enum NoticeAck {
     },
     /// Deliveries fail for now, and are retried.
     Failing {
+        /// The rollout they speak of.
+        rollout: String,
         /// Why.
         reason: String,
     },
+}
+
+impl NoticeAck {
+    /// The rollout it speaks of.
+    #[must_use]
+    pub fn rollout(&self) -> &str {
+        match self {
+            Self::Parent { rollout, .. }
+            | Self::Delivered { rollout, .. }
+            | Self::Refused { rollout, .. }
+            | Self::Failing { rollout, .. } => rollout,
+        }
+    }
 }

@@ -162,15 +162,22 @@ fn nothing_new(turn: &Turn<'_>, production: &str) -> String {
         return if rolled_back {
             ended_before(turn, &last.canary.version, production)
         } else {
-            format!("{production} is in production; a Deployment with a new version starts a rollout")
+            awaits_new(turn, production, "was in production before")
         };
     }
-    let mut there = turn.seen.deployments.iter().filter_map(DeploymentSeen::candidate);
-    match there.rfind(|candidate| candidate.version != production) {
-        Some(there) => format!(
-            "{production} is in production; {} (Deployment {}) was there before this BirdWatch: \
-             to release it set spec.canaryVersion: {}",
-            there.version, there.deployment, there.version
+    awaits_new(turn, production, "was there before this BirdWatch")
+}
+
+/// A Deployment with a version that is `there` already starts by its name only.
+fn awaits_new(turn: &Turn<'_>, production: &str, there: &str) -> String {
+    let running = turn.seen.deployments.iter().filter(|d| d.replicas > 0);
+    let mut others = running
+        .filter_map(DeploymentSeen::candidate)
+        .filter(|c| c.version != production && !candidates::has_ended(&turn.next, c));
+    match others.next_back() {
+        Some(other) => format!(
+            "{production} is in production; {} (Deployment {}) {there}: to release it set spec.canaryVersion: {}",
+            other.version, other.deployment, other.version
         ),
         None => format!("{production} is in production; a Deployment with a new version starts a rollout"),
     }

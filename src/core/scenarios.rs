@@ -757,7 +757,15 @@ fn notices_are_recorded_with_the_transition_and_leave_when_delivered() {
     world.run_to(Phase::Promoted);
     let ids: Vec<i64> = world.status.notices.pending.iter().map(|n| n.id).collect();
     assert_eq!(ids, [0, 1, 2, 3, 4]);
-    world.seen.acks = ids.iter().map(|id| NoticeAck::Delivered { id: *id }).collect();
+    let rollout = world.status.rollout.as_ref().unwrap().id.clone();
+    let delivered = |rollout: &str, id: &i64| NoticeAck::Delivered {
+        rollout: rollout.to_owned(),
+        id: *id,
+    };
+    world.seen.acks = ids.iter().map(|id| delivered("v2-of-a-namesake", id)).collect();
+    world.pass();
+    assert_eq!(world.status.notices.pending.len(), ids.len());
+    world.seen.acks = ids.iter().map(|id| delivered(&rollout, id)).collect();
     world.pass();
     assert!(world.status.notices.pending.is_empty());
 }
@@ -1039,6 +1047,7 @@ fn a_refused_notice_is_told_of_until_one_is_taken() {
     let mut world = World::with_canary(STEPS);
     world.run_to(Phase::Promoted);
     let refused = |n: &Notice| NoticeAck::Refused {
+        rollout: n.rollout.clone(),
         id: n.id,
         reason: "msg_too_long".into(),
     };
@@ -1046,7 +1055,10 @@ fn a_refused_notice_is_told_of_until_one_is_taken() {
     world.calm_down();
     world.run(60);
     assert!(failing(&world), "{:?}", world.status.conditions);
-    world.seen.acks = vec![NoticeAck::Delivered { id: 99 }];
+    world.seen.acks = vec![NoticeAck::Delivered {
+        rollout: world.status.rollout.as_ref().unwrap().id.clone(),
+        id: 99,
+    }];
     world.calm_down();
     assert!(!failing(&world));
 }

@@ -48,7 +48,6 @@ pub(super) fn begin(
         canary_label_at: None,
         production_label_at: None,
         step: 0,
-        edits: 0,
         intended: 0,
         confirmed: 0,
         confirmed_at: None,

@@ -153,12 +153,17 @@ pub(super) fn hear(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
     };
     let shown: String = value.chars().take(LONGEST_VALUE).collect();
     let last = turn.next.verb.as_ref();
-    if last.is_some_and(|last| last.value == shown || last.earlier.contains(&shown)) {
+    if last.is_some_and(|last| last.value == shown) {
         return;
     }
+    let is_used = last.is_some_and(|last| last.earlier.contains(&shown));
     let earlier = heard_before(last);
     let running = rollout.as_mut().filter(|r| r.ended.is_none());
-    let outcome = parse(value).and_then(|verb| apply(turn, running, verb));
+    let outcome = if is_used {
+        Err("it was used before and acts once: take another token".to_owned())
+    } else {
+        parse(value).and_then(|verb| apply(turn, running, verb))
+    };
     let (accepted, message) = match outcome {
         Ok(message) => (true, message),
         Err(message) => (false, message),

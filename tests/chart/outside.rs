@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::helm::{Rendered, render};
+use crate::helm::{Rendered, env_of, render};
 
 const TOKEN: &str = "xoxb-12-very-secret";
 
@@ -161,6 +161,16 @@ fn a_ca_from_a_config_map_or_a_secret_is_the_operators_ca_file() {
         let mut volume = mounted(&rendered, "/etc/birdwatch/ca").clone();
         volume.as_object_mut().unwrap().remove("name");
         assert_eq!(volume, source);
+        let [_, drain] = rendered.pod_specs();
+        assert!(
+            env_of(&drain["containers"][0], "CA_FILE").is_string(),
+            "to tell Slack"
+        );
+        assert_eq!(
+            drain["containers"][0]["volumeMounts"][0]["mountPath"],
+            "/etc/birdwatch/ca"
+        );
+        assert_eq!(drain["volumes"].as_array().unwrap().len(), 1);
     }
 }
 

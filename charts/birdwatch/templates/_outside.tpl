@@ -42,9 +42,7 @@
 
 {{- define "birdwatch.prometheusEnv" -}}
 {{- $servers := .Values.prometheus.servers }}
-{{- $ca := or .Values.caFile.configMap .Values.caFile.secret }}
 {{- include "birdwatch.env" (dict
-  "CA_FILE" ($ca | empty | ternary "" "/etc/birdwatch/ca/ca.crt")
   "PROMETHEUS_SERVERS_FILE" ($servers | empty | ternary "" "/etc/birdwatch/prometheus/servers.yaml")
   "PROMETHEUS_URL" ($servers | empty | ternary (include "birdwatch.defaultPrometheus" .) "")
   "SCRAPE_INTERVAL" .Values.scrapeInterval
@@ -128,19 +126,7 @@
       {{- . | nindent 6 }}
 {{- end }}
 {{- end }}
-{{- with .Values.caFile }}
-{{- if .secret }}
-- name: ca
-  secret:
-    secretName: {{ .secret }}
-    items: [{key: {{ .key | quote }}, path: ca.crt}]
-{{- else if .configMap }}
-- name: ca
-  configMap:
-    name: {{ .configMap }}
-    items: [{key: {{ .key | quote }}, path: ca.crt}]
-{{- end }}
-{{- end }}
+{{- include "birdwatch.caVolume" (dict "root" .) }}
 {{- end }}
 
 {{- define "birdwatch.volumeMounts" -}}
@@ -152,6 +138,32 @@
 - {name: credentials-{{ .name }}, mountPath: /etc/birdwatch/credentials/{{ .name }}, readOnly: true}
 {{- end }}
 {{- end }}
+{{- include "birdwatch.caMount" . }}
+{{- end }}
+
+{{/* Extra certificate authorities, which whoever calls Slack or Prometheus needs. */}}
+{{- define "birdwatch.caEnv" -}}
+{{- if or .Values.caFile.configMap .Values.caFile.secret }}
+{{- include "birdwatch.env" (dict "CA_FILE" "/etc/birdwatch/ca/ca.crt") }}
+{{- end }}
+{{- end }}
+
+{{- define "birdwatch.caVolume" }}
+{{- $optional := .optional }}
+{{- with .root.Values.caFile }}
+{{- if or .secret .configMap }}
+- name: ca
+  {{ empty .secret | ternary "configMap" "secret" }}:
+    {{ empty .secret | ternary "name" "secretName" }}: {{ .secret | default .configMap }}
+    items: [{key: {{ .key | quote }}, path: ca.crt}]
+    {{- if $optional }}
+    optional: true
+    {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "birdwatch.caMount" }}
 {{- if or .Values.caFile.configMap .Values.caFile.secret }}
 - {name: ca, mountPath: /etc/birdwatch/ca, readOnly: true}
 {{- end }}

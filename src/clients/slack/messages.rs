@@ -11,7 +11,7 @@ pub struct Delivery {
     pub key: String,
     /// The rollout's id; with `key`, the identity of the thread.
     pub rollout: String,
-    /// What to say, oldest first.
+    /// What to say, oldest first; notices of the thread that are not among it are no longer to be said.
     pub items: Vec<Item>,
 }
 

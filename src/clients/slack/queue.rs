@@ -55,6 +55,9 @@ impl Queue {
     pub fn submit(&mut self, delivery: Delivery, now: Instant) -> Vec<Ack> {
         let Delivery { key, rollout, items } = delivery;
         let mut again = Vec::new();
+        if let Some(thread) = self.threads.get_mut(&(key.clone(), rollout.clone())) {
+            thread.keep(&items);
+        }
         for item in items {
             self.turns += 1;
             let thread = self.threads.entry((key.clone(), rollout.clone())).or_default();
@@ -69,6 +72,13 @@ impl Queue {
         }
         self.forget_idle();
         again
+    }
+
+    /// The `BirdWatch` of this key is gone: what still waits for it is tried for a while, and nobody mends it any more.
+    pub fn release(&mut self, key: &str, now: Instant) {
+        for (_, thread) in self.threads.iter_mut().filter(|((of, _), _)| of == key) {
+            thread.release(now);
+        }
     }
 
     /// What to do now.

@@ -16,7 +16,7 @@ use super::{Posted, Slack, SlackError};
 /// what status still holds.
 #[derive(Debug, Clone)]
 pub struct SlackHandle {
-    deliveries: UnboundedSender<Delivery>,
+    orders: UnboundedSender<Order>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -25,7 +25,12 @@ impl SlackHandle {
     /// deliveries are dropped.
     pub fn submit(&self, delivery: Delivery) {
         // The queue itself is bounded by what status may hold of each BirdWatch.
-        let _ = self.deliveries.send(delivery);
+        let _ = self.orders.send(Order::Deliver(delivery));
+    }
+
+    /// The `BirdWatch` of this key (`namespace/name`) is gone: what still waits for it is tried for ten minutes more.
+    pub fn release(&self, key: String) {
+        let _ = self.orders.send(Order::Release(key));
     }
 
     /// Items handed in that Slack has neither taken nor refused.
@@ -35,12 +40,19 @@ impl SlackHandle {
     }
 }
 
+/// What the task is told.
+#[derive(Debug)]
+enum Order {
+    Deliver(Delivery),
+    Release(String),
+}
+
 /// Makes a sender: the handle, and the task to spawn. Acks are sent to `acks`, in the order of what happened.
 pub fn sender(
     slack: Arc<dyn Slack>,
     acks: UnboundedSender<Ack>,
 ) -> (SlackHandle, impl Future<Output = ()> + Send + 'static) {
-    let (deliveries, incoming) = mpsc::unbounded_channel();
+    let (orders, incoming) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
     let task = Task {
         slack,
@@ -48,7 +60,7 @@ pub fn sender(
         waiting: Arc::clone(&waiting),
         queue: Queue::default(),
     };
-    (SlackHandle { deliveries, waiting }, task.run(incoming))
+    (SlackHandle { orders, waiting }, task.run(incoming))
 }
 
 type InFlight = Pin<Box<dyn Future<Output = (Job, Result<Posted, SlackError>)> + Send>>;
@@ -61,7 +73,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut incoming: UnboundedReceiver<Delivery>) {
+    async fn run(mut self, mut incoming: UnboundedReceiver<Order>) {
         let mut in_flight: Option<InFlight> = None;
         loop {
             let mut wake = None;
@@ -73,8 +85,9 @@ impl Task {
                 }
             }
             tokio::select! {
-                delivery = incoming.recv() => match delivery {
-                    Some(delivery) => self.take(delivery),
+                order = incoming.recv() => match order {
+                    Some(Order::Deliver(delivery)) => self.take(delivery),
+                    Some(Order::Release(key)) => self.queue.release(&key, Instant::now()),
                     None => break,
                 },
                 (job, result) = pending_or(&mut in_flight) => {

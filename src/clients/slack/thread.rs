@@ -19,6 +19,9 @@ const TRANSIENT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// The same after one that somebody must mend: once mended, at most a minute passes.
 const DENIED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
+/// What waits in a thread whose `BirdWatch` is gone is given up when it fails so long afterwards.
+const LAST_TRIES: Duration = Duration::from_mins(10);
+
 /// Delivered notices remembered in each thread.
 const REMEMBERED: usize = 64;
 
@@ -82,6 +85,8 @@ pub(super) struct ThreadState {
     delivered: BTreeMap<i64, String>,
     not_before: Option<Instant>,
     backoff: Option<Backoff>,
+    /// From when on a failure is the last.
+    until: Option<Instant>,
     touched: u64,
 }
 
@@ -135,6 +140,20 @@ impl ThreadState {
     /// The next try after a failure.
     pub(super) fn not_before(&self) -> Option<Instant> {
         self.not_before
+    }
+
+    /// Notices that are not among `items` are no longer to be said.
+    pub(super) fn keep(&mut self, items: &[Item]) {
+        let is_among = |id| {
+            let is = |item: &Item| matches!(item, Item::Post { notice_id, .. } if *notice_id == id);
+            items.iter().any(is)
+        };
+        self.posts.retain(|post| is_among(post.notice_id));
+    }
+
+    /// Nobody is left who could mend what keeps it waiting.
+    pub(super) fn release(&mut self, now: Instant) {
+        self.until = Some(now + LAST_TRIES);
     }
 
     /// Queues an item, or says what became of it already.
@@ -286,6 +305,11 @@ impl ThreadState {
 
     /// Tries again later; `pace` is how much later, where no other failure came just before.
     fn retry(&mut self, pace: Backoff, why: String, now: Instant) -> Fate {
+        if self.until.is_some_and(|until| now >= until) {
+            (self.posts, self.show) = (VecDeque::new(), None);
+            let code = "given_up".to_owned();
+            return Fate::Refused { code, why };
+        }
         let after = self.backoff.get_or_insert(pace).next().unwrap_or(PATIENCE);
         self.not_before = Some(now + after);
         Fate::Retrying { after, why }

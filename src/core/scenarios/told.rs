@@ -68,6 +68,16 @@ fn a_value_of_the_annotation_that_comes_back_acts_no_more() {
     world.seen.verb = Some("retry/1".into());
     world.run(60);
     assert_eq!(world.status.phase, Phase::RolledBack);
+    let answer = world.status.verb.as_ref().unwrap();
+    assert!(
+        !answer.accepted && answer.message.contains("used before"),
+        "{}",
+        answer.message
+    );
+    let refusals = events(&world, "VerbSeen")
+        .into_iter()
+        .filter(|note| note.contains("used before"));
+    assert_eq!(refusals.count(), 1);
     world.seen.verb = Some("retry/3".into());
     world.run_to(Phase::Progressing);
 }
@@ -82,6 +92,13 @@ fn a_former_production_that_is_restarted_is_no_candidate() {
     assert!(
         world.status.rollout.as_ref().unwrap().ended.is_some(),
         "nothing starts"
+    );
+    assert!(
+        world.status.message.ends_with(
+            "v1 (Deployment aleph-v1) was in production before: to release it set spec.canaryVersion: v1"
+        ),
+        "{}",
+        world.status.message
     );
     // Another version of the same Deployment is one.
     world.seen.deployments[0].version = Some("v3".into());

@@ -212,10 +212,11 @@ fn a_notice_submitted_again_is_sent_once() {
     assert_eq!(bench.queue.waiting(), 2);
     let job = bench.job().unwrap();
     // while it is on its way
-    assert!(bench.submit("a", vec![post(1, "c", false)]).is_empty());
+    let both = || vec![post(1, "c", false), post(2, "c", false)];
+    assert!(bench.submit("a", both()).is_empty());
     bench.answer(&job);
     // and after it was taken, before status says so: acknowledged again, with the same place
-    let again = bench.submit("a", vec![post(1, "c", false)]);
+    let again = bench.submit("a", both());
     let fate = Fate::Delivered {
         parent: at("c", "1"),
         ts: "1".to_owned(),
@@ -546,7 +547,9 @@ impl World {
             Event::Again(thread) => self.submit(*thread, bench),
             Event::Show(thread) => {
                 let text = format!("show {n}");
-                bench.submit(&format!("k{thread}"), vec![show(&channel(*thread), &text)]);
+                let mut items = self.waiting(*thread);
+                items.push(show(&channel(*thread), &text));
+                bench.submit(&format!("k{thread}"), items);
                 self.shown[*thread] = Some(text);
             }
             Event::Later => bench.now += Duration::from_secs(3),
@@ -565,10 +568,12 @@ impl World {
     }
 
     fn submit(&self, thread: usize, bench: &mut Bench) {
-        let items = self.notices[thread]
-            .iter()
-            .map(|(id, urgent)| post(*id, &channel(thread), *urgent));
-        bench.submit(&format!("k{thread}"), items.collect());
+        bench.submit(&format!("k{thread}"), self.waiting(thread));
+    }
+
+    fn waiting(&self, thread: usize) -> Vec<Item> {
+        let item = |(id, urgent): &(i64, bool)| post(*id, &channel(thread), *urgent);
+        self.notices[thread].iter().map(item).collect()
     }
 
     fn take(&mut self, job: &Job, bench: &mut Bench) {
@@ -613,4 +618,37 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_notice_that_status_no_longer_holds_is_not_said() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false), post(2, "c", false)]);
+    bench.submit("a", vec![post(2, "c", false), post(3, "c", false)]);
+    assert_eq!(bench.drain(), ["c/- n2", "c/1 n3"]);
+}
+
+#[test]
+fn what_waits_for_a_bird_watch_that_is_gone_is_tried_ten_minutes_and_given_up() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false), post(2, "c", false)]);
+    bench.submit("b", vec![post(1, "d", false)]);
+    bench.queue.release("a", bench.now);
+    let (gone, mut ended) = (bench.now, None);
+    while ended.is_none_or(|at| bench.now < at + Duration::from_mins(5)) {
+        let job = bench.job().unwrap();
+        let denied = SlackError::Denied {
+            code: "token_revoked".to_owned(),
+        };
+        let ack = bench.fail(&job, denied).unwrap();
+        match ack.fate {
+            Fate::Refused { why, .. } => {
+                assert!(ack.key == "a" && why.contains("token_revoked"), "{why}");
+                ended = Some(bench.now);
+            }
+            _ => assert!(ack.key == "b" || ended.is_none(), "tried after it was given up"),
+        }
+    }
+    assert!(ended.unwrap() >= gone + Duration::from_mins(10));
+    assert_eq!(bench.drain(), ["d/- n1"]);
 }

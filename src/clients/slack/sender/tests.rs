@@ -148,7 +148,7 @@ async fn deliveries_are_taken_in_while_a_call_is_on_its_way() {
     });
     bench.submit([1]);
     sleep(Duration::from_secs(1)).await;
-    bench.submit([2, 3]);
+    bench.submit([1, 2, 3]);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(bench.handle.waiting(), 3);
     for id in 1..=3 {
