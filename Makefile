@@ -15,26 +15,27 @@ demo: ## Show a good release promoted and a bad one rolled back, on real parts (
 	cargo build --locked --workspace --bins
 	$(BED) demo
 
-# Tests of the crate by name; those on the bed start real processes, the image builds a release.
+# The longest first: two beds fill two cores, and the image, which builds a release, takes what they leave.
+SLOW := image bed_operator bed_promises bed_chart bed_mesh bed_lives
+BED_TESTS := $(basename $(notdir $(wildcard bed/tests/*.rs)))
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
-SLOW := image $(sort $(filter bed_%,$(TESTS)))
 QUICK := $(sort $(filter-out $(SLOW),$(TESTS)))
-# Two beds fill two cores; the image takes what they leave.
 AT_ONCE ?= 3
 
+# One build for all: what is built for tests, binaries included, is built for nothing else.
 test: check ## Everything: format, lints, docs, generated files, unit tests, tests on the real bed
-	cargo build --locked --workspace --bins
-	$(BED) build
 	cargo test --locked --workspace --no-run
-	cargo test --locked --package birdwatch --lib --bins $(QUICK:%=--test %)
-	@$(MAKE) --no-print-directory --jobs=$(AT_ONCE) $(SLOW:%=test-%) test-package-birdwatch-bed
+	$${CARGO_TARGET_DIR:-target}/debug/bed build
+	cargo test --locked --workspace --lib --bins $(QUICK:%=--test %)
+	@$(MAKE) --no-print-directory --jobs=$(AT_ONCE) $(SLOW:%=test-%) test-bed
 
-# Each line says which of those that run side by side wrote it.
+# Each line says which of those that run side by side wrote it. Cargo keeps its own count of jobs.
 test-image: NICE := nice -n 19
+test-%: CARGO = $(NICE) env --unset=MAKEFLAGS cargo
 $(SLOW:%=test-%): test-%:
-	$(NICE) cargo test --locked --package birdwatch --test $* 2>&1 | sed -u 's/^/$*: /'
-test-package-%:
-	cargo test --locked --package $* 2>&1 | sed -u 's/^/$*: /'
+	$(CARGO) test --locked --workspace --test $* 2>&1 | sed -u 's/^/$*: /'
+test-bed:
+	$(CARGO) test --locked --workspace $(BED_TESTS:%=--test %) 2>&1 | sed -u 's/^/bed: /'
 
 check: ## Format, lints and docs only
 	cargo fmt --all --check
