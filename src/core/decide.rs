@@ -31,10 +31,10 @@ pub fn decide(status: &BirdWatchStatus, seen: &Observation, now: Timestamp) -> D
     let mut turn = Turn::new(status, seen, now);
     let delivery = notices::acknowledge(&mut turn.next.notices, &seen.acks);
     turn.next.observed_generation = seen.generation.or(turn.next.observed_generation);
-    if let Ok(plan) = &turn.desired {
-        notices::redirect(&mut turn.next.notices, plan.channel.as_deref());
-    }
     let mut rollout = turn.next.rollout.take();
+    if let (Ok(plan), Some(last)) = (&turn.desired, &rollout) {
+        notices::redirect(&mut turn.next.notices, &last.id, plan.channel.as_deref());
+    }
     if let Some(running) = rollout.as_mut().filter(|r| r.ended.is_none()) {
         running.clock.skip(&seen.gaps);
         for gap in &seen.gaps {

@@ -158,9 +158,11 @@ pub(super) enum Delivery {
     Fails(String),
 }
 
-/// Threads that do not stand yet open where the spec now asks for: a channel mended late is still in time for them.
-pub(super) fn redirect(notices: &mut Notices, channel: Option<&str>) {
-    for thread in notices.threads.iter_mut().filter(|thread| thread.ts.is_empty()) {
+/// The thread of the last rollout, where it does not stand yet, opens where the spec now asks for: a channel that is
+/// mended after the end is still in time.
+pub(super) fn redirect(notices: &mut Notices, rollout: &str, channel: Option<&str>) {
+    let unopened = |thread: &&mut Thread| thread.rollout == rollout && thread.ts.is_empty();
+    for thread in notices.threads.iter_mut().filter(unopened) {
         thread.asked_channel = channel.map(str::to_owned);
     }
 }
@@ -332,7 +334,9 @@ mod tests {
         assert_eq!(asked, [Some("b"), Some("c")]);
 
         notices.threads[1].ts = "1.2".into();
-        redirect(&mut notices, Some("mended"));
+        for rollout in ["r1", "r2"] {
+            redirect(&mut notices, rollout, Some("mended"));
+        }
         let asked: Vec<_> = notices
             .threads
             .iter()
