@@ -32,7 +32,12 @@ pub fn decide(status: &BirdWatchStatus, seen: &Observation, now: Timestamp) -> D
     let delivery = notices::acknowledge(&mut turn.next.notices, &seen.acks);
     turn.next.observed_generation = seen.generation.or(turn.next.observed_generation);
     let mut rollout = turn.next.rollout.take();
-    if let (Ok(plan), Some(last)) = (&turn.desired, &rollout) {
+    if let (Ok(plan), Some(last)) = (&turn.desired, &rollout)
+        && plan
+            .canary_version
+            .as_ref()
+            .is_none_or(|version| *version == last.canary.version)
+    {
         notices::redirect(&mut turn.next.notices, &last.id, plan.channel.as_deref());
     }
     if let Some(running) = rollout.as_mut().filter(|r| r.ended.is_none()) {
