@@ -146,6 +146,7 @@ fn process(case: Process) -> Result<(), String> {
         crossed_at_poll,
     } = case;
     let parts = Parts {
+        at_least: None,
         tolerance: r,
         false_alarm: alpha,
         dispersion: phi,

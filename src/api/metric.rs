@@ -1,4 +1,5 @@
-//! What a user writes about one metric: query, limits, and what it is compared with. Defaults are filled by `core::plan`.
+//! What a user writes about one metric: what is asked, the test it is put to, and its limits. Defaults are filled by
+//! `core::plan`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,15 +12,80 @@ use super::rules;
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::METRIC))]
 pub struct Metric {
-    /// A name for people and for status, at most 63 characters, each once in the list.
+    /// A name for people and for status, at most 63 characters, each once in the list. Default: the name of the preset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::metric_name")]
-    pub name: String,
+    pub name: Option<String>,
 
     /// A PromQL query, at most 10,000 characters. `$(service)`, `$(namespace)`, `$(version)`, `$(production)`, `$(canary)`
     /// and `$(window)` are filled in; with `$(version)` it is asked of production for the baseline and of the canary
-    /// afterwards.
+    /// afterwards. Default: none; one of `query`, `preset` and `total` is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::query")]
-    pub query: String,
+    pub query: Option<String>,
+
+    /// A metric of Istio's standard telemetry instead of a query: `error-rate`, the share of requests that failed by HTTP
+    /// or gRPC status; or `latency`, with `quantile` or `slowerThan`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Preset")]
+    pub preset: Option<Preset>,
+
+    /// With `preset: latency`: the quantile to judge, in milliseconds, above 0 and below 1. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::open_share")]
+    pub quantile: Option<f64>,
+
+    /// With `preset: latency`: requests that take longer than this are bad, 1ms to 1h, as in 300ms. The next bound of the
+    /// histogram counts. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::bound")]
+    pub slower_than: Option<Span>,
+
+    /// A selector of counters of all requests of `$(version)`, as in `requests_total{version="$(version)"}`, at most 10,000
+    /// characters; with `bad` or `good`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::query")]
+    pub total: Option<String>,
+
+    /// A selector of counters of the bad requests among `total`, at most 10,000 characters. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::query")]
+    pub bad: Option<String>,
+
+    /// A selector of counters of the good requests among `total`, at most 10,000 characters. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::query")]
+    pub good: Option<String>,
+
+    /// How readings are judged: `threshold`, against limits; or `sequential`, requests counted in canary and production
+    /// and compared, with a budget for false alarms. Default: `sequential` where requests are counted and no limit is
+    /// given, else `threshold`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TestKind")]
+    pub test: Option<TestKind>,
+
+    /// With `test: sequential`: how many times production's bad share the canary's may be, 1 to 100. Default: 1.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub tolerance: Option<f64>,
+
+    /// With `test: sequential`: the probability that a healthy version is ever rolled back, 0.000001 to 0.2; the smallest
+    /// one of a rollout's metrics is what they share. Default: 0.01.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.000_001, max = 0.2))]
+    pub false_alarm: Option<f64>,
+
+    /// With `test: sequential`: the bad share up to which a canary is never unhealthy, whatever production's, 0 to 1.
+    /// Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub at_least: Option<f64>,
+
+    /// With `test: sequential`: the bad share of a canary that is meant to be found, above 0 and below 1: by it a policy is
+    /// planned, and with `advance: evidence` each step waits for enough requests to find it. Default: 0.05.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::open_share")]
+    pub fault: Option<f64>,
 
     /// Which way is worse: `increase`, `decrease` or `both`. Default: `increase`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,6 +160,37 @@ pub struct Metric {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::span")]
     pub window: Option<Span>,
+}
+
+/// A metric that needs no query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// The share of requests that failed.
+    ErrorRate,
+    /// How long requests take.
+    Latency,
+}
+
+impl Preset {
+    /// As written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ErrorRate => "error-rate",
+            Self::Latency => "latency",
+        }
+    }
+}
+
+/// How readings are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TestKind {
+    /// Against limits.
+    Threshold,
+    /// By evidence, canary against production.
+    Sequential,
 }
 
 /// `count` bad checks of the last `of`.

@@ -7,6 +7,7 @@
 pub mod conditions;
 pub mod crd;
 pub mod duration;
+pub mod evidence;
 pub mod metric;
 pub mod plan;
 pub mod rollout;

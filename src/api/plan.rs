@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Span;
-use super::spec::{CompareTo, Direction, IfUnhealthy, IfUnknown, Level, Settle};
+use super::spec::{Advance, CompareTo, Direction, IfUnhealthy, IfUnknown, Level, Settle};
 
 /// Everything a rollout needs to know of its spec; nothing in it is left to guess.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,9 @@ pub struct Plan {
     /// Time between checks, as in `10s`, 1 s to 720 h; absent: each step's hold within 1 s and 10 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check_interval: Option<Span>,
+    /// What a step waits for besides its hold.
+    #[serde(default)]
+    pub advance: Advance,
     /// Shortest time from a change of weight to a passing check: `auto`, or a duration as in `30s`.
     #[serde(default)]
     pub settle: Settle,
@@ -87,6 +90,28 @@ pub struct StepPlan {
 pub struct MetricPlan {
     /// Name of the metric, unique in its list.
     pub name: String,
+    /// What is asked and how it is judged.
+    pub test: TestPlan,
+    /// What it means when the metric stays unknown.
+    pub if_unknown: IfUnknown,
+    /// How long the metric may be unknown before that counts, as in `5m`.
+    pub unknown_for: Span,
+}
+
+/// What is asked of one metric and how it is judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TestPlan {
+    /// One query, whose value is held against limits.
+    Threshold(ThresholdPlan),
+    /// Counters of both versions, whose difference is weighed as evidence.
+    Sequential(SequentialPlan),
+}
+
+/// A query and its limits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ThresholdPlan {
     /// The PromQL query, its variables not yet filled in.
     pub query: String,
     /// Which way is worse than what a reading is compared with.
@@ -114,12 +139,52 @@ pub struct MetricPlan {
     /// The user's own query of requests per second; absent: Istio's request counter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<String>,
-    /// What it means when the metric stays unknown.
-    pub if_unknown: IfUnknown,
-    /// How long the metric may be unknown before that counts, as in `5m`.
-    pub unknown_for: Span,
     /// What `$(window)` in the query stands for, as in `1m`.
     pub window: Span,
+}
+
+/// Counters of requests and the test they are put to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SequentialPlan {
+    /// Which requests are counted, and which of them are bad.
+    pub counters: Counters,
+    /// How many times production's bad share the canary's may be, 1 to 100.
+    pub tolerance: f64,
+    /// The probability that a healthy version is ever rolled back, 0.000001 to 0.2.
+    pub false_alarm: f64,
+    /// The bad share, 0 to 1, up to which a canary is never unhealthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+    /// The bad share of a canary, 0 to 1, that is meant to be found.
+    pub fault: f64,
+}
+
+/// Which requests are counted, and which of them are bad.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Counters {
+    /// Istio's requests; those that failed by HTTP or gRPC status are bad.
+    Errors {},
+    /// Istio's requests; those slower than a bound of its histogram are bad.
+    Slow {
+        /// Requests that take longer are bad, in milliseconds; the next bound of the histogram counts.
+        milliseconds: f64,
+    },
+    /// The user's own counters of all and of bad requests: selectors, their variables not yet filled in.
+    Bad {
+        /// Selector of all requests.
+        total: String,
+        /// Selector of the bad ones among them.
+        bad: String,
+    },
+    /// The user's own counters of all and of good requests: selectors, their variables not yet filled in.
+    Good {
+        /// Selector of all requests.
+        total: String,
+        /// Selector of the good ones among them.
+        good: String,
+    },
 }
 
 /// How far a reading may be from what it is compared with.

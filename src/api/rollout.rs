@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::duration::Span;
+use super::evidence::{Alarm, Counted};
 use super::plan::Plan;
 use super::status::{Candidate, timestamp_schema};
 
@@ -45,6 +46,9 @@ pub struct Rollout {
     #[serde(default)]
     #[schemars(with = "i32")]
     pub step: u32,
+    /// What the sequential metrics, who share one budget for false alarms, have come to.
+    #[serde(default)]
+    pub alarm: Alarm,
     /// The canary's weight in percent that status stands for, 0 to 100: written next, or confirmed
     /// already.
     #[serde(default)]
@@ -171,6 +175,9 @@ pub struct MetricStatus {
     pub verdict: Option<Verdict>,
     /// The latest checks that were not unknown, oldest first: `g` good, `b` bad; at most `of` letters.
     pub window: String,
+    /// What a sequential test has counted; absent for other metrics, and before the baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
     /// Since when each check of this metric was unknown; absent where the last one was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]

@@ -52,11 +52,6 @@ impl Rule {
 /// Between the fields of a spec.
 pub(super) const SPEC: &[Rule] = &[
     Rule::new(
-        "has(self.metric) || has(self.metrics)",
-        "metric is missing: write metric (one PromQL query) or metrics (a list), there must be something to judge by",
-    )
-    .required(".metric"),
-    Rule::new(
         "!has(self.metric) || !has(self.metrics)",
         "metrics cannot stand beside metric: keep one, and write the query of metric as an entry of metrics",
     )
@@ -71,6 +66,11 @@ pub(super) const SPEC: &[Rule] = &[
         "deviationPercent cannot stand beside metrics: write it into the entries of metrics",
     )
     .forbidden(".deviationPercent"),
+    Rule::new(
+        "has(self.metric) || has(self.metrics) || !(has(self.deviation) || has(self.deviationPercent))",
+        "deviation and deviationPercent need metric: write the PromQL query that they are about",
+    )
+    .required(".metric"),
     Rule::new(
         "!has(self.deviation) || !has(self.deviationPercent)",
         "deviationPercent cannot stand beside deviation: keep one of the two",
@@ -103,7 +103,21 @@ pub(super) const SPEC: &[Rule] = &[
          workload.versionLabel is not version: Istio counts requests by the label version alone",
     )
     .required(".metrics"),
+    Rule::new(
+        "!has(self.workload) || !has(self.workload.versionLabel) || self.workload.versionLabel == 'version' \
+         || has(self.metric) || (has(self.metrics) && self.metrics.all(m, !has(m.preset)))",
+        "presets need workload.versionLabel to be version, by which alone Istio counts: write metric, or metrics with query or \
+         with total and bad",
+    )
+    .required(".metrics"),
 ];
+
+/// Between the entries of `metrics`.
+pub(super) const METRICS: &[Rule] = &[Rule::new(
+    "self.all(a, self.exists_one(b, (has(b.name) ? b.name : (has(b.preset) ? b.preset : '')) \
+     == (has(a.name) ? a.name : (has(a.preset) ? a.preset : ''))))",
+    "names of metrics are unique, those of presets included: give one of the two another name",
+)];
 
 /// Between the names of the subsets, defaults included.
 pub(super) const SUBSETS: &[Rule] = &[Rule::new(
@@ -114,8 +128,61 @@ pub(super) const SUBSETS: &[Rule] = &[Rule::new(
 /// Between the fields of a metric.
 pub(super) const METRIC: &[Rule] = &[
     Rule::new(
-        "has(self.deviation) || has(self.deviationPercent) || has(self.min) || has(self.max)",
-        "a metric needs a limit: write deviation, deviationPercent, min or max",
+        "(has(self.query) ? 1 : 0) + (has(self.preset) ? 1 : 0) + (has(self.total) ? 1 : 0) == 1",
+        "a metric is one of three: write query, or preset, or total with bad or good",
+    ),
+    Rule::new(
+        "has(self.name) || has(self.preset)",
+        "a metric needs a name: write name, as in error-rate",
+    )
+    .required(".name"),
+    Rule::new(
+        "has(self.total) ? has(self.bad) != has(self.good) : !has(self.bad) && !has(self.good)",
+        "total and one of bad and good go together: selectors of counters of all requests, and of the bad or good ones",
+    )
+    .required(".total"),
+    Rule::new(
+        "!has(self.total) || (self.total.contains('$(version)') && (has(self.bad) ? self.bad : \
+         (has(self.good) ? self.good : '')).contains('$(version)'))",
+        "total, bad and good need $(version): they are asked of each version",
+    )
+    .at(".total", "FieldValueInvalid"),
+    Rule::new(
+        "has(self.preset) && self.preset == 'latency' ? has(self.quantile) != has(self.slowerThan) : \
+         !has(self.quantile) && !has(self.slowerThan)",
+        "preset: latency needs one of quantile (as in 0.99) and slowerThan (as in 300ms), and nothing else has them",
+    )
+    .required(".slowerThan"),
+    Rule::new(
+        "!has(self.test) || self.test != 'sequential' || has(self.total) || (has(self.preset) && !has(self.quantile))",
+        "test: sequential counts requests: use preset: error-rate, preset: latency with slowerThan, or total with bad or good",
+    )
+    .forbidden(".test"),
+    Rule::new(
+        "!has(self.test) || self.test != 'threshold' || !(has(self.total) || has(self.slowerThan))",
+        "test: threshold judges one value: write query, or preset: latency with quantile, instead of counters",
+    )
+    .forbidden(".test"),
+    Rule::new(
+        "!(has(self.total) || has(self.slowerThan) || (has(self.test) && self.test == 'sequential')) \
+         || !(has(self.direction) || has(self.deviation) || has(self.deviationPercent) || has(self.minAbsolute) \
+         || has(self.min) || has(self.max) || has(self.compareTo) || has(self.samples) || has(self.failures) \
+         || has(self.per) || has(self.traffic) || has(self.window))",
+        "a sequential test has tolerance, falseAlarm, atLeast and fault; direction, deviation, deviationPercent, minAbsolute, \
+         min, max, compareTo, samples, failures, per, traffic and window belong to test: threshold",
+    )
+    .forbidden(".test"),
+    Rule::new(
+        "!(has(self.tolerance) || has(self.falseAlarm) || has(self.atLeast) || has(self.fault)) || has(self.total) \
+         || has(self.slowerThan) || (has(self.preset) && self.preset == 'error-rate' && !(has(self.test) \
+         && self.test == 'threshold') && !has(self.deviation) && !has(self.deviationPercent) && !has(self.max))",
+        "tolerance, falseAlarm, atLeast and fault belong to test: sequential, which counts requests and has no other limits",
+    )
+    .forbidden(".tolerance"),
+    Rule::new(
+        "!(has(self.query) || (has(self.test) && self.test == 'threshold' && !has(self.quantile))) || has(self.deviation) \
+         || has(self.deviationPercent) || has(self.min) || has(self.max)",
+        "a metric judged by test: threshold needs a limit: write deviation, deviationPercent, min or max",
     )
     .required(".deviation"),
     Rule::new(
@@ -138,12 +205,12 @@ pub(super) const METRIC: &[Rule] = &[
     )
     .forbidden(".compareTo"),
     Rule::new(
-        "!has(self.compareTo) || self.compareTo != 'production' || self.query.contains('$(version)')",
+        "!has(self.compareTo) || self.compareTo != 'production' || !has(self.query) || self.query.contains('$(version)')",
         "compareTo: production needs $(version) in query: it is asked once of each version",
     )
     .forbidden(".compareTo"),
     Rule::new(
-        "!has(self.per) || self.query.contains('$(version)')",
+        "!has(self.per) || !has(self.query) || self.query.contains('$(version)')",
         "per needs $(version) in query: it is divided by the requests of the version it is asked of",
     )
     .forbidden(".per"),
@@ -177,6 +244,25 @@ pub(super) fn span(_: &mut SchemaGenerator) -> Schema {
          (self.endsWith('s') || self.endsWith('m') || self.endsWith('h')) \
          && duration(self) >= duration('1s') && duration(self) <= duration('720h')",
         "must be 1s to 720h, written like 30s, 1m30s or 2h; a bare integer is seconds",
+    ))
+}
+
+/// A share strictly between none and all.
+pub(super) fn open_share(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "number",
+        "x-kubernetes-validations": [
+            Rule::new("self > 0.0 && self < 1.0", "must be above 0 and below 1, as in 0.05"),
+        ],
+    })
+}
+
+/// How long a request may take, from 1ms to 1h.
+pub(super) fn bound(_: &mut SchemaGenerator) -> Schema {
+    int_or_string(Rule::new(
+        "type(self) in [int] ? self >= 1 && self <= 3600 : (self.endsWith('s') || self.endsWith('m') || self.endsWith('h')) \
+         && duration(self) >= duration('1ms') && duration(self) <= duration('1h')",
+        "must be 1ms to 1h, written like 300ms or 2s; a bare integer is seconds",
     ))
 }
 

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::duration::Span;
-pub use super::metric::{CompareTo, Direction, Failures, IfUnknown, Metric, Per};
+pub use super::metric::{CompareTo, Direction, Failures, IfUnknown, Metric, Per, Preset, TestKind};
 use super::rules;
 use super::status::BirdWatchStatus;
 
@@ -66,7 +66,7 @@ pub struct BirdWatchSpec {
     pub destination_rule: Option<String>,
 
     /// Small form: one PromQL query to judge by, at most 10,000 characters; short for one entry of `metrics`, with the
-    /// same variables. Default: none; one of `metric` and `metrics` is needed.
+    /// same variables. Default: none; without `metric` and `metrics` the preset `error-rate` is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::query")]
     pub metric: Option<String>,
@@ -93,10 +93,10 @@ pub struct BirdWatchSpec {
     #[schemars(schema_with = "rules::span")]
     pub interval: Option<Span>,
 
-    /// Full form: what to judge by, 1 to 20 metrics. Each must stay within its limits. Default: none; one of `metric` and
-    /// `metrics` is needed.
+    /// Full form: what to judge by, 1 to 20 metrics. Each must stay within its limits. Default: none; without `metric` and
+    /// `metrics` the preset `error-rate` is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(length(min = 1, max = 20), extend("x-kubernetes-validations" = rules::METRICS))]
     pub metrics: Option<Vec<Metric>>,
 
     /// Full form: 1 to 100 steps, their weights strictly rising. A step to 100 with the last hold is appended where it is
@@ -110,6 +110,12 @@ pub struct BirdWatchSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_weight: Option<i32>,
+
+    /// What a step waits for besides its hold: `time`, nothing; or `evidence`, as many requests to the canary as it takes to
+    /// find the `fault` of each sequential metric. Default: `time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Advance")]
+    pub advance: Option<Advance>,
 
     /// Time between two checks of the metrics, 1s to 720h; a bare integer is seconds. Default: the step's hold, but at
     /// least 1s and at most 10s.
@@ -244,6 +250,17 @@ pub enum Level {
     /// Every step too.
     #[default]
     Steps,
+}
+
+/// What a step waits for besides its hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Advance {
+    /// Nothing.
+    #[default]
+    Time,
+    /// Enough requests to the canary to find a fault of the declared size.
+    Evidence,
 }
 
 /// How long after a change of weight a check may first pass.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::http::{self, CallError, HttpClient, MAX_BODY};
 use answer::Answer;
 
-pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Series};
+pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Samples, Series};
 pub use config::{Address, BasicAuth, ConfigError, DEFAULT_MAX_IN_FLIGHT, ServerConfig};
 
 /// Told of every query, for metrics.
@@ -49,6 +49,14 @@ pub trait Prometheus: Send + Sync {
         at: Option<Timestamp>,
         deadline: Duration,
     ) -> BoxFuture<'a, Vec<Outcome>>;
+
+    /// Asks for the raw samples that a selector with a range (`counter{…}[1m]`) has up to `at`, given up after `deadline`.
+    fn samples<'a>(
+        &'a self,
+        question: &'a Question,
+        at: Timestamp,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Samples>, Failure>>;
 
     /// The names of all labels that series of `metric` had within `lookback` before `now`, `__name__` among them.
     /// Empty: no such metric.
@@ -141,6 +149,18 @@ impl Prometheus for Servers {
         })
     }
 
+    fn samples<'a>(
+        &'a self,
+        question: &'a Question,
+        at: Timestamp,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Samples>, Failure>> {
+        Box::pin(async move {
+            let server = self.get(question.server.as_deref())?;
+            server.samples(&question.query, at, deadline).await
+        })
+    }
+
     fn label_names<'a>(
         &'a self,
         server: Option<&'a str>,
@@ -202,21 +222,54 @@ impl Server {
     /// Asks for the value of `promql` at `at` (none: the server's now). The deadline covers everything, waiting for
     /// a place included; nothing is retried, for a check is soon made again.
     pub async fn query(&self, promql: &str, at: Option<Timestamp>, deadline: Duration) -> Outcome {
-        // The server gives up a little sooner than we do, so that it can still say why.
-        let timeout = format!("{}ms", (deadline.as_millis() * 9 / 10).max(1));
-        let mut form = vec![("query", promql.to_owned()), ("timeout", timeout)];
-        if let Some(at) = at {
-            form.push(("time", unix_seconds(at)));
-        }
         let begun = Instant::now();
         let outcome = self
-            .post("query", &form, deadline)
+            .evaluate(promql, at, deadline)
             .await
             .and_then(|answer| answer.outcome());
         let outcome = outcome.unwrap_or_else(Outcome::Failed);
         self.observer
             .on_query(self.name(), outcome.class(), begun.elapsed());
         outcome
+    }
+
+    /// See [`Prometheus::samples`].
+    ///
+    /// # Errors
+    /// The server did not answer, or not with samples.
+    pub async fn samples(
+        &self,
+        selector: &str,
+        at: Timestamp,
+        deadline: Duration,
+    ) -> Result<Vec<Samples>, Failure> {
+        let begun = Instant::now();
+        let result = self
+            .evaluate(selector, Some(at), deadline)
+            .await
+            .and_then(|answer| answer.samples());
+        let class = match &result {
+            Ok(series) if series.is_empty() => OutcomeClass::Empty,
+            Ok(_) => OutcomeClass::Ok,
+            Err(failure) => failure.class(),
+        };
+        self.observer.on_query(self.name(), class, begun.elapsed());
+        result
+    }
+
+    async fn evaluate(
+        &self,
+        promql: &str,
+        at: Option<Timestamp>,
+        deadline: Duration,
+    ) -> Result<Answer, Failure> {
+        // The server gives up a little sooner than we do, so that it can still say why.
+        let timeout = format!("{}ms", (deadline.as_millis() * 9 / 10).max(1));
+        let mut form = vec![("query", promql.to_owned()), ("timeout", timeout)];
+        if let Some(at) = at {
+            form.push(("time", unix_seconds(at)));
+        }
+        self.post("query", &form, deadline).await
     }
 
     /// See [`Prometheus::label_names`].

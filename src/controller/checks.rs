@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use crate::clients::prometheus::{self as prom, Failure, Prometheus};
 use crate::core::decision::CheckRequest;
-use crate::core::observation::{Answer, Check, CheckId, ObjectName, Outcome, Point, Question};
+use crate::core::observation::{
+    Answer, Check, CheckId, ObjectName, Outcome, Point, Question, SampleAnswer, SampleSeries,
+};
 
 use super::context::Scope;
 use super::memory::{Asking, Entry, KnownNames};
@@ -53,11 +55,13 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
             asked_at,
             known,
         };
-        let answers = asker.ask().await;
+        let (answers, samples) = asker.ask().await;
         let check = Check {
             id: request.id.clone(),
             asked_at,
             answers,
+            samples,
+            scrape: request.scrape,
         };
         let known = asker.known;
         under_way.done(check, known);
@@ -106,9 +110,15 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    async fn ask(&mut self) -> Vec<Answer> {
-        let questions = &self.request.questions;
+    async fn ask(&mut self) -> (Vec<Answer>, Vec<SampleAnswer>) {
         let until = Instant::now() + self.request.deadline.std();
+        let request = self.request;
+        let samples = samples(self.prometheus, request, until);
+        tokio::join!(self.values(until), samples)
+    }
+
+    async fn values(&mut self, until: Instant) -> Vec<Answer> {
+        let questions = &self.request.questions;
         let traffic_first = questions.iter().filter(|question| question.per_request);
         let queries = questions
             .iter()
@@ -202,6 +212,34 @@ impl Asker<'_> {
         }
         Ok(unknown)
     }
+}
+
+/// The raw samples that a check asks for, all at once.
+async fn samples(prometheus: &dyn Prometheus, request: &CheckRequest, until: Instant) -> Vec<SampleAnswer> {
+    let left = until.saturating_duration_since(Instant::now());
+    let asked = request.samples.iter().map(async |asked| {
+        let question = prom::Question {
+            server: request.server.clone(),
+            query: asked.query.clone(),
+        };
+        let found = prometheus.samples(&question, asked.at, left).await;
+        let series = |found: Vec<prom::Samples>| {
+            let series = found.into_iter().map(|one| SampleSeries {
+                labels: one.labels,
+                samples: one.samples,
+            });
+            series.collect()
+        };
+        SampleAnswer {
+            metric: asked.metric.clone(),
+            side: asked.side,
+            counted: asked.counted,
+            from: asked.from,
+            at: asked.at,
+            outcome: found.map(series).map_err(|failure| failure.to_string()),
+        }
+    });
+    join_all(asked).await
 }
 
 fn labelled(metric: &str, label: &str) -> String {
@@ -300,6 +338,15 @@ mod tests {
     }
 
     impl Prometheus for Fake {
+        fn samples<'a>(
+            &'a self,
+            _question: &'a prom::Question,
+            _at: Timestamp,
+            _deadline: Duration,
+        ) -> BoxFuture<'a, Result<Vec<prom::Samples>, Failure>> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
         fn ask_all<'a>(
             &'a self,
             questions: &'a [prom::Question],
@@ -358,6 +405,8 @@ mod tests {
             server: None,
             deadline: Span::secs(5),
             questions,
+            samples: Vec::new(),
+            scrape: Span::secs(1),
         };
         let mut asker = Asker {
             prometheus: fake,
@@ -365,7 +414,7 @@ mod tests {
             asked_at: Timestamp::UNIX_EPOCH,
             known,
         };
-        (asker.ask().await, asker.known)
+        (asker.ask().await.0, asker.known)
     }
 
     fn labels(names: &[&str]) -> BTreeSet<String> {

@@ -1,12 +1,19 @@
 //! From answers to values: what counts as a number, as a zero, or as nothing known.
 
-use crate::api::plan::MetricPlan;
+use crate::api::plan::ThresholdPlan;
 use crate::api::spec::Direction;
 
 use super::observation::{Answer, Outcome, Point, Side};
 
 /// Series beyond which a query's answer says nothing.
 const MOST_SERIES: usize = 100;
+
+/// A metric judged by threshold, as it is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) name: &'a str,
+    pub(super) plan: &'a ThresholdPlan,
+}
 
 /// What a metric's answers come to.
 pub(super) enum Value {
@@ -15,8 +22,8 @@ pub(super) enum Value {
 }
 
 /// What an answer says. `before_traffic`: an empty answer of a canary that served nothing counts as an assumed 0.
-pub(super) fn value(plan: &MetricPlan, answers: &[Answer], side: Side, before_traffic: bool) -> Value {
-    let Some(answer) = answers.iter().find(|a| a.metric == plan.name && a.side == side) else {
+pub(super) fn value(asked: Asked<'_>, answers: &[Answer], side: Side, before_traffic: bool) -> Value {
+    let Some(answer) = answers.iter().find(|a| a.metric == asked.name && a.side == side) else {
         return Value::Unknown("the query was not asked".to_owned());
     };
     match &answer.outcome {
@@ -25,12 +32,12 @@ pub(super) fn value(plan: &MetricPlan, answers: &[Answer], side: Side, before_tr
             "the query answered {} series; at most {MOST_SERIES} are judged",
             points.len()
         )),
-        Outcome::Series(points) => per_request(plan, points.clone(), answer),
+        Outcome::Series(points) => per_request(asked.plan, points.clone(), answer),
         Outcome::Empty { unknown_names } => empty(unknown_names, answer, before_traffic),
     }
 }
 
-fn per_request(plan: &MetricPlan, mut points: Vec<Point>, answer: &Answer) -> Value {
+fn per_request(plan: &ThresholdPlan, mut points: Vec<Point>, answer: &Answer) -> Value {
     if plan.per_request {
         match &answer.traffic {
             Some(Ok(rate)) if *rate > 0.0 && rate.is_finite() => {
@@ -72,7 +79,7 @@ fn empty(unknown_names: &Result<Vec<String>, String>, answer: &Answer, before_tr
     }
 }
 
-pub(super) fn worst_of<'a>(plan: &MetricPlan, points: &'a [Point]) -> Option<&'a Point> {
+pub(super) fn worst_of<'a>(plan: &ThresholdPlan, points: &'a [Point]) -> Option<&'a Point> {
     if points.iter().any(|p| !p.value.is_finite()) {
         return None;
     }

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-use crate::api::plan::MetricPlan;
+use crate::api::plan::TestPlan;
 use crate::api::spec::CompareTo;
 use crate::api::status::{Baseline, BaselineSource, MetricStatus, Reading, Rollout};
 
-use super::answers::{Value, value, worst_of};
+use super::answers::{Asked, Value, value, worst_of};
+use super::counting;
 use super::observation::{Check, Side};
 use super::verdict::{Limits, bounds_text, entry, has_baselines, room};
 
@@ -37,9 +38,22 @@ pub(super) fn record(rollout: &mut Rollout, check: &Check) -> Result<bool, Lack>
     let mut problem = None;
     for plan in &rollout.plan.metrics {
         let status = entry(&mut rollout.metrics, &plan.name);
-        if status.baseline.is_none()
-            && let Err(Lack { why, value }) = sample(plan, status, check)
-        {
+        if status.baseline.is_some() {
+            continue;
+        }
+        let sampled = match &plan.test {
+            TestPlan::Threshold(test) => {
+                let asked = Asked {
+                    name: &plan.name,
+                    plan: test,
+                };
+                sample(asked, status, check)
+            }
+            TestPlan::Sequential(_) => {
+                counting::begin(&rollout.plan, plan, status, check).map_err(Lack::from)
+            }
+        };
+        if let Err(Lack { why, value }) = sampled {
             status.last = Some(Reading {
                 value,
                 compared_with: None,
@@ -60,13 +74,14 @@ pub(super) fn record(rollout: &mut Rollout, check: &Check) -> Result<bool, Lack>
     }
 }
 
-fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result<(), Lack> {
+fn sample(asked: Asked<'_>, status: &mut MetricStatus, check: &Check) -> Result<(), Lack> {
+    let plan = asked.plan;
     let side = check
         .answers
         .iter()
-        .find(|a| a.metric == plan.name)
+        .find(|a| a.metric == asked.name)
         .map_or(Side::Canary, |a| a.side);
-    let (value, source) = match value(plan, &check.answers, side, true) {
+    let (value, source) = match value(asked, &check.answers, side, true) {
         Value::Known { points, assumed } => {
             let worst = worst_of(plan, &points)
                 .ok_or_else(|| "the query answered what is not a number".to_owned())?;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::{BirdWatchStatus, Span};
 
-use super::observation::{CheckId, Question, Side};
+use super::observation::{CheckId, Question, SampleQuestion, Side};
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +82,10 @@ pub struct CheckRequest {
     pub deadline: Span,
     /// What to ask.
     pub questions: Vec<Question>,
+    /// What samples to ask for.
+    pub samples: Vec<SampleQuestion>,
+    /// Time between two scrapes.
+    pub scrape: Span,
 }
 
 /// A Kubernetes Event on the `BirdWatch`.

@@ -5,6 +5,7 @@ use crate::api::spec::IfUnhealthy;
 use crate::api::status::{Ended, Failure, FailureReason, HoldClock, NoticeKind, Outcome, Phase, Rollout};
 
 use super::candidates;
+use super::counting;
 use super::decision::Effect;
 use super::guards;
 use super::turn::Turn;
@@ -106,6 +107,7 @@ pub(super) fn thaw(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Result<(), Str
         metric.window.clear();
         metric.unknown_since = None;
     }
+    counting::forget(rollout);
     turn.enter(
         Phase::Progressing,
         format!("going on at weight {} %", rollout.confirmed),

@@ -2,12 +2,14 @@
 //! another hand on our objects.
 
 use crate::api::conditions::ConditionType;
-use crate::api::plan::Plan;
+use crate::api::evidence::Alarm;
+use crate::api::plan::{Plan, TestPlan};
 use crate::api::status::{
     Failure, FailureReason, MetricStatus, NoticeKind, Outcome as End, Phase, Rollout, Verdict,
 };
 
 use super::candidates;
+use super::counting;
 use super::decision::Effect;
 use super::end;
 use super::observation::{Answer, Check, CheckId, Outcome, RouteSeen};
@@ -339,17 +341,25 @@ pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     }
     let measures = |plan: &Plan, name: &str| {
         let metric = plan.metrics.iter().find(|m| m.name == name)?;
+        let TestPlan::Threshold(test) = &metric.test else {
+            return None;
+        };
         Some((
-            metric.query.clone(),
-            metric.per_request,
-            metric.window,
-            metric.traffic.clone(),
+            test.query.clone(),
+            test.per_request,
+            test.window,
+            test.traffic.clone(),
             plan.prometheus.clone(),
         ))
     };
-    rollout
-        .metrics
-        .retain(|m| measures(plan, &m.name) == measures(&rollout.plan, &m.name));
+    let goes_on = counting::goes_on(&rollout.plan, plan);
+    rollout.metrics.retain(|m| match &m.counted {
+        Some(_) => goes_on,
+        None => measures(plan, &m.name) == measures(&rollout.plan, &m.name),
+    });
+    if !goes_on {
+        rollout.alarm = Alarm::default();
+    }
     // What was asked before says nothing about the new plan, but what is unknown stays so until the next check.
     rollout.last_check = None;
     rollout.verdict = rollout.verdict.filter(|verdict| *verdict == Verdict::Unknown);

@@ -3,6 +3,7 @@
 use crate::api::BirdWatchStatus;
 use crate::api::status::{BaselineSource, MetricStatus, Phase, Rollout, Verdict};
 
+use super::counting;
 use super::number::human;
 use super::observation::ObjectName;
 
@@ -35,7 +36,7 @@ pub(super) fn baseline(rollout: &Rollout) -> String {
             BaselineSource::Measured => "",
             BaselineSource::AssumedZero => " (assumed: no traffic yet, and every name of the query is known)",
         };
-        Some(format!("{} {}{how}", m.name, human(baseline.value)))
+        Some(format!("{} {}{how}", m.name, shown(m, baseline.value)))
     });
     format!("baseline recorded: {}", words.collect::<Vec<_>>().join(", "))
 }
@@ -89,6 +90,15 @@ pub(super) fn foremost(rollout: &Rollout) -> Option<&MetricStatus> {
     rollout.metrics.iter().min_by_key(urgency)
 }
 
+/// A value of a metric as people write it: what is counted is a share, in percent.
+pub(super) fn shown(metric: &MetricStatus, value: f64) -> String {
+    if metric.counted.is_some() {
+        counting::share(value)
+    } else {
+        human(value)
+    }
+}
+
 /// The parent message of the rollout's thread: its present state.
 #[must_use]
 pub fn parent(name: &ObjectName, status: &BirdWatchStatus, rollout_id: &str) -> String {
@@ -114,8 +124,8 @@ pub fn parent(name: &ObjectName, status: &BirdWatchStatus, rollout_id: &str) -> 
         lines.push(format!(
             "{}: {} (baseline {})",
             metric.name,
-            human(last),
-            human(baseline.value)
+            shown(metric, last),
+            shown(metric, baseline.value)
         ));
     }
     if let Some(failure) = &rollout.failure {

@@ -19,8 +19,10 @@ pub mod weights;
 
 mod answers;
 mod baseline;
+mod counting;
 mod end;
 mod guards;
+mod preset;
 mod progress;
 mod promote;
 mod rest;

@@ -9,6 +9,8 @@ use crate::api::spec::Level;
 use crate::api::status::Rollout;
 use crate::api::{BirdWatchSpec, Span};
 
+use super::sequential::counters::Counted;
+
 /// Everything a decision may look at besides status and the time.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
@@ -140,6 +142,53 @@ pub struct Check {
     pub asked_at: Timestamp,
     /// An answer for each question, in the order of the questions.
     pub answers: Vec<Answer>,
+    /// An answer for each question about samples, in the order of those.
+    pub samples: Vec<SampleAnswer>,
+    /// Time between two scrapes.
+    pub scrape: Span,
+}
+
+/// A question for the raw samples of counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleQuestion {
+    /// The metric's name.
+    pub metric: String,
+    /// The version it is asked of.
+    pub side: Side,
+    /// What its series count; absent where their labels say it.
+    pub counted: Option<Counted>,
+    /// A selector with its range, its variables filled in.
+    pub query: String,
+    /// From when on requests are to be counted, exclusive.
+    pub from: Timestamp,
+    /// Up to when, and the moment to ask for.
+    pub at: Timestamp,
+}
+
+/// The answer to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleAnswer {
+    /// As asked.
+    pub metric: String,
+    /// As asked.
+    pub side: Side,
+    /// As asked.
+    pub counted: Option<Counted>,
+    /// As asked.
+    pub from: Timestamp,
+    /// As asked.
+    pub at: Timestamp,
+    /// The series, none where nothing counts; or why they are not known.
+    pub outcome: Result<Vec<SampleSeries>, String>,
+}
+
+/// One counter's samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleSeries {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its samples, oldest first.
+    pub samples: Vec<(Timestamp, f64)>,
 }
 
 /// What a check is asked for: readings of one step, or of one plan, say nothing about another.
@@ -195,6 +244,15 @@ pub enum Side {
     Production,
     /// The canary.
     Canary,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Production => "production",
+            Self::Canary => "canary",
+        })
+    }
 }
 
 /// The answer to one question.

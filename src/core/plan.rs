@@ -1,8 +1,10 @@
 //! From spec to plan: every default, range and cross-field rule in one place, whatever the schema let through.
 
+mod counters;
 mod metrics;
 pub(crate) mod names;
 mod problems;
+mod threshold;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +50,7 @@ pub fn resolve(spec: &BirdWatchSpec) -> Result<Plan, Vec<PlanError>> {
         steps: steps(spec, &mut problems),
         max_weight: max_weight(spec, &mut problems),
         check_interval: problems.span("checkInterval", spec.check_interval),
+        advance: spec.advance.unwrap_or_default(),
         settle: settle(spec, &mut problems),
         min_capacity: min_capacity(spec, &mut problems),
         progress_deadline: problems

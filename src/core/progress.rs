@@ -6,6 +6,7 @@ use crate::api::Span;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{HoldClock, NoticeKind, Phase, Rollout, Verdict};
 
+use super::counting;
 use super::decision::{CheckRequest, Effect};
 use super::end;
 use super::guards;
@@ -76,6 +77,7 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     rollout.verdict = None;
     rollout.last_check = None;
     rollout.promote_asked &= rollout.confirmed < 100;
+    counting::new_step(rollout);
     questions::set_hold(&turn.seen.name, rollout, &turn.seen.settings);
     turn.clear(ConditionType::Held);
     turn.tell(rollout, NoticeKind::Step, messages::step(rollout));
@@ -153,6 +155,7 @@ fn paused_at(rollout: &Rollout) -> String {
 fn is_served(rollout: &Rollout) -> bool {
     let hold = rollout.hold.unwrap_or_default();
     rollout.verdict == Some(Verdict::Good)
+        && counting::has_looked(rollout)
         && rollout
             .last_check
             .is_some_and(|at| rollout.clock.served_at(at) >= hold)
@@ -183,6 +186,8 @@ pub(super) fn ask(turn: &mut Turn<'_>, rollout: &Rollout, due: Timestamp) {
         server: rollout.plan.prometheus.clone(),
         deadline: interval.min(settings.query_timeout),
         questions: questions::of_check(&turn.seen.name, rollout, settings, rollout.step == 0),
+        samples: counting::samples_of_check(&turn.seen.name, rollout, settings, turn.now, rollout.step == 0),
+        scrape: settings.scrape_interval,
     });
 }
 
@@ -273,7 +278,9 @@ pub(super) fn is_proven(turn: &Turn<'_>, rollout: &Rollout) -> bool {
         .plus(turn.seen.settings.query_timeout)
         .times(2);
     let is_fresh = |at: Timestamp| Span::between(at, turn.now) <= fresh;
-    rollout.verdict == Some(Verdict::Good) && rollout.last_check.is_some_and(is_fresh)
+    rollout.verdict == Some(Verdict::Good)
+        && counting::has_looked(rollout)
+        && rollout.last_check.is_some_and(is_fresh)
 }
 
 /// What keeps us from knowing that the canary's Deployment is still what was watched.
@@ -344,6 +351,11 @@ fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
                 false,
             );
         }
+    }
+    if !rollout.promote_asked
+        && let Some(lacking) = counting::lacks(rollout)
+    {
+        return block("Evidence", lacking, false);
     }
     if let Some(few) = capacity(turn, rollout, weight) {
         return Some(few);

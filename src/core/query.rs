@@ -41,6 +41,11 @@ pub enum QueryError {
     /// `PromQL`, but its result is no number: a range vector or a string.
     #[error("the query gives a {0}, not a number for each series")]
     NotNumeric(&'static str),
+    /// More, or something else, than a selector of one named metric.
+    #[error(
+        "must be a selector of one counter and nothing else, as in requests_total{{version=\"$(version)\"}}"
+    )]
+    NotASelector,
 }
 
 /// How far one path through a query looks back: a fixed time plus a number of scrapes.
@@ -121,6 +126,22 @@ pub fn analyse(promql: &str) -> Result<QueryFacts, QueryError> {
     facts.hides_absence |= facts.lookbacks.is_empty();
     facts.grows_with_traffic = growth::grows_with_traffic(&expr);
     Ok(facts)
+}
+
+/// Reads a selector of one metric (expanded), without range, offset or time.
+///
+/// # Errors
+/// What [`analyse`] refuses, and whatever is not such a selector.
+pub fn selector(promql: &str) -> Result<(), QueryError> {
+    analyse(promql)?;
+    match parse(promql)? {
+        Expr::VectorSelector(selector)
+            if selector.name.is_some() && selector.offset.is_none() && selector.at.is_none() =>
+        {
+            Ok(())
+        }
+        _ => Err(QueryError::NotASelector),
+    }
 }
 
 /// The parser panics on a few inputs (a range of 1e30 s), so it runs guarded: a query harms nobody else.

@@ -2,7 +2,7 @@
 //! weight their answers speak of that weight alone.
 
 use crate::api::Span;
-use crate::api::plan::{MetricPlan, Plan};
+use crate::api::plan::{MetricPlan, Plan, TestPlan, ThresholdPlan};
 use crate::api::spec::{CompareTo, Settle};
 use crate::api::status::Rollout;
 
@@ -21,6 +21,9 @@ pub enum QuestionError {
     /// A moment that never moves.
     #[error("the query has a fixed @ time: it would show the same moment at every check; remove it")]
     FixedTime,
+    /// A selector of counters that is asked of no version.
+    #[error("must name the version it is asked of: use $(version) in it")]
+    NoVersion,
 }
 
 /// Some values, where it does not matter which.
@@ -46,6 +49,21 @@ pub fn check(text: &str) -> Result<(), QuestionError> {
     }
 }
 
+/// Whether a selector of counters can be used: its variables exist, `$(version)` is among them, and it is a selector of
+/// one metric and nothing else.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_selector(text: &str) -> Result<(), QuestionError> {
+    let template = Template::parse(text)?;
+    query::selector(&template.expand(&ANY))?;
+    if template.uses_version() {
+        Ok(())
+    } else {
+        Err(QuestionError::NoVersion)
+    }
+}
+
 /// Whether the query names the version it is asked of, and so can be asked of production too.
 #[must_use]
 pub fn uses_version(text: &str) -> bool {
@@ -56,8 +74,11 @@ pub fn uses_version(text: &str) -> bool {
 /// shares of the traffic, and the query grows with it.
 #[must_use]
 pub fn grows_across_versions(metric: &MetricPlan) -> Option<String> {
-    let compared = uses_version(&metric.query) && metric.deviation.is_some() && !metric.per_request;
-    let grows = || query::analyse(&Template::parse(&metric.query).ok()?.expand(&ANY)).ok();
+    let TestPlan::Threshold(test) = &metric.test else {
+        return None;
+    };
+    let compared = uses_version(&test.query) && test.deviation.is_some() && !test.per_request;
+    let grows = || query::analyse(&Template::parse(&test.query).ok()?.expand(&ANY)).ok();
     (compared && grows()?.grows_with_traffic).then(|| {
         format!(
             "metric {}: its query grows with traffic, and canary and production get different shares of it: add per: \
@@ -71,16 +92,19 @@ pub fn grows_across_versions(metric: &MetricPlan) -> Option<String> {
 /// production; afterwards of the canary, and of production besides where it is compared with it.
 #[must_use]
 pub fn of_check(name: &ObjectName, rollout: &Rollout, settings: &Settings, baseline: bool) -> Vec<Question> {
-    let ask = |metric: &MetricPlan, side| question(name, rollout, settings, metric, side);
     let mut questions = Vec::new();
     for metric in &rollout.plan.metrics {
-        let both = uses_version(&metric.query);
+        let TestPlan::Threshold(test) = &metric.test else {
+            continue;
+        };
+        let ask = |side| question(name, rollout, settings, (&metric.name, test), side);
+        let both = uses_version(&test.query);
         if !(baseline && both) {
-            questions.extend(ask(metric, Side::Canary));
+            questions.extend(ask(Side::Canary));
         }
-        let compared = metric.compare_to == CompareTo::Production && rollout.confirmed < 100;
+        let compared = test.compare_to == CompareTo::Production && rollout.confirmed < 100;
         if both && (baseline || compared) {
-            questions.extend(ask(metric, Side::Production));
+            questions.extend(ask(Side::Production));
         }
     }
     questions
@@ -90,32 +114,32 @@ fn question(
     name: &ObjectName,
     rollout: &Rollout,
     settings: &Settings,
-    metric: &MetricPlan,
+    (metric, test): (&str, &ThresholdPlan),
     side: Side,
 ) -> Option<Question> {
-    let values = values(name, rollout, metric, side);
-    let query = Template::parse(&metric.query).ok()?.expand(&values);
+    let values = values(name, rollout, test.window, side);
+    let query = Template::parse(&test.query).ok()?.expand(&values);
     let facts = query::analyse(&query).ok()?;
     let range = facts
         .longest_range(settings.scrape_interval.std())
         .max(settings.scrape_interval.std() * 4);
-    let traffic = match &metric.traffic {
+    let traffic = match &test.traffic {
         Some(own) => Template::parse(own).ok()?.expand(&values),
         None => istio_traffic(&values, range.as_secs().max(1)),
     };
     Some(Question {
-        metric: metric.name.clone(),
+        metric: metric.to_owned(),
         side,
         query,
         traffic,
-        per_request: metric.per_request,
+        per_request: test.per_request,
         hides_absence: facts.hides_absence,
         unnamed: facts.unnamed_selector,
         names: facts.metrics,
     })
 }
 
-fn values<'a>(name: &'a ObjectName, rollout: &'a Rollout, metric: &MetricPlan, side: Side) -> Values<'a> {
+pub(super) fn values<'a>(name: &'a ObjectName, rollout: &'a Rollout, window: Span, side: Side) -> Values<'a> {
     let version = match side {
         Side::Production => &rollout.production.version,
         Side::Canary => &rollout.canary.version,
@@ -126,7 +150,7 @@ fn values<'a>(name: &'a ObjectName, rollout: &'a Rollout, metric: &MetricPlan, s
         version,
         production: &rollout.production.version,
         canary: &rollout.canary.version,
-        window: metric.window.std(),
+        window: window.std(),
     }
 }
 
@@ -180,9 +204,13 @@ pub fn settle(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span
 fn longest_range(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span {
     let scrape = settings.scrape_interval.std();
     let ranges = rollout.plan.metrics.iter().filter_map(|metric| {
-        let text = Template::parse(&metric.query)
-            .ok()?
-            .expand(&values(name, rollout, metric, Side::Canary));
+        let TestPlan::Threshold(test) = &metric.test else {
+            return None;
+        };
+        let text =
+            Template::parse(&test.query)
+                .ok()?
+                .expand(&values(name, rollout, test.window, Side::Canary));
         Some(query::analyse(&text).ok()?.longest_range(scrape))
     });
     ranges.max().map_or(Span::ZERO, |range| {

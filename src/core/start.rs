@@ -2,6 +2,7 @@
 //! there is something to compare with.
 
 use crate::api::conditions::ConditionType;
+use crate::api::evidence::Alarm;
 use crate::api::plan::Plan;
 use crate::api::status::{Candidate, FailureReason, HoldClock, Kept, KeptRoute, NoticeKind, Phase, Rollout};
 
@@ -48,6 +49,7 @@ pub(super) fn begin(
         canary_label_at: None,
         production_label_at: None,
         step: 0,
+        alarm: Alarm::default(),
         intended: 0,
         confirmed: 0,
         confirmed_at: None,

@@ -2,11 +2,12 @@
 //! Good, bad or unknown; unknown is never either of the others.
 
 use crate::api::Span;
-use crate::api::plan::MetricPlan;
+use crate::api::plan::{MetricPlan, TestPlan, ThresholdPlan};
 use crate::api::spec::{CompareTo, Direction, IfUnknown};
 use crate::api::status::{MetricStatus, Reading, Rollout, Verdict};
 
-use super::answers::{Value, value, worst_of};
+use super::answers::{Asked, Value, value, worst_of};
+use super::counting;
 use super::number::human;
 use super::observation::{Answer, Check, Point, Side};
 
@@ -39,14 +40,27 @@ impl Limits {
 
 /// Takes a check of the present step into the metrics. Returns its verdict.
 pub(super) fn take_in(rollout: &mut Rollout, check: &Check) -> Verdict {
-    let mut all = Verdict::Good;
+    let mut readings = Vec::with_capacity(rollout.plan.metrics.len());
     for plan in &rollout.plan.metrics {
         let status = entry(&mut rollout.metrics, &plan.name);
         let previous = status.last.as_ref().and_then(|r| r.value);
         let alone = rollout.confirmed == 100;
-        let reading = judge(plan, status, previous, alone, check);
-        let verdict = settle(plan, status, reading);
-        all = worse(all, verdict);
+        readings.push(match &plan.test {
+            TestPlan::Threshold(test) => {
+                let asked = Asked {
+                    name: &plan.name,
+                    plan: test,
+                };
+                judge(asked, status, previous, alone, check)
+            }
+            TestPlan::Sequential(_) => (counting::pending(check.asked_at), Verdict::Unknown),
+        });
+    }
+    counting::take_in(rollout, check, &mut readings);
+    let mut all = Verdict::Good;
+    for (plan, reading) in rollout.plan.metrics.iter().zip(readings) {
+        let status = entry(&mut rollout.metrics, &plan.name);
+        all = worse(all, settle(plan, status, reading));
     }
     rollout.last_check = Some(check.asked_at);
     rollout.verdict = Some(all);
@@ -100,10 +114,16 @@ fn settle(plan: &MetricPlan, status: &mut MetricStatus, (reading, verdict): (Rea
         known => {
             status.unknown_since = None;
             status.window.push(if known == Verdict::Good { 'g' } else { 'b' });
-            let excess = status.window.len().saturating_sub(plan.of as usize);
+            let (failures, of) = match &plan.test {
+                TestPlan::Threshold(test) => (test.failures, test.of),
+                TestPlan::Sequential(_) => (1, 1),
+            };
+            let excess = status.window.len().saturating_sub(of as usize);
             status.window.drain(..excess);
+            // Evidence says itself when it is enough.
+            let counts = matches!(plan.test, TestPlan::Threshold(_));
             let bad = status.window.chars().filter(|c| *c == 'b').count();
-            if known == Verdict::Bad && bad >= plan.failures as usize {
+            if known == Verdict::Unhealthy || (known == Verdict::Bad && counts && bad >= failures as usize) {
                 Verdict::Unhealthy
             } else {
                 known
@@ -116,13 +136,13 @@ fn settle(plan: &MetricPlan, status: &mut MetricStatus, (reading, verdict): (Rea
 }
 
 fn judge(
-    plan: &MetricPlan,
+    asked: Asked<'_>,
     status: &mut MetricStatus,
     previous: Option<f64>,
     alone: bool,
     check: &Check,
 ) -> (Reading, Verdict) {
-    let (answers, at) = (&check.answers, check.asked_at);
+    let (plan, answers, at) = (asked.plan, &check.answers, check.asked_at);
     let unknown = |message: String| {
         let reading = Reading {
             value: None,
@@ -134,11 +154,11 @@ fn judge(
         };
         (reading, Verdict::Unknown)
     };
-    let points = match value(plan, answers, Side::Canary, false) {
+    let points = match value(asked, answers, Side::Canary, false) {
         Value::Known { points, .. } => points,
         Value::Unknown(why) => return unknown(why),
     };
-    let compared = match compared_with(plan, status, answers, alone) {
+    let compared = match compared_with(asked, status, answers, alone) {
         Ok(compared) => compared,
         Err(why) => return unknown(why),
     };
@@ -162,7 +182,7 @@ fn judge(
         compared_with: compared,
         upper: limits.upper,
         lower: limits.lower,
-        message: describe(plan, worst, compared, limits),
+        message: describe(asked, worst, compared, limits),
         at,
     };
     (reading, verdict)
@@ -170,17 +190,18 @@ fn judge(
 
 /// What the metric's readings are compared with now; none where only `min` and `max` count.
 fn compared_with(
-    plan: &MetricPlan,
+    asked: Asked<'_>,
     status: &mut MetricStatus,
     answers: &[Answer],
     alone: bool,
 ) -> Result<Option<f64>, String> {
+    let plan = asked.plan;
     let recorded = status.baseline.as_ref().map(|b| b.value);
     if plan.deviation.is_none() {
         return Ok(recorded);
     }
     if plan.compare_to == CompareTo::Production && !alone {
-        status.production = match value(plan, answers, Side::Production, false) {
+        status.production = match value(asked, answers, Side::Production, false) {
             Value::Known { points, .. } => Some(
                 worst_of(plan, &points)
                     .ok_or("production's reading is not a number")?
@@ -205,7 +226,7 @@ fn compared_with(
 }
 
 fn limits(
-    plan: &MetricPlan,
+    plan: &ThresholdPlan,
     status: &MetricStatus,
     compared: Option<f64>,
     previous: Option<f64>,
@@ -232,7 +253,7 @@ fn limits(
     Ok(limits)
 }
 
-fn around(limits: &mut Limits, plan: &MetricPlan, centre: f64, spread: f64) -> Result<(), String> {
+fn around(limits: &mut Limits, plan: &ThresholdPlan, centre: f64, spread: f64) -> Result<(), String> {
     let Some(room) = room(plan, centre) else {
         return Err(format!(
             "a percentage of {} is no limit: give minAbsolute beside deviationPercent, or deviation",
@@ -250,7 +271,7 @@ fn around(limits: &mut Limits, plan: &MetricPlan, centre: f64, spread: f64) -> R
 }
 
 /// How far from `centre` a reading may be; `None` for a percentage of 0 without an absolute bound.
-pub(super) fn room(plan: &MetricPlan, centre: f64) -> Option<f64> {
+pub(super) fn room(plan: &ThresholdPlan, centre: f64) -> Option<f64> {
     let deviation = plan.deviation?;
     if !deviation.percent {
         return Some(deviation.amount);
@@ -279,7 +300,7 @@ pub(super) fn bounds_text(limits: Limits) -> String {
     }
 }
 
-fn describe(plan: &MetricPlan, worst: &Point, compared: Option<f64>, limits: Limits) -> String {
+fn describe(Asked { name, plan }: Asked<'_>, worst: &Point, compared: Option<f64>, limits: Limits) -> String {
     let compared = match (compared, plan.compare_to) {
         (Some(value), CompareTo::Production) if plan.deviation.is_some() => {
             format!(", production {}", human(value))
@@ -288,8 +309,7 @@ fn describe(plan: &MetricPlan, worst: &Point, compared: Option<f64>, limits: Lim
         (None, _) => String::new(),
     };
     format!(
-        "{} is {}{}{compared}, {}",
-        plan.name,
+        "{name} is {}{}{compared}, {}",
         human(worst.value),
         of_series(worst),
         bounds_text(limits)

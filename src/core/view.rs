@@ -5,7 +5,6 @@ use crate::api::status::{NoticeKind, Phase, Rollout};
 
 use super::messages;
 use super::notices::Delivery;
-use super::number::human;
 use super::questions;
 use super::turn::Turn;
 
@@ -103,6 +102,6 @@ fn columns(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
     status.weight = rollout.map(|r| i32::from(r.confirmed));
     status.canary = rollout.map(|r| r.canary.version.clone());
     let metric = rollout.and_then(messages::foremost);
-    status.baseline = metric.and_then(|m| Some(human(m.baseline.as_ref()?.value)));
-    status.current = metric.and_then(|m| Some(human(m.last.as_ref()?.value?)));
+    status.baseline = metric.and_then(|m| Some(messages::shown(m, m.baseline.as_ref()?.value)));
+    status.current = metric.and_then(|m| Some(messages::shown(m, m.last.as_ref()?.value?)));
 }

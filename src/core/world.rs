@@ -9,6 +9,9 @@ use super::decide::{decide, target};
 use super::decision::{CheckRequest, Decision, Effect, Event};
 use super::observation::*;
 use super::weights::share;
+use traffic::Traffic;
+
+pub(crate) mod traffic;
 
 /// What Prometheus answers to a question at canary weight `percent`.
 pub(crate) type Oracle = fn(&Question, u8) -> (Outcome, f64);
@@ -19,6 +22,7 @@ pub(crate) struct World {
     pub(crate) status: BirdWatchStatus,
     pub(crate) seen: Observation,
     pub(crate) oracle: Oracle,
+    pub(crate) traffic: Traffic,
     pub(crate) events: Vec<Event>,
     /// Every weight in percent the first route had, with its time.
     pub(crate) weights: Vec<(Timestamp, i64)>,
@@ -118,6 +122,7 @@ impl World {
             status: BirdWatchStatus::default(),
             seen,
             oracle: |_, _| (number(0.0), 1.0),
+            traffic: Traffic::default(),
             events: Vec::new(),
             weights: Vec::new(),
             effects: Vec::new(),
@@ -314,10 +319,15 @@ impl World {
             }
         };
         let answers = request.questions.iter().map(answer).collect();
+        self.traffic.flow(&self.weights, self.now);
+        let samples = request.samples.iter().map(|asked| self.traffic.answer(asked));
+        let samples = samples.collect();
         self.seen.check = Some(Check {
             id: request.id,
             asked_at,
             answers,
+            samples,
+            scrape: request.scrape,
         });
     }
 

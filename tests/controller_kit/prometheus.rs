@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use birdwatch::clients::prometheus::{Failure, Outcome, Prometheus, Question, Series};
+use birdwatch::clients::prometheus::{Failure, Outcome, Prometheus, Question, Samples, Series};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
@@ -77,6 +77,16 @@ impl FakePrometheus {
 }
 
 impl Prometheus for FakePrometheus {
+    fn samples<'a>(
+        &'a self,
+        question: &'a Question,
+        _at: Timestamp,
+        _deadline: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Samples>, Failure>> {
+        self.0.lock().unwrap().asked.push(question.clone());
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     fn ask_all<'a>(
         &'a self,
         questions: &'a [Question],

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -20,6 +21,15 @@ pub struct Series {
     pub labels: BTreeMap<String, String>,
     /// Its value; may be NaN or infinite.
     pub value: f64,
+}
+
+/// One series' raw samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Samples {
+    /// Its labels, `__name__` among them.
+    pub labels: BTreeMap<String, String>,
+    /// When each was scraped, to the millisecond, and its value, oldest first.
+    pub samples: Vec<(Timestamp, f64)>,
 }
 
 /// What came of a query.
@@ -243,6 +253,15 @@ struct Sample {
     value: Option<(f64, String)>,
 }
 
+#[derive(Deserialize)]
+struct Range {
+    #[serde(default)]
+    metric: BTreeMap<String, String>,
+    // Absent where the samples are native histograms.
+    #[serde(default)]
+    values: Option<Vec<(f64, String)>>,
+}
+
 /// An answer, and the secrets that its messages must not repeat.
 pub(super) struct Answer {
     pub(super) reply: Reply,
@@ -266,6 +285,27 @@ impl Answer {
             "string" => Err(Failure::StringResult),
             _ => Err(Failure::Malformed("its result is of an unknown type".to_owned())),
         }
+    }
+
+    /// Reads the answer to a selector with a range.
+    pub(super) fn samples(&self) -> Result<Vec<Samples>, Failure> {
+        self.check()?;
+        if self.data::<Kind>()?.result_type != "matrix" {
+            return Err(Failure::Malformed("it has no samples".to_owned()));
+        }
+        let series = |Range { metric, values }| {
+            let values = values.ok_or(Failure::Histogram)?.into_iter();
+            let samples = values.map(|(at, text)| Ok((moment(at)?, number(&text)?)));
+            Ok(Samples {
+                labels: metric,
+                samples: samples.collect::<Result<_, Failure>>()?,
+            })
+        };
+        self.data::<Found<Vec<Range>>>()?
+            .result
+            .into_iter()
+            .map(series)
+            .collect()
     }
 
     /// Reads an answer whose data is a list of names.
@@ -357,6 +397,14 @@ impl Answer {
 fn number(text: &str) -> Result<f64, Failure> {
     text.parse()
         .map_err(|_| Failure::Malformed("a value is no number".to_owned()))
+}
+
+/// Prometheus writes seconds with milliseconds.
+fn moment(seconds: f64) -> Result<Timestamp, Failure> {
+    let millis = (seconds * 1000.0).round();
+    #[expect(clippy::cast_possible_truncation, reason = "a time out of range is refused")]
+    Timestamp::from_millisecond(millis as i64)
+        .map_err(|_| Failure::Malformed("a sample's time is out of range".to_owned()))
 }
 
 /// What a proxy or a Mimir says without JSON. A page made for browsers says nothing worth repeating.

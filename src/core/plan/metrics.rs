@@ -1,20 +1,33 @@
-//! The metrics of a plan: the small form and the full one, which meet here and nowhere else.
+//! The metrics of a plan: the small form, the full one and none at all, which meet here and nowhere else.
 
 use std::collections::BTreeSet;
 
 use crate::api::Span;
-use crate::api::plan::{Deviation, MetricPlan};
-use crate::api::spec::{BirdWatchSpec, CompareTo, Failures, IfUnknown, Metric};
+use crate::api::plan::{MetricPlan, TestPlan};
+use crate::api::spec::{BirdWatchSpec, IfUnknown, Metric, Preset, TestKind};
 
+use super::counters::{counters, sequential};
 use super::names::is_metric_name;
 use super::problems::Problems;
-use crate::core::questions;
+use super::threshold::{has_fields, has_limit, threshold};
+use crate::core::{preset, questions};
 
 const DEFAULT_DEVIATION: f64 = 10.0;
-const DEFAULT_WINDOW: Span = Span::secs(60);
 const DEFAULT_UNKNOWN_FOR: Span = Span::secs(300);
 
 pub(super) fn metrics(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<MetricPlan> {
+    if spec.metric.is_none() {
+        let stray = [
+            ("deviation", spec.deviation.is_some()),
+            ("deviationPercent", spec.deviation_percent.is_some()),
+        ];
+        for (field, _) in stray.iter().filter(|(_, there)| *there) {
+            problems.add(
+                field,
+                "belongs to the small form: write the query as metric, or use the metric's own field in metrics",
+            );
+        }
+    }
     match (&spec.metric, &spec.metrics) {
         (Some(query), listed) => {
             problems.require(
@@ -22,28 +35,10 @@ pub(super) fn metrics(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<Metr
                 "metrics",
                 "not together with metric: use one of the two forms",
             );
-            vec![metric("", &small_form(spec, query), problems)]
+            vec![metric(spec, "", &small_form(spec, query), problems)]
         }
-        (None, Some(list)) => {
-            let stray = [
-                ("deviation", spec.deviation.is_some()),
-                ("deviationPercent", spec.deviation_percent.is_some()),
-            ];
-            for (field, _) in stray.iter().filter(|(_, there)| *there) {
-                problems.add(
-                    field,
-                    "belongs to the small form: use the metric's own field in metrics",
-                );
-            }
-            listed_metrics(spec, list, problems)
-        }
-        (None, None) => {
-            problems.add(
-                "metric",
-                "is missing: give a PromQL query here, or a list in metrics",
-            );
-            Vec::new()
-        }
+        (None, Some(list)) => listed_metrics(spec, list, problems),
+        (None, None) => vec![metric(spec, "", &no_form(), problems)],
     }
 }
 
@@ -56,170 +51,156 @@ fn listed_metrics(spec: &BirdWatchSpec, list: &[Metric], problems: &mut Problems
     let mut names = BTreeSet::new();
     let mut plans = Vec::with_capacity(list.len());
     for (i, entry) in list.iter().enumerate() {
-        let counted = entry.traffic.is_some() || workload_label(spec) == "version";
+        let at = format!("metrics[{i}].");
+        let plan = metric(spec, &at, entry, problems);
+        let name = format!("{at}name");
         problems.require(
-            entry.per.is_none() || counted,
-            &format!("metrics[{i}].traffic"),
-            "is missing: Istio counts requests by the label version only, so say how to count them",
-        );
-        problems.require(
-            entry.per.is_none() || questions::uses_version(&entry.query),
-            &format!("metrics[{i}].per"),
-            "needs $(version) in the query: it is divided by the requests of the version it is asked of",
-        );
-        let field = format!("metrics[{i}].");
-        problems.require(
-            is_metric_name(&entry.name),
-            &format!("{field}name"),
+            is_metric_name(&plan.name),
+            &name,
             "must be a short name of letters, digits, '-', '_', '.' and spaces",
         );
         problems.require(
-            names.insert(&entry.name),
-            &format!("{field}name"),
-            "is there twice: names are unique",
+            names.insert(plan.name.clone()),
+            &name,
+            "is there twice: names are unique, those of presets included",
         );
-        let limited = entry.deviation.is_some()
-            || entry.deviation_percent.is_some()
-            || entry.min.is_some()
-            || entry.max.is_some();
-        problems.require(
-            limited,
-            &format!("{field}deviation"),
-            "is missing: give deviation, deviationPercent, min or max",
-        );
-        plans.push(metric(&field, entry, problems));
+        plans.push(plan);
     }
     plans
-}
-
-fn workload_label(spec: &BirdWatchSpec) -> &str {
-    spec.workload
-        .as_ref()
-        .and_then(|w| w.version_label.as_deref())
-        .unwrap_or("version")
 }
 
 /// The small form as one entry of the full form: here, and nowhere else, the two meet.
 fn small_form(spec: &BirdWatchSpec, query: &str) -> Metric {
     let neither = spec.deviation.is_none() && spec.deviation_percent.is_none();
     Metric {
-        name: "metric".to_owned(),
-        query: query.to_owned(),
+        name: Some("metric".to_owned()),
+        query: Some(query.to_owned()),
         deviation: spec.deviation.or(neither.then_some(DEFAULT_DEVIATION)),
         deviation_percent: spec.deviation_percent,
         ..Metric::default()
     }
 }
 
-fn metric(at: &str, entry: &Metric, problems: &mut Problems) -> MetricPlan {
-    queries(at, entry, problems);
-    limits(at, entry, problems);
-    let samples = problems.count(&format!("{at}samples"), entry.samples.unwrap_or(1), 100);
-    let Failures { count, of } = entry.failures.unwrap_or(Failures { count: 1, of: 1 });
-    let of = problems.count(&format!("{at}failures.of"), of, 100);
-    let failures = problems.count(&format!("{at}failures.count"), count, of);
-    MetricPlan {
-        name: entry.name.clone(),
-        query: entry.query.clone(),
-        direction: entry.direction.unwrap_or_default(),
-        deviation: deviation(entry),
-        min: entry.min,
-        max: entry.max,
-        compare_to: entry.compare_to.unwrap_or_default(),
-        samples,
-        failures,
-        of,
-        per_request: entry.per.is_some(),
-        traffic: entry.traffic.clone(),
-        if_unknown: entry.if_unknown.unwrap_or_default(),
-        unknown_for: problems
-            .span(&format!("{at}unknownFor"), entry.unknown_for)
-            .unwrap_or(DEFAULT_UNKNOWN_FOR),
-        window: problems
-            .span(&format!("{at}window"), entry.window)
-            .unwrap_or(DEFAULT_WINDOW),
+/// Nothing said at all.
+fn no_form() -> Metric {
+    Metric {
+        preset: Some(Preset::ErrorRate),
+        ..Metric::default()
     }
 }
 
-fn queries(at: &str, entry: &Metric, problems: &mut Problems) {
-    let query_field = if at.is_empty() {
-        "metric".to_owned()
-    } else {
-        format!("{at}query")
-    };
-    problems.query(&query_field, &entry.query);
-    if let Some(traffic) = &entry.traffic {
-        let field = format!("{at}traffic");
-        problems.query(&field, traffic);
-        problems.require(
-            ["$(version)", "$(canary)"]
-                .iter()
-                .any(|one| traffic.contains(one)),
-            &field,
-            "must count the requests of one version: use $(version) in it",
-        );
-    }
-    problems.require(
-        entry.compare_to != Some(CompareTo::Production) || questions::uses_version(&entry.query),
-        &format!("{at}compareTo"),
-        "production needs $(version) in the query, so that it can be asked of both versions",
-    );
-}
-
-fn limits(at: &str, entry: &Metric, problems: &mut Problems) {
-    let compares = matches!(
-        entry.compare_to,
-        Some(CompareTo::Previous | CompareTo::Production)
-    );
-    problems.require(
-        !compares || entry.deviation.is_some() || entry.deviation_percent.is_some(),
-        &format!("{at}compareTo"),
-        "needs deviation or deviationPercent: there is nothing to compare by",
-    );
+fn metric(spec: &BirdWatchSpec, at: &str, entry: &Metric, problems: &mut Problems) -> MetricPlan {
+    kind(spec, at, entry, problems);
     problems.require(
         entry.unknown_for.is_none() || entry.if_unknown == Some(IfUnknown::Unhealthy),
         &format!("{at}unknownFor"),
         "means nothing without ifUnknown: unhealthy",
     );
-    problems.require(
-        entry
-            .deviation_percent
-            .is_none_or(|percent| percent <= 1_000_000.0),
-        &format!("{at}deviationPercent"),
-        "must be at most 1,000,000",
-    );
-    for (field, value) in [
-        ("deviation", entry.deviation),
-        ("deviationPercent", entry.deviation_percent),
-        ("minAbsolute", entry.min_absolute),
-    ] {
-        let fine = value.is_none_or(|v| v.is_finite() && v >= 0.0);
-        problems.require(fine, &format!("{at}{field}"), "must be a number, 0 or more");
-    }
-    problems.require(
-        entry.deviation.is_none() || entry.deviation_percent.is_none(),
-        &format!("{at}deviationPercent"),
-        "not together with deviation: use one of the two",
-    );
-    problems.require(
-        entry.min_absolute.is_none() || entry.deviation_percent.is_some(),
-        &format!("{at}minAbsolute"),
-        "goes with deviationPercent only",
-    );
-    if let (Some(min), Some(max)) = (entry.min, entry.max) {
-        problems.require(min <= max, &format!("{at}min"), "must not be above max");
+    let name = entry.name.as_deref().or(entry.preset.map(Preset::as_str));
+    MetricPlan {
+        name: name.unwrap_or_default().to_owned(),
+        test: test(spec, at, entry, problems),
+        if_unknown: entry.if_unknown.unwrap_or_default(),
+        unknown_for: problems
+            .span(&format!("{at}unknownFor"), entry.unknown_for)
+            .unwrap_or(DEFAULT_UNKNOWN_FOR),
     }
 }
 
-fn deviation(entry: &Metric) -> Option<Deviation> {
-    let (amount, percent) = match (entry.deviation, entry.deviation_percent) {
-        (Some(amount), _) => (amount, false),
-        (None, Some(amount)) => (amount, true),
-        (None, None) => return None,
-    };
-    Some(Deviation {
-        amount,
-        percent,
-        min_absolute: entry.min_absolute,
-    })
+/// What is asked is said once, and with what belongs to it.
+fn kind(spec: &BirdWatchSpec, at: &str, entry: &Metric, problems: &mut Problems) {
+    let said = [
+        entry.query.is_some(),
+        entry.preset.is_some(),
+        entry.total.is_some(),
+    ];
+    problems.require(
+        said.iter().filter(|said| **said).count() == 1,
+        &format!("{at}query"),
+        "is one of three: write query, or preset, or total with bad or good",
+    );
+    let of_latency = [entry.quantile.is_some(), entry.slower_than.is_some()];
+    let wanted = usize::from(entry.preset == Some(Preset::Latency));
+    problems.require(
+        of_latency.iter().filter(|said| **said).count() == wanted,
+        &format!("{at}slowerThan"),
+        "preset: latency needs one of quantile and slowerThan, and nothing else has them",
+    );
+    problems.require(
+        entry.total.is_some() || (entry.bad.is_none() && entry.good.is_none()),
+        &format!("{at}total"),
+        "is missing: bad and good are parts of it",
+    );
+    problems.require(
+        entry.preset.is_none() || version_label(spec) == "version",
+        "workload.versionLabel",
+        "must be version for presets, as Istio counts by that label alone: write a query, or total with bad",
+    );
+}
+
+fn test(spec: &BirdWatchSpec, at: &str, entry: &Metric, problems: &mut Problems) -> TestPlan {
+    let counters = counters(entry);
+    let kind = entry.test.unwrap_or(match counters {
+        Some(_) if !has_fields(entry) => TestKind::Sequential,
+        _ => TestKind::Threshold,
+    });
+    match (kind, counters) {
+        (TestKind::Sequential, Some(counters)) => {
+            problems.require(
+                !has_fields(entry),
+                &format!("{at}test"),
+                "sequential has tolerance, falseAlarm, atLeast and fault: limits and what goes with them are those of threshold",
+            );
+            sequential(at, entry, counters, problems)
+        }
+        (kind, counters) => {
+            problems.require(
+                kind == TestKind::Threshold,
+                &format!("{at}test"),
+                "sequential counts requests: use preset: error-rate, preset: latency with slowerThan, or total with bad or good",
+            );
+            let countable = entry.preset == Some(Preset::ErrorRate) || counters.is_none();
+            problems.require(
+                countable,
+                &format!("{at}test"),
+                "threshold judges one value: write query, or preset: latency with quantile",
+            );
+            of_threshold(spec, at, entry, problems)
+        }
+    }
+}
+
+fn of_threshold(spec: &BirdWatchSpec, at: &str, entry: &Metric, problems: &mut Problems) -> TestPlan {
+    let counts = [entry.tolerance, entry.false_alarm, entry.at_least, entry.fault];
+    problems.require(
+        counts.iter().all(Option::is_none),
+        &format!("{at}tolerance"),
+        "belongs to test: sequential, as do falseAlarm, atLeast and fault",
+    );
+    let entry = &preset::with_limits(entry);
+    problems.require(
+        has_limit(entry),
+        &format!("{at}deviation"),
+        "is missing: give deviation, deviationPercent, min or max",
+    );
+    let counted = entry.traffic.is_some() || version_label(spec) == "version";
+    problems.require(
+        entry.per.is_none() || counted,
+        &format!("{at}traffic"),
+        "is missing: Istio counts requests by the label version only, so say how to count them",
+    );
+    let query = entry.query.clone().unwrap_or_else(|| preset::query(entry));
+    problems.require(
+        entry.per.is_none() || questions::uses_version(&query),
+        &format!("{at}per"),
+        "needs $(version) in the query: it is divided by the requests of the version it is asked of",
+    );
+    threshold(at, entry, query, problems)
+}
+
+fn version_label(spec: &BirdWatchSpec) -> &str {
+    spec.workload
+        .as_ref()
+        .and_then(|w| w.version_label.as_deref())
+        .unwrap_or("version")
 }

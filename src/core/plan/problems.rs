@@ -65,4 +65,12 @@ impl Problems {
             self.add(field, error.to_string());
         }
     }
+
+    pub(super) fn selector(&mut self, field: &str, text: &str) {
+        if text.chars().count() > LONGEST_QUERY {
+            self.add(field, "is longer than 10,000 characters");
+        } else if let Err(error) = questions::check_selector(text) {
+            self.add(field, error.to_string());
+        }
+    }
 }

@@ -1,19 +1,6 @@
 //! When evidence becomes a verdict: at the limit, 1 + C checks in a row (analysis, section 2).
 
-use serde::{Deserialize, Serialize};
-
-/// What has to be remembered between checks besides the evidence itself. One per budget: several metrics that share a
-/// budget share their alarm.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Alarm {
-    /// Checks in a row that ended at the limit or above.
-    #[serde(default)]
-    streak: u32,
-    /// The largest log evidence after any check so far, at least 0, from which the anytime p follows.
-    #[serde(default)]
-    peak: f64,
-}
+pub use crate::api::evidence::Alarm;
 
 impl Alarm {
     /// Takes in the log evidence after a check; `told` is whether the check said anything. Returns whether the canary
@@ -38,18 +25,6 @@ impl Alarm {
     #[must_use]
     pub fn p(&self) -> f64 {
         (-self.peak.max(0.0)).exp()
-    }
-
-    /// The same as a logarithm of the odds against, which does not vanish where p underflows.
-    #[must_use]
-    pub const fn peak(&self) -> f64 {
-        self.peak
-    }
-
-    /// Checks in a row at the limit or above.
-    #[must_use]
-    pub const fn streak(&self) -> u32 {
-        self.streak
     }
 }
 

@@ -12,29 +12,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use crate::core::observation::Side;
+
 use super::counts::{CountError, Counts, MAX_COUNT, Stratum};
 use scrapes::{Growth, Line, Target};
 
 /// The most samples of all series together that are read, so that a wrong query costs no memory.
 pub const MAX_SAMPLES: usize = 2_000_000;
-
-/// Which version answered the requests that a series counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
-    /// The new version.
-    Canary,
-    /// The one it may replace.
-    Production,
-}
-
-impl std::fmt::Display for Side {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Canary => "canary",
-            Self::Production => "production",
-        })
-    }
-}
 
 /// What a series counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,6 +208,25 @@ pub fn observe(series: &[Series], part: Part, window: &Window) -> Result<Vec<Obs
                 target: (*name).to_owned(),
                 stratum,
             }),
+            Err(why) => unknown.push(why),
+        }
+    }
+    if unknown.is_empty() { Ok(all) } else { Err(unknown) }
+}
+
+/// Production's counts alone, those of each target, before there is a canary.
+///
+/// # Errors
+/// As [`observe`].
+pub fn production(series: &[Series], part: Part, window: &Window) -> Result<Vec<Counts>, Vec<Unknown>> {
+    let targets = gather(series, window)?;
+    let mut unknown: Vec<Unknown> = missing(&targets, Side::Production, part, window)
+        .into_iter()
+        .collect();
+    let mut all = Vec::new();
+    for (name, target) in &targets {
+        match stratum(name, &target.walk(window), part) {
+            Ok(stratum) => all.push(stratum.production),
             Err(why) => unknown.push(why),
         }
     }

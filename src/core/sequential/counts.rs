@@ -1,19 +1,9 @@
 //! Counts of requests, and the only gate through which they reach the evidence.
 
-use serde::{Deserialize, Serialize};
+pub use crate::api::evidence::Counts;
 
 /// The largest count that is believed: beyond it a float no longer tells one request from none.
 pub const MAX_COUNT: f64 = 9_007_199_254_740_992.0;
-
-/// Requests of one version in one interval, and how many of them were bad.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Counts {
-    /// All requests, 0 to [`MAX_COUNT`]. Fractions are allowed, as some exporters count in them.
-    pub requests: f64,
-    /// The bad ones among them, 0 to `requests`.
-    pub bad: f64,
-}
 
 /// What canary and production did in one interval, as one observer saw it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

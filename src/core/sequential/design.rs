@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::api::evidence::TestDesign as Parts;
+
 use super::sums::are_shares;
 
 /// How many times worse than tolerated the canary may be, as the mixture assumes it.
@@ -13,24 +15,6 @@ pub const MAX_STEPS: usize = 100;
 
 /// The most multipliers of a design.
 const MAX_MULTIPLIERS: usize = 50;
-
-/// The parts of a [`Design`] as they are written down, unchecked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Parts {
-    /// r: how many times production's bad share the canary's may be; above 0, usually 1.5.
-    pub tolerance: f64,
-    /// alpha: the probability of ever rolling back a version within tolerance; between 0 and 1.
-    pub false_alarm: f64,
-    /// phi: how much clumpier than independent requests errors are; at least 1.
-    pub dispersion: f64,
-    /// `m_j`: assumed factors beyond tolerance; each above 1.
-    pub multipliers: Vec<f64>,
-    /// The mixture's weight of each multiplier; together 1.
-    pub multiplier_weights: Vec<f64>,
-    /// pi: the mixture's weight of each step known at the start; together 1.
-    pub step_weights: Vec<f64>,
-}
 
 /// A checked set of [`Parts`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +33,9 @@ pub enum DesignError {
     /// phi is below 1.
     #[error("the dispersion is {0}; it is at least 1")]
     Dispersion(f64),
+    /// The share nobody cares about is no share.
+    #[error("the bad share that nobody cares about is 0 to 1")]
+    AtLeast,
     /// No multipliers, too many, or one that is not above 1.
     #[error("multipliers are 1 to 50 factors above 1")]
     Multipliers,
@@ -68,6 +55,7 @@ impl DesignError {
             Self::Tolerance(_) => "tolerance",
             Self::FalseAlarm(_) => "false-alarm",
             Self::Dispersion(_) => "dispersion",
+            Self::AtLeast => "at-least",
             Self::Multipliers => "multipliers",
             Self::MultiplierWeights => "multiplier-weights",
             Self::StepWeights => "step-weights",
@@ -86,7 +74,11 @@ impl TryFrom<Parts> for Design {
             multipliers,
             multiplier_weights,
             step_weights,
+            at_least,
         } = &parts;
+        if at_least.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return Err(DesignError::AtLeast);
+        }
         // Bounds far beyond use keep every product below finite.
         if !(*tolerance >= 1e-6 && *tolerance <= 1e6) {
             return Err(DesignError::Tolerance(*tolerance));
@@ -128,9 +120,21 @@ impl Design {
             tolerance,
             false_alarm,
             dispersion,
+            at_least: None,
             multipliers: MULTIPLIERS.to_vec(),
             multiplier_weights: MULTIPLIERS.map(|_| 0.1).to_vec(),
             step_weights: step_weights(steps),
+        })
+    }
+
+    /// The same where a bad share of up to `share` (0 to 1) is nobody's concern, whatever production's.
+    ///
+    /// # Errors
+    /// A share that is none.
+    pub fn at_least(self, share: Option<f64>) -> Result<Self, DesignError> {
+        Self::try_from(Parts {
+            at_least: share,
+            ..self.0
         })
     }
 

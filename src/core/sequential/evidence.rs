@@ -10,29 +10,12 @@
 //! during which the weight moved mixes two ratios, and a fault shared by both sides can then look like the canary's
 //! (Simpson's paradox): cut intervals at weight changes.
 
-use serde::{Deserialize, Serialize};
+pub use crate::api::evidence::Evidence;
 
 use super::counts::{CountError, Counts, Stratum};
 use super::design::{Design, Parts};
 use super::recorded::Recorded;
 use super::sums::log_sum_exp;
-
-/// The evidence of one metric, as it is kept between checks. Its size grows with the steps started, at most
-/// [`super::design::MAX_STEPS`] times the multipliers.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Evidence {
-    /// For each step that has started, in order, the log evidence of each multiplier since. A step that has not
-    /// started counts as evidence 1 and takes no room.
-    #[serde(default)]
-    components: Vec<Vec<f64>>,
-    /// What the canary did so far, for telling people.
-    #[serde(default)]
-    canary: Counts,
-    /// What production did so far.
-    #[serde(default)]
-    production: Counts,
-}
 
 /// Why a check is no evidence. The evidence is then left as it was.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
@@ -133,18 +116,6 @@ impl Evidence {
         Ok(log_sum_exp(started.chain(waiting)))
     }
 
-    /// What the canary did in all checks taken in.
-    #[must_use]
-    pub const fn canary(&self) -> Counts {
-        self.canary
-    }
-
-    /// What production did in all checks taken in.
-    #[must_use]
-    pub const fn production(&self) -> Counts {
-        self.production
-    }
-
     /// Starts the components due and lets those of this step and of earlier ones grow.
     fn grow(&mut self, parts: &Parts, step: usize, told: bool, growth: &[f64]) -> Result<(), EvidenceError> {
         self.fits(parts)?;
@@ -185,7 +156,13 @@ fn growth(parts: &Parts, m: f64, stratum: &Stratum) -> f64 {
     // d(R) = ln(r n_c + n_p) - ln(R n_c + n_p), written so that a small canary costs no digits.
     let excess = (m - 1.0) * r * canary.requests;
     let d = -(excess / (r * canary.requests + production.requests)).ln_1p();
-    (canary.bad * (m.ln() + d) + production.bad * d) / parts.dispersion
+    let beyond_tolerance = (canary.bad * (m.ln() + d) + production.bad * d) / parts.dispersion;
+    // The canary is within bounds where its share is below either limit, so that the lesser evidence counts: whichever of
+    // the two holds in this interval, the expectation of the lesser one is at most 1.
+    parts.at_least.map_or(beyond_tolerance, |share| {
+        let beyond_share = (canary.bad * m.ln() - (m - 1.0) * share * canary.requests) / parts.dispersion;
+        beyond_tolerance.min(beyond_share)
+    })
 }
 
 /// ln of several metrics' evidence under one budget: E is the sum of `share * E_i`, with the shares fixed at the start.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// What the mixture over multipliers and steps costs, in log evidence; fitted by simulation in the analysis.
-const MIXTURE_COST: f64 = 2.5;
+pub(crate) const MIXTURE_COST: f64 = 2.5;
 
 /// Halvings when searching for the smallest fault: enough for every digit that anyone prints.
 const HALVINGS: usize = 60;

@@ -1,0 +1,105 @@
+//! From sequential metrics to selectors of raw samples: what a check asks, and of which interval.
+
+use jiff::Timestamp;
+
+use crate::api::Span;
+use crate::api::evidence::Counted as Counting;
+use crate::api::plan::{Counters, SequentialPlan};
+use crate::api::status::Rollout;
+
+use super::{HISTORY, metrics};
+use crate::core::observation::{ObjectName, SampleQuestion, Settings, Side};
+use crate::core::preset::{self, DURATIONS, REQUESTS};
+use crate::core::query::Template;
+use crate::core::questions;
+use crate::core::sequential::counters::{Counted, Window, grid_instant};
+
+/// The longest interval that is counted at once: what happened before, while nobody watched, is left out.
+const LONGEST: Span = Span::secs(3600);
+
+/// The samples that a check at `now` asks for. `baseline`: production's alone, before any weight moves.
+pub(in crate::core) fn samples_of_check(
+    name: &ObjectName,
+    rollout: &Rollout,
+    settings: &Settings,
+    now: Timestamp,
+    baseline: bool,
+) -> Vec<SampleQuestion> {
+    let mut questions = Vec::new();
+    for (metric, test) in metrics(&rollout.plan) {
+        let status = rollout.metrics.iter().find(|m| m.name == metric.name);
+        let counting = status.and_then(|status| status.counted.as_ref());
+        let Some((from, at)) = interval(rollout, counting, settings, now) else {
+            continue;
+        };
+        let Some(window) = Window::new(from, at, settings.scrape_interval.std()) else {
+            continue;
+        };
+        let sides: &[Side] = if baseline {
+            &[Side::Production]
+        } else {
+            &[Side::Canary, Side::Production]
+        };
+        for side in sides {
+            for (counted, selector) in selectors(test, counting) {
+                let values = questions::values(name, rollout, Span::ZERO, *side);
+                let Ok(template) = Template::parse(&selector) else {
+                    continue;
+                };
+                questions.push(SampleQuestion {
+                    metric: metric.name.clone(),
+                    side: *side,
+                    counted,
+                    query: format!("{}[{}ms]", template.expand(&values), window.range().as_millis()),
+                    from,
+                    at,
+                });
+            }
+        }
+    }
+    questions
+}
+
+/// What is to be counted: since the last check or the change of weight, up to a scrape ago; none where no time has passed.
+fn interval(
+    rollout: &Rollout,
+    counting: Option<&Counting>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Option<(Timestamp, Timestamp)> {
+    let every = questions::interval(rollout);
+    let at = grid_instant(now, settings.scrape_interval.std(), every.std())?;
+    let back = |span: Span| at.saturating_sub(span.signed()).ok();
+    let Some(counting) = counting else {
+        return Some((back(HISTORY)?, at));
+    };
+    let moved = rollout.confirmed_at.unwrap_or(rollout.started);
+    let settled = moved.saturating_add(settings.propagation_delay.signed()).ok()?;
+    let from = counting.judged.unwrap_or(settled).max(back(LONGEST)?);
+    (from < at).then_some((from, at))
+}
+
+/// Selectors with what their series count.
+fn selectors(test: &SequentialPlan, counting: Option<&Counting>) -> Vec<(Option<Counted>, String)> {
+    let reporter = counting
+        .and_then(|counting| counting.reporter.as_ref())
+        .map(|reporter| format!(",reporter=\"{reporter}\""))
+        .unwrap_or_default();
+    match &test.counters {
+        Counters::Errors {} => vec![(None, format!("{REQUESTS}{{{}{reporter}}}", preset::OF_VERSION))],
+        Counters::Slow { .. } => {
+            let bounds = counting
+                .and_then(|counting| counting.bound.as_ref())
+                .map(|bound| format!(",le=~\"{}|[+]Inf\"", bound.replace('.', "[.]")));
+            let bounds = bounds.unwrap_or_default();
+            vec![(
+                None,
+                format!("{DURATIONS}{{{}{reporter}{bounds}}}", preset::OF_VERSION),
+            )]
+        }
+        Counters::Bad { total, bad: part } | Counters::Good { total, good: part } => vec![
+            (Some(Counted::All), total.clone()),
+            (Some(Counted::Part), part.clone()),
+        ],
+    }
+}

@@ -1,0 +1,207 @@
+//! From samples with labels to series that count something: whose, of which requests, and by which exporter.
+
+use std::collections::BTreeMap;
+
+use crate::api::evidence::Counted as Counting;
+use crate::api::plan::{Counters, SequentialPlan};
+
+use crate::core::observation::{SampleAnswer, SampleSeries, Side};
+use crate::core::preset::{self, GRPC_FAULTS};
+use crate::core::sequential::counters::{self, Counted, Part, Series};
+
+/// Labels that say what was scraped.
+const TARGET: [&str; 5] = ["job", "namespace", "pod", "container", "instance"];
+
+/// What sees both versions is believed when it sees this part of what the pods themselves see: callers without a sidecar
+/// report nothing.
+const COMPLETE: f64 = 0.9;
+
+/// Which of several exporters, and which bound, is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Source {
+    pub(super) reporter: Option<String>,
+    pub(super) bound: Option<String>,
+}
+
+impl Source {
+    pub(super) fn of(counting: &Counting) -> Self {
+        Self {
+            reporter: counting.reporter.clone(),
+            bound: counting.bound.clone(),
+        }
+    }
+}
+
+pub(super) const fn part(test: &SequentialPlan) -> Part {
+    match test.counters {
+        Counters::Errors {} | Counters::Bad { .. } => Part::Bad,
+        Counters::Slow { .. } | Counters::Good { .. } => Part::Good,
+    }
+}
+
+/// What to read, judged by production's series.
+///
+/// # Errors
+/// Nothing counts its requests, or no bound of its histogram is as high as the one asked for.
+pub(super) fn source(test: &SequentialPlan, answers: &[&SampleAnswer]) -> Result<Source, String> {
+    if !matches!(test.counters, Counters::Errors {} | Counters::Slow { .. }) {
+        return Ok(Source::default());
+    }
+    let mut grown: BTreeMap<&str, f64> = BTreeMap::new();
+    for (_, one) in all(answers, Side::Production)? {
+        if let Some(reporter) = label(one, "reporter")
+            && label(one, "le").is_none_or(|bound| bound == preset::ALL)
+        {
+            let growth = match (one.samples.first(), one.samples.last()) {
+                (Some((_, first)), Some((_, last))) => (last - first).max(0.0),
+                _ => 0.0,
+            };
+            *grown.entry(reporter).or_default() += growth;
+        }
+    }
+    let of = |reporter: &str| grown.get(reporter).copied();
+    let own = of("destination").unwrap_or(0.0);
+    let is_complete = |reporter: &&str| of(reporter).is_some_and(|seen| seen > 0.0 && seen >= COMPLETE * own);
+    let reporter = ["waypoint", "source"]
+        .into_iter()
+        .find(is_complete)
+        .or_else(|| grown.keys().next().copied())
+        .ok_or_else(|| {
+            "Istio counts no request of production: has the service traffic, and its pods a sidecar?"
+                .to_owned()
+        })?;
+    let mut source = Source {
+        reporter: Some(reporter.to_owned()),
+        bound: None,
+    };
+    if let Counters::Slow { milliseconds } = test.counters {
+        let bounds = bounds(answers, Side::Production)?;
+        let numbers: Vec<f64> = bounds.keys().filter_map(|text| text.parse().ok()).collect();
+        let bound = counters::common_bound(&numbers, &numbers, milliseconds)
+            .map_err(|_| format!("no bound of the histogram is {milliseconds} ms or more"))?;
+        source.bound = text_of(&bounds, bound);
+    }
+    Ok(source)
+}
+
+/// The bound that both versions' histograms have; none where no bound is needed.
+///
+/// # Errors
+/// They have none in common.
+pub(super) fn common_bound(
+    test: &SequentialPlan,
+    answers: &[&SampleAnswer],
+) -> Result<Option<String>, String> {
+    let Counters::Slow { milliseconds } = test.counters else {
+        return Ok(None);
+    };
+    let (canary, production) = (bounds(answers, Side::Canary)?, bounds(answers, Side::Production)?);
+    let numbers =
+        |of: &BTreeMap<String, ()>| -> Vec<f64> { of.keys().filter_map(|text| text.parse().ok()).collect() };
+    let bound = counters::common_bound(&numbers(&canary), &numbers(&production), milliseconds)
+        .map_err(|error| error.to_string())?;
+    Ok(text_of(&production, bound))
+}
+
+fn bounds(answers: &[&SampleAnswer], side: Side) -> Result<BTreeMap<String, ()>, String> {
+    let bounds = all(answers, side)?.filter_map(|(_, one)| Some((label(one, "le")?.to_owned(), ())));
+    Ok(bounds.collect())
+}
+
+fn text_of(bounds: &BTreeMap<String, ()>, bound: f64) -> Option<String> {
+    let is = |text: &&String| {
+        text.parse::<f64>()
+            .is_ok_and(|number| number.total_cmp(&bound).is_eq())
+    };
+    bounds.keys().find(is).cloned()
+}
+
+/// The series that count, in the form that is differenced.
+///
+/// # Errors
+/// A question that was not answered, and why.
+pub(super) fn series(
+    test: &SequentialPlan,
+    answers: &[&SampleAnswer],
+    source: &Source,
+) -> Result<Vec<Series>, String> {
+    let mut found = Vec::new();
+    for answer in answers {
+        for one in answer.outcome.as_ref().map_err(Clone::clone)? {
+            if source
+                .reporter
+                .as_deref()
+                .is_some_and(|wanted| label(one, "reporter") != Some(wanted))
+            {
+                continue;
+            }
+            let counted = match answer.counted {
+                Some(counted) => vec![counted],
+                None => by_labels(test, one, source),
+            };
+            found.extend(counted.into_iter().map(|counted| of(answer.side, counted, one)));
+        }
+    }
+    Ok(found)
+}
+
+/// What a series of Istio's counts.
+fn by_labels(test: &SequentialPlan, one: &SampleSeries, source: &Source) -> Vec<Counted> {
+    match test.counters {
+        Counters::Slow { .. } => match label(one, "le") {
+            Some(preset::ALL) => vec![Counted::All],
+            bound if bound.is_some() && bound == source.bound.as_deref() => vec![Counted::Part],
+            _ => Vec::new(),
+        },
+        _ if is_failure(one) => vec![Counted::All, Counted::Part],
+        _ => vec![Counted::All],
+    }
+}
+
+/// Whether its requests failed: by HTTP status, or by gRPC status where the call itself came through.
+fn is_failure(one: &SampleSeries) -> bool {
+    label(one, "response_code").is_some_and(|code| code.len() == 3 && code.starts_with('5'))
+        || label(one, "grpc_response_status").is_some_and(|status| GRPC_FAULTS.contains(&status))
+}
+
+fn of(side: Side, counted: Counted, one: &SampleSeries) -> Series {
+    let text = |of_target: bool| {
+        let labels = one.labels.iter();
+        let labels = labels.filter(|(name, _)| TARGET.contains(&name.as_str()) == of_target);
+        labels
+            .map(|(name, value)| format!("{name}={value:?}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    Series {
+        side,
+        counted,
+        target: text(true),
+        labels: text(false),
+        started: None,
+        samples: one
+            .samples
+            .iter()
+            .map(|(at, value)| counters::Sample {
+                at: *at,
+                value: *value,
+            })
+            .collect(),
+    }
+}
+
+fn all<'a>(
+    answers: &[&'a SampleAnswer],
+    side: Side,
+) -> Result<impl Iterator<Item = (&'a SampleAnswer, &'a SampleSeries)> + use<'a>, String> {
+    let mut found = Vec::new();
+    for answer in answers.iter().copied().filter(|answer| answer.side == side) {
+        let series = answer.outcome.as_ref().map_err(Clone::clone)?;
+        found.extend(series.iter().map(move |one| (answer, one)));
+    }
+    Ok(found.into_iter())
+}
+
+fn label<'a>(one: &'a SampleSeries, name: &str) -> Option<&'a str> {
+    one.labels.get(name).map(String::as_str)
+}

@@ -1,0 +1,199 @@
+//! Rollouts judged by evidence: the default manifest, shared faults, restarts, a Prometheus that forgets.
+
+use super::*;
+use crate::core::world::traffic::BadShare;
+
+const SERVICE: &str = "
+service: aleph
+steps: [{weight: 10, hold: 60s}, {weight: 50, hold: 60s}, {weight: 100, hold: 30s}]
+checkInterval: 5s
+";
+
+fn world(bad: BadShare) -> World {
+    let mut world = World::with_canary(SERVICE);
+    world.traffic.bad = bad;
+    world
+}
+
+fn metric(world: &World) -> &crate::api::status::MetricStatus {
+    &world.status.rollout.as_ref().unwrap().metrics[0]
+}
+
+#[test]
+fn a_service_name_alone_finds_errors_and_says_how_many() {
+    let mut world = world(|side, _| if side == Side::Canary { 0.05 } else { 0.001 });
+    world.run_to(Phase::RolledBack);
+    assert_eq!(world.path(), [0, 10, 0]);
+    let why = world.status.rollout.as_ref().unwrap().failure.as_ref().unwrap();
+    assert_eq!(why.reason, FailureReason::MetricUnhealthy);
+    let text = &why.message;
+    assert!(
+        text.starts_with("error-rate: canary ") && text.contains(" bad (5 %), production "),
+        "{text}"
+    );
+    assert!(
+        text.contains("more than 1.5x worse, evidence ") && text.ends_with(":1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_healthy_version_is_promoted_and_its_shares_are_shown_in_percent() {
+    let mut world = world(|_, _| 0.001);
+    world.until(|w| w.weight() == 50);
+    assert_eq!(world.status.baseline.as_deref(), Some("0.1 %"));
+    world.run_to(Phase::Promoted);
+    assert_eq!(world.path()[..4], [0, 10, 50, 100]);
+}
+
+#[test]
+fn a_fault_of_both_versions_is_no_reason_to_roll_back() {
+    let mut world = world(|_, when| if when > at(60) { 0.05 } else { 0.001 });
+    world.run_to(Phase::Promoted);
+}
+
+#[test]
+fn evidence_is_stored_at_each_check_and_goes_on_after_a_crash() {
+    let mut world = world(|_, _| 0.001);
+    world.until(|w| w.weight() == 10);
+    world.run(30);
+    let before = metric(&world).counted.clone().unwrap();
+    assert!(before.evidence.canary.requests > 150.0, "{before:?}");
+    world.crash(20);
+    world.run(15);
+    let after = metric(&world).counted.clone().unwrap();
+    assert!(
+        after.evidence.canary.requests > before.evidence.canary.requests + 250.0,
+        "what happened meanwhile counts too"
+    );
+    assert!(worth_writing(
+        &world.status,
+        &{
+            let mut status = world.status.clone();
+            status.rollout.as_mut().unwrap().metrics[0]
+                .counted
+                .as_mut()
+                .unwrap()
+                .evidence
+                .canary
+                .requests += 1.0;
+            status
+        },
+        world.now,
+        world.now
+    ));
+}
+
+#[test]
+fn a_prometheus_that_has_forgotten_is_unknown_and_then_goes_on() {
+    let mut world = world(|_, _| 0.001);
+    world.until(|w| w.weight() == 10);
+    world.run(20);
+    let before = metric(&world).counted.clone().unwrap().evidence;
+    world.traffic.broken = Some("no connection");
+    world.run(30);
+    assert!(
+        holds(&world.status.conditions, ConditionType::Blind),
+        "{}",
+        world.status.message
+    );
+    assert_eq!(world.weight(), 10);
+    (world.traffic.broken, world.traffic.lost_before) = (None, world.now);
+    world.run_to(Phase::Promoted);
+    let after = &metric(&world).counted.as_ref().unwrap().evidence;
+    assert!(after.canary.requests > before.canary.requests);
+}
+
+#[test]
+fn the_time_of_a_change_of_weight_is_not_counted() {
+    let mut world = world(|_, _| 0.001);
+    world.until(|w| w.weight() == 50);
+    assert_eq!(metric(&world).counted.as_ref().unwrap().judged, None);
+    world.run(20);
+    let counted = metric(&world).counted.clone().unwrap();
+    let ratio = counted.step_canary.requests / counted.step_production.requests;
+    assert!(
+        (ratio - 1.0).abs() < 0.01,
+        "half and half, nothing of the step before: {ratio}"
+    );
+}
+
+#[test]
+fn one_exporter_of_both_needs_no_confirmation_and_pods_of_their_own_need_two() {
+    let found = |reporter| {
+        let mut world = world(|side, _| if side == Side::Canary { 0.5 } else { 0.001 });
+        world.traffic.reporter = reporter;
+        world.until(|w| w.status.rollout.as_ref().is_some_and(|r| r.failure.is_some()));
+        let rollout = world.status.rollout.as_ref().unwrap();
+        assert_eq!(
+            rollout.metrics[0].counted.as_ref().unwrap().reporter.as_deref(),
+            Some(reporter)
+        );
+        (rollout.alarm.streak, world.now)
+    };
+    let (source, destination) = (found("source"), found("destination"));
+    assert_eq!((source.0, destination.0), (1, 3));
+    assert!(Span::between(source.1, destination.1) >= Span::secs(10));
+}
+
+#[test]
+fn a_step_that_waits_for_evidence_goes_on_with_enough_requests_only() {
+    let yaml = format!("{SERVICE}advance: evidence\nmetrics: [{{preset: error-rate, fault: 0.05}}]\n");
+    let through = |requests_per_second| {
+        let mut world = World::with_canary(&yaml);
+        world.traffic.requests_per_second = requests_per_second;
+        world.until(|w| w.weight() == 10);
+        let begun = world.now;
+        world.run(110);
+        let message = world.status.message.clone();
+        world.until(|w| w.weight() == 50);
+        (Span::between(begun, world.now), message)
+    };
+    let (busy, _) = through(100.0);
+    let (calm, waits) = through(5.0);
+    assert!(busy <= Span::secs(110), "{busy}");
+    assert!(calm > Span::secs(150), "{calm}");
+    assert!(waits.contains("requests that show a fault of 5 %"), "{waits}");
+}
+
+#[test]
+fn an_edit_of_the_test_gathers_anew_and_one_of_the_fault_does_not() {
+    let mut world = world(|_, _| 0.001);
+    let with = |text: &str| {
+        Ok(spec(&format!(
+            "{SERVICE}metrics: [{{preset: error-rate, {text}}}]\n"
+        )))
+    };
+    world.spec = with("tolerance: 1.5");
+    world.until(|w| w.weight() == 10);
+    world.run(30);
+    let requests = |w: &World| {
+        let metrics = &w.status.rollout.as_ref().unwrap().metrics;
+        let counted = metrics.first().and_then(|m| m.counted.as_ref());
+        counted.map_or(0.0, |c| c.evidence.canary.requests)
+    };
+    let before = requests(&world);
+    world.spec = with("tolerance: 1.5, fault: 0.2");
+    world.calm_down();
+    assert!(requests(&world) >= before && before > 100.0);
+    world.spec = with("tolerance: 2");
+    world.calm_down();
+    assert!(requests(&world) < 1.0);
+    world.run_to(Phase::Promoted);
+}
+
+#[test]
+fn without_any_request_to_production_no_traffic_moves_and_the_message_says_what_is_missing() {
+    let mut world = world(|_, _| 0.0);
+    world.traffic.lost_before = at(1_000_000);
+    world.run(60);
+    assert_eq!((world.status.phase, world.weight()), (Phase::Baseline, 0));
+    assert!(
+        world
+            .status
+            .message
+            .contains("Istio counts no request of production"),
+        "{}",
+        world.status.message
+    );
+}
