@@ -10,7 +10,7 @@ use super::status::timestamp_schema;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
-    /// All requests, 0 to 2^53. Fractions are allowed, as some exporters count in them.
+    /// Number of all requests, 0 to 2^53. Fractions are allowed, as some exporters count in them.
     pub requests: f64,
     /// The bad ones among them, 0 to `requests`.
     pub bad: f64,
@@ -20,20 +20,20 @@ pub struct Counts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TestDesign {
-    /// How many times production's bad share the canary's may be; above 0, usually 1.5.
+    /// How many times production's bad share the canary's may be, 1 to 100, usually 1.5.
     pub tolerance: f64,
-    /// The probability of ever rolling back a version within tolerance; between 0 and 1.
+    /// The probability of ever rolling back a version within tolerance, 0 to 1.
     pub false_alarm: f64,
-    /// How much clumpier than independent requests errors are; at least 1.
+    /// How much clumpier than independent requests errors are: a number, 1 to 1000000 as measured.
     pub dispersion: f64,
     /// The bad share up to which nobody cares, 0 to 1; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<f64>,
-    /// Assumed factors beyond tolerance; each above 1.
+    /// Number of times beyond tolerance that the canary is assumed to be, each above 1.
     pub multipliers: Vec<f64>,
-    /// The mixture's weight of each multiplier; together 1.
+    /// The mixture's weight of each multiplier, 0 to 1, together 1.
     pub multiplier_weights: Vec<f64>,
-    /// The mixture's weight of each step known at the start; together 1.
+    /// The mixture's weight of each step known at the start, 0 to 1, together 1.
     pub step_weights: Vec<f64>,
 }
 
@@ -54,10 +54,10 @@ pub struct Evidence {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Alarm {
-    /// Checks in a row that ended at the limit or above.
+    /// Checks in a row that ended at the limit or above, 0 or more.
     #[schemars(with = "i32")]
     pub streak: u32,
-    /// The largest natural logarithm of the evidence after any check so far, at least 0.
+    /// The natural logarithm of the largest evidence after any check so far, 0 or more.
     pub peak: f64,
 }
 
@@ -72,11 +72,11 @@ pub struct Counted {
     /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<String>,
-    /// The test.
+    /// The test, as it was fixed when counting began.
     pub design: TestDesign,
     /// The metric's share of the rollout's budget, 0 to 1.
     pub share: f64,
-    /// The evidence so far.
+    /// The evidence gathered so far.
     #[serde(default)]
     pub evidence: Evidence,
     /// Up to when requests are counted; absent after a change of weight, whose interval is left out.
@@ -89,6 +89,6 @@ pub struct Counted {
     /// What production did in the present step.
     #[serde(default)]
     pub step_production: Counts,
-    /// Requests per second to production before any traffic moved.
+    /// Number of requests per second to production before any traffic moved.
     pub requests_per_second: f64,
 }

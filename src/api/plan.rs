@@ -168,7 +168,7 @@ pub enum Counters {
     Errors {},
     /// Istio's requests; those slower than a bound of its histogram are bad.
     Slow {
-        /// Requests that take longer are bad, in milliseconds; the next bound of the histogram counts.
+        /// Requests that take longer are bad: in milliseconds, 1 to 3600000; the next bound of the histogram counts.
         milliseconds: f64,
     },
     /// The user's own counters of all and of bad requests: selectors, their variables not yet filled in.

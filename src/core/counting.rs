@@ -200,41 +200,32 @@ fn reading(value: Option<f64>, compared_with: Option<f64>, message: String, at: 
 /// Takes the samples of a check into the evidence, and writes what they say into `readings`, one for each metric of the
 /// plan in its order.
 pub(super) fn take_in(rollout: &mut Rollout, check: &Check, readings: &mut [(Reading, Verdict)]) {
-    let alone = rollout.confirmed == 100;
-    let step = usize::try_from(rollout.step.saturating_sub(1)).unwrap_or(usize::MAX);
     let (mut told, mut confirmations) = (false, 0);
     let mut evidence: Vec<(usize, f64, f64)> = Vec::new();
-    for (i, plan) in rollout.plan.metrics.iter().enumerate() {
-        let TestPlan::Sequential(test) = &plan.test else {
+    let here = Here {
+        step: usize::try_from(rollout.step.saturating_sub(1)).unwrap_or(usize::MAX),
+        alone: rollout.confirmed == 100,
+        check,
+    };
+    for (i, metric) in rollout.plan.metrics.iter().enumerate() {
+        let TestPlan::Sequential(test) = &metric.test else {
             continue;
         };
-        let status = super::verdict::entry(&mut rollout.metrics, &plan.name);
-        if status.counted.is_none() {
-            let begun = begin(&rollout.plan, plan, status, check);
-            // What was there before a person changed the test is no evidence of theirs.
-            if let (Some(counted), Some(answer)) = (&mut status.counted, of_metric(check, &plan.name).first())
-            {
-                counted.judged = Some(answer.at);
-            }
-            let message = begun.map_or_else(|why| why, |()| "counting begins".to_owned());
-            readings[i] = (reading(None, None, message, check.asked_at), Verdict::Unknown);
-            continue;
-        }
+        let status = super::verdict::entry(&mut rollout.metrics, &metric.name);
         let Some(counted) = &mut status.counted else {
+            readings[i] = begin_late(&rollout.plan, metric, status, check);
             continue;
         };
-        let counts = count(&plan.name, test, counted, check, step, alone);
-        readings[i] = match &counts {
-            Ok(news) => {
-                told |= *news;
-                let text = words::metric(&plan.name, test, counted, alone);
-                let (value, with) = (
-                    counted.evidence.canary.share(),
-                    counted.evidence.production.share(),
-                );
-                (reading(value, with, text, check.asked_at), Verdict::Good)
+        let news = here.count(&metric.name, test, counted);
+        told |= news == Ok(true);
+        readings[i] = match news {
+            Ok(_) => {
+                let message = words::metric(&metric.name, test, counted, here.alone);
+                let (canary, production) = (counted.evidence.canary, counted.evidence.production);
+                let reading = reading(canary.share(), production.share(), message, check.asked_at);
+                (reading, Verdict::Good)
             }
-            Err(why) => (reading(None, None, why.clone(), check.asked_at), Verdict::Unknown),
+            Err(why) => (reading(None, None, why, check.asked_at), Verdict::Unknown),
         };
         if !seen_together(counted.reporter.as_deref()) {
             confirmations = CONFIRMATIONS;
@@ -242,6 +233,7 @@ pub(super) fn take_in(rollout: &mut Rollout, check: &Check, readings: &mut [(Rea
         evidence.push((i, counted.share, words::log(counted)));
     }
     let shares: Vec<(f64, f64)> = evidence.iter().map(|(_, share, log)| (*share, *log)).collect();
+    // Without a metric that counts there is nothing to share a budget.
     let Ok(log) = together(&shares) else { return };
     let limit = -budget(&rollout.plan).ln();
     let unhealthy = rollout.alarm.note(log, told, limit, confirmations);
@@ -257,48 +249,68 @@ pub(super) fn take_in(rollout: &mut Rollout, check: &Check, readings: &mut [(Rea
     }
 }
 
-/// Counts what happened since the last check. `Ok(true)`: canary and production could be compared.
-fn count(
-    name: &str,
-    test: &SequentialPlan,
-    counted: &mut Counted,
+/// A test that a person changed while traffic is on the canary: it begins here, and nothing before is evidence.
+fn begin_late(
+    plan: &Plan,
+    metric: &MetricPlan,
+    status: &mut MetricStatus,
     check: &Check,
-    step: usize,
-    alone: bool,
-) -> Result<bool, String> {
-    let answers = of_metric(check, name);
-    let Some((from, at)) = answers.first().map(|answer| (answer.from, answer.at)) else {
-        return Ok(false);
-    };
-    // Nothing counts twice.
-    let Some(window) = Window::new(from, at, check.scrape.std())
-        .filter(|_| counted.judged.is_none_or(|judged| from >= judged))
-    else {
-        return Ok(false);
-    };
-    let mut source = read::Source::of(counted);
-    if source.bound.is_none() {
-        source.bound = read::common_bound(test, &answers)?;
+) -> (Reading, Verdict) {
+    let begun = begin(plan, metric, status, check);
+    if let (Some(counted), Some(answer)) = (&mut status.counted, of_metric(check, &metric.name).first()) {
+        counted.judged = Some(answer.at);
     }
-    let series = read::series(test, &answers, &source)?;
-    match counters::observe(&series, read::part(test), &window) {
-        Ok(observed) => {
-            counted.bound = source.bound;
-            add(counted, step, &observed, at)
+    let message = begun.map_or_else(|why| why, |()| "counting begins".to_owned());
+    (reading(None, None, message, check.asked_at), Verdict::Unknown)
+}
+
+/// Where in the rollout a check was made.
+struct Here<'a> {
+    /// The step's place among the steps, from 0.
+    step: usize,
+    /// Production has no traffic.
+    alone: bool,
+    check: &'a Check,
+}
+
+impl Here<'_> {
+    /// Counts what happened since the last check. `Ok(true)`: canary and production could be compared.
+    fn count(&self, name: &str, test: &SequentialPlan, counted: &mut Counted) -> Result<bool, String> {
+        let Self { step, alone, check } = *self;
+        let answers = of_metric(check, name);
+        let Some((from, at)) = answers.first().map(|answer| (answer.from, answer.at)) else {
+            return Ok(false);
+        };
+        // Nothing counts twice.
+        let Some(window) = Window::new(from, at, check.scrape.std())
+            .filter(|_| counted.judged.is_none_or(|judged| from >= judged))
+        else {
+            return Ok(false);
+        };
+        let mut source = read::Source::of(counted);
+        if source.bound.is_none() {
+            source.bound = read::common_bound(test, &answers)?;
         }
-        Err(unknown) if alone && unknown.iter().all(of_production) => {
-            counted.judged = Some(at);
-            Ok(false)
-        }
-        Err(unknown) => {
-            // What cannot be known any more is left out, and counting goes on from here.
-            if unknown.iter().any(|why| matches!(why, Unknown::NoHistory(_))) {
+        let series = read::series(test, &answers, &source)?;
+        match counters::observe(&series, read::part(test), &window) {
+            Ok(observed) => {
+                counted.bound = source.bound;
+                add(counted, step, &observed, at)
+            }
+            Err(unknown) if alone && unknown.iter().all(of_production) => {
                 counted.judged = Some(at);
+                Ok(false)
             }
-            if unknown.contains(&Unknown::NoGood(Side::Canary)) {
-                counted.bound = None;
+            Err(unknown) => {
+                // What cannot be known any more is left out, and counting goes on from here.
+                if unknown.iter().any(|why| matches!(why, Unknown::NoHistory(_))) {
+                    counted.judged = Some(at);
+                }
+                if unknown.contains(&Unknown::NoGood(Side::Canary)) {
+                    counted.bound = None;
+                }
+                Err(words::unknown(&unknown))
             }
-            Err(words::unknown(&unknown))
         }
     }
 }

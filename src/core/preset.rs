@@ -10,8 +10,8 @@ pub(crate) const DURATIONS: &str = "istio_request_duration_milliseconds_bucket";
 /// The label `le` of all requests.
 pub(crate) const ALL: &str = "+Inf";
 
-/// gRPC statuses that are the server's fault, as OpenTelemetry's conventions for server spans have it: UNKNOWN,
-/// DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+/// gRPC statuses that are the server's fault, as OpenTelemetry's conventions for server spans have it: `UNKNOWN`,
+/// `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS`.
 pub(crate) const GRPC_FAULTS: [&str; 6] = ["2", "4", "12", "13", "14", "15"];
 
 /// How much slower than production a canary may be where nothing is said, in percent.

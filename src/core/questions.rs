@@ -204,13 +204,15 @@ pub fn settle(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span
 fn longest_range(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span {
     let scrape = settings.scrape_interval.std();
     let ranges = rollout.plan.metrics.iter().filter_map(|metric| {
-        let TestPlan::Threshold(test) = &metric.test else {
+        let TestPlan::Threshold(threshold) = &metric.test else {
             return None;
         };
-        let text =
-            Template::parse(&test.query)
-                .ok()?
-                .expand(&values(name, rollout, test.window, Side::Canary));
+        let text = Template::parse(&threshold.query).ok()?.expand(&values(
+            name,
+            rollout,
+            threshold.window,
+            Side::Canary,
+        ));
         Some(query::analyse(&text).ok()?.longest_range(scrape))
     });
     ranges.max().map_or(Span::ZERO, |range| {

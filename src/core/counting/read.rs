@@ -1,6 +1,6 @@
 //! From samples with labels to series that count something: whose, of which requests, and by which exporter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::evidence::Counted as Counting;
 use crate::api::plan::{Counters, SequentialPlan};
@@ -76,7 +76,7 @@ pub(super) fn source(test: &SequentialPlan, answers: &[&SampleAnswer]) -> Result
     };
     if let Counters::Slow { milliseconds } = test.counters {
         let bounds = bounds(answers, Side::Production)?;
-        let numbers: Vec<f64> = bounds.keys().filter_map(|text| text.parse().ok()).collect();
+        let numbers: Vec<f64> = bounds.iter().filter_map(|text| text.parse().ok()).collect();
         let bound = counters::common_bound(&numbers, &numbers, milliseconds)
             .map_err(|_| format!("no bound of the histogram is {milliseconds} ms or more"))?;
         source.bound = text_of(&bounds, bound);
@@ -97,23 +97,23 @@ pub(super) fn common_bound(
     };
     let (canary, production) = (bounds(answers, Side::Canary)?, bounds(answers, Side::Production)?);
     let numbers =
-        |of: &BTreeMap<String, ()>| -> Vec<f64> { of.keys().filter_map(|text| text.parse().ok()).collect() };
+        |of: &BTreeSet<String>| -> Vec<f64> { of.iter().filter_map(|text| text.parse().ok()).collect() };
     let bound = counters::common_bound(&numbers(&canary), &numbers(&production), milliseconds)
         .map_err(|error| error.to_string())?;
     Ok(text_of(&production, bound))
 }
 
-fn bounds(answers: &[&SampleAnswer], side: Side) -> Result<BTreeMap<String, ()>, String> {
-    let bounds = all(answers, side)?.filter_map(|(_, one)| Some((label(one, "le")?.to_owned(), ())));
+fn bounds(answers: &[&SampleAnswer], side: Side) -> Result<BTreeSet<String>, String> {
+    let bounds = all(answers, side)?.filter_map(|(_, one)| Some(label(one, "le")?.to_owned()));
     Ok(bounds.collect())
 }
 
-fn text_of(bounds: &BTreeMap<String, ()>, bound: f64) -> Option<String> {
+fn text_of(bounds: &BTreeSet<String>, bound: f64) -> Option<String> {
     let is = |text: &&String| {
         text.parse::<f64>()
             .is_ok_and(|number| number.total_cmp(&bound).is_eq())
     };
-    bounds.keys().find(is).cloned()
+    bounds.iter().find(is).cloned()
 }
 
 /// The series that count, in the form that is differenced.

@@ -37,68 +37,62 @@ pub(super) fn counters(entry: &Metric) -> Option<Counters> {
 
 /// The test of `entry`, which counts `counters`.
 pub(super) fn sequential(at: &str, entry: &Metric, counters: Counters, problems: &mut Problems) -> TestPlan {
-    let bound = entry.slower_than;
+    own_selectors(at, entry, problems);
     problems.require(
-        bound.is_none_or(|bound| BOUNDS.contains(&bound)),
+        entry.slower_than.is_none_or(|bound| BOUNDS.contains(&bound)),
         &format!("{at}slowerThan"),
         "must be 1ms to 1h",
     );
-    if entry.total.is_some() {
-        problems.require(
-            entry.bad.is_some() != entry.good.is_some(),
-            &format!("{at}bad"),
-            "or good is needed beside total: one of the two",
-        );
-        let own = [
-            ("total", &entry.total),
-            ("bad", &entry.bad),
-            ("good", &entry.good),
-        ];
-        for (field, selector) in own {
-            if let Some(selector) = selector {
-                problems.selector(&format!("{at}{field}"), selector);
-            }
-        }
-    }
-    let mut number = |field: &str, value: Option<f64>, default, fine: fn(f64) -> bool, range: &str| {
-        let value = value.unwrap_or(default);
-        problems.require(fine(value), &format!("{at}{field}"), range);
-        value
+    let mut number = |field: &str, value: Option<f64>, fine: fn(f64) -> bool, range: &str| {
+        let is_fine = value.is_none_or(fine);
+        problems.require(is_fine, &format!("{at}{field}"), &format!("must be {range}"));
+        value.filter(|_| is_fine)
     };
-    let inside = |value: f64| value > 0.0 && value < 1.0;
     let tolerance = number(
         "tolerance",
         entry.tolerance,
-        DEFAULT_TOLERANCE,
         |v| (1.0..=100.0).contains(&v),
-        "must be 1 to 100",
+        "1 to 100",
     );
     let false_alarm = number(
         "falseAlarm",
         entry.false_alarm,
-        DEFAULT_FALSE_ALARM,
         |v| (1e-6..=0.2).contains(&v),
-        "must be 0.000001 to 0.2",
+        "0.000001 to 0.2",
     );
-    let at_least = number(
-        "atLeast",
-        entry.at_least,
-        0.0,
-        |v| (0.0..=1.0).contains(&v),
-        "must be 0 to 1",
-    );
+    let at_least = number("atLeast", entry.at_least, |v| (0.0..=1.0).contains(&v), "0 to 1");
     let fault = number(
         "fault",
         entry.fault,
-        DEFAULT_FAULT,
-        inside,
-        "must be above 0 and below 1",
+        |v| v > 0.0 && v < 1.0,
+        "above 0 and below 1",
     );
     TestPlan::Sequential(SequentialPlan {
         counters,
-        tolerance,
-        false_alarm,
-        at_least: entry.at_least.map(|_| at_least),
-        fault,
+        tolerance: tolerance.unwrap_or(DEFAULT_TOLERANCE),
+        false_alarm: false_alarm.unwrap_or(DEFAULT_FALSE_ALARM),
+        at_least,
+        fault: fault.unwrap_or(DEFAULT_FAULT),
     })
+}
+
+fn own_selectors(at: &str, entry: &Metric, problems: &mut Problems) {
+    if entry.total.is_none() {
+        return;
+    }
+    problems.require(
+        entry.bad.is_some() != entry.good.is_some(),
+        &format!("{at}bad"),
+        "or good is needed beside total: one of the two",
+    );
+    let own = [
+        ("total", &entry.total),
+        ("bad", &entry.bad),
+        ("good", &entry.good),
+    ];
+    for (field, selector) in own {
+        if let Some(selector) = selector {
+            problems.selector(&format!("{at}{field}"), selector);
+        }
+    }
 }

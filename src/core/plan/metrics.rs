@@ -127,6 +127,13 @@ fn kind(spec: &BirdWatchSpec, at: &str, entry: &Metric, problems: &mut Problems)
         "preset: latency needs one of quantile and slowerThan, and nothing else has them",
     );
     problems.require(
+        entry
+            .quantile
+            .is_none_or(|quantile| quantile > 0.0 && quantile < 1.0),
+        &format!("{at}quantile"),
+        "must be above 0 and below 1",
+    );
+    problems.require(
         entry.total.is_some() || (entry.bad.is_none() && entry.good.is_none()),
         &format!("{at}total"),
         "is missing: bad and good are parts of it",
