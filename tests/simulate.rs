@@ -145,7 +145,7 @@ fn what_is_found_is_what_the_analysis_promises() {
 fn people_get_a_table_and_what_it_means() {
     let text = said(&format!("{SHOP} --runs 100 --rps 10 --seed 11"), "");
     for words in [
-        "shop: 10 requests/s, 0.1 % of production's bad; 100 rollouts each, seed 11",
+        "shop: 10 requests/s, production 0.1 % bad; 100 rollouts each, seed 11",
         "5 % for 2m, 25 % for 2m, 50 % for 5m, 100 % for 5m",
         "a check every 10s; 1.5 times production's errors are tolerated; at most 1 % false alarms",
         "canary bad   rolled back (95 % interval)",
@@ -256,6 +256,42 @@ fn nonsense_is_refused_in_words_and_with_a_code() {
         assert!(output.stdout.is_empty(), "{arguments}");
         assert!(!told.contains("panicked"), "{told}");
     }
+}
+
+/// `make plots` writes them; whatever changes how they look or what they say changes the committed files too.
+#[test]
+fn the_plots_of_the_docs_are_what_the_makefile_says() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect(path);
+    let makefile = read("Makefile");
+    let (_, common) = makefile.split_once("-- simulate ").expect("the command");
+    let common = common.lines().next().expect("its flags");
+    let mut drawn = Vec::new();
+    for line in makefile.lines() {
+        let Some(own) = line.strip_prefix("\t$(SIMULATE) ") else {
+            continue;
+        };
+        let (flags, path) = own.split_once(" --out ").expect("a file");
+        let now = said(&format!("{common} {flags}"), "");
+        assert!(
+            now == read(path),
+            "{path} is not what the program draws: run make plots"
+        );
+        drawn.push(path.to_owned());
+    }
+    drawn.sort();
+    let folder = std::fs::read_dir(root.join("docs/plots")).expect("the plots");
+    let mut there: Vec<String> = folder
+        .map(|entry| {
+            format!(
+                "docs/plots/{}",
+                entry.expect("an entry").file_name().to_string_lossy()
+            )
+        })
+        .collect();
+    there.sort();
+    assert_eq!(drawn, there);
+    assert!(there.len() >= 3, "{there:?}");
 }
 
 #[test]

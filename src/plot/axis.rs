@@ -97,7 +97,7 @@ impl Ruler {
         if part.is_nan() { 0.0 } else { part.clamp(0.0, 1.0) }
     }
 
-    /// Round numbers within the ends, about six, each with its text.
+    /// Round numbers within the ends, at most eight or so, each with its text.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         let ticks = match self.scale {
             Scale::Linear => even(self.low, self.high),
@@ -115,7 +115,7 @@ impl Ruler {
 }
 
 fn even(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 5.0;
+    let rough = (high - low) / 7.0;
     let power = 10.0_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 2.5, 5.0, 10.0]
         .map(|m| m * power)

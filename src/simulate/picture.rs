@@ -1,6 +1,6 @@
 //! What a simulation found, as pictures and as one page.
 
-use crate::core::sequential::sight::time;
+use crate::core::sequential::sight::{load, time};
 use crate::plot::page::{Page, Part};
 use crate::plot::{Axis, Bar, Bars, Chart, Figure, Level, Lines, Moment, Scale, Series, Shape, Unit};
 
@@ -113,7 +113,7 @@ fn evidence(report: &Report, setup: &Setup) -> Result<Figure, SetupError> {
     let limit = setup.design().log_limit().exp();
     Ok(Figure {
         title: format!("The evidence against a canary, {TRACES} rollouts each"),
-        subtitle: report.assumed(),
+        subtitle: format!("{}; seed {}", report.load(), report.seed),
         charts: vec![
             Chart::Lines(Lines {
                 x: time_axis(report),
@@ -152,7 +152,7 @@ fn sight(report: &Report, setup: &Setup) -> Result<Figure, SetupError> {
             }
         }
         series.push(Series {
-            name: format!("{} requests/s", (traffic.requests_per_second * 1e6).round() / 1e6),
+            name: load(traffic.requests_per_second),
             shape: Shape::Step,
             colour,
             faint: false,
@@ -169,10 +169,14 @@ fn sight(report: &Report, setup: &Setup) -> Result<Figure, SetupError> {
         vec![]
     };
     let first = policy.steps.first().map(|step| step.hold).unwrap_or_default();
+    // From the power of ten below all of it.
+    let values = series.iter().flat_map(|s: &Series| s.points.iter().map(|p| p.1));
+    let smallest = values.chain(levels.iter().map(|l| l.at)).fold(0.1, f64::min);
+    let lowest = 10.0_f64.powf(smallest.max(1e-9).log10().floor());
     Ok(Figure {
         title: "The smallest fault that is found, by when".to_owned(),
         subtitle: format!(
-            "the planner's formula; {} of production's bad; first step {}",
+            "the planner's formula; production {} bad; first step {}",
             share(report.traffic.production_bad),
             time(first)
         ),
@@ -182,7 +186,7 @@ fn sight(report: &Report, setup: &Setup) -> Result<Figure, SetupError> {
                 label: "canary's bad requests".to_owned(),
                 scale: Scale::Log,
                 unit: Unit::Percent,
-                range: None,
+                range: Some((lowest, 1.0)),
             },
             series,
             moments: moments(report),

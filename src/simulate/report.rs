@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::core::sequential::planner::{Policy, Traffic};
-use crate::core::sequential::sight::{nearest, sight};
+use crate::core::sequential::sight::{load, nearest, sight};
 
 use super::summary::Cell;
 use super::world::{Setup, SetupError};
@@ -105,17 +105,23 @@ impl Report {
         })
     }
 
-    /// What was assumed, in one line.
+    /// The traffic assumed, in a few words.
+    #[must_use]
+    pub fn load(&self) -> String {
+        let TrafficReport {
+            requests_per_second,
+            production_bad,
+        } = self.traffic;
+        format!(
+            "{requests_per_second} requests/s, production {} bad",
+            share(production_bad)
+        )
+    }
+
+    /// The same, and how often it was tried.
     #[must_use]
     pub fn assumed(&self) -> String {
-        let Self {
-            traffic, runs, seed, ..
-        } = self;
-        format!(
-            "{} requests/s, {} of production's bad; {runs} rollouts each, seed {seed}",
-            traffic.requests_per_second,
-            share(traffic.production_bad)
-        )
+        format!("{}; {} rollouts each, seed {}", self.load(), self.runs, self.seed)
     }
 
     /// The steps, in one line.

@@ -33,7 +33,7 @@ pub fn sight(policy: &Policy, traffic: Traffic, within: Duration) -> Result<Stri
     if traffic.requests_per_second <= 0.0 {
         return Ok("without traffic nothing is ever found".to_owned());
     }
-    let load = load(traffic.requests_per_second);
+    let load = format!("at {}", load(traffic.requests_per_second));
     Ok(match smallest {
         None => format!("{load}, not even a version that fails every request is found {time}"),
         Some(_) if sees_all(policy, traffic, smallest) => {
@@ -74,7 +74,7 @@ pub fn nearest(
             let then = other.smallest_seen(traffic, within)?;
             if let Some(gain) = gain(now, then) {
                 let time = period(&other, within);
-                let words = format!("{words}, faults from {gain} errors on are found {time}");
+                let words = format!("{words}, faults of {gain} are found {time}");
                 return Ok(Some((other, words)));
             }
         }
@@ -92,8 +92,11 @@ fn sees_all(policy: &Policy, traffic: Traffic, smallest: Option<f64>) -> bool {
 fn gain(now: Option<f64>, then: Option<f64>) -> Option<String> {
     let then = then?;
     match now {
-        None => Some(percent(then)),
-        Some(now) if then <= now * CLEARLY => Some(format!("{} instead of {}", percent(then), percent(now))),
+        None => Some(format!("{} errors", rounded(then, f64::ceil))),
+        Some(now) if then <= now * CLEARLY => {
+            let (then, now) = (rounded(then, f64::ceil), percent(now));
+            Some(format!("{then} errors (instead of {now})"))
+        }
         Some(_) => None,
     }
 }
@@ -176,13 +179,15 @@ fn stricter(policy: &Policy, factor: f64) -> Option<(Policy, String)> {
     ))
 }
 
-fn load(requests_per_second: f64) -> String {
+/// "10 requests/s".
+#[must_use]
+pub fn load(requests_per_second: f64) -> String {
     let unit = if (requests_per_second - 1.0).abs() < 1e-9 {
         "request/s"
     } else {
         "requests/s"
     };
-    format!("at {} {unit}", short(requests_per_second))
+    format!("{} {unit}", short(requests_per_second))
 }
 
 /// "within 5 minutes", or "within the whole rollout of 20 minutes".
@@ -212,14 +217,25 @@ pub fn time(time: Duration) -> String {
 /// A share in percent with two digits, rounded down, so that "nothing below" stays true.
 #[must_use]
 pub fn percent(share: f64) -> String {
+    rounded(share, f64::floor)
+}
+
+/// The same, rounded as told: up where something is found.
+fn rounded(share: f64, round: fn(f64) -> f64) -> String {
     let value = share * 100.0;
     if value <= 0.0 || !value.is_finite() {
         return "0 %".to_owned();
     }
-    let digits = 10.0_f64.powf(1.0 - value.log10().floor());
-    // A whole number of digits is not to lose one to rounding.
-    let cut = (value * digits + 1e-6).floor() / digits;
-    format!("{} %", short(cut))
+    let scale = 10.0_f64.powf(1.0 - value.log10().floor());
+    let scaled = value * scale;
+    // A whole number of digits is not to be moved by rounding errors.
+    let near = scaled.round();
+    let whole = if (scaled - near).abs() < 1e-6 {
+        near
+    } else {
+        round(scaled)
+    };
+    format!("{} %", short(whole / scale))
 }
 
 /// A number with at most six digits.

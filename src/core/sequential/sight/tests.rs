@@ -123,7 +123,7 @@ fn the_smaller_change_is_preferred() {
     let (_, words) = nearest(&policy(), load, MINUTES_5).unwrap().unwrap();
     assert_eq!(
         words,
-        "with every step held 3 times as long, faults from 1.4 % instead of 3 % errors on are found within 15 minutes"
+        "with every step held 3 times as long, faults of 1.5 % errors (instead of 3 %) are found within 15 minutes"
     );
     let now = policy().smallest_seen(load, MINUTES_5).unwrap().unwrap();
     for factor in [1.5, 2.0, 2.5] {
