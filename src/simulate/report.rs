@@ -113,7 +113,8 @@ impl Report {
             production_bad,
         } = self.traffic;
         format!(
-            "{requests_per_second} requests/s, production {} bad",
+            "{}, production {} bad",
+            load(requests_per_second),
             share(production_bad)
         )
     }
