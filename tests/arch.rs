@@ -165,7 +165,7 @@ fn istio_edits_json_and_nothing_else() {
 
 #[test]
 fn plots_are_text_made_of_data() {
-    pure("src/plot", &["insta"], &["plot"]);
+    pure("src/plot", &[], &["plot"]);
 }
 
 /// It draws from a seed that it is given; no other source of chance may be used.

@@ -181,80 +181,68 @@ fn the_result_can_be_written_to_a_file() {
     assert!(written.starts_with("<svg ") && written.contains("Requests that met an error"));
 }
 
+/// Refused with this code and these words, and nothing on standard output.
+fn refused(arguments: &str, input: &str, code: i32, words: &str) {
+    let output = simulate(arguments, input);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments}: {told}");
+    assert!(told.contains(words), "{arguments}: {told}");
+    assert!(output.stdout.is_empty(), "{arguments}");
+    assert!(!told.contains("panicked"), "{told}");
+}
+
 #[test]
-fn nonsense_is_refused_in_words_and_with_a_code() {
-    let steps = |text: &str| SMALL.replace("[{weight: 5, hold: 5m},", text);
-    let twice = format!("{SMALL}---{}", SMALL.replace("name: small", "name: other"));
-    for (arguments, input, code, words) in [
-        ("", "", 2, "<FILE>"),
-        ("- --no-such", "", 2, "--no-such"),
-        ("no-such.yaml", "", 1, "cannot read no-such.yaml"),
-        ("-", "kind: Service", 1, "-: no BirdWatch in it"),
-        ("-", "a: [", 1, "-: no YAML"),
-        ("-", twice.as_str(), 1, "choose with --name among small, other"),
+fn nonsense_in_flags_is_refused_in_words_and_with_a_code() {
+    refused("", "", 2, "<FILE>");
+    refused("- --no-such", "", 2, "--no-such");
+    for (arguments, words) in [
+        ("--rps many", "--rps: \"many\" is not a number in range"),
+        ("--rps=-5", "--rps: \"-5\" is not"),
+        ("--rps inf", "--rps: \"inf\" is not"),
         (
-            "- --name third",
-            twice.as_str(),
-            1,
-            "no BirdWatch third in it, but small, other",
-        ),
-        ("-", &steps("[{weight: 60},"), 1, "steps[1].weight"),
-        ("-", &steps("[{weight: 5, hold: 0s},"), 1, "steps[0].hold"),
-        (
-            "- --rps many",
-            SMALL,
-            1,
-            "--rps: \"many\" is not a number in range",
-        ),
-        ("- --rps=-5", SMALL, 1, "--rps: \"-5\" is not"),
-        ("- --rps inf", SMALL, 1, "--rps: \"inf\" is not"),
-        (
-            "- --production-bad 2",
-            SMALL,
-            1,
+            "--production-bad 2",
             "--production-bad: \"2\" is not a share; write 0 to 1",
         ),
+        ("--canary-bad 0.1,120%", "holds \"120%\", which is not a share"),
         (
-            "- --canary-bad 0.1,120%",
-            SMALL,
-            1,
-            "holds \"120%\", which is not a share",
+            "--canary-bad 1%,2%,3%,4%,5%,6%,7%,8%,9%,10%,11%,12%,13%,14%,15%,16%,17%,18%,19%,20%,21%",
+            "holds too many shares; write at most 20",
         ),
+        ("--false-alarm 0", "--false-alarm: \"0\" is out of range"),
+        ("--runs 0", "--runs: \"0\" is not a whole number in range"),
+        ("--output pdf", "write text or json or html or svg"),
+        ("--plot evidence", "is for --output svg"),
         (
-            "- --false-alarm 0",
-            SMALL,
-            1,
-            "--false-alarm: \"0\" is out of range",
-        ),
-        (
-            "- --runs 0",
-            SMALL,
-            1,
-            "--runs: \"0\" is not a whole number in range",
-        ),
-        ("- --output pdf", SMALL, 1, "write text or json or html or svg"),
-        ("- --plot evidence", SMALL, 1, "is for --output svg"),
-        (
-            "- --runs 1 --out /no/such/folder/x",
-            SMALL,
-            1,
+            "--runs 1 --out /no/such/folder/x",
             "cannot write /no/such/folder/x",
         ),
-        (
-            "-",
-            &SMALL
-                .replace("checkInterval: 15s", "checkInterval: 1s")
-                .replace("hold: 5m", "hold: 720h"),
-            1,
-            "are too many to simulate",
-        ),
     ] {
-        let output = simulate(arguments, input);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{arguments}: {told}");
-        assert!(told.contains(words), "{arguments}: {told}");
-        assert!(output.stdout.is_empty(), "{arguments}");
-        assert!(!told.contains("panicked"), "{told}");
+        refused(&format!("- {arguments}"), SMALL, 1, words);
+    }
+}
+
+#[test]
+fn nonsense_in_files_is_refused_in_words_and_with_a_code() {
+    let first = |text: &str| SMALL.replace("{weight: 5, hold: 5m}", text);
+    let twice = format!("{SMALL}---{}", SMALL.replace("name: small", "name: other"));
+    let endless = SMALL
+        .replace("checkInterval: 15s", "checkInterval: 1s")
+        .replace("hold: 5m", "hold: 720h");
+    refused("no-such.yaml", "", 1, "cannot read no-such.yaml");
+    for (arguments, input, words) in [
+        ("-", "kind: Service", "-: no BirdWatch in it"),
+        ("-", "a: [", "-: no YAML"),
+        ("-", &twice, "choose with --name among small, other"),
+        (
+            "- --name third",
+            &twice,
+            "no BirdWatch third in it, but small, other",
+        ),
+        ("-", &first("{weight: 60}"), "steps[1].weight"),
+        ("-", &first("{weight: 5, hold: 0s}"), "steps[0].hold"),
+        ("-", &endless, "are too many to simulate"),
+    ] {
+        refused(arguments, input, 1, words);
     }
 }
 

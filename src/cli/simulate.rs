@@ -135,7 +135,7 @@ fn read(file: &str) -> Result<String, SimulateError> {
 /// The `BirdWatch` of that name among a file's documents, or the only one.
 fn pick(text: &str, name: Option<&str>) -> Result<BirdWatch, String> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|e| format!("no YAML: {e}"))?;
-    let named = |document: &Value| {
+    let name_of = |document: &Value| {
         document["metadata"]["name"]
             .as_str()
             .unwrap_or_default()
@@ -145,10 +145,10 @@ fn pick(text: &str, name: Option<&str>) -> Result<BirdWatch, String> {
         .into_iter()
         .filter(|d| d["kind"] == "BirdWatch")
         .collect();
-    let names: Vec<String> = all.iter().map(named).collect();
+    let names: Vec<String> = all.iter().map(name_of).collect();
     let mut chosen = all
         .into_iter()
-        .filter(|d| name.is_none_or(|name| named(d) == name));
+        .filter(|d| name.is_none_or(|name| name_of(d) == name));
     match (chosen.next(), chosen.next(), name) {
         (Some(one), None, _) => {
             serde_json::from_value(one).map_err(|e| format!("its BirdWatch cannot be read: {e}"))

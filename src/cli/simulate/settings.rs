@@ -47,6 +47,9 @@ pub enum Output {
     Svg(Plot),
 }
 
+/// More canaries than this are more than anyone compares.
+const MOST_CANARIES: usize = 20;
+
 const PLOTS: [(&str, Plot); 4] = [
     ("detection", Plot::Detection),
     ("evidence", Plot::Evidence),
@@ -78,27 +81,15 @@ impl SimulateSettings {
         let given = |flag, value| Given::new(flag, "", value);
         let production_bad = given("--production-bad", production_bad).share(0.001)?;
         let tolerance = given("--tolerance", tolerance).real(1.5, 1.0..=1000.0)?;
-        let mut canary_bad = given("--canary-bad", canary_bad).shares(&[0.002, 0.005, 0.02, 0.2])?;
+        let asked = given("--canary-bad", canary_bad);
+        let mut canary_bad = asked.shares(&[0.002, 0.005, 0.02, 0.2])?;
+        if canary_bad.len() > MOST_CANARIES {
+            return Err(asked.error("holds too many shares", "write at most 20"));
+        }
         // A healthy canary, and the worst one that is tolerated: what false alarms are counted on.
         canary_bad.extend([production_bad, edge(tolerance, production_bad)]);
         canary_bad.sort_by(f64::total_cmp);
         canary_bad.dedup_by(|a, b| (*a - *b).abs() <= 1e-12);
-        let asked = given("--plot", plot);
-        let plot = asked.choice(None, &PLOTS.map(|(name, plot)| (name, Some(plot))))?;
-        let picture = Output::Svg(plot.unwrap_or(Plot::Detection));
-        let formats = [
-            ("text", Output::Text),
-            ("json", Output::Json),
-            ("html", Output::Html),
-            ("svg", picture),
-        ];
-        let output = given("--output", output).choice(Output::Text, &formats)?;
-        if plot.is_some() && output != picture {
-            return Err(asked.error(
-                "is for --output svg",
-                "add it, or leave --plot out; html has every plot",
-            ));
-        }
         let false_alarm = given("--false-alarm", false_alarm);
         Ok(Self {
             file,
@@ -120,10 +111,28 @@ impl SimulateSettings {
             confirmations: given("--confirmations", confirmations).number(0, 0..=100)?.into(),
             runs: given("--runs", runs).whole(2000, 1..=1_000_000)?,
             seed: given("--seed", seed).whole(1, 0..=u64::MAX)?,
-            output,
+            output: format(&given("--output", output), &given("--plot", plot))?,
             out: given("--out", out).text().map(PathBuf::from),
         })
     }
+}
+
+/// What to write, of which plots are one.
+fn format(output: &Given, plot: &Given) -> Result<Output, SettingsError> {
+    let chosen = plot.choice(None, &PLOTS.map(|(name, plot)| (name, Some(plot))))?;
+    let picture = Output::Svg(chosen.unwrap_or(Plot::Detection));
+    let formats = [
+        ("text", Output::Text),
+        ("json", Output::Json),
+        ("html", Output::Html),
+        ("svg", picture),
+    ];
+    let output = output.choice(Output::Text, &formats)?;
+    if chosen.is_some() && output != picture {
+        let remedy = "add it, or leave --plot out; html has every plot";
+        return Err(plot.error("is for --output svg", remedy));
+    }
+    Ok(output)
 }
 
 /// The largest bad share that is tolerated, without the noise of the product: 1.5 times 0.001 is 0.0015.

@@ -25,23 +25,23 @@ pub(super) fn simulate(setup: &Setup, shares: &[f64], runs: u32, seed: u64) -> R
         .collect();
     let next = AtomicU64::new(0);
     let done = std::thread::scope(|scope| {
-        let (send, receive) = mpsc::channel();
+        let (results, receive) = mpsc::channel();
         for _ in 0..std::thread::available_parallelism()
             .map_or(1, usize::from)
             .min(jobs.len())
         {
-            let (send, jobs, next) = (send.clone(), &jobs, &next);
+            let (results, jobs, next) = (results.clone(), &jobs, &next);
             scope.spawn(move || {
                 while let Some((index, (share, chunk))) = take(jobs, next) {
                     let before = u32::try_from(chunk).unwrap_or(u32::MAX).saturating_mul(CHUNK);
                     let found = setup.rollouts(share, CHUNK.min(runs - before), seed, chunk);
-                    if send.send((index, found)).is_err() {
+                    if results.send((index, found)).is_err() {
                         return;
                     }
                 }
             });
         }
-        drop(send);
+        drop(results);
         let mut progress = Progress::new(jobs.len());
         let mut done: Vec<Option<Result<Vec<Outcome>, SetupError>>> = vec![None; jobs.len()];
         for (index, found) in receive {
