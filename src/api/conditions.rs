@@ -53,6 +53,8 @@ pub enum ConditionType {
     Interference,
     /// The production label was turned back after a promotion.
     ProductionReverted,
+    /// The declared fault of the canary would be found before the steps end; the message says what would not.
+    Detection,
     /// Notices wait for Slack, which does not take them.
     NotifyFailing,
 }
@@ -72,6 +74,7 @@ impl ConditionType {
             Self::Conflict => "Conflict",
             Self::Interference => "Interference",
             Self::ProductionReverted => "ProductionReverted",
+            Self::Detection => "Detection",
             Self::NotifyFailing => "NotifyFailing",
         }
     }
@@ -220,6 +223,6 @@ mod tests {
                 .iter()
                 .any(|w| w["const"] == ConditionType::NotifyFailing.as_str())
         );
-        assert_eq!(words.len(), 11);
+        assert_eq!(words.len(), 12);
     }
 }

@@ -3,6 +3,7 @@
 
 mod ask;
 mod read;
+mod sight;
 mod words;
 
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use super::sequential::evidence::together;
 use super::sequential::planner::MIXTURE_COST;
 
 pub(super) use ask::samples_of_check;
+pub(super) use sight::{foresee, tell_sight};
 pub(crate) use words::share;
 
 /// Checks at the limit that must follow the first where canary and production are scraped at different instants, so that
@@ -124,7 +126,9 @@ pub(super) fn begin(
 }
 
 fn design(plan: &Plan, test: &SequentialPlan, phi: f64) -> Result<Design, String> {
-    Design::new(test.tolerance, budget(plan), phi, plan.steps.len())
+    // At 100 % there is nothing to compare with: a component of its own would only take weight from the others.
+    let compared = plan.steps.iter().filter(|step| step.weight < 100).count();
+    Design::new(test.tolerance, budget(plan), phi, compared.max(1))
         .and_then(|design| design.at_least(test.at_least))
         .map_err(|error| error.to_string())
 }

@@ -81,6 +81,7 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     questions::set_hold(&turn.seen.name, rollout, &turn.seen.settings);
     turn.clear(ConditionType::Held);
     turn.tell(rollout, NoticeKind::Step, messages::step(rollout));
+    counting::tell_sight(turn, rollout);
 }
 
 /// Writes the intended raise, or takes it back where something has come between.

@@ -3,9 +3,10 @@
 use crate::api::BirdWatchStatus;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::plan::Plan;
-use crate::api::status::{NoticeKind, Outcome, Phase, Rollout};
+use crate::api::status::{Candidate, NoticeKind, Outcome, Phase, Rollout};
 
 use super::candidates;
+use super::counting;
 use super::decision::Effect;
 use super::observation::{DeploymentSeen, RuleSeen};
 use super::progress;
@@ -91,6 +92,7 @@ fn look_for_candidate(
     else {
         let (phase, why) = nothing_to_release(turn, &plan, &production);
         wait(turn, phase, "AtRest", &why);
+        foresee(turn, plan, rule, &production);
         return None;
     };
     if let Some(route) = turn.seen.routes.iter().find(|r| !r.is_at(0)) {
@@ -105,6 +107,16 @@ fn look_for_candidate(
         return None;
     }
     Some(start::begin(turn, plan, rule, &production, canary))
+}
+
+/// Says once what a rollout by this plan could find. It has no time and no version, so that each look names the same one.
+fn foresee(turn: &mut Turn<'_>, plan: Plan, rule: &RuleSeen, production: &str) {
+    let nobody = Candidate::default();
+    let rollout = Rollout {
+        id: "foreseen".to_owned(),
+        ..start::fresh(turn, plan, rule, production, nobody)
+    };
+    counting::foresee(turn, rollout);
 }
 
 fn wait(turn: &mut Turn<'_>, phase: Phase, reason: &'static str, why: &str) {

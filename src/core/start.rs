@@ -7,6 +7,7 @@ use crate::api::plan::Plan;
 use crate::api::status::{Candidate, FailureReason, HoldClock, Kept, KeptRoute, NoticeKind, Phase, Rollout};
 
 use super::baseline::{self, Lack};
+use super::counting;
 use super::decision::Effect;
 use super::end;
 use super::guards;
@@ -25,7 +26,28 @@ pub(super) fn begin(
     production: &str,
     canary: Candidate,
 ) -> Rollout {
+    let rollout = fresh(turn, plan, rule, production, canary);
     turn.next.attempts = turn.next.attempts.saturating_add(1);
+    turn.clear(ConditionType::Interference);
+    turn.enter(
+        Phase::Pending,
+        format!(
+            "{} is to replace {}",
+            rollout.canary.version, rollout.production.version
+        ),
+    );
+    turn.tell(&rollout, NoticeKind::Started, messages::started(&rollout));
+    rollout
+}
+
+/// A rollout in which nothing has happened.
+pub(super) fn fresh(
+    turn: &Turn<'_>,
+    plan: Plan,
+    rule: &RuleSeen,
+    production: &str,
+    canary: Candidate,
+) -> Rollout {
     let of_production = turn
         .seen
         .deployments
@@ -38,7 +60,7 @@ pub(super) fn begin(
             version: production.to_owned(),
             ..Candidate::default()
         });
-    let rollout = Rollout {
+    Rollout {
         id: id(&canary.version, turn.now),
         canary,
         production,
@@ -65,17 +87,7 @@ pub(super) fn begin(
             canary_label: rule.canary.clone(),
         },
         rest: serde_json::Map::new(),
-    };
-    turn.clear(ConditionType::Interference);
-    turn.enter(
-        Phase::Pending,
-        format!(
-            "{} is to replace {}",
-            rollout.canary.version, rollout.production.version
-        ),
-    );
-    turn.tell(&rollout, NoticeKind::Started, messages::started(&rollout));
-    rollout
+    }
 }
 
 /// Names a rollout for good: also after its `BirdWatch` was deleted and made again.
@@ -177,6 +189,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         match baseline::record(rollout, check) {
             Ok(true) => {
                 turn.clear(ConditionType::Blind);
+                counting::tell_sight(turn, rollout);
                 rollout.last_check = None;
                 turn.enter(Phase::Progressing, messages::baseline(rollout));
                 return;

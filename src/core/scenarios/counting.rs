@@ -197,3 +197,53 @@ fn without_any_request_to_production_no_traffic_moves_and_the_message_says_what_
         world.status.message
     );
 }
+
+#[test]
+fn what_a_rollout_could_find_is_said_once_at_creation_and_at_each_step_and_never_while_idle() {
+    let text = |w: &World| {
+        let found = w.status.conditions.iter().find(|c| c.kind == "Detection");
+        found.map(|c| (c.status.clone(), c.message.clone()))
+    };
+    let mut world = World::new(SERVICE);
+    world.run(5);
+    let (status, message) = text(&world).unwrap();
+    assert!(
+        status == "True" && message.starts_with("error-rate: at 100 requests/s, nothing below "),
+        "{message}"
+    );
+    let asked = world.checks;
+    world.run(3600);
+    assert_eq!(world.checks, asked, "nothing is asked at rest");
+    world.seen.generation = Some(2);
+    world.spec = Ok(spec(&format!("{SERVICE}maxWeight: 10\n")));
+    world.run(5);
+    assert_eq!(world.checks, asked + 1);
+    assert_ne!(text(&world).unwrap().1, message);
+
+    world.traffic.requests_per_second = 0.5;
+    world.deploy("v2");
+    world.until(|w| w.weight() == 10);
+}
+
+#[test]
+fn a_policy_that_sees_too_little_is_told_which_sees_more() {
+    let mut world = World::new(SERVICE);
+    world.traffic.requests_per_second = 2.0;
+    world.run(5);
+    let found = world
+        .status
+        .conditions
+        .iter()
+        .find(|c| c.kind == "Detection")
+        .unwrap();
+    assert_eq!(
+        (found.status.as_str(), found.reason.as_str()),
+        ("False", "FaultIsMissed")
+    );
+    assert!(
+        found.message.starts_with("error-rate: at 2 requests/s, "),
+        "{}",
+        found.message
+    );
+    assert!(found.message.contains("; "), "{}", found.message);
+}
