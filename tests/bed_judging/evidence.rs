@@ -127,7 +127,7 @@ fn evidence_goes_on_where_it_was_when_the_operator_is_killed() {
 #[test]
 fn a_prometheus_that_has_forgotten_everything_is_unknown_and_then_goes_on_without_a_false_step() {
     let prepare = async |bed| {
-        let service = rolling(bed, "forgotten", 20.0, stepped(&[(20, "20s"), (50, "1h")]), "0").await;
+        let service = rolling(bed, "forgotten", 20.0, stepped(&[(20, "1h")]), "0").await;
         service.until("counting", A_WHILE, |s| requests(s) > 8.0).await;
         service
     };
@@ -140,6 +140,10 @@ fn a_prometheus_that_has_forgotten_everything_is_unknown_and_then_goes_on_withou
         let status = service.until("blind", SOON, blind).await;
         assert_eq!((status.phase, status.weight), (Phase::Progressing, Some(20)));
         let before = requests(&status);
+        // From now on nothing but what is unknown keeps it at its step.
+        service
+            .edit(json!({"steps": [{"weight": 20, "hold": "1s"}, {"weight": 50, "hold": "1h"}]}))
+            .await;
         bed.prometheus.wipe_data().unwrap();
         bed.prometheus.start().await.unwrap();
         let status = service.weight(50).await;
