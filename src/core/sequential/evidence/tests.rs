@@ -244,6 +244,30 @@ fn at_the_boundary_of_the_null_no_component_grows_in_expectation() {
     }
 }
 
+#[test]
+fn a_share_nobody_cares_about_is_within_bounds_whatever_production_does() {
+    for (n_c, n_p, p_p, share) in [(5_u32, 12_u32, 0.0, 0.2), (8, 8, 0.05, 0.3), (3, 20, 0.1, 0.05)] {
+        let design = design().at_least(Some(share)).unwrap();
+        let p_c = (1.5_f64 * p_p).max(share);
+        for m in super::super::design::MULTIPLIERS {
+            let mut mean = 0.0;
+            for x_c in 0..=n_c {
+                for x_p in 0..=n_p {
+                    let chance = binomial(n_c, x_c, p_c) * binomial(n_p, x_p, p_p);
+                    let seen = stratum(n_c.into(), n_p.into(), x_c.into(), x_p.into());
+                    mean += chance * growth(design.parts(), m, &seen).exp();
+                }
+            }
+            assert!(mean <= 1.0 + 1e-12, "{n_c} {n_p} {p_p} {share} {m}: {mean}");
+        }
+    }
+    // Ten times production's share, and below what anybody cares about; above it the evidence is there.
+    let many = [(0, vec![stratum(1000.0, 9000.0, 10.0, 9.0)])];
+    let caring = |share| log_after(&design().at_least(Some(share)).unwrap(), &many);
+    assert!(caring(0.02) < 0.0 && caring(0.001) > 4.6);
+    assert!(caring(0.001) <= log_after(&design(), &many));
+}
+
 fn binomial(n: u32, k: u32, p: f64) -> f64 {
     let ways: f64 = (0..k).map(|i| f64::from(n - i) / f64::from(k - i)).product();
     ways * p.powi(k.cast_signed()) * (1.0 - p).powi((n - k).cast_signed())
@@ -266,6 +290,11 @@ fn history() -> impl Strategy<Value = Vec<(usize, Vec<Stratum>)>> {
 }
 
 fn tests() -> impl Strategy<Value = Design> {
+    (plain(), proptest::option::of(0.0_f64..1.0)).prop_map(|(design, share)| design.at_least(share).unwrap())
+}
+
+/// Without a share that nobody cares about, whose lesser evidence goes interval by interval.
+fn plain() -> impl Strategy<Value = Design> {
     (0.5_f64..4.0, 1.0_f64..8.0, 1_usize..6)
         .prop_map(|(r, phi, steps)| Design::new(r, 0.01, phi, steps).unwrap())
 }
@@ -319,7 +348,7 @@ proptest! {
 
     #[test]
     fn cutting_an_interval_at_the_same_ratio_changes_nothing(
-        design in tests(), checks in history(), step in 0_usize..5, (canary, production) in (1_u32..50, 1_u32..900),
+        design in plain(), checks in history(), step in 0_usize..5, (canary, production) in (1_u32..50, 1_u32..900),
         (first, second) in (1_u32..40, 1_u32..40), bad in proptest::array::uniform4(0.0_f64..=1.0),
     ) {
         let part = |size: u32, x_c: f64, x_p: f64| {
