@@ -205,3 +205,6 @@ fn all<'a>(
 fn label<'a>(one: &'a SampleSeries, name: &str) -> Option<&'a str> {
     one.labels.get(name).map(String::as_str)
 }
+
+#[cfg(test)]
+mod tests;
