@@ -91,9 +91,9 @@ fn words(rollout: &Rollout) -> Option<(bool, String)> {
     };
     let within = length(&policy).min(SOON);
     let finds = policy.time_to_detect(traffic, test.fault).ok()?.is_some();
-    let mut text = format!("{}: {}", metric.name, sight(&policy, traffic, within).ok()?);
+    let mut says = format!("{}: {}", metric.name, sight(&policy, traffic, within).ok()?);
     if !finds && let Ok(Some((_, change))) = nearest(&policy, traffic, within) {
-        text = format!("{text}; {change}");
+        says = format!("{says}; {change}");
     }
-    Some((finds, text))
+    Some((finds, says))
 }
