@@ -59,11 +59,22 @@ fn canary(report: &Value, bad: f64) -> Value {
 #[test]
 fn a_seed_fixes_every_byte_and_another_seed_changes_some() {
     for output in ["text", "json", "html", "svg", "svg --plot evidence"] {
-        let arguments = format!("- --runs 120 --rps 100 --output {output}");
+        let arguments = format!("- --runs 110 --rps 100 --canary-bad 2% --output {output}");
         let first = said(&format!("{arguments} --seed 7"), SMALL);
         assert_eq!(first, said(&format!("{arguments} --seed 7"), SMALL), "{output}");
         assert_ne!(first, said(&format!("{arguments} --seed 8"), SMALL), "{output}");
     }
+    let drawn = |seed| {
+        json(
+            &format!("- --runs 110 --rps 100 --canary-bad 2% --seed {seed}"),
+            SMALL,
+        )
+    };
+    assert_ne!(
+        drawn(7)["canaries"],
+        drawn(8)["canaries"],
+        "not only the seed that is printed"
+    );
 }
 
 #[test]
@@ -154,7 +165,14 @@ fn people_get_a_table_and_what_it_means() {
     ] {
         assert!(text.contains(words), "{words}\n{text}");
     }
-    assert!(text.lines().all(|line| line.chars().count() <= 240), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+    let told = simulate(&format!("{SHOP} --runs 1"), "").stderr;
+    assert!(String::from_utf8_lossy(&told).contains("the limits of its metrics are not"));
+    let told = simulate("- --runs 1", SMALL).stderr;
+    assert!(
+        told.is_empty(),
+        "a file without metrics has none that are left out"
+    );
 }
 
 #[test]

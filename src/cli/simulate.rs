@@ -112,6 +112,11 @@ fn plan_of(settings: &SimulateSettings) -> Result<Plan, SimulateError> {
     // A spec without a metric asks for the test that is simulated here; of the others only steps and checks count.
     if spec.metric.is_none() && spec.metrics.is_none() {
         spec.metric = Some("vector(0)".to_owned());
+    } else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "birdwatch: of {file} the steps are simulated, with the sequential test; the limits of its metrics are not"
+        );
     }
     plan::resolve(&spec).map_err(|problems| SimulateError::Plan {
         file: file.clone(),

@@ -223,10 +223,13 @@ impl Report {
     pub fn words(&self) -> Vec<String> {
         let mut words = vec![sentence(&self.sight)];
         words.extend(self.nearest.as_deref().map(sentence));
-        words.push(
-            "Times count from the first step's start to the check; errors met are the canary's bad requests until then, or \
-             until the steps end. The planner's time is its formula's. Expect a scrape more in a cluster."
-                .to_owned(),
+        words.extend(
+            [
+                "Times count from the first step's start to the check; expect a scrape more in a cluster.",
+                "Errors met are the canary's bad requests until then, or until its steps end: median, and 90 % of rollouts.",
+                "The column planner is what the planner's formula expects in place of the median.",
+            ]
+            .map(str::to_owned),
         );
         words
     }
