@@ -143,26 +143,23 @@ impl Given {
         })
     }
 
-    pub(super) fn real(&self, default: f64, range: RangeInclusive<f64>) -> Read<f64> {
+    /// A number; none where none was given.
+    pub(super) fn real(&self, range: RangeInclusive<f64>) -> Read<Option<f64>> {
         let Some(text) = &self.value else {
-            return Ok(default);
+            return Ok(None);
         };
         let read = text.parse().ok().filter(|number| range.contains(number));
-        read.ok_or_else(|| {
+        read.map(Some).ok_or_else(|| {
             let (low, high) = range.into_inner();
-            self.error(
-                "is not a number in range",
-                format!("write a number from {low} to {high}"),
-            )
+            let remedy = format!("write a number from {low} to {high}");
+            self.error("is not a number in range", remedy)
         })
     }
 
-    /// A share of 0 to 1, or in percent.
-    pub(super) fn share(&self, default: f64) -> Read<f64> {
-        let Some(text) = &self.value else {
-            return Ok(default);
-        };
-        share(text).ok_or_else(|| self.error("is not a share", SHARE))
+    /// A share of 0 to 1, or in percent; none where none was given.
+    pub(super) fn share(&self) -> Read<Option<f64>> {
+        let read = self.value.as_deref().map(|text| share(text).ok_or(()));
+        read.transpose().map_err(|()| self.error("is not a share", SHARE))
     }
 
     /// Shares separated by commas.

@@ -21,6 +21,10 @@ use settings::{Output, SimulateSettings};
 /// Larger files hold no `BirdWatch` that anyone wrote.
 const MAX_FILE: u64 = 16 << 20;
 
+/// What a spec that does not say it is tested with.
+const TOLERANCE: f64 = 1.5;
+const FALSE_ALARM: f64 = 0.01;
+
 /// Why nothing was simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
@@ -68,7 +72,8 @@ pub enum SimulateError {
 pub fn simulate(settings: &SimulateSettings) -> Result<(), SimulateError> {
     let plan = plan_of(settings)?;
     let setup = Setup::new(policy_of(&plan, settings), settings.traffic)?;
-    let cells = work::simulate(&setup, &settings.canary_bad, settings.runs, settings.seed)?;
+    let canaries = setup.canaries(&settings.canary_bad);
+    let cells = work::simulate(&setup, &canaries, settings.runs, settings.seed)?;
     let report = Report::new(plan.target.service, settings.seed, settings.runs, &setup, cells)?;
     let text = match settings.output {
         Output::Text => report.text(),
@@ -87,16 +92,13 @@ pub fn simulate(settings: &SimulateSettings) -> Result<(), SimulateError> {
     })
 }
 
-/// What the plan and the flags say together.
+/// What the plan and the flags say together; a flag counts for more.
 fn policy_of(plan: &Plan, settings: &SimulateSettings) -> Policy {
+    let tolerance = settings.tolerance.unwrap_or(TOLERANCE);
+    let false_alarm = settings.false_alarm.unwrap_or(FALSE_ALARM);
     Policy {
         confirmations: settings.confirmations,
-        ..policy(
-            &plan.steps,
-            plan.check_interval,
-            settings.tolerance,
-            settings.false_alarm,
-        )
+        ..policy(&plan.steps, plan.check_interval, tolerance, false_alarm)
     }
 }
 
@@ -112,6 +114,11 @@ fn plan_of(settings: &SimulateSettings) -> Result<Plan, SimulateError> {
     // A spec without a metric asks for the test that is simulated here; of the others only steps and checks count.
     if spec.metric.is_none() && spec.metrics.is_none() {
         spec.metric = Some("vector(0)".to_owned());
+    } else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "birdwatch: of {file} the steps are simulated, with the sequential test; the limits of its metrics are not"
+        );
     }
     plan::resolve(&spec).map_err(|problems| SimulateError::Plan {
         file: file.clone(),

@@ -68,6 +68,9 @@ pub struct Lines {
 const ABOVE: f64 = 22.0;
 const BELOW: f64 = 52.0;
 
+/// More points than this are more than pixels.
+const MOST_POINTS: usize = 2000;
+
 /// An area with its two rulers.
 struct Area {
     x: Ruler,
@@ -165,10 +168,14 @@ impl Lines {
     }
 }
 
-/// The points in place, with the corners of steps between them.
+/// The points in place, with the corners of steps between them. Of very many only so many are drawn, with the last.
 fn joined(series: &Series, area: &Area) -> Vec<(f64, f64)> {
     let mut out: Vec<(f64, f64)> = Vec::new();
-    for point in series.points.iter().filter(|p| p.0.is_finite() && !p.1.is_nan()) {
+    let stride = series.points.len().div_ceil(MOST_POINTS).max(1);
+    let end = series.points.len().saturating_sub(1);
+    let points = series.points.iter().enumerate();
+    let points = points.filter(|(i, _)| i % stride == 0 || *i == end);
+    for (_, point) in points.filter(|(_, p)| p.0.is_finite() && !p.1.is_nan()) {
         let here = area.at(*point);
         if let Some(last) = out.last().filter(|_| series.shape == Shape::Step) {
             let corner = (here.0, last.1);

@@ -205,3 +205,17 @@ fn numbers_at_an_axis_are_round_and_few() {
         assert!((3..=8).contains(&count), "{high}: {count}");
     }
 }
+
+#[test]
+fn a_million_points_make_no_larger_picture_than_some_thousands() {
+    let mut lines = steps();
+    lines.x.range = None;
+    let points = (0..1_000_000_u32).map(|i| (f64::from(i), f64::from(i % 7) / 7.0));
+    lines.series = vec![Series {
+        points: points.collect(),
+        ..Series::default()
+    }];
+    let text = figure(Chart::Lines(lines)).svg();
+    assert!(text.len() < 60_000, "{} bytes", text.len());
+    assert!(text.contains("L690 "), "the last point is there");
+}

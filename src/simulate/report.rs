@@ -1,6 +1,7 @@
 //! What a simulation found: as data for JSON, as a table for people, as a page.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -68,6 +69,9 @@ pub struct TrafficReport {
     pub production_bad: f64,
 }
 
+/// By when a fault is to be found to be worth a sentence: the operator's own sentence is about the same time.
+const SOON: Duration = Duration::from_mins(5);
+
 const HEAD: [&str; 7] = [
     "canary bad",
     "rolled back (95 % interval)",
@@ -92,7 +96,7 @@ impl Report {
     ) -> Result<Self, SetupError> {
         let (policy, traffic) = (setup.policy(), setup.traffic());
         canaries.sort_by(|a, b| a.canary_bad.total_cmp(&b.canary_bad));
-        let within = policy.steps.first().map(|step| step.hold).unwrap_or_default();
+        let within = policy.length().min(SOON);
         Ok(Self {
             service,
             seed,
@@ -223,10 +227,13 @@ impl Report {
     pub fn words(&self) -> Vec<String> {
         let mut words = vec![sentence(&self.sight)];
         words.extend(self.nearest.as_deref().map(sentence));
-        words.push(
-            "Times count from the first step's start to the check; errors met are the canary's bad requests until then, or \
-             until the steps end. The planner's time is its formula's. Expect a scrape more in a cluster."
-                .to_owned(),
+        words.extend(
+            [
+                "Times count from the first step's start to the check; expect a scrape more in a cluster.",
+                "Errors met are the canary's bad requests until then, or until its steps end: median, and 90 % of rollouts.",
+                "The column planner is what the planner's formula expects in place of the median.",
+            ]
+            .map(str::to_owned),
         );
         words
     }

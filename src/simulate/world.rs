@@ -131,6 +131,18 @@ impl Setup {
         self.traffic
     }
 
+    /// The canaries to try, rising, each once: those asked for, one as good as production, and the worst that is tolerated, on
+    /// which false alarms are counted.
+    #[must_use]
+    pub fn canaries(&self, asked: &[f64]) -> Vec<f64> {
+        let production = self.traffic.production_bad;
+        let mut all = asked.to_vec();
+        all.extend([production, edge(self.policy.tolerance, production)]);
+        all.sort_by(f64::total_cmp);
+        all.dedup_by(|a, b| (*a - *b).abs() <= 1e-12);
+        all
+    }
+
     /// Rollouts of a canary with this bad share (0 to 1). What is drawn follows from seed, share and `chunk` alone, whatever
     /// else is simulated beside it and on how many threads.
     ///
@@ -229,6 +241,16 @@ impl Setup {
     }
 }
 
+/// The largest bad share that is tolerated, without the noise of the product: 1.5 times 0.001 is 0.0015.
+fn edge(tolerance: f64, production_bad: f64) -> f64 {
+    let edge = (tolerance * production_bad).min(1.0);
+    if edge <= 0.0 {
+        return 0.0;
+    }
+    let digits = 10.0_f64.powf(11.0 - edge.log10().floor());
+    (edge * digits).round() / digits
+}
+
 fn checks(hold: f64, policy: &Policy) -> f64 {
     (hold / policy.every.as_secs_f64() - 1e-9).ceil().max(0.0)
 }
@@ -297,6 +319,18 @@ mod tests {
             (2, 77.0, 7.0),
         ];
         assert_eq!(checks, expected);
+    }
+
+    #[test]
+    fn production_itself_and_the_edge_of_tolerance_are_tried_besides() {
+        let setup = setup(1.0, 15, &[300; 4]);
+        assert_eq!(setup.canaries(&[0.2, 0.001, 0.02]), [0.001, 0.0015, 0.02, 0.2]);
+        for (tolerance, production, worst) in [(3.0, 0.1, 0.3), (3.0, 0.5, 1.0), (1.5, 0.0, 0.0)] {
+            assert!(
+                (edge(tolerance, production) - worst).abs() < 1e-15,
+                "{tolerance} {production}"
+            );
+        }
     }
 
     #[test]

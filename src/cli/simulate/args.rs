@@ -30,11 +30,11 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "SHARES")]
     pub canary_bad: Option<String>,
 
-    /// How many times production's share of bad requests the canary's may be, 1 to 1000 [default: 1.5]
+    /// How many times production's share of bad requests the canary's may be, 1 to 100 [default: 1.5]
     #[arg(long, value_name = "RATIO")]
     pub tolerance: Option<String>,
 
-    /// The most false alarms, as 0.01 or 1% of the rollouts of healthy versions [default: 0.01]
+    /// The most false alarms, 0.000001 to 0.2 or in percent, of rollouts of healthy versions [default: 0.01]
     #[arg(long, value_name = "SHARE")]
     pub false_alarm: Option<String>,
 

@@ -16,12 +16,12 @@ pub struct SimulateSettings {
     pub name: Option<String>,
     /// What is assumed.
     pub traffic: Traffic,
-    /// Bad shares of canaries to try, rising, each once, 0 to 1.
+    /// Bad shares of canaries to try besides production's own and the edge of tolerance, 0 to 1.
     pub canary_bad: Vec<f64>,
-    /// r, 1 to 1000.
-    pub tolerance: f64,
-    /// alpha, above 0 and below 1.
-    pub false_alarm: f64,
+    /// r, 1 to 100; None: as the file says.
+    pub tolerance: Option<f64>,
+    /// alpha, 0.000001 to 0.2; None: as the file says.
+    pub false_alarm: Option<f64>,
     /// C, 0 to 100.
     pub confirmations: u32,
     /// Rollouts for each canary, 1 to 1,000,000.
@@ -79,35 +79,29 @@ impl SimulateSettings {
             out,
         } = args;
         let given = |flag, value| Given::new(flag, "", value);
-        let production_bad = given("--production-bad", production_bad).share(0.001)?;
-        let tolerance = given("--tolerance", tolerance).real(1.5, 1.0..=1000.0)?;
+        let production_bad = given("--production-bad", production_bad)
+            .share()?
+            .unwrap_or(0.001);
         let asked = given("--canary-bad", canary_bad);
-        let mut canary_bad = asked.shares(&[0.002, 0.005, 0.02, 0.2])?;
+        let canary_bad = asked.shares(&[0.002, 0.005, 0.02, 0.2])?;
         if canary_bad.len() > MOST_CANARIES {
             return Err(asked.error("holds too many shares", "write at most 20"));
         }
-        // A healthy canary, and the worst one that is tolerated: what false alarms are counted on.
-        canary_bad.extend([production_bad, edge(tolerance, production_bad)]);
-        canary_bad.sort_by(f64::total_cmp);
-        canary_bad.dedup_by(|a, b| (*a - *b).abs() <= 1e-12);
-        let false_alarm = given("--false-alarm", false_alarm);
+        let asked = given("--false-alarm", false_alarm);
+        let false_alarm = asked.share()?;
+        if false_alarm.is_some_and(|share| !(1e-6..=0.2).contains(&share)) {
+            return Err(asked.error("is out of range", "write 0.000001 to 0.2, or percent as in 1%"));
+        }
         Ok(Self {
             file,
             name: given("--name", name).text(),
             traffic: Traffic {
-                requests_per_second: given("--rps", rps).real(10.0, 0.0..=1e7)?,
+                requests_per_second: given("--rps", rps).real(0.0..=1e7)?.unwrap_or(10.0),
                 production_bad,
             },
             canary_bad,
-            tolerance,
-            false_alarm: match false_alarm.share(0.01)? {
-                share if share > 0.0 && share < 1.0 => share,
-                _ => {
-                    return Err(
-                        false_alarm.error("is out of range", "write a share between 0 and 1, as 0.01 or 1%")
-                    );
-                }
-            },
+            tolerance: given("--tolerance", tolerance).real(1.0..=100.0)?,
+            false_alarm,
             confirmations: given("--confirmations", confirmations).number(0, 0..=100)?.into(),
             runs: given("--runs", runs).whole(2000, 1..=1_000_000)?,
             seed: given("--seed", seed).whole(1, 0..=u64::MAX)?,
@@ -135,16 +129,6 @@ fn format(output: &Given, plot: &Given) -> Result<Output, SettingsError> {
     Ok(output)
 }
 
-/// The largest bad share that is tolerated, without the noise of the product: 1.5 times 0.001 is 0.0015.
-fn edge(tolerance: f64, production_bad: f64) -> f64 {
-    let edge = (tolerance * production_bad).min(1.0);
-    if edge <= 0.0 {
-        return 0.0;
-    }
-    let digits = 10.0_f64.powf(11.0 - edge.log10().floor());
-    (edge * digits).round() / digits
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,10 +147,10 @@ mod tests {
     #[test]
     fn without_flags_the_defaults_hold() {
         let settings = SimulateSettings::new(args()).unwrap();
-        assert_eq!(settings.canary_bad, [0.001, 0.0015, 0.002, 0.005, 0.02, 0.2]);
+        assert_eq!(settings.canary_bad, [0.002, 0.005, 0.02, 0.2]);
         assert_eq!((settings.runs, settings.seed), (2000, 1));
         assert_eq!(settings.output, Output::Text);
-        assert_eq!((settings.tolerance, settings.false_alarm), (1.5, 0.01));
+        assert_eq!((settings.tolerance, settings.false_alarm), (None, None));
         assert_eq!(settings.confirmations, 0);
     }
 
@@ -177,7 +161,9 @@ mod tests {
             canary_bad: some("2%, 0.5 %,0.02"),
             ..args()
         });
-        assert_eq!(settings.unwrap().canary_bad, [0.0, 0.005, 0.02]);
+        let settings = settings.unwrap();
+        assert_eq!(settings.canary_bad, [0.02, 0.005, 0.02]);
+        assert_eq!(settings.traffic.production_bad.to_bits(), 0.0_f64.to_bits());
     }
 
     #[test]

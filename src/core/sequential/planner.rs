@@ -200,7 +200,9 @@ impl Policy {
         MIXTURE_COST - self.false_alarm.ln()
     }
 
-    fn length(&self) -> Duration {
+    /// How long all steps together last.
+    #[must_use]
+    pub fn length(&self) -> Duration {
         let add = |all: Duration, step: &Step| all.saturating_add(step.hold);
         self.steps.iter().fold(Duration::ZERO, add)
     }

@@ -44,8 +44,7 @@ pub fn design(policy: &Policy) -> Result<Design, DesignError> {
 /// How long all steps together last.
 #[must_use]
 pub fn length(policy: &Policy) -> Duration {
-    let add = |all: Duration, step: &Step| all.saturating_add(step.hold);
-    policy.steps.iter().fold(Duration::ZERO, add)
+    policy.length()
 }
 
 #[cfg(test)]

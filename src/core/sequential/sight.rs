@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::planner::{PlannerError, Policy, Step, Traffic};
-use super::policy::length;
 
 /// Within this factor of the tolerance there is nothing left to see: what is smaller is tolerated.
 const NEAR_TOLERANCE: f64 = 1.1;
@@ -192,7 +191,7 @@ pub fn load(requests_per_second: f64) -> String {
 
 /// "within 5 minutes", or "within the whole rollout of 20 minutes".
 fn period(policy: &Policy, within: Duration) -> String {
-    let whole = length(policy);
+    let whole = policy.length();
     if within >= whole {
         format!("within the whole rollout of {}", time(whole))
     } else {

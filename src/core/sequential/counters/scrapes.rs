@@ -33,7 +33,9 @@ enum Follows {
     AfterGap,
     /// Older than what was seen already: as good as lost.
     Behind,
-    /// The next one; what fell did so because it began again.
+    /// The next one; what fell did so because it began again, and so did what is not there any more.
+    Restarted,
+    /// The next one.
     Next,
 }
 
@@ -75,6 +77,9 @@ impl<'a> Target<'a> {
             match follows {
                 Follows::Behind => continue,
                 Follows::Anew | Follows::AfterGap => marks.clear(),
+                // What has vanished comes back from 0. Were its old value kept, this scrape's meaning would depend on how far back
+                // the samples reach, and two windows could count the same event.
+                Follows::Restarted => marks.retain(|line, _| values.contains_key(line)),
                 Follows::Next => {}
             }
             for (line, value) in values {
@@ -116,7 +121,8 @@ impl<'a> Target<'a> {
         let largest = fell.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
         match largest {
             Some((mark, value)) if value >= mark / 2.0 => Follows::Behind,
-            _ => Follows::Next,
+            Some(_) => Follows::Restarted,
+            None => Follows::Next,
         }
     }
 }

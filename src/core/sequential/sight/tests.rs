@@ -95,7 +95,7 @@ fn the_proposal_sees_clearly_more_by_one_change() {
             };
             proposed += 1;
             let within = if words.contains("times as long") {
-                let factor = length(&other).as_secs_f64() / length(&policy()).as_secs_f64();
+                let factor = other.length().as_secs_f64() / policy().length().as_secs_f64();
                 MINUTES_5.mul_f64(factor)
             } else {
                 MINUTES_5
@@ -104,7 +104,7 @@ fn the_proposal_sees_clearly_more_by_one_change() {
             let then = other.smallest_seen(traffic(rps, bad), within).unwrap().unwrap();
             assert!(now.is_none_or(|now| then <= now / 2.0), "{rps} {bad}: {words}");
             let weights = other.steps.first().unwrap().weight > 5.0;
-            let holds = length(&other) > length(&policy());
+            let holds = other.length() > policy().length();
             let tolerance = other.tolerance < 1.5;
             let changes = [weights, holds, tolerance].into_iter().filter(|c| *c).count();
             assert_eq!(changes, 1, "{rps} {bad}: {words}");
@@ -174,7 +174,7 @@ fn longer_holds_are_proposed_where_the_weight_cannot_rise() {
     let within = Duration::from_mins(1);
     let (other, words) = nearest(&heavy, traffic(1.0, 0.001), within).unwrap().unwrap();
     assert!(words.starts_with("with every step held "), "{words}");
-    assert!(length(&other) > length(&heavy));
+    assert!(other.length() > heavy.length());
 }
 
 #[test]
