@@ -9,10 +9,10 @@ use std::io::{Read as _, Write as _};
 use serde_json::Value;
 
 use crate::api::BirdWatch;
-use crate::api::plan::Plan;
+use crate::api::plan::{MetricPlan, Plan, TestPlan};
 use crate::core::plan::{self, PlanError};
 use crate::core::sequential::planner::Policy;
-use crate::core::sequential::policy::policy;
+use crate::core::sequential::policy::{policy, test_of};
 use crate::simulate::report::Report;
 use crate::simulate::{Setup, SetupError, picture};
 
@@ -21,7 +21,7 @@ use settings::{Output, SimulateSettings};
 /// Larger files hold no `BirdWatch` that anyone wrote.
 const MAX_FILE: u64 = 16 << 20;
 
-/// What a spec that does not say it is tested with.
+/// What the steps of a spec without a sequential metric are tested with.
 const TOLERANCE: f64 = 1.5;
 const FALSE_ALARM: f64 = 0.01;
 
@@ -94,8 +94,9 @@ pub fn simulate(settings: &SimulateSettings) -> Result<(), SimulateError> {
 
 /// What the plan and the flags say together; a flag counts for more.
 fn policy_of(plan: &Plan, settings: &SimulateSettings) -> Policy {
-    let tolerance = settings.tolerance.unwrap_or(TOLERANCE);
-    let false_alarm = settings.false_alarm.unwrap_or(FALSE_ALARM);
+    let (tolerance, false_alarm) = test_of(plan).unwrap_or((TOLERANCE, FALSE_ALARM));
+    let tolerance = settings.tolerance.unwrap_or(tolerance);
+    let false_alarm = settings.false_alarm.unwrap_or(false_alarm);
     Policy {
         confirmations: settings.confirmations,
         ..policy(&plan.steps, plan.check_interval, tolerance, false_alarm)
@@ -105,25 +106,24 @@ fn policy_of(plan: &Plan, settings: &SimulateSettings) -> Policy {
 /// The plan of the file's `BirdWatch`.
 fn plan_of(settings: &SimulateSettings) -> Result<Plan, SimulateError> {
     let file = &settings.file;
-    let mut spec = pick(&read(file)?, settings.name.as_deref())
+    let spec = pick(&read(file)?, settings.name.as_deref())
         .map_err(|problem| SimulateError::Manifest {
             file: file.clone(),
             problem,
         })?
         .spec;
-    // A spec without a metric asks for the test that is simulated here; of the others only steps and checks count.
-    if spec.metric.is_none() && spec.metrics.is_none() {
-        spec.metric = Some("vector(0)".to_owned());
-    } else {
+    let plan = plan::resolve(&spec).map_err(|problems| SimulateError::Plan {
+        file: file.clone(),
+        problems,
+    })?;
+    let is_limited = |metric: &MetricPlan| matches!(metric.test, TestPlan::Threshold(_));
+    if plan.metrics.iter().any(is_limited) {
         let _ = writeln!(
             std::io::stderr(),
             "birdwatch: of {file} the steps are simulated, with the sequential test; the limits of its metrics are not"
         );
     }
-    plan::resolve(&spec).map_err(|problems| SimulateError::Plan {
-        file: file.clone(),
-        problems,
-    })
+    Ok(plan)
 }
 
 fn read(file: &str) -> Result<String, SimulateError> {

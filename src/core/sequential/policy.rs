@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::Span;
-use crate::api::plan::StepPlan;
+use crate::api::plan::{Plan, StepPlan, TestPlan};
 
 use super::design::{Design, DesignError};
 use super::planner::{Policy, Step};
@@ -29,6 +29,19 @@ pub fn policy(steps: &[StepPlan], check_interval: Option<Span>, tolerance: f64, 
         dispersion: 1.0,
         confirmations: 0,
     }
+}
+
+/// Tolerance and false alarm of a plan's first sequential metric, the latter as all of them share it; none without one.
+#[must_use]
+pub fn test_of(plan: &Plan) -> Option<(f64, f64)> {
+    let tests = || {
+        plan.metrics.iter().filter_map(|metric| match &metric.test {
+            TestPlan::Sequential(test) => Some(test),
+            TestPlan::Threshold(_) => None,
+        })
+    };
+    let budget = tests().map(|test| test.false_alarm).min_by(f64::total_cmp)?;
+    Some((tests().next()?.tolerance, budget))
 }
 
 /// The test that a policy asks for. A step at 100 % gets no component of its own: without production beside the canary it
