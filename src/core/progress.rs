@@ -26,6 +26,9 @@ struct Block {
 /// The phase Progressing.
 pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     confirm(turn, rollout);
+    if rollout.step == 0 {
+        heed_pause(turn, rollout);
+    }
     if rollout.intended == 0 && !verdict::has_baselines(rollout) {
         turn.enter(
             Phase::Baseline,
@@ -118,10 +121,14 @@ fn tick(turn: &mut Turn<'_>, rollout: &mut Rollout) {
 }
 
 pub(super) fn is_paused(turn: &Turn<'_>) -> bool {
-    turn.seen
-        .spec
-        .as_ref()
-        .is_ok_and(|spec| spec.paused == Some(true))
+    match &turn.seen.spec {
+        Ok(spec) => spec.paused == Some(true),
+        // Only what can be read ends a pause.
+        Err(_) => turn
+            .seen
+            .paused
+            .unwrap_or_else(|| turn.holds(ConditionType::Paused)),
+    }
 }
 
 /// Shows whether somebody has paused the rollout, and notes when that changes. Returns it.

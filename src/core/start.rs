@@ -9,6 +9,7 @@ use super::baseline::{self, Lack};
 use super::decision::Effect;
 use super::end;
 use super::guards;
+use super::instants;
 use super::messages;
 use super::number::human;
 use super::observation::{CheckId, RuleSeen, Side};
@@ -38,7 +39,7 @@ pub(super) fn begin(
             ..Candidate::default()
         });
     let rollout = Rollout {
-        id: id(&canary.version, turn.now),
+        id: id(turn, &canary.version),
         canary,
         production,
         plan,
@@ -77,14 +78,21 @@ pub(super) fn begin(
 }
 
 /// Names a rollout for good: also after its `BirdWatch` was deleted and made again.
-fn id(version: &str, now: jiff::Timestamp) -> String {
-    let mut seconds = now.as_second().unsigned_abs();
+fn id(turn: &Turn<'_>, version: &str) -> String {
+    let seconds = turn.now.as_second().unsigned_abs();
+    let mut ids = (seconds..).map(|seconds| format!("{version}-{}", in_base_36(seconds)));
+    // A clock that was set back shows the same second again.
+    let is_free = |id: &String| turn.next.ended.iter().all(|ended| ended.id != *id);
+    ids.find(is_free).unwrap_or_default()
+}
+
+fn in_base_36(mut number: u64) -> String {
     let mut digits = Vec::new();
-    while seconds > 0 {
-        digits.extend(char::from_digit(u32::try_from(seconds % 36).unwrap_or(0), 36));
-        seconds /= 36;
+    while number > 0 {
+        digits.extend(char::from_digit(u32::try_from(number % 36).unwrap_or(0), 36));
+        number /= 36;
     }
-    format!("{version}-{}", digits.iter().rev().collect::<String>())
+    digits.iter().rev().collect()
 }
 
 fn kept_route(route: &super::observation::RouteSeen) -> KeptRoute {
@@ -167,9 +175,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::enforce(turn, rollout);
     progress::heed_pause(turn, rollout);
     let check = turn.seen.check.as_ref().filter(|check| {
-        check.id == CheckId::of(rollout)
-            && rollout.step == 0
-            && rollout.last_check.is_none_or(|last| check.asked_at > last)
+        check.id == CheckId::of(rollout) && rollout.step == 0 && instants::is_new(check, rollout, turn.now)
     });
     if let Some(check) = check {
         match baseline::record(rollout, check) {
