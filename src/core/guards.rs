@@ -95,7 +95,7 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
         );
         turn.alarm(rollout, ConditionType::Blind, "Unknown", &text, NoticeKind::Blind);
     } else {
-        turn.clear(ConditionType::Blind);
+        turn.end(ConditionType::Blind);
     }
     (verdict == Verdict::Unhealthy).then(|| {
         let known = rollout

@@ -26,6 +26,7 @@ pub(super) fn recall(status: &mut BirdWatchStatus, rollout: &mut Rollout, now: T
         intended: _,
         confirmed: _,
         confirmed_at,
+        raised: _,
         hold: _,
         hold_reason: _,
         metrics,

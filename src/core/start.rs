@@ -52,6 +52,7 @@ pub(super) fn begin(
         intended: 0,
         confirmed: 0,
         confirmed_at: None,
+        raised: false,
         hold: None,
         hold_reason: None,
         metrics: Vec::new(),
@@ -185,7 +186,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
                 turn.enter(Phase::Progressing, messages::baseline(rollout));
                 return;
             }
-            Ok(false) => turn.clear(ConditionType::Blind),
+            Ok(false) => turn.end(ConditionType::Blind),
             Err(lack) => without_baseline(turn, rollout, &lack),
         }
     }
@@ -198,7 +199,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
 
 fn without_baseline(turn: &mut Turn<'_>, rollout: &Rollout, lack: &Lack) {
     let text = format!("no traffic moves before there is a baseline: {}", lack.why);
-    let told = turn.holds(ConditionType::Blind);
+    let told = turn.is_told(ConditionType::Blind, "NoBaseline");
     turn.condition(ConditionType::Blind, true, "NoBaseline", &text);
     if !told {
         let value = lack.value.map(|value| format!("; it is at {}", human(value)));
