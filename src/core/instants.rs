@@ -8,10 +8,33 @@ use crate::api::status::{MetricStatus, Rollout, Verdict};
 
 use super::observation::{Check, Gap};
 
-/// Every instant that a running rollout works with, no later than `now`. (The rest, of verbs and notices, is only shown.)
-/// A check that lies in the future proves nothing, and what was held until then is held.
+/// Brings what a running rollout works with to `now`. (The instants of verbs and notices are only shown.)
 pub(super) fn recall(status: &mut BirdWatchStatus, rollout: &mut Rollout, now: Timestamp) {
-    let not_after_now = |at: &mut Timestamp| *at = (*at).min(now);
+    disown_check(rollout, now);
+    let ended = status.ended.iter_mut();
+    let conditions = status.conditions.iter_mut();
+    let of_status = ended
+        .filter_map(|ended| ended.had_weight_until.as_mut())
+        .chain(conditions.filter_map(|condition| condition.last_transition_time.as_mut()));
+    for at in of_status.chain(of_rollout(rollout)) {
+        *at = (*at).min(now);
+    }
+}
+
+/// A check that lies in the future proves nothing, but what was held until then is held.
+fn disown_check(rollout: &mut Rollout, now: Timestamp) {
+    let Some(last) = rollout.last_check.take_if(|last| *last > now) else {
+        return;
+    };
+    rollout.verdict = rollout.verdict.filter(|verdict| *verdict == Verdict::Unknown);
+    if rollout.clock.since.is_some() {
+        rollout.clock.stop(last);
+        rollout.clock.run(now);
+    }
+}
+
+/// Every instant that a rollout keeps, but those of its end and its last check.
+fn of_rollout(rollout: &mut Rollout) -> impl Iterator<Item = &mut Timestamp> {
     let Rollout {
         id: _,
         canary: _,
@@ -30,55 +53,44 @@ pub(super) fn recall(status: &mut BirdWatchStatus, rollout: &mut Rollout, now: T
         hold: _,
         hold_reason: _,
         metrics,
-        last_check,
-        verdict,
+        last_check: _,
+        verdict: _,
         promote_asked: _,
         failure,
         kept: _,
         rest: _,
     } = rollout;
-    if let Some(last) = last_check.take_if(|last| *last > now) {
-        *verdict = verdict.filter(|verdict| *verdict == Verdict::Unknown);
-        if clock.since.is_some() {
-            clock.stop(last);
-            clock.run(now);
-        }
-    }
-    not_after_now(started);
-    let instants = [
-        &mut clock.since,
-        canary_label_at,
-        production_label_at,
-        confirmed_at,
+    let optional = [
+        Some(started),
+        clock.since.as_mut(),
+        canary_label_at.as_mut(),
+        production_label_at.as_mut(),
+        confirmed_at.as_mut(),
+        failure.as_mut().map(|failure| &mut failure.at),
     ];
-    instants.into_iter().flatten().for_each(not_after_now);
-    failure
-        .iter_mut()
-        .for_each(|failure| not_after_now(&mut failure.at));
-    for metric in metrics {
-        let MetricStatus {
-            name: _,
-            baseline,
-            production: _,
-            samples: _,
-            last,
-            verdict: _,
-            window: _,
-            unknown_since,
-        } = metric;
-        unknown_since.iter_mut().for_each(not_after_now);
-        baseline.iter_mut().for_each(|b| not_after_now(&mut b.at));
-        last.iter_mut().for_each(|reading| not_after_now(&mut reading.at));
-    }
-    let had_weight = status
-        .ended
-        .iter_mut()
-        .filter_map(|e| e.had_weight_until.as_mut());
-    had_weight.for_each(not_after_now);
-    let conditions = status.conditions.iter_mut();
-    conditions
-        .filter_map(|c| c.last_transition_time.as_mut())
-        .for_each(not_after_now);
+    optional
+        .into_iter()
+        .flatten()
+        .chain(metrics.iter_mut().flat_map(of_metric))
+}
+
+fn of_metric(metric: &mut MetricStatus) -> impl Iterator<Item = &mut Timestamp> {
+    let MetricStatus {
+        name: _,
+        baseline,
+        production: _,
+        samples: _,
+        last,
+        verdict: _,
+        window: _,
+        unknown_since,
+    } = metric;
+    let optional = [
+        baseline.as_mut().map(|baseline| &mut baseline.at),
+        last.as_mut().map(|reading| &mut reading.at),
+        unknown_since.as_mut(),
+    ];
+    optional.into_iter().flatten()
 }
 
 /// The times without an operator that lie in the past, as far as they do.

@@ -83,56 +83,60 @@ steps: [{weight: 10, hold: 10s}, {weight: 50, hold: 10s}, {weight: 100, hold: 10
 settle: 0s
 "#;
 
+/// Production v1 with two pods, and nothing else.
+fn first_sight() -> Observation {
+    Observation {
+        name: ObjectName {
+            namespace: "default".into(),
+            name: "aleph".into(),
+        },
+        generation: Some(1),
+        spec: Err(String::new()),
+        deleting: false,
+        finalizer: false,
+        draining: false,
+        paused: None,
+        verb: None,
+        conflict: None,
+        deployments: vec![deployment("v1", -1000)],
+        rule: Ok(RuleSeen {
+            production: Some("v1".into()),
+            canary: None,
+        }),
+        routes: vec![RouteSeen {
+            key: "aleph/http[0]".into(),
+            production: Some(100),
+            canary: Some(0),
+            total: 100,
+        }],
+        route_problems: Vec::new(),
+        other_routes: Vec::new(),
+        warnings: Vec::new(),
+        canary_zero_since: None,
+        restore_refused: false,
+        routes_writer: None,
+        rule_writer: None,
+        check: None,
+        asking: None,
+        gaps: Vec::new(),
+        acks: Vec::new(),
+        settings: Settings {
+            scrape_interval: Span::secs(1),
+            propagation_delay: Span::secs(2),
+            query_timeout: Span::secs(5),
+            notify: Some(crate::api::spec::Level::Steps),
+        },
+    }
+}
+
 impl World {
     /// Production v1 with two pods; the `BirdWatch` was there before any canary.
     pub(crate) fn new(yaml: &str) -> Self {
-        let seen = Observation {
-            name: ObjectName {
-                namespace: "default".into(),
-                name: "aleph".into(),
-            },
-            generation: Some(1),
-            spec: Err(String::new()),
-            deleting: false,
-            finalizer: false,
-            draining: false,
-            paused: None,
-            verb: None,
-            conflict: None,
-            deployments: vec![deployment("v1", -1000)],
-            rule: Ok(RuleSeen {
-                production: Some("v1".into()),
-                canary: None,
-            }),
-            routes: vec![RouteSeen {
-                key: "aleph/http[0]".into(),
-                production: Some(100),
-                canary: Some(0),
-                total: 100,
-            }],
-            route_problems: Vec::new(),
-            other_routes: Vec::new(),
-            warnings: Vec::new(),
-            canary_zero_since: None,
-            restore_refused: false,
-            routes_writer: None,
-            rule_writer: None,
-            check: None,
-            asking: None,
-            gaps: Vec::new(),
-            acks: Vec::new(),
-            settings: Settings {
-                scrape_interval: Span::secs(1),
-                propagation_delay: Span::secs(2),
-                query_timeout: Span::secs(5),
-                notify: Some(crate::api::spec::Level::Steps),
-            },
-        };
         let mut world = Self {
             now: at(0),
             spec: Ok(spec(yaml)),
             status: BirdWatchStatus::default(),
-            seen,
+            seen: first_sight(),
             oracle: |_, _| (number(0.0), 1.0),
             events: Vec::new(),
             weights: Vec::new(),
@@ -411,11 +415,8 @@ impl World {
             .checked_add(Span::millis(seconds * 1000).signed())
             .unwrap();
         calm_down(self);
-        loop {
-            match self.upcoming().filter(|next| *next <= end) {
-                Some(next) => self.now = next.max(self.now),
-                None => break,
-            }
+        while let Some(next) = self.upcoming().filter(|next| *next <= end) {
+            self.now = next.max(self.now);
             calm_down(self);
         }
         self.now = end;
