@@ -159,16 +159,16 @@ fn nothing_to_release(turn: &Turn<'_>, plan: &Plan, production: &str) -> (Phase,
 
 /// How the last rollout ended, and which version would start by its name only.
 fn nothing_new(turn: &Turn<'_>, production: &str) -> String {
-    let stays = match turn.next.ended.last() {
-        Some(last) if last.outcome == Outcome::RolledBack && last.production == production => {
-            ended_before(turn, &last.canary.version, production)
+    let last = turn.next.ended.last();
+    let back = last.filter(|last| last.outcome == Outcome::RolledBack && last.production == production);
+    let why = back.map(|last| ended_before(turn, &last.canary.version, production));
+    match (why, by_name_only(turn, production)) {
+        (Some(why), Some(other)) => format!("{why}; {other}"),
+        (Some(why), None) => why,
+        (None, Some(other)) => format!("{production} is in production; {other}"),
+        (None, None) => {
+            format!("{production} is in production; a Deployment with a new version starts a rollout")
         }
-        _ => format!("{production} is in production"),
-    };
-    match by_name_only(turn, production) {
-        Some(other) => format!("{stays}; {other}"),
-        None if stays.contains(';') => stays,
-        None => format!("{stays}; a Deployment with a new version starts a rollout"),
     }
 }
 
