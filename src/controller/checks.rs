@@ -30,6 +30,8 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
         return;
     }
     remembered.stop_asking();
+    // It was taken in. The clock may be set back, and then it would seem to be asked after the next one.
+    remembered.check = None;
     let id = request.id.clone();
     let under_way = UnderWay {
         scope: Arc::clone(scope),
@@ -56,7 +58,7 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
         let answers = asker.ask().await;
         let check = Check {
             id: request.id.clone(),
-            asked_at,
+            asked_at: asked_at.min(context.clock.now()),
             answers,
         };
         let known = asker.known;

@@ -149,6 +149,7 @@ fn observe(
         name: object.name(),
         generation: object.metadata.generation,
         spec,
+        paused: object.paused(),
         deleting: object.metadata.deletion_timestamp.is_some(),
         finalizer: object.has_finalizer(),
         draining: scope.context.draining,

@@ -181,7 +181,10 @@ impl Remembered {
 
     /// Since when the canary is seen at 0 on every route of `target`; `zero` says whether it is now.
     pub fn zero_since(&mut self, target: &Target, zero: bool, now: Timestamp) -> Option<Timestamp> {
-        let since = self.zero_since.take().filter(|(of, _)| zero && of == target);
+        let since = self
+            .zero_since
+            .take()
+            .filter(|(of, since)| zero && of == target && *since <= now);
         self.zero_since = zero.then(|| since.unwrap_or_else(|| (target.clone(), now)));
         self.zero_since.as_ref().map(|(_, since)| *since)
     }
@@ -263,6 +266,19 @@ mod tests {
         memory.entry(&object("one", "1")).lock().retries = 7;
         assert_eq!(memory.entry(&object("one", "2")).lock().retries, 7);
         assert_eq!(memory.entry(&object("two", "3")).lock().retries, 0);
+    }
+
+    #[test]
+    fn a_weight_is_not_seen_at_zero_since_an_instant_still_to_come() {
+        let target: Target =
+            serde_json::from_value(json!({"service": "a", "selector": {}, "versionLabel": "version",
+            "productionSubset": "p", "canarySubset": "c", "virtualServices": ["a"], "destinationRule": "a"}))
+            .unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut remembered = Remembered::default();
+        for (now, since) in [(100, 100), (105, 100), (50, 50), (60, 50)] {
+            assert_eq!(remembered.zero_since(&target, true, at(now)), Some(at(since)));
+        }
     }
 
     #[test]

@@ -56,8 +56,10 @@ pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<A
         rollout = tracing::field::Empty
     );
     let entry = scope.memory.entry(&object);
-    let begun = scope.context.clock.monotonic();
-    let result = pass(Arc::clone(&object), &scope, &entry).instrument(span).await;
+    let (now, begun) = (scope.context.clock.now(), scope.context.clock.monotonic());
+    let result = pass(Arc::clone(&object), &scope, &entry, now)
+        .instrument(span)
+        .await;
     // Status itself cannot say these.
     let event = match &result {
         Err(Error::Status(unreadable)) => Some(status_unreadable(unreadable)),
@@ -68,15 +70,18 @@ pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<A
         scope.context.events.publish(&object, vec![event]);
     }
     let category = result.as_ref().err().map_or("ok", Error::category);
-    scope
-        .context
-        .metrics
-        .reconciled(category, scope.context.clock.monotonic() - begun);
-    result.map(|again| action(again, &entry, scope.context.clock.now()))
+    let lasted = scope.context.clock.monotonic() - begun;
+    scope.context.metrics.reconciled(category, lasted);
+    // The clock may have been set meanwhile: how long it takes until then does not depend on it.
+    result.map(|again| action(again, &entry, now + lasted))
 }
 
-async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>) -> Result<Again, Error> {
-    let now = scope.context.clock.now();
+async fn pass(
+    object: Arc<RawBirdWatch>,
+    scope: &Arc<Scope>,
+    entry: &Arc<Entry>,
+    now: Timestamp,
+) -> Result<Again, Error> {
     let look = look(scope, object, &mut entry.lock(), now)?;
     if let Some(rollout) = &look.status.rollout {
         tracing::Span::current().record("rollout", &rollout.id);

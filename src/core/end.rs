@@ -252,7 +252,7 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
         outcome,
         reason: why.clone(),
         at: turn.now,
-        had_weight_until: (rollout.step > 0 || rollout.confirmed > 0).then_some(turn.now),
+        had_weight_until: (rollout.raised || rollout.step > 0).then_some(turn.now),
         retried: asked_again,
     });
     if outcome == Outcome::Promoted {

@@ -10,6 +10,7 @@ use crate::api::status::{
 use super::candidates;
 use super::decision::Effect;
 use super::end;
+use super::instants;
 use super::observation::{Answer, Check, CheckId, Outcome, RouteSeen};
 use super::questions;
 use super::start;
@@ -79,9 +80,7 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
         return Some((FailureReason::CanaryUnavailable, why));
     }
     let check = turn.seen.check.as_ref().filter(|check| {
-        check.id == CheckId::of(rollout)
-            && rollout.step > 0
-            && rollout.last_check.is_none_or(|last| check.asked_at > last)
+        check.id == CheckId::of(rollout) && rollout.step > 0 && instants::is_new(check, rollout, turn.now)
     })?;
     let verdict = verdict::take_in(rollout, check);
     if verdict == Verdict::Unknown {
@@ -96,7 +95,7 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
         );
         turn.alarm(rollout, ConditionType::Blind, "Unknown", &text, NoticeKind::Blind);
     } else {
-        turn.clear(ConditionType::Blind);
+        turn.end(ConditionType::Blind);
     }
     (verdict == Verdict::Unhealthy).then(|| {
         let known = rollout

@@ -21,6 +21,7 @@ mod answers;
 mod baseline;
 mod end;
 mod guards;
+mod instants;
 mod progress;
 mod promote;
 mod rest;

@@ -22,6 +22,8 @@ pub struct Observation {
     pub generation: Option<i64>,
     /// The spec, or why it cannot be read.
     pub spec: Result<BirdWatchSpec, String>,
+    /// `spec.paused`, where it alone can be read.
+    pub paused: Option<bool>,
     /// `metadata.deletionTimestamp` is set.
     pub deleting: bool,
     /// Our finalizer is there.

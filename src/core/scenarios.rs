@@ -1078,5 +1078,8 @@ fn production_out_of_bounds_is_written_once_and_its_values_are_bare_readings() {
     assert!(told[0].note.ends_with("it is at 7.25"), "{}", told[0].note);
 }
 
+mod clocks;
 mod evidence;
+mod passed_over;
+mod pauses;
 mod told;
