@@ -1079,4 +1079,5 @@ fn production_out_of_bounds_is_written_once_and_its_values_are_bare_readings() {
 }
 
 mod evidence;
+mod judging;
 mod told;
