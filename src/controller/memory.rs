@@ -44,8 +44,10 @@ pub struct Remembered {
     pub routes_writer: Option<Identified>,
     /// Who last wrote the rule, and the resource version that was found out for.
     pub rule_writer: Option<Identified>,
-    /// Giving back former values was refused, at these resource versions.
-    pub restore_refused: Option<Vec<Option<String>>>,
+    /// Giving back weights was refused, at these resource versions of the routes' objects.
+    pub weights_refused: Option<Vec<Option<String>>>,
+    /// Giving back the label was refused, at this resource version of the rule.
+    pub label_refused: Option<Vec<Option<String>>>,
     /// What became of notices, not yet in a written status.
     pub acks: Vec<NoticeAck>,
     /// Metric and label names that Prometheus knows, for a rollout.

@@ -46,8 +46,8 @@ pub struct Observation {
     pub warnings: Vec<String>,
     /// Since when this operator sees weight 0 for the canary on every route of ours.
     pub canary_zero_since: Option<Timestamp>,
-    /// The API server refused to give weights or label their former values: they stay as they are.
-    pub restore_refused: bool,
+    /// What the API server refused to give its former value: it stays as it is.
+    pub restore_refused: RestoreRefused,
     /// Who last wrote the routes, once asked for.
     pub routes_writer: Option<String>,
     /// Who last wrote the rule, once asked for.
@@ -71,6 +71,15 @@ pub struct ObjectName {
     pub namespace: String,
     /// The name.
     pub name: String,
+}
+
+/// What cannot be given back; one of them does not keep the other from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoreRefused {
+    /// The weights of the routes.
+    pub weights: bool,
+    /// The label of the canary subset.
+    pub label: bool,
 }
 
 /// The administrator's settings a decision needs.

@@ -151,7 +151,7 @@ impl World {
             other_routes: Vec::new(),
             warnings: Vec::new(),
             canary_zero_since: None,
-            restore_refused: false,
+            restore_refused: RestoreRefused::default(),
             routes_writer: None,
             rule_writer: None,
             check: None,
