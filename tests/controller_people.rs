@@ -145,6 +145,25 @@ async fn weights_that_one_object_refuses_are_given_back_to_the_others() {
     assert_eq!(kit.labels(), ("v1".into(), "v0".into()));
 }
 
+/// Between our look and our write somebody takes all traffic off the canary: lowering to what is allowed would raise it.
+#[tokio::test(start_paused = true)]
+async fn a_lowering_never_writes_over_a_hand_that_lowered_further() {
+    let (kit, _operator) = at_half().await;
+    kit.api.forget_requests();
+    kit.api
+        .inject(Fault::Delay(Duration::from_secs(1)), 1, is_weight_write);
+    set_weights(&kit, 10, 90);
+    while !kit.calls().iter().any(is_weight_write) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    set_weights(&kit, 100, 0);
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(kit.weights(), (100, 0));
+    let after = kit.api.get(SERVICES, (NS, "aleph")).unwrap();
+    let manager = after["metadata"]["managedFields"].to_string();
+    assert!(kit.status("aleph").message.contains("kubectl-edit"), "{manager}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn weights_raised_by_hand_are_lowered_every_time() {
     let (kit, _operator) = at_half().await;
