@@ -83,8 +83,6 @@ async fn a_label_that_may_not_be_given_back_keeps_neither_the_weights_nor_the_de
     kit.api.inject(Fault::Status(403), usize::MAX, |r| {
         r.verb == "patch" && r.resource == RULES
     });
-    // The weights take a while, so that the label is refused before they are back.
-    kit.api.inject(Fault::Status(500), 5, takes_weights_away);
     kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
     kit.until_gone().await;
     let found = kit.api.get(SERVICES, (NS, "aleph")).unwrap();

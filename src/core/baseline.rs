@@ -81,16 +81,8 @@ fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result
         }
         Value::Unknown(why) => return Err(why.into()),
     };
-    if source == BaselineSource::AssumedZero && lets_everything_pass(plan) {
-        let remedy = match side {
-            Side::Canary => "use $(version) in the query, so that production gives the baseline, or give min",
-            Side::Production => "send production some requests, or give min",
-        };
-        let why = format!(
-            "the query has no result before there is traffic, and with direction decrease or both nearly everything \
-             would be good beside an assumed 0: {remedy}"
-        );
-        return Err(why.into());
+    if source == BaselineSource::AssumedZero {
+        makes_a_limit(plan, side)?;
     }
     // A canary without traffic may well be below what it must reach with some.
     let bounds = Limits {
@@ -130,9 +122,20 @@ fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result
     Ok(())
 }
 
-/// Whether a baseline of 0 makes a lower limit that no share, rate or duration can be below.
-fn lets_everything_pass(plan: &MetricPlan) -> bool {
-    plan.deviation.is_some() && plan.direction != Direction::Increase && plan.min.is_none()
+/// An assumed 0 is no baseline where it makes a lower limit that no share, rate or duration can be below.
+fn makes_a_limit(plan: &MetricPlan, side: Side) -> Result<(), Lack> {
+    if plan.deviation.is_none() || plan.direction == Direction::Increase || plan.min.is_some() {
+        return Ok(());
+    }
+    let remedy = match side {
+        Side::Canary => "use $(version) in the query, so that production gives the baseline, or give min",
+        Side::Production => "send production some requests, or give min",
+    };
+    let why = format!(
+        "the query has no result before there is traffic, and with direction decrease or both nearly everything \
+         would be good beside an assumed 0: {remedy}"
+    );
+    Err(why.into())
 }
 
 fn baseline(samples: &[f64], source: BaselineSource, at: Timestamp) -> Baseline {

@@ -11,10 +11,6 @@ use crate::api::{BirdWatchSpec, Span};
 
 /// Everything a decision may look at besides status and the time.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, not a state among others"
-)]
 pub struct Observation {
     /// Namespace and name of the `BirdWatch`.
     pub name: ObjectName,

@@ -366,12 +366,11 @@ impl World {
         let oracle = self.oracle;
         let script = &mut self.script;
         let answer = |question: &Question| {
-            let said = match script {
-                Some(script) => script(question, percent),
-                None => {
-                    let (outcome, traffic) = oracle(question, percent);
-                    Said::outcome(outcome).at_rate(traffic)
-                }
+            let said = if let Some(script) = script {
+                script(question, percent)
+            } else {
+                let (outcome, traffic) = oracle(question, percent);
+                Said::outcome(outcome).at_rate(traffic)
             };
             Answer {
                 metric: question.metric.clone(),

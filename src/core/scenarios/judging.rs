@@ -7,6 +7,8 @@ use crate::api::status::{FailureReason, MetricStatus, Phase, Verdict};
 
 mod always;
 mod baselines;
+mod compared;
+mod counted;
 mod unknown;
 
 use Verdict::{Bad, Good, Unhealthy, Unknown};
@@ -92,87 +94,87 @@ fn judged(fields: &str, before: f64, reading: Said) -> (Verdict, World) {
 }
 
 /// Fields of the metric, what is read before any weight moves, and the verdict on each reading after it.
-type Row<'a> = (&'a str, f64, &'a [(f64, Verdict)]);
+type Row = (&'static str, f64, &'static [(f64, Verdict)]);
 
+const LIMITS: &[Row] = &[
+    (
+        "deviation: 0.5",
+        4.0,
+        &[(4.5, Good), (4.5001, Unhealthy), (-100.0, Good)],
+    ),
+    ("deviation: 0", 4.0, &[(4.0, Good), (4.0001, Unhealthy)]),
+    (
+        "deviation: 0.5, direction: decrease",
+        4.0,
+        &[(3.5, Good), (3.4999, Unhealthy), (100.0, Good)],
+    ),
+    (
+        "deviation: 0.5, direction: both",
+        4.0,
+        &[(3.5, Good), (4.5, Good), (3.4999, Unhealthy), (4.5001, Unhealthy)],
+    ),
+    (
+        "deviationPercent: 25",
+        4.0,
+        &[(5.0, Good), (5.0001, Unhealthy), (0.0, Good)],
+    ),
+    // A percentage is of the size: below 0 the limit is above the baseline too.
+    (
+        "deviationPercent: 25",
+        -4.0,
+        &[(-3.0, Good), (-2.9999, Unhealthy), (-9.0, Good)],
+    ),
+    (
+        "deviationPercent: 25, direction: decrease",
+        4.0,
+        &[(3.0, Good), (2.9999, Unhealthy), (100.0, Good)],
+    ),
+    (
+        "deviationPercent: 25, direction: both",
+        -4.0,
+        &[
+            (-3.0, Good),
+            (-5.0, Good),
+            (-2.9999, Unhealthy),
+            (-5.0001, Unhealthy),
+        ],
+    ),
+    // Both must be exceeded.
+    (
+        "deviationPercent: 25, minAbsolute: 3",
+        4.0,
+        &[(6.0, Good), (7.0, Good), (7.0001, Unhealthy)],
+    ),
+    (
+        "deviationPercent: 25, minAbsolute: 3",
+        400.0,
+        &[(404.0, Good), (500.0, Good), (500.0001, Unhealthy)],
+    ),
+    (
+        "deviationPercent: 25, minAbsolute: 3",
+        0.0,
+        &[(3.0, Good), (3.0001, Unhealthy)],
+    ),
+    ("max: 5", 4.0, &[(5.0, Good), (5.0001, Unhealthy), (-100.0, Good)]),
+    ("min: 3", 4.0, &[(3.0, Good), (2.9999, Unhealthy), (100.0, Good)]),
+    (
+        "min: 3, max: 5",
+        4.0,
+        &[(4.0, Good), (2.0, Unhealthy), (6.0, Unhealthy)],
+    ),
+    // Of two limits the nearer counts.
+    ("deviation: 10, max: 5", 4.0, &[(5.0, Good), (5.0001, Unhealthy)]),
+    ("deviation: 0.5, max: 5", 4.0, &[(4.5, Good), (4.5001, Unhealthy)]),
+    ("deviation: 0.5, min: 3", 4.0, &[(3.0, Good), (2.9999, Unhealthy)]),
+    (
+        "deviation: 2, min: 3, direction: decrease",
+        4.0,
+        &[(3.0, Good), (2.9999, Unhealthy)],
+    ),
+];
 #[test]
 fn a_reading_is_bad_beyond_its_limit_and_good_at_it() {
-    let rows: &[Row<'_>] = &[
-        (
-            "deviation: 0.5",
-            4.0,
-            &[(4.5, Good), (4.5001, Unhealthy), (-100.0, Good)],
-        ),
-        ("deviation: 0", 4.0, &[(4.0, Good), (4.0001, Unhealthy)]),
-        (
-            "deviation: 0.5, direction: decrease",
-            4.0,
-            &[(3.5, Good), (3.4999, Unhealthy), (100.0, Good)],
-        ),
-        (
-            "deviation: 0.5, direction: both",
-            4.0,
-            &[(3.5, Good), (4.5, Good), (3.4999, Unhealthy), (4.5001, Unhealthy)],
-        ),
-        (
-            "deviationPercent: 25",
-            4.0,
-            &[(5.0, Good), (5.0001, Unhealthy), (0.0, Good)],
-        ),
-        // A percentage is of the size: below 0 the limit is above the baseline too.
-        (
-            "deviationPercent: 25",
-            -4.0,
-            &[(-3.0, Good), (-2.9999, Unhealthy), (-9.0, Good)],
-        ),
-        (
-            "deviationPercent: 25, direction: decrease",
-            4.0,
-            &[(3.0, Good), (2.9999, Unhealthy), (100.0, Good)],
-        ),
-        (
-            "deviationPercent: 25, direction: both",
-            -4.0,
-            &[
-                (-3.0, Good),
-                (-5.0, Good),
-                (-2.9999, Unhealthy),
-                (-5.0001, Unhealthy),
-            ],
-        ),
-        // Both must be exceeded.
-        (
-            "deviationPercent: 25, minAbsolute: 3",
-            4.0,
-            &[(6.0, Good), (7.0, Good), (7.0001, Unhealthy)],
-        ),
-        (
-            "deviationPercent: 25, minAbsolute: 3",
-            400.0,
-            &[(404.0, Good), (500.0, Good), (500.0001, Unhealthy)],
-        ),
-        (
-            "deviationPercent: 25, minAbsolute: 3",
-            0.0,
-            &[(3.0, Good), (3.0001, Unhealthy)],
-        ),
-        ("max: 5", 4.0, &[(5.0, Good), (5.0001, Unhealthy), (-100.0, Good)]),
-        ("min: 3", 4.0, &[(3.0, Good), (2.9999, Unhealthy), (100.0, Good)]),
-        (
-            "min: 3, max: 5",
-            4.0,
-            &[(4.0, Good), (2.0, Unhealthy), (6.0, Unhealthy)],
-        ),
-        // Of two limits the nearer counts.
-        ("deviation: 10, max: 5", 4.0, &[(5.0, Good), (5.0001, Unhealthy)]),
-        ("deviation: 0.5, max: 5", 4.0, &[(4.5, Good), (4.5001, Unhealthy)]),
-        ("deviation: 0.5, min: 3", 4.0, &[(3.0, Good), (2.9999, Unhealthy)]),
-        (
-            "deviation: 2, min: 3, direction: decrease",
-            4.0,
-            &[(3.0, Good), (2.9999, Unhealthy)],
-        ),
-    ];
-    for (fields, before, readings) in rows {
+    for (fields, before, readings) in LIMITS {
         for (reading, expected) in *readings {
             let (verdict, _) = judged(fields, *before, Said::one(*reading));
             assert_eq!(verdict, *expected, "{fields}: {reading} after {before}");
@@ -209,79 +211,87 @@ fn a_bad_reading_says_what_was_read_and_what_it_was_compared_with() {
     }
 }
 
+/// Fields of the metric, the canary's series after a baseline of 4, the verdict on them, and what is named.
+type Several = (
+    &'static str,
+    &'static [(&'static str, f64)],
+    Verdict,
+    &'static str,
+);
+
+const SEVERAL: &[Several] = &[
+    (
+        "deviation: 1",
+        &[("{a}", 4.0), ("{b}", 9.0), ("{c}", 7.0)],
+        Unhealthy,
+        "m is 9 for {b}",
+    ),
+    (
+        "deviation: 1",
+        &[("{a}", 4.0), ("{b}", 4.5)],
+        Good,
+        "m is 4.5 for {b}",
+    ),
+    (
+        "deviation: 1, direction: decrease",
+        &[("{a}", 4.0), ("{b}", 1.0), ("{c}", 2.0)],
+        Unhealthy,
+        "m is 1 for {b}",
+    ),
+    (
+        "deviation: 1, direction: both",
+        &[("{a}", 5.5), ("{b}", 1.0), ("{c}", 6.0)],
+        Unhealthy,
+        "m is 1 for {b}",
+    ),
+    (
+        "min: 3, max: 5",
+        &[("{a}", 2.0), ("{b}", 9.0)],
+        Unhealthy,
+        "m is 9 for {b}",
+    ),
+    // One that is bad is bad beside whatever says nothing.
+    (
+        "deviation: 1",
+        &[("{a}", f64::NAN), ("{b}", 9.0)],
+        Unhealthy,
+        "m is 9 for {b}",
+    ),
+    (
+        "deviation: 1",
+        &[("{b}", 9.0), ("{a}", f64::NAN)],
+        Unhealthy,
+        "m is 9 for {b}",
+    ),
+    (
+        "deviation: 1",
+        &[("{a}", f64::INFINITY), ("{b}", 9.0)],
+        Unhealthy,
+        "m is 9 for {b}",
+    ),
+    // And else one that says nothing makes the reading say nothing.
+    (
+        "deviation: 1",
+        &[("{a}", f64::NAN), ("{b}", 4.0)],
+        Unknown,
+        "NaN for {a}",
+    ),
+    (
+        "deviation: 1",
+        &[("{b}", 4.0), ("{a}", f64::NAN)],
+        Unknown,
+        "NaN for {a}",
+    ),
+    (
+        "deviation: 1",
+        &[("{b}", 4.0), ("{a}", f64::NEG_INFINITY)],
+        Unknown,
+        "-inf for {a}",
+    ),
+];
 #[test]
 fn the_worst_of_several_series_counts_and_is_named() {
-    let rows: &[(&str, &[(&str, f64)], Verdict, &str)] = &[
-        (
-            "deviation: 1",
-            &[("{a}", 4.0), ("{b}", 9.0), ("{c}", 7.0)],
-            Unhealthy,
-            "m is 9 for {b}",
-        ),
-        (
-            "deviation: 1",
-            &[("{a}", 4.0), ("{b}", 4.5)],
-            Good,
-            "m is 4.5 for {b}",
-        ),
-        (
-            "deviation: 1, direction: decrease",
-            &[("{a}", 4.0), ("{b}", 1.0), ("{c}", 2.0)],
-            Unhealthy,
-            "m is 1 for {b}",
-        ),
-        (
-            "deviation: 1, direction: both",
-            &[("{a}", 5.5), ("{b}", 1.0), ("{c}", 6.0)],
-            Unhealthy,
-            "m is 1 for {b}",
-        ),
-        (
-            "min: 3, max: 5",
-            &[("{a}", 2.0), ("{b}", 9.0)],
-            Unhealthy,
-            "m is 9 for {b}",
-        ),
-        // One that is bad is bad beside whatever says nothing.
-        (
-            "deviation: 1",
-            &[("{a}", f64::NAN), ("{b}", 9.0)],
-            Unhealthy,
-            "m is 9 for {b}",
-        ),
-        (
-            "deviation: 1",
-            &[("{b}", 9.0), ("{a}", f64::NAN)],
-            Unhealthy,
-            "m is 9 for {b}",
-        ),
-        (
-            "deviation: 1",
-            &[("{a}", f64::INFINITY), ("{b}", 9.0)],
-            Unhealthy,
-            "m is 9 for {b}",
-        ),
-        // And else one that says nothing makes the reading say nothing.
-        (
-            "deviation: 1",
-            &[("{a}", f64::NAN), ("{b}", 4.0)],
-            Unknown,
-            "NaN for {a}",
-        ),
-        (
-            "deviation: 1",
-            &[("{b}", 4.0), ("{a}", f64::NAN)],
-            Unknown,
-            "NaN for {a}",
-        ),
-        (
-            "deviation: 1",
-            &[("{b}", 4.0), ("{a}", f64::NEG_INFINITY)],
-            Unknown,
-            "-inf for {a}",
-        ),
-    ];
-    for (fields, series, expected, named) in rows {
+    for (fields, series, expected, named) in SEVERAL {
         let (verdict, world) = judged(fields, 4.0, Said::many(series.iter().copied()));
         assert_eq!(verdict, *expected, "{fields}: {series:?}");
         assert!(words(&world).contains(named), "{}", words(&world));
@@ -296,229 +306,6 @@ fn a_hundred_series_are_judged_and_one_more_says_nothing() {
     let (verdict, world) = judged("deviation: 1", 4.0, series(101));
     assert_eq!(verdict, Unknown);
     assert!(words(&world).contains("101 series"), "{}", words(&world));
-}
-
-#[test]
-fn as_many_bad_checks_of_the_last_ones_as_asked_for_end_the_rollout() {
-    let (good, bad, nothing) = (4.0, 9.0, f64::NAN);
-    let rows: &[(&str, &[f64], &[Verdict])] = &[
-        ("{count: 2, of: 3}", &[bad, good, bad], &[Bad, Good, Unhealthy]),
-        // The first has left the window.
-        (
-            "{count: 2, of: 3}",
-            &[bad, good, good, bad, bad],
-            &[Bad, Good, Good, Bad, Unhealthy],
-        ),
-        (
-            "{count: 3, of: 3}",
-            &[bad, bad, good, bad, bad],
-            &[Bad, Bad, Good, Bad, Bad],
-        ),
-        // Unknown ones do not count, and push nothing out.
-        (
-            "{count: 2, of: 3}",
-            &[bad, nothing, nothing, nothing, bad],
-            &[Bad, Unknown, Unknown, Unknown, Unhealthy],
-        ),
-        ("{count: 1, of: 3}", &[good, bad], &[Good, Unhealthy]),
-    ];
-    for (failures, readings, expected) in rows {
-        let fields = format!("deviation: 1, failures: {failures}");
-        let said: Vec<Said> = readings.iter().copied().map(Said::one).collect();
-        let mut world = with_readings(&metric(&fields), 4.0, &said);
-        let mut verdicts = Vec::new();
-        for _ in *readings {
-            world = checked_once_more(world);
-            verdicts.push(verdict(&world));
-        }
-        assert_eq!(verdicts, *expected, "{failures}: {readings:?}");
-        let ended = *expected.last().unwrap() == Unhealthy;
-        assert_eq!(world.status.phase == Phase::RolledBack, ended, "{failures}");
-    }
-}
-
-fn checked_once_more(world: World) -> World {
-    if world.status.rollout.as_ref().is_some_and(|r| r.confirmed > 0) {
-        let mut world = world;
-        let before = last_check(&world);
-        world.until(|w| last_check(w) != before);
-        return world;
-    }
-    checked(world, 1)
-}
-
-#[test]
-fn the_last_bad_check_keeps_the_weight_where_it_is() {
-    let yaml = metric("deviation: 1, failures: {count: 2, of: 2}").replace("hold: 1m", "hold: 10s");
-    let said = [9.0, 4.0, 9.0, 4.0].map(Said::one);
-    let mut world = checked(with_readings(&yaml, 4.0, &said), 1);
-    assert_eq!((verdict(&world), world.weight()), (Bad, 10), "the hold is over");
-    world.until(|w| w.weight() == 100);
-    assert_eq!(world.path(), [0, 10, 100]);
-}
-
-#[test]
-fn every_metric_must_be_good() {
-    let yaml = metric("deviation: 1").replace(
-        "metrics: [",
-        "metrics: [{name: other, query: 'other{version=\"$(version)\"}', max: 5}, ",
-    );
-    for (other, expected) in [(5.0, None), (6.0, Some(FailureReason::MetricUnhealthy))] {
-        let mut world = World::with_canary(&yaml);
-        world.answer(move |question, weight| match (&*question.metric, weight) {
-            ("other", 1..) => Said::one(other),
-            _ => Said::one(4.0),
-        });
-        let world = checked(world, 1);
-        assert_eq!(reason(&world), expected, "{}", world.status.message);
-    }
-}
-
-#[test]
-fn compared_with_the_previous_reading_a_jump_is_bad_even_near_the_baseline() {
-    let rows: &[(&str, f64, &[f64], Verdict)] = &[
-        ("compareTo: previous", 10.0, &[6.0, 11.0], Good),
-        ("compareTo: previous", 10.0, &[6.0, 11.0001], Unhealthy),
-        // What is good against the baseline alone.
-        ("compareTo: baseline", 10.0, &[6.0, 11.0001], Good),
-        // A slow rise is bad against the baseline.
-        ("compareTo: previous", 10.0, &[13.0, 15.0], Good),
-        ("compareTo: previous", 10.0, &[13.0, 15.0001], Unhealthy),
-        (
-            "compareTo: previous, direction: decrease",
-            10.0,
-            &[14.0, 9.0],
-            Good,
-        ),
-        (
-            "compareTo: previous, direction: decrease",
-            10.0,
-            &[14.0, 8.9999],
-            Unhealthy,
-        ),
-        // The first reading has none before it but the baseline.
-        ("compareTo: previous", 10.0, &[15.0], Good),
-        // What said nothing is nothing to compare with.
-        ("compareTo: previous", 10.0, &[6.0, f64::NAN, 14.0], Good),
-    ];
-    for (fields, before, readings, expected) in rows {
-        let said: Vec<Said> = readings.iter().copied().map(Said::one).collect();
-        let fields = format!("deviation: 5, {fields}");
-        let world = checked(with_readings(&metric(&fields), *before, &said), readings.len());
-        assert_eq!(verdict(&world), *expected, "{fields}: {readings:?}");
-    }
-}
-
-#[test]
-fn a_percentage_of_a_previous_reading_of_0_is_no_limit_and_the_baseline_still_is() {
-    for (last, expected) in [(12.5, Good), (12.6, Unhealthy)] {
-        let said = [0.0, last].map(Said::one);
-        let yaml = metric("deviationPercent: 25, compareTo: previous");
-        let world = checked(with_readings(&yaml, 10.0, &said), 2);
-        assert_eq!(verdict(&world), expected, "{}", words(&world));
-    }
-}
-
-/// Production says so at each weight, and the canary `canary`.
-fn compared(fields: &str, production: fn(u8) -> Said, canary: f64) -> World {
-    let yaml = metric(&format!("{fields}, compareTo: production")).replace("hold: 1m", "hold: 20s");
-    let mut world = World::with_canary(&yaml);
-    world.answer(move |question, weight| match question.side {
-        Side::Production => production(weight),
-        Side::Canary => Said::one(canary),
-    });
-    world.until(|w| w.weight() == 10);
-    world.run(60);
-    world
-}
-
-#[test]
-fn compared_with_production_what_it_says_at_the_same_moment_counts() {
-    let twice = |weight| Said::one(if weight == 0 { 4.0 } else { 8.0 });
-    let rows: &[(&str, fn(u8) -> Said, f64, &[i64])] = &[
-        ("deviation: 1", twice, 9.0, &[0, 10, 100, 0]),
-        ("deviation: 1", twice, 9.001, &[0, 10, 0]),
-        // Better than production's baseline, and far below what production does now.
-        ("deviation: 1, direction: decrease", twice, 6.9, &[0, 10, 0]),
-        ("deviationPercent: 25", twice, 10.0, &[0, 10, 100, 0]),
-        ("deviationPercent: 25", twice, 10.001, &[0, 10, 0]),
-    ];
-    for (fields, production, canary, path) in rows {
-        let world = compared(fields, *production, *canary);
-        assert_eq!(world.path(), *path, "{fields}, {canary}: {}", words(&world));
-        let failed = path.len() == 3;
-        assert_eq!(reason(&world), failed.then_some(FailureReason::MetricUnhealthy));
-        assert!(
-            !failed || words(&world).contains("production 8"),
-            "{}",
-            words(&world)
-        );
-    }
-}
-
-#[test]
-fn the_worst_series_of_production_is_what_the_canary_is_compared_with() {
-    let production = |_| Said::many([("{a}", 2.0), ("{b}", 8.0)]);
-    assert_eq!(compared("deviation: 1", production, 9.0).path(), [0, 10, 100, 0]);
-    assert_eq!(compared("deviation: 1", production, 9.001).path(), [0, 10, 0]);
-}
-
-#[test]
-fn where_production_says_nothing_nothing_is_known_of_the_canary() {
-    for silence in [
-        (|w| {
-            if w == 0 {
-                Said::one(4.0)
-            } else {
-                Said::one(f64::NAN)
-            }
-        }) as fn(u8) -> Said,
-        |w| {
-            if w == 0 {
-                Said::one(4.0)
-            } else {
-                Said::failed("refused")
-            }
-        },
-        |w| {
-            if w == 0 {
-                Said::one(4.0)
-            } else {
-                Said::empty().at_rate(0.0)
-            }
-        },
-    ] {
-        let world = compared("deviation: 1", silence, 4.0);
-        assert_eq!(
-            (verdict(&world), world.weight()),
-            (Unknown, 10),
-            "{}",
-            words(&world)
-        );
-        assert!(words(&world).contains("production"), "{}", words(&world));
-    }
-}
-
-#[test]
-fn at_full_weight_what_production_last_said_counts() {
-    let then_nothing = |weight| match weight {
-        0 => Said::one(4.0),
-        100 => Said::one(f64::NAN),
-        _ => Said::one(8.0),
-    };
-    let world = compared("deviation: 1", then_nothing, 9.0);
-    assert_eq!(world.status.phase, Phase::Promoted, "{}", words(&world));
-
-    let yaml = metric("deviation: 1, compareTo: production").replace("hold: 1m", "hold: 20s");
-    let mut world = World::with_canary(&yaml);
-    world.answer(move |question, weight| match (question.side, weight) {
-        (Side::Production, _) => then_nothing(weight),
-        (Side::Canary, 100) => Said::one(9.001),
-        (Side::Canary, _) => Said::one(9.0),
-    });
-    world.run_to(Phase::RolledBack);
-    assert_eq!(world.path(), [0, 10, 100, 0]);
-    assert_eq!(words(&world), "m is 9.001, production 8, limit 9");
 }
 
 #[test]
