@@ -42,7 +42,8 @@ pub struct Question {
 /// What the controller needs of Prometheus.
 pub trait Prometheus: Send + Sync {
     /// Asks everything at once, identical questions only once, and answers in the order of the questions. Each
-    /// query is evaluated at `at` (none: the server's now) and given up after `deadline`.
+    /// query is evaluated at `at` (none: the server's now) and given up after `deadline`. However much is asked in one
+    /// go, of each server's places it takes a quarter at most, so that others are heard meanwhile.
     fn ask_all<'a>(
         &'a self,
         questions: &'a [Question],
@@ -113,9 +114,18 @@ impl Servers {
         self.servers.iter()
     }
 
-    async fn ask(&self, question: &Question, at: Option<Timestamp>, deadline: Duration) -> Outcome {
+    async fn ask(
+        &self,
+        question: &Question,
+        shares: &BTreeMap<&str, Semaphore>,
+        at: Option<Timestamp>,
+        deadline: Duration,
+    ) -> Outcome {
         match self.get(question.server.as_deref()) {
-            Ok(server) => server.query(&question.query, at, deadline).await,
+            Ok(server) => {
+                let share = shares.get(server.name());
+                server.query_within(share, &question.query, at, deadline).await
+            }
             Err(unknown) => Outcome::Failed(Failure::NoServer(unknown)),
         }
     }
@@ -130,9 +140,11 @@ impl Prometheus for Servers {
     ) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
             let distinct: BTreeSet<&Question> = questions.iter().collect();
+            let share = |server: &'a Server| (server.name(), Semaphore::new(server.share()));
+            let shares: BTreeMap<&str, Semaphore> = self.iter().map(share).collect();
             let asked = distinct
                 .into_iter()
-                .map(async |q| (q, self.ask(q, at, deadline).await));
+                .map(async |q| (q, self.ask(q, &shares, at, deadline).await));
             let answers: BTreeMap<&Question, Outcome> = join_all(asked).await.into_iter().collect();
             questions
                 .iter()
@@ -199,9 +211,25 @@ impl Server {
         &self.config.url
     }
 
+    /// How many places one asker may hold at the same time.
+    fn share(&self) -> usize {
+        (self.config.max_in_flight / 4).clamp(1, Semaphore::MAX_PERMITS)
+    }
+
     /// Asks for the value of `promql` at `at` (none: the server's now). The deadline covers everything, waiting for
     /// a place included; nothing is retried, for a check is soon made again.
     pub async fn query(&self, promql: &str, at: Option<Timestamp>, deadline: Duration) -> Outcome {
+        self.query_within(None, promql, at, deadline).await
+    }
+
+    /// The same by one who may hold no more places than `share` has.
+    async fn query_within(
+        &self,
+        share: Option<&Semaphore>,
+        promql: &str,
+        at: Option<Timestamp>,
+        deadline: Duration,
+    ) -> Outcome {
         // The server gives up a little sooner than we do, so that it can still say why.
         let timeout = format!("{}ms", (deadline.as_millis() * 9 / 10).max(1));
         let mut form = vec![("query", promql.to_owned()), ("timeout", timeout)];
@@ -210,7 +238,7 @@ impl Server {
         }
         let begun = Instant::now();
         let outcome = self
-            .post("query", &form, deadline)
+            .post("query", &form, share, deadline)
             .await
             .and_then(|answer| answer.outcome());
         let outcome = outcome.unwrap_or_else(Outcome::Failed);
@@ -244,7 +272,7 @@ impl Server {
         ];
         let begun = Instant::now();
         let result = self
-            .post("labels", &form, deadline)
+            .post("labels", &form, None, deadline)
             .await
             .and_then(|answer| answer.names());
         let class = match &result {
@@ -271,12 +299,30 @@ impl Server {
         }
     }
 
-    async fn post(&self, path: &str, form: &[(&str, String)], deadline: Duration) -> Result<Answer, Failure> {
+    async fn post(
+        &self,
+        path: &str,
+        form: &[(&str, String)],
+        share: Option<&Semaphore>,
+        deadline: Duration,
+    ) -> Result<Answer, Failure> {
         let begun = Instant::now();
-        // The semaphore is never closed, so that an error can only be the deadline.
-        let Ok(Ok(_place)) = timeout(deadline, self.places.acquire()).await else {
+        // Neither semaphore is ever closed, so that an error can only be the deadline.
+        let place = async {
+            let own = match share {
+                Some(share) => Some(share.acquire().await),
+                None => None,
+            };
+            (own, self.places.acquire().await)
+        };
+        let Ok(_place) = timeout(deadline, place).await else {
+            let own_are_taken = share.is_some_and(|share| share.available_permits() == 0);
             return Err(Failure::Busy {
-                in_flight: self.config.max_in_flight,
+                in_flight: if own_are_taken {
+                    self.share()
+                } else {
+                    self.config.max_in_flight
+                },
                 waited: deadline,
             });
         };

@@ -12,7 +12,7 @@ use crate::core::decide::decide;
 use crate::core::decision::{Decision, Effect, Event};
 
 use super::checks;
-use super::commit::{Committed, commit};
+use super::commit::{Committed, Intent, commit};
 use super::context::Scope;
 use super::errors::{Error, Fault, backoff};
 use super::execute::{Done, Executor};
@@ -86,6 +86,8 @@ async fn pass(
     if let Some(rollout) = &look.status.rollout {
         tracing::Span::current().record("rollout", &rollout.id);
     }
+    let written_after_all = entry.lock().found_written(&look.stored);
+    scope.context.events.publish(&look.object, written_after_all);
     let Decision {
         next,
         effects,
@@ -107,11 +109,15 @@ async fn pass(
     if let Some(request) = check {
         checks::start(scope, &look.name, entry, request);
     }
-    match commit(scope, &look, entry, next.clone(), acted_upon, now).await? {
+    let intent = Intent {
+        status: next.clone(),
+        events,
+        acted_upon,
+    };
+    match commit(scope, &look, entry, intent, now).await? {
         Committed::Gone => return Ok(Again::At(None)),
         Committed::Refused(why) => {
             report_refused(&look, &why);
-            scope.context.events.publish(&look.object, events);
             scope.context.deliver.committed(&look.name, &look.status, &next);
             let later = now + REFUSED;
             let later = Again::At(Some(wake.map_or(later, |wake| wake.min(later))));
@@ -123,7 +129,6 @@ async fn pass(
         }
         Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
         Committed::Written => {
-            scope.context.events.publish(&look.object, events);
             scope.context.deliver.committed(&look.name, &look.stored, &next);
             take_over(scope, &look, entry, &next);
         }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::plan::MetricPlan;
-use crate::api::spec::CompareTo;
+use crate::api::spec::{CompareTo, Direction};
 use crate::api::status::{Baseline, BaselineSource, MetricStatus, Reading, Rollout};
 
 use super::answers::{Value, value, worst_of};
@@ -81,6 +81,9 @@ fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result
         }
         Value::Unknown(why) => return Err(why.into()),
     };
+    if source == BaselineSource::AssumedZero {
+        makes_a_limit(plan, side)?;
+    }
     // A canary without traffic may well be below what it must reach with some.
     let bounds = Limits {
         lower: plan.min.filter(|_| side == Side::Production),
@@ -117,6 +120,22 @@ fn sample(plan: &MetricPlan, status: &mut MetricStatus, check: &Check) -> Result
         status.samples.clear();
     }
     Ok(())
+}
+
+/// An assumed 0 is no baseline where it makes a lower limit that no share, rate or duration can be below.
+fn makes_a_limit(plan: &MetricPlan, side: Side) -> Result<(), Lack> {
+    if plan.deviation.is_none() || plan.direction == Direction::Increase || plan.min.is_some() {
+        return Ok(());
+    }
+    let remedy = match side {
+        Side::Canary => "use $(version) in the query, so that production gives the baseline, or give min",
+        Side::Production => "send production some requests, or give min",
+    };
+    let why = format!(
+        "the query has no result before there is traffic, and with direction decrease or both nearly everything \
+         would be good beside an assumed 0: {remedy}"
+    );
+    Err(why.into())
 }
 
 fn baseline(samples: &[f64], source: BaselineSource, at: Timestamp) -> Baseline {

@@ -13,12 +13,65 @@ use super::weights::share;
 /// What Prometheus answers to a question at canary weight `percent`.
 pub(crate) type Oracle = fn(&Question, u8) -> (Outcome, f64);
 
+/// What a test says in Prometheus's place: the answer, and what the version's traffic is looked up to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    pub(crate) outcome: Outcome,
+    pub(crate) traffic: Result<f64, String>,
+}
+
+impl Said {
+    /// One request a second was served.
+    pub(crate) fn outcome(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            traffic: Ok(1.0),
+        }
+    }
+
+    /// One series.
+    pub(crate) fn one(value: f64) -> Self {
+        Self::outcome(number(value))
+    }
+
+    /// Several series by their labels.
+    pub(crate) fn many(series: impl IntoIterator<Item = (impl ToString, f64)>) -> Self {
+        let point = |(labels, value): (_, f64)| Point {
+            labels: ToString::to_string(&labels),
+            value,
+        };
+        Self::outcome(Outcome::Series(series.into_iter().map(point).collect()))
+    }
+
+    /// No series, and every name is known.
+    pub(crate) fn empty() -> Self {
+        Self::outcome(Outcome::Empty {
+            unknown_names: Ok(Vec::new()),
+        })
+    }
+
+    pub(crate) fn failed(why: &str) -> Self {
+        Self::outcome(Outcome::Failed(why.to_owned()))
+    }
+
+    /// The same with another traffic.
+    pub(crate) fn at_rate(mut self, rate: f64) -> Self {
+        self.traffic = Ok(rate);
+        self
+    }
+}
+
+/// As an [`Oracle`], with a memory of its own.
+type Script = Box<dyn FnMut(&Question, u8) -> Said>;
+
 pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) spec: Result<BirdWatchSpec, String>,
     pub(crate) status: BirdWatchStatus,
     pub(crate) seen: Observation,
     pub(crate) oracle: Oracle,
+    /// Goes before the oracle.
+    script: Option<Script>,
     pub(crate) events: Vec<Event>,
     /// Every weight in percent the first route had, with its time.
     pub(crate) weights: Vec<(Timestamp, i64)>,
@@ -113,7 +166,7 @@ fn first_sight() -> Observation {
         other_routes: Vec::new(),
         warnings: Vec::new(),
         canary_zero_since: None,
-        restore_refused: false,
+        restore_refused: RestoreRefused::default(),
         routes_writer: None,
         rule_writer: None,
         check: None,
@@ -138,6 +191,7 @@ impl World {
             status: BirdWatchStatus::default(),
             seen: first_sight(),
             oracle: |_, _| (number(0.0), 1.0),
+            script: None,
             events: Vec::new(),
             weights: Vec::new(),
             effects: Vec::new(),
@@ -173,6 +227,11 @@ impl World {
             .iter_mut()
             .find(|d| d.version.as_deref() == Some(version));
         named.unwrap().available = available;
+    }
+
+    /// Has every question answered by `script` from now on.
+    pub(crate) fn answer(&mut self, script: impl FnMut(&Question, u8) -> Said + 'static) {
+        self.script = Some(Box::new(script));
     }
 
     /// The check under way.
@@ -359,13 +418,20 @@ impl World {
             return;
         };
         let percent = u8::try_from(self.weight()).unwrap();
+        let oracle = self.oracle;
+        let script = &mut self.script;
         let answer = |question: &Question| {
-            let (outcome, traffic) = (self.oracle)(question, percent);
+            let said = if let Some(script) = script {
+                script(question, percent)
+            } else {
+                let (outcome, traffic) = oracle(question, percent);
+                Said::outcome(outcome).at_rate(traffic)
+            };
             Answer {
                 metric: question.metric.clone(),
                 side: question.side,
-                outcome,
-                traffic: Some(Ok(traffic)),
+                outcome: said.outcome,
+                traffic: Some(said.traffic),
             }
         };
         let answers = request.questions.iter().map(answer).collect();
