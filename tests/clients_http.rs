@@ -127,7 +127,7 @@ fn url(address: SocketAddr) -> String {
 
 fn trusting(ca_file: &Path) -> HttpClient {
     HttpClient::new(TlsFiles {
-        ca_file: Some(ca_file.to_owned()),
+        ca_files: vec![ca_file.to_owned()],
         ..TlsFiles::default()
     })
     .unwrap()
@@ -176,6 +176,25 @@ async fn a_bundle_of_several_authorities_is_read_whole() {
 }
 
 #[tokio::test]
+async fn every_ca_file_counts_and_each_may_be_replaced() {
+    let (dir, ours, other) = (Dir::new("files"), Authority::new(), Authority::new());
+    let (one, two) = (
+        serve(&ours.issue("127.0.0.1"), None),
+        serve(&other.issue("127.0.0.1"), None),
+    );
+    let client = HttpClient::new(TlsFiles {
+        ca_files: vec![dir.file("a.pem", &ours.pem()), dir.file("b.pem", &other.pem())],
+        ..TlsFiles::default()
+    })
+    .unwrap();
+    assert_eq!(get(&client, &url(one)).await.unwrap(), "hello");
+    assert_eq!(get(&client, &url(two)).await.unwrap(), "hello");
+    dir.file("b.pem", &Authority::new().pem());
+    assert_eq!(get(&client, &url(one)).await.unwrap(), "hello");
+    assert!(get(&client, &url(two)).await.is_err());
+}
+
+#[tokio::test]
 async fn a_replaced_ca_file_counts_at_the_next_call_and_a_broken_one_changes_nothing() {
     let (dir, ours, other) = (Dir::new("rotate"), Authority::new(), Authority::new());
     let address = serve(&ours.issue("127.0.0.1"), None);
@@ -193,16 +212,16 @@ async fn a_replaced_ca_file_counts_at_the_next_call_and_a_broken_one_changes_not
 async fn a_client_certificate_is_shown_where_it_is_asked_for() {
     let (dir, ours) = (Dir::new("mtls"), Authority::new());
     let address = serve(&ours.issue("127.0.0.1"), Some(&ours));
-    let ca_file = Some(dir.file("ca.pem", &ours.pem()));
+    let ca_files = vec![dir.file("ca.pem", &ours.pem())];
     let nobody = HttpClient::new(TlsFiles {
-        ca_file: ca_file.clone(),
+        ca_files: ca_files.clone(),
         ..TlsFiles::default()
     })
     .unwrap();
     assert!(get(&nobody, &url(address)).await.is_err());
     let us = ours.issue("birdwatch");
     let known = HttpClient::new(TlsFiles {
-        ca_file,
+        ca_files,
         // No line end between certificate and key: files come so.
         client_cert_file: Some(dir.file("cert.pem", us.certificate.trim_end())),
         client_key_file: Some(dir.file("key.pem", us.key.trim_end())),

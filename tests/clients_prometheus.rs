@@ -722,9 +722,9 @@ async fn no_more_than_the_set_number_of_queries_is_under_way_and_waiting_counts_
         server: None,
         query: query.to_owned(),
     };
-    let first = tokio::spawn({
-        let (servers, questions) = (servers.clone(), [ask("a"), ask("b")]);
-        async move { servers.ask_all(&questions, None, DEADLINE).await }
+    let first = ["a", "b"].map(|query| {
+        let (servers, questions) = (servers.clone(), [ask(query)]);
+        tokio::spawn(async move { servers.ask_all(&questions, None, DEADLINE).await })
     });
     slow.holds(2).await;
     let third = only(&servers).query("c", None, Duration::from_millis(100)).await;
@@ -735,10 +735,9 @@ async fn no_more_than_the_set_number_of_queries_is_under_way_and_waiting_counts_
     assert_eq!(third, Outcome::Failed(busy));
     assert_eq!(slow.held.load(Ordering::SeqCst), 2);
     slow.gate.add_permits(3);
-    assert_eq!(
-        first.await.unwrap().iter().map(values).collect::<Vec<_>>(),
-        [[1.0], [1.0]]
-    );
+    for one in first {
+        assert_eq!(values(&one.await.unwrap()[0]), [1.0]);
+    }
     // the places are free again
     assert_eq!(values(&only(&servers).query("d", None, DEADLINE).await), [1.0]);
     let classes: Vec<OutcomeClass> = seen.lock().unwrap().iter().map(|(_, class)| *class).collect();
@@ -751,6 +750,46 @@ async fn no_more_than_the_set_number_of_queries_is_under_way_and_waiting_counts_
             OutcomeClass::Ok
         ]
     );
+}
+
+#[tokio::test]
+async fn one_who_asks_much_of_a_slow_server_leaves_places_for_others() {
+    for (max_in_flight, share) in [(8, 2), (20, 5), (4, 1)] {
+        let slow = Holding::start().await;
+        let config = ServerConfig {
+            max_in_flight,
+            ..ServerConfig::from_url(&slow.url).unwrap()
+        };
+        let (servers, _) = servers_of(vec![config]);
+        let questions = |who: &str, count: usize| {
+            let one = |i| Question {
+                server: None,
+                query: format!("{who}{i}"),
+            };
+            (0..count).map(one).collect::<Vec<_>>()
+        };
+        let ask = |questions: Vec<Question>| {
+            let servers = servers.clone();
+            tokio::spawn(async move { servers.ask_all(&questions, None, DEADLINE).await })
+        };
+        let greedy = ask(questions("greedy", 25));
+        slow.holds(share).await;
+        // Two neighbours, who are heard at once and not when the first is done.
+        let neighbours = [ask(questions("one", 1)), ask(questions("two", 1))];
+        slow.holds(share + 2).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(slow.held.load(Ordering::SeqCst), share + 2, "of {max_in_flight}");
+        // In the end everybody is.
+        slow.gate.add_permits(27);
+        for neighbour in neighbours {
+            assert_eq!(
+                neighbour.await.unwrap().iter().map(values).collect::<Vec<_>>(),
+                [[1.0]]
+            );
+        }
+        let all = greedy.await.unwrap();
+        assert!(all.len() == 25 && all.iter().all(|outcome| values(outcome) == [1.0]));
+    }
 }
 
 #[tokio::test]

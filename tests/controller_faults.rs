@@ -13,7 +13,7 @@ use controller_kit::fake_api::Fault;
 use controller_kit::{
     BIRD_WATCHES, DEPLOYMENTS, Kit, NS, RULES, SERVICES, bird_watch, is_status_write, is_weight_write,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 /// A rollout that holds 50 %.
@@ -86,6 +86,66 @@ async fn a_conflict_on_the_status_of_a_rollback_loses_nothing() {
         (kit.weights(), reason(&kit)),
         ((100, 0), Some(FailureReason::MetricUnhealthy))
     );
+    kit.until("told", |kit| told(kit, "RolledBack") == 1).await;
+    assert_eq!(told(&kit, "CanaryUnhealthy"), 1);
+}
+
+/// How often an Event with that reason was published.
+fn told(kit: &Kit, reason: &str) -> usize {
+    let events = kit.api.all("events.k8s.io/events");
+    let of_reason = events.iter().filter(|event| event["reason"] == reason);
+    let times = |event: &Value| event["series"]["count"].as_u64().unwrap_or(1);
+    usize::try_from(of_reason.map(times).sum::<u64>()).unwrap()
+}
+
+/// What an untroubled life tells by Events, and how often.
+fn told_of(kit: &Kit, reasons: &[&str]) -> Vec<usize> {
+    reasons.iter().map(|reason| told(kit, reason)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_rollback_tells_is_told_once_however_its_status_is_written() {
+    let troubles = [
+        (Fault::Status(409), 2),
+        (Fault::Status(500), 3),
+        (Fault::Cut, 2),
+        (Fault::CutAfter, 1),
+        (Fault::CutAfter, 3),
+        (Fault::Hang, 2),
+    ];
+    for (trouble, times) in troubles {
+        let (kit, _operator) = at_half().await;
+        kit.api.inject(trouble, times, is_status_write);
+        kit.prometheus.answers(3.0);
+        kit.until_phase(Phase::RolledBack).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let reasons = [
+            "RolloutStarted",
+            "WeightConfirmed",
+            "CanaryUnhealthy",
+            "RolledBack",
+        ];
+        assert_eq!(told_of(&kit, &reasons), [1, 1, 1, 1], "{trouble:?} {times} times");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_promotion_tells_is_told_once_though_no_write_of_status_is_answered() {
+    for trouble in [Fault::CutAfter, Fault::Cut, Fault::Status(409)] {
+        let kit = Kit::new();
+        kit.bird_watch();
+        let times = if matches!(trouble, Fault::CutAfter) {
+            usize::MAX
+        } else {
+            3
+        };
+        kit.api.inject(trouble, times, is_status_write);
+        let _operator = kit.operator("one");
+        kit.until_phase(Phase::Promoted).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let reasons = ["RolloutStarted", "WeightConfirmed", "Promoted"];
+        assert_eq!(told_of(&kit, &reasons), [1, 2, 1], "{trouble:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,10 +392,6 @@ async fn a_canary_is_judged_and_people_are_told_while_the_server_refuses_every_s
     let sick = Instant::now();
     kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
     assert!(sick.elapsed() < Duration::from_secs(10), "{:?}", sick.elapsed());
-    let told = |kit: &Kit, reason: &str| {
-        let events = kit.api.all("events.k8s.io/events");
-        events.iter().filter(|event| event["reason"] == reason).count()
-    };
     kit.until("told", |kit| told(kit, "RolledBack") == 1).await;
     assert_eq!((told(&kit, "CanaryUnhealthy"), told(&kit, "SpecInvalid")), (1, 1));
     tokio::time::sleep(Duration::from_mins(5)).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use birdwatch::api::status::{FailureReason, Phase};
 use birdwatch::controller::drain::remaining;
-use controller_kit::fake_api::Fault;
+use controller_kit::fake_api::{Fault, Request};
 use controller_kit::{BIRD_WATCHES, Kit, NS, Operator, RULES, SERVICES, bird_watch, is_weight_write};
 use serde_json::{Value, json};
 
@@ -34,11 +34,10 @@ fn finalizers(kit: &Kit) -> Vec<Value> {
         .unwrap_or_default()
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_bird_watch_deleted_on_its_way_gives_everything_back_before_it_goes() {
+/// A rollout that holds 50 %, and the `VirtualService` from before it: without weights all the traffic is production's.
+async fn at_half_from_no_weights() -> (Kit, Operator, Value) {
     let kit = Kit::new();
     let mut service = controller_kit::virtual_service("aleph");
-    // Without weights all the traffic is production's.
     for i in 0..2 {
         service["spec"]["http"][0]["route"][i]
             .as_object_mut()
@@ -47,8 +46,20 @@ async fn a_bird_watch_deleted_on_its_way_gives_everything_back_before_it_goes() 
     }
     kit.api.put(SERVICES, service.clone());
     kit.bird_watch();
-    let _operator = kit.operator("one");
+    let operator = kit.operator("one");
     kit.until_weight(50).await;
+    (kit, operator, service)
+}
+
+/// A patch that gives a route back without its weights.
+fn takes_weights_away(request: &Request) -> bool {
+    let removes = |op: &Value| op["op"] == "remove";
+    is_weight_write(request) && request.body.as_array().is_some_and(|ops| ops.iter().any(removes))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bird_watch_deleted_on_its_way_gives_everything_back_before_it_goes() {
+    let (kit, _operator, service) = at_half_from_no_weights().await;
     assert_eq!(finalizers(&kit).len(), 1);
     kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
     kit.until_gone().await;
@@ -67,14 +78,88 @@ async fn a_bird_watch_whose_objects_are_gone_goes_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restore_that_is_refused_does_not_hold_a_deletion() {
-    let (kit, _operator) = at_half().await;
+async fn a_label_that_may_not_be_given_back_keeps_neither_the_weights_nor_the_deletion() {
+    let (kit, _operator, service) = at_half_from_no_weights().await;
     kit.api.inject(Fault::Status(403), usize::MAX, |r| {
         r.verb == "patch" && r.resource == RULES
     });
     kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
     kit.until_gone().await;
+    let found = kit.api.get(SERVICES, (NS, "aleph")).unwrap();
+    assert_eq!(found["spec"], service["spec"], "as it was, keys included");
+    assert_eq!(kit.labels().1, "v2", "nobody may change it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_that_may_not_be_given_back_keep_neither_the_label_nor_the_deletion() {
+    let (kit, _operator, _) = at_half_from_no_weights().await;
+    kit.api.inject(Fault::Status(403), usize::MAX, takes_weights_away);
+    kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
+    kit.until_gone().await;
+    assert_eq!(kit.labels(), ("v1".into(), "v0".into()));
+    assert_eq!(kit.weights(), (100, 0), "with weights that it did not have");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_may_not_give_weights_back_gives_the_label_back() {
+    let (kit, operator, _) = at_half_from_no_weights().await;
+    drop(operator);
+    kit.api.inject(Fault::Status(403), usize::MAX, takes_weights_away);
+    let drain = kit.drain("drain");
+    kit.until("acting", |_| drain.scope.is_acting()).await;
+    kit.until("nothing is left", |_| remaining(&drain.scope).is_empty())
+        .await;
+    assert_eq!(kit.labels(), ("v1".into(), "v0".into()));
+    assert_eq!((kit.weights(), finalizers(&kit).len()), ((100, 0), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_that_one_object_refuses_are_given_back_to_the_others() {
+    let kit = Kit::new();
+    let without_weights = |name: &str| {
+        let mut service = controller_kit::virtual_service("aleph");
+        service["metadata"]["name"] = json!(name);
+        for i in 0..2 {
+            let entry = service["spec"]["http"][0]["route"][i].as_object_mut();
+            entry.unwrap().remove("weight");
+        }
+        service
+    };
+    kit.api.put(SERVICES, without_weights("aleph"));
+    kit.api.put(SERVICES, without_weights("gateway"));
+    kit.api.put(
+        BIRD_WATCHES,
+        bird_watch("aleph", &json!({"virtualServices": ["aleph", "gateway"]})),
+    );
+    let _operator = kit.operator("one");
+    kit.until_weight(50).await;
+    kit.api.inject(Fault::Status(403), usize::MAX, |r| {
+        takes_weights_away(r) && r.name.as_deref() == Some("aleph")
+    });
+    kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
+    kit.until_gone().await;
+    let found = kit.api.get(SERVICES, (NS, "gateway")).unwrap();
+    assert_eq!(found["spec"], without_weights("gateway")["spec"]);
+    assert_eq!(kit.labels(), ("v1".into(), "v0".into()));
+}
+
+/// Between our look and our write somebody takes all traffic off the canary: lowering to what is allowed would raise it.
+#[tokio::test(start_paused = true)]
+async fn a_lowering_never_writes_over_a_hand_that_lowered_further() {
+    let (kit, _operator) = at_half().await;
+    kit.api.forget_requests();
+    kit.api
+        .inject(Fault::Delay(Duration::from_secs(1)), 1, is_weight_write);
+    set_weights(&kit, 10, 90);
+    while !kit.calls().iter().any(is_weight_write) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    set_weights(&kit, 100, 0);
+    kit.until_phase(Phase::RolledBack).await;
     assert_eq!(kit.weights(), (100, 0));
+    let after = kit.api.get(SERVICES, (NS, "aleph")).unwrap();
+    let manager = after["metadata"]["managedFields"].to_string();
+    assert!(kit.status("aleph").message.contains("kubectl-edit"), "{manager}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -271,6 +271,9 @@ async fn the_process_says_what_it_waits_for_and_ends_in_order() {
         .unwrap()
         .to_owned();
     process.line("does not serve Istio's VirtualService");
+    // The look at the start, before anything is judged: nobody listens there.
+    let line = process.line("Prometheus does not answer; readings are unknown until it does");
+    assert!(line.contains("WARN") && line.contains("default"), "{line}");
     let (code, why) = readyz(&address).await;
     assert!(code == 503 && why.contains("VirtualService"), "{code} {why}");
     istio.store(true, Ordering::SeqCst);

@@ -114,6 +114,24 @@ pub fn clear(conditions: &mut Vec<Condition>, kind: ConditionType) {
     conditions.retain(|c| c.kind != kind.as_str());
 }
 
+/// A condition that holds becomes false; its reason stays.
+pub fn end(conditions: &mut [Condition], kind: ConditionType, generation: Option<i64>, now: Timestamp) {
+    let is_it = |c: &&mut Condition| c.kind == kind.as_str() && c.status == "True";
+    for condition in conditions.iter_mut().filter(is_it) {
+        "False".clone_into(&mut condition.status);
+        "it is over".clone_into(&mut condition.message);
+        condition.last_transition_time = Some(now);
+        condition.observed_generation = generation;
+    }
+}
+
+/// Since when the condition is false that held for this reason last.
+#[must_use]
+pub fn quiet_since(conditions: &[Condition], kind: ConditionType, reason: &str) -> Option<Timestamp> {
+    let is_it = |c: &&Condition| c.kind == kind.as_str() && c.status == "False" && c.reason == reason;
+    conditions.iter().find(is_it)?.last_transition_time
+}
+
 /// Whether the condition is there and true.
 #[must_use]
 pub fn holds(conditions: &[Condition], kind: ConditionType) -> bool {

@@ -62,6 +62,9 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub confirmed_at: Option<Timestamp>,
+    /// Whether a raise was ever written, confirmed or not: the canary may have had traffic.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub raised: bool,
     /// How long this step is held, as in `2m`: what the spec asks, or longer so that the queries see this
     /// step alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

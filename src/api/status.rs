@@ -60,8 +60,8 @@ pub struct BirdWatchStatus {
     pub rollout: Option<Rollout>,
     /// How many rollouts this BirdWatch has started, retries included.
     pub attempts: u32,
-    /// The versions that were there when this BirdWatch was first seen, which do not start by themselves;
-    /// absent before that.
+    /// The versions that were there when this BirdWatch was first seen, or were passed over for a younger
+    /// one: they do not start by themselves. Absent before first sight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<Vec<Candidate>>,
     /// Of which pods `known` speaks: their labels and the version label. When the spec names others, all is new.

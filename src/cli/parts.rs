@@ -156,7 +156,7 @@ fn servers(settings: &Settings) -> Result<Vec<ServerConfig>, CommandError> {
         }
     };
     for server in &mut servers {
-        server.ca_file = server.ca_file.take().or_else(|| settings.cluster.ca_file.clone());
+        server.common_ca_file.clone_from(&settings.cluster.ca_file);
     }
     Ok(servers)
 }
@@ -176,7 +176,7 @@ fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandEr
         return Ok((Deliver::nobody(metrics.clone()), answers, None));
     };
     let tls = TlsFiles {
-        ca_file: settings.cluster.ca_file.clone(),
+        ca_files: settings.cluster.ca_file.iter().cloned().collect(),
         ..TlsFiles::default()
     };
     let slack = SlackClient::new(url.as_str(), token.clone(), HttpClient::new(tls)?)?;
@@ -200,5 +200,38 @@ fn core_settings(settings: &Settings) -> observation::Settings {
         propagation_delay: span(settings.cluster.propagation_delay),
         query_timeout: span(settings.prometheus.query_timeout),
         notify: settings.slack.token.as_ref().map(|_| settings.slack.level),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::settings::Surroundings;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn the_ca_of_every_connection_is_trusted_beside_that_of_a_server() {
+        let file = std::env::temp_dir().join(format!("birdwatch-servers-{}.yaml", std::process::id()));
+        let list = "- {name: a, url: 'https://a', caFile: /own.pem}\n- {name: b, url: 'https://b'}\n";
+        fs::write(&file, list).unwrap();
+        let from = format!("--prometheus-servers-file={}", file.display());
+        let parsed = Cli::parse_from(["birdwatch", "run", "--ca-file=/every.pem", &from]);
+        let Command::Run(args) = parsed.command else {
+            panic!("{from} is no run")
+        };
+        let settings = Settings::new(args, Surroundings::default()).unwrap();
+        let trusted = servers(&settings)
+            .unwrap()
+            .iter()
+            .map(|s| s.tls().ca_files)
+            .collect::<Vec<_>>();
+        fs::remove_file(file).unwrap();
+        assert_eq!(
+            trusted[0],
+            ["/own.pem", "/every.pem"].map(std::path::PathBuf::from)
+        );
+        assert_eq!(trusted[1], ["/every.pem"].map(std::path::PathBuf::from));
     }
 }

@@ -30,8 +30,8 @@ pub fn install_crypto_provider() {
 /// PEM files for TLS; each may be replaced while the process runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Certificates trusted besides those of the system.
-    pub ca_file: Option<PathBuf>,
+    /// Certificates trusted besides those of the system: all that are in any of these.
+    pub ca_files: Vec<PathBuf>,
     /// Our certificate chain, for servers that ask for one. Needs `client_key_file`.
     pub client_cert_file: Option<PathBuf>,
     /// The key of `client_cert_file`.
@@ -123,25 +123,27 @@ impl HttpClient {
 type Stamp = Option<(SystemTime, u64, u64)>;
 
 #[derive(PartialEq)]
-struct Stamps([Stamp; 3]);
+struct Stamps(Vec<Stamp>);
 
 impl Stamps {
     fn of(tls: &TlsFiles) -> Self {
-        Self(
-            [&tls.ca_file, &tls.client_cert_file, &tls.client_key_file].map(|file| {
-                let metadata = fs::metadata(file.as_deref()?).ok()?;
-                Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-            }),
-        )
+        let stamp = |file: &PathBuf| {
+            let metadata = fs::metadata(file).ok()?;
+            Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+        };
+        let own = [&tls.client_cert_file, &tls.client_key_file]
+            .into_iter()
+            .flatten();
+        Self(tls.ca_files.iter().chain(own).map(stamp).collect())
     }
 }
 
 fn build(tls: &TlsFiles) -> Result<Client, ClientError> {
     install_crypto_provider();
-    let extra = match &tls.ca_file {
-        Some(file) => certificates(file)?,
-        None => Vec::new(),
-    };
+    let mut extra = Vec::new();
+    for file in &tls.ca_files {
+        extra.extend(certificates(file)?);
+    }
     let identity = identity(tls)?;
     let builder = || {
         let builder = Client::builder()
@@ -367,7 +369,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let tls = TlsFiles {
-            ca_file: Some("no/such/ca.pem".into()),
+            ca_files: vec!["no/such/ca.pem".into()],
             ..TlsFiles::default()
         };
         let error = HttpClient::new(tls).unwrap_err().to_string();

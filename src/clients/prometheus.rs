@@ -42,7 +42,8 @@ pub struct Question {
 /// What the controller needs of Prometheus.
 pub trait Prometheus: Send + Sync {
     /// Asks everything at once, identical questions only once, and answers in the order of the questions. Each
-    /// query is evaluated at `at` (none: the server's now) and given up after `deadline`.
+    /// query is evaluated at `at` (none: the server's now) and given up after `deadline`. However much is asked in one
+    /// go, of each server's places it takes a quarter at most, so that others are heard meanwhile.
     fn ask_all<'a>(
         &'a self,
         questions: &'a [Question],
@@ -121,9 +122,18 @@ impl Servers {
         self.servers.iter()
     }
 
-    async fn ask(&self, question: &Question, at: Option<Timestamp>, deadline: Duration) -> Outcome {
+    async fn ask(
+        &self,
+        question: &Question,
+        shares: &BTreeMap<&str, Semaphore>,
+        at: Option<Timestamp>,
+        deadline: Duration,
+    ) -> Outcome {
         match self.get(question.server.as_deref()) {
-            Ok(server) => server.query(&question.query, at, deadline).await,
+            Ok(server) => {
+                let share = shares.get(server.name());
+                server.query_within(share, &question.query, at, deadline).await
+            }
             Err(unknown) => Outcome::Failed(Failure::NoServer(unknown)),
         }
     }
@@ -138,9 +148,11 @@ impl Prometheus for Servers {
     ) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
             let distinct: BTreeSet<&Question> = questions.iter().collect();
+            let share = |server: &'a Server| (server.name(), Semaphore::new(server.share()));
+            let shares: BTreeMap<&str, Semaphore> = self.iter().map(share).collect();
             let asked = distinct
                 .into_iter()
-                .map(async |q| (q, self.ask(q, at, deadline).await));
+                .map(async |q| (q, self.ask(q, &shares, at, deadline).await));
             let answers: BTreeMap<&Question, Outcome> = join_all(asked).await.into_iter().collect();
             questions
                 .iter()
@@ -219,12 +231,28 @@ impl Server {
         &self.config.url
     }
 
+    /// How many places one asker may hold at the same time.
+    fn share(&self) -> usize {
+        (self.config.max_in_flight / 4).clamp(1, Semaphore::MAX_PERMITS)
+    }
+
     /// Asks for the value of `promql` at `at` (none: the server's now). The deadline covers everything, waiting for
     /// a place included; nothing is retried, for a check is soon made again.
     pub async fn query(&self, promql: &str, at: Option<Timestamp>, deadline: Duration) -> Outcome {
+        self.query_within(None, promql, at, deadline).await
+    }
+
+    /// The same by one who may hold no more places than `share` has.
+    async fn query_within(
+        &self,
+        share: Option<&Semaphore>,
+        promql: &str,
+        at: Option<Timestamp>,
+        deadline: Duration,
+    ) -> Outcome {
         let begun = Instant::now();
         let outcome = self
-            .evaluate(promql, at, deadline)
+            .evaluate(share, promql, at, deadline)
             .await
             .and_then(|answer| answer.outcome());
         let outcome = outcome.unwrap_or_else(Outcome::Failed);
@@ -245,7 +273,7 @@ impl Server {
     ) -> Result<Vec<Samples>, Failure> {
         let begun = Instant::now();
         let result = self
-            .evaluate(selector, Some(at), deadline)
+            .evaluate(None, selector, Some(at), deadline)
             .await
             .and_then(|answer| answer.samples());
         let class = match &result {
@@ -259,6 +287,7 @@ impl Server {
 
     async fn evaluate(
         &self,
+        share: Option<&Semaphore>,
         promql: &str,
         at: Option<Timestamp>,
         deadline: Duration,
@@ -269,7 +298,7 @@ impl Server {
         if let Some(at) = at {
             form.push(("time", unix_seconds(at)));
         }
-        self.post("query", &form, deadline).await
+        self.post("query", &form, share, deadline).await
     }
 
     /// See [`Prometheus::label_names`].
@@ -297,7 +326,7 @@ impl Server {
         ];
         let begun = Instant::now();
         let result = self
-            .post("labels", &form, deadline)
+            .post("labels", &form, None, deadline)
             .await
             .and_then(|answer| answer.names());
         let class = match &result {
@@ -324,12 +353,30 @@ impl Server {
         }
     }
 
-    async fn post(&self, path: &str, form: &[(&str, String)], deadline: Duration) -> Result<Answer, Failure> {
+    async fn post(
+        &self,
+        path: &str,
+        form: &[(&str, String)],
+        share: Option<&Semaphore>,
+        deadline: Duration,
+    ) -> Result<Answer, Failure> {
         let begun = Instant::now();
-        // The semaphore is never closed, so that an error can only be the deadline.
-        let Ok(Ok(_place)) = timeout(deadline, self.places.acquire()).await else {
+        // Neither semaphore is ever closed, so that an error can only be the deadline.
+        let place = async {
+            let own = match share {
+                Some(share) => Some(share.acquire().await),
+                None => None,
+            };
+            (own, self.places.acquire().await)
+        };
+        let Ok(_place) = timeout(deadline, place).await else {
+            let own_are_taken = share.is_some_and(|share| share.available_permits() == 0);
             return Err(Failure::Busy {
-                in_flight: self.config.max_in_flight,
+                in_flight: if own_are_taken {
+                    self.share()
+                } else {
+                    self.config.max_in_flight
+                },
                 waited: deadline,
             });
         };

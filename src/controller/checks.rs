@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::clients::prometheus::{self as prom, Failure, Prometheus};
@@ -17,6 +18,9 @@ use crate::core::observation::{
 
 use super::context::Scope;
 use super::memory::{Asking, Entry, KnownNames};
+
+/// Metrics of one check whose names are looked up at the same time: others ask too.
+const LOOKUPS: usize = 2;
 
 /// Names seen within this time before now are known.
 const LOOKBACK: Duration = Duration::from_hours(24);
@@ -32,6 +36,8 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
         return;
     }
     remembered.stop_asking();
+    // It was taken in. The clock may be set back, and then it would seem to be asked after the next one.
+    remembered.check = None;
     let id = request.id.clone();
     let under_way = UnderWay {
         scope: Arc::clone(scope),
@@ -58,7 +64,7 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
         let (answers, samples) = asker.ask().await;
         let check = Check {
             id: request.id.clone(),
-            asked_at,
+            asked_at: asked_at.min(context.clock.now()),
             answers,
             samples,
             scrape: request.scrape,
@@ -101,6 +107,14 @@ impl Drop for UnderWay {
     }
 }
 
+/// What Prometheus said of names.
+struct LookedUp {
+    /// Those it knows: they are not looked up again, whatever became of the others.
+    known: BTreeSet<String>,
+    /// Those it does not know, or why that could not be found out.
+    unknown: Result<BTreeSet<String>, String>,
+}
+
 /// Asks the questions of one check.
 struct Asker<'a> {
     prometheus: &'a dyn Prometheus,
@@ -130,15 +144,9 @@ impl Asker<'_> {
         };
         let empty: Vec<&Question> = questions.iter().filter(is_empty).collect();
         let traffic = empty.iter().filter(|q| !q.per_request).map(|q| &q.traffic);
-        let (second, unknown) =
-            tokio::join!(self.outcomes(traffic, until), self.unknown_names(&empty, until));
-        if let Ok(unknown) = &unknown {
-            // Of a metric that is not known nothing is known, its labels included.
-            let metric = |name: &str| name.split('{').next().unwrap_or_default().to_owned();
-            let is_known = |name: &String| !unknown.contains(name) && !unknown.contains(&metric(name));
-            let all = empty.iter().flat_map(|question| names(question));
-            self.known.names.extend(all.filter(is_known));
-        }
+        let (second, LookedUp { known, unknown }) =
+            tokio::join!(self.outcomes(traffic, until), self.look_up(&empty, until));
+        self.known.names.extend(known);
         let answer = |question: &Question| Answer {
             metric: question.metric.clone(),
             side: question.side,
@@ -174,9 +182,9 @@ impl Asker<'_> {
             .collect()
     }
 
-    /// Which names of the empty answers' queries Prometheus does not know; each metric is looked up once, and those
-    /// that are known already not at all.
-    async fn unknown_names(&self, empty: &[&Question], until: Instant) -> Result<BTreeSet<String>, String> {
+    /// Looks up the names of the empty answers' queries; each metric once, a few at a time, and those that are known
+    /// already not at all.
+    async fn look_up(&self, empty: &[&Question], until: Instant) -> LookedUp {
         let all: BTreeMap<&str, BTreeSet<&str>> = empty.iter().flat_map(|question| &question.names).fold(
             BTreeMap::new(),
             |mut all, (metric, labels)| {
@@ -191,26 +199,42 @@ impl Asker<'_> {
                     .iter()
                     .any(|label| !self.known.names.contains(&labelled(metric, label)))
         };
-        let left = until.saturating_duration_since(Instant::now());
         let server = self.request.server.as_deref();
+        let places = Semaphore::new(LOOKUPS);
         let looked_up = all.into_iter().filter(is_new).map(async |(metric, labels)| {
+            let _place = places.acquire().await;
+            let left = until.saturating_duration_since(Instant::now());
             let found = self
                 .prometheus
                 .label_names(server, metric, self.asked_at, LOOKBACK, left)
                 .await;
             (metric, labels, found)
         });
-        let mut unknown = BTreeSet::new();
+        let (mut known, mut unknown) = (BTreeSet::new(), Ok(BTreeSet::new()));
         for (metric, labels, found) in join_all(looked_up).await {
-            let found = found.map_err(|failure| failure.to_string())?;
+            let found = match (found, &mut unknown) {
+                (Ok(found), _) => found,
+                (Err(failure), Ok(_)) => {
+                    unknown = Err(failure.to_string());
+                    continue;
+                }
+                (Err(_), Err(_)) => continue,
+            };
+            let mut is_unknown = Vec::new();
             if found.is_empty() {
-                unknown.insert(metric.to_owned());
+                is_unknown.push(metric.to_owned());
             } else {
-                let missing = labels.into_iter().filter(|label| !found.contains(*label));
-                unknown.extend(missing.map(|label| labelled(metric, label)));
+                known.insert(metric.to_owned());
+                let (there, missing): (Vec<&str>, Vec<&str>) =
+                    labels.into_iter().partition(|label| found.contains(*label));
+                known.extend(there.into_iter().map(|label| labelled(metric, label)));
+                is_unknown.extend(missing.into_iter().map(|label| labelled(metric, label)));
+            }
+            if let Ok(unknown) = &mut unknown {
+                unknown.extend(is_unknown);
             }
         }
-        Ok(unknown)
+        LookedUp { known, unknown }
     }
 }
 
@@ -320,6 +344,7 @@ fn rate(said: &prom::Outcome) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures::future::BoxFuture;
 
@@ -335,6 +360,9 @@ mod tests {
         labels: Option<BTreeSet<String>>,
         asked: Mutex<Vec<String>>,
         looked_up: Mutex<Vec<String>>,
+        /// Lookups under way, and how many were at most.
+        at_once: AtomicUsize,
+        most_at_once: AtomicUsize,
     }
 
     impl Prometheus for Fake {
@@ -376,8 +404,15 @@ mod tests {
             _deadline: Duration,
         ) -> BoxFuture<'a, Result<BTreeSet<String>, Failure>> {
             self.looked_up.lock().unwrap().push(metric.to_owned());
-            let labels = self.labels.clone().ok_or_else(|| Failure::Refused("down".into()));
-            Box::pin(std::future::ready(labels))
+            let known = self.labels.clone().filter(|_| metric != "down");
+            let labels = known.ok_or_else(|| Failure::Refused("down".into()));
+            Box::pin(async move {
+                let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+                self.most_at_once.fetch_max(now, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                self.at_once.fetch_sub(1, Ordering::SeqCst);
+                labels
+            })
         }
     }
 
@@ -529,6 +564,39 @@ mod tests {
             matches!(&answers[0].outcome, Outcome::Empty { unknown_names: Err(why) } if why.contains("down"))
         );
         assert!(known.names.is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_many_names_a_few_are_looked_up_at_a_time_and_those_that_were_found_once() {
+        let fake = Fake {
+            labels: Some(labels(&["code"])),
+            ..Fake::default()
+        };
+        let one = |metric: String| Question {
+            names: [(metric.clone(), labels(&["code"]))].into(),
+            ..question(&metric, false)
+        };
+        let questions = || {
+            let many = (0..10).map(|i| one(format!("m{i}")));
+            many.chain([one("down".to_owned())]).collect::<Vec<_>>()
+        };
+        let (answers, known) = ask(&fake, questions(), KnownNames::default()).await;
+        assert_eq!(fake.most_at_once.load(Ordering::SeqCst), LOOKUPS);
+        assert_eq!(fake.looked_up.lock().unwrap().len(), 11);
+        let failed = |answer: &Answer| {
+            matches!(
+                &answer.outcome,
+                Outcome::Empty {
+                    unknown_names: Err(_)
+                }
+            )
+        };
+        assert!(answers.iter().all(failed), "{answers:?}");
+
+        fake.looked_up.lock().unwrap().clear();
+        let (_, known) = ask(&fake, questions(), known).await;
+        assert_eq!(*fake.looked_up.lock().unwrap(), ["down"]);
+        assert!(!known.names.contains("down"));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::BirdWatchStatus;
 use crate::core::decide;
+use crate::core::decision::Event;
 use crate::runtime::metrics::NoticeResult;
 
 use super::context::Scope;
@@ -26,8 +27,18 @@ pub enum Committed {
     Gone,
 }
 
-/// Writes `next`, where it is worth it. `acted_upon`: traffic was lowered for it already, so that it stays in memory
-/// and its write is retried if this one fails.
+/// What a decision is to leave behind.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The status to write.
+    pub status: BirdWatchStatus,
+    /// What to tell once it is written.
+    pub events: Vec<Event>,
+    /// Traffic was lowered for it already: it stays in memory, and its write is retried if this one fails.
+    pub acted_upon: bool,
+}
+
+/// Writes the status of `intent`, where it is worth it, and publishes its Events: once, whichever write brings it.
 ///
 /// # Errors
 /// It was not written, and not because the object had changed.
@@ -35,10 +46,18 @@ pub async fn commit(
     scope: &Scope,
     look: &Look,
     entry: &Entry,
-    next: BirdWatchStatus,
-    acted_upon: bool,
+    intent: Intent,
     now: Timestamp,
 ) -> Result<Committed, Error> {
+    let Intent {
+        status: next,
+        events,
+        acted_upon,
+    } = intent;
+    let tell = |events| {
+        let all = entry.lock().told_with(events);
+        scope.context.events.publish(&look.object, all);
+    };
     let last_write = entry.lock().last_write.unwrap_or(now);
     if !decide::worth_writing(&look.stored, &next, last_write, now) {
         keep(look, entry, next, false);
@@ -54,15 +73,19 @@ pub async fn commit(
             scope.context.metrics.notices(NoticeResult::Lost, lost);
             remembered.written(answer.metadata.resource_version, next, now);
             remembered.acknowledged(look.seen.acks.len());
+            drop(remembered);
+            tell(events);
             Ok(Committed::Written)
         }
         Err(Fault::Gone) => Ok(Committed::Gone),
         Err(Fault::Refused { message, .. }) => {
             keep(look, entry, next, acted_upon);
             entry.lock().acknowledged(look.seen.acks.len());
+            tell(events);
             Ok(Committed::Refused(message))
         }
         Err(fault) => {
+            entry.lock().not_written(next.clone(), events, acted_upon);
             if acted_upon {
                 keep(look, entry, next, true);
             }

@@ -73,9 +73,13 @@ impl Executor<'_> {
                 Effect::Lower { .. } => continue,
                 Effect::Raise { percent } => self.raise(*percent).await,
                 Effect::Label { subset, version } => self.label(*subset, version).await,
-                Effect::RestoreWeights => self.or_refused(self.restore_weights().await),
+                Effect::RestoreWeights => or_refused(self.restore_weights().await, || {
+                    self.entry.lock().weights_refused = Some(self.look.objects.service_versions());
+                }),
                 Effect::RestoreLabel { written, kept } => {
-                    self.or_refused(self.restore_label(written, kept.as_deref()).await)
+                    or_refused(self.restore_label(written, kept.as_deref()).await, || {
+                        self.entry.lock().label_refused = Some(self.look.objects.rule_version());
+                    })
                 }
                 Effect::AddFinalizer => self.finalizer(true).await,
                 Effect::RemoveFinalizer => self.finalizer(false).await,
@@ -165,7 +169,7 @@ impl Executor<'_> {
             return Ok(Done::Nothing);
         };
         let kept = route_key::kept(&rollout.kept.routes);
-        let mut done = Done::Nothing;
+        let mut done = Ok(Done::Nothing);
         for service in &rollout.plan.target.virtual_services {
             let name = self.at(service);
             let Some(object) = self.scope.virtual_service(&name) else {
@@ -176,31 +180,12 @@ impl Executor<'_> {
                 continue;
             };
             let written = self.scope.patch_weights(&name, patch, Direction::Down).await;
-            self.service_answered(&name, written, &format!("giving {service} its weights back"))
-                .await?;
-            done = Done::Changed;
+            let what = format!("giving {service} its weights back");
+            let answered = self.service_answered(&name, written, &what).await;
+            // Whatever becomes of one, the others get theirs.
+            done = worse(done, answered.map(|()| Done::Changed));
         }
-        Ok(done)
-    }
-
-    /// What the server refuses to take back stays as it is: nothing else waits for it.
-    fn or_refused(&self, restored: Result<Done, Error>) -> Result<Done, Error> {
-        if let Err(Error::Call {
-            what,
-            fault: fault @ Fault::Refused { .. },
-            ..
-        }) = &restored
-        {
-            tracing::warn!(what, %fault, "former values stay changed");
-            self.entry.lock().restore_refused = Some(self.look.objects.versions());
-            return Ok(Done::Changed);
-        }
-        // Nothing of it can be given back: the objects have changed too much, or it is back already.
-        if matches!(restored, Ok(Done::Nothing)) {
-            self.entry.lock().restore_refused = Some(self.look.objects.versions());
-            return Ok(Done::Changed);
-        }
-        restored
+        done
     }
 
     async fn label(&self, subset: Side, version: &str) -> Result<Done, Error> {
@@ -352,6 +337,22 @@ fn call(what: &str, fault: Fault) -> Error {
         fault,
         lowering: false,
     }
+}
+
+/// What the server refuses to take back stays as it is, which `refused` remembers: nothing else waits for it.
+fn or_refused(restored: Result<Done, Error>, refused: impl FnOnce()) -> Result<Done, Error> {
+    match restored {
+        Err(Error::Call {
+            what,
+            fault: fault @ Fault::Refused { .. },
+            ..
+        }) => tracing::warn!(what, %fault, "former values stay changed"),
+        // Nothing of it can be given back: the objects have changed too much, or it is back already.
+        Ok(Done::Nothing) => {}
+        done => return done,
+    }
+    refused();
+    Ok(Done::Changed)
 }
 
 fn worse(so_far: Result<Done, Error>, next: Result<Done, Error>) -> Result<Done, Error> {

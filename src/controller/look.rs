@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use crate::api::plan::Target;
 use crate::api::{BirdWatchSpec, BirdWatchStatus};
 use crate::core::decide;
-use crate::core::observation::{DeploymentSeen, ObjectName, Observation, RouteSeen, RuleSeen};
+use crate::core::observation::{
+    DeploymentSeen, ObjectName, Observation, RestoreRefused, RouteSeen, RuleSeen,
+};
 use crate::istio::destination_rule::{self, SubsetLabel};
 use crate::istio::routes::{self, Holds, OtherRoute, Pair, Route};
 use crate::istio::{DestinationRule, VirtualService, host};
@@ -64,14 +66,6 @@ impl Objects {
             .iter()
             .map(|service| service.object.metadata.resource_version.clone())
             .collect()
-    }
-
-    /// Resource versions of all of them.
-    #[must_use]
-    pub fn versions(&self) -> Vec<Option<String>> {
-        let mut versions = self.service_versions();
-        versions.extend(self.rule_version());
-        versions
     }
 
     /// Resource version of the rule.
@@ -149,6 +143,7 @@ fn observe(
         name: object.name(),
         generation: object.metadata.generation,
         spec,
+        paused: object.paused(),
         deleting: object.metadata.deletion_timestamp.is_some(),
         finalizer: object.has_finalizer(),
         draining: scope.context.draining,
@@ -161,7 +156,10 @@ fn observe(
         other_routes,
         warnings,
         canary_zero_since: target.and_then(|target| remembered.zero_since(target, zero, now)),
-        restore_refused: remembered.restore_refused.as_ref() == Some(&objects.versions()),
+        restore_refused: RestoreRefused {
+            weights: remembered.weights_refused == Some(objects.service_versions()),
+            label: remembered.label_refused == Some(objects.rule_version()),
+        },
         routes_writer: known(&remembered.routes_writer, objects.service_versions()),
         rule_writer: known(&remembered.rule_writer, objects.rule_version()),
         check: remembered.check.clone(),

@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 
 use crate::api::BirdWatchStatus;
 use crate::api::plan::Target;
+use crate::core::decision::Event;
 use crate::core::observation::{Check, CheckId, NoticeAck, ObjectName};
 
 use super::objects::RawBirdWatch;
@@ -30,6 +31,8 @@ pub struct Remembered {
     uid: Option<String>,
     /// A status that is decided and not written.
     pub held: Option<Held>,
+    /// Events whose status is not known to be written.
+    untold: Untold,
     /// The status we sent last, with the resource version it got.
     sent: Option<(String, BirdWatchStatus)>,
     /// When status was last written, or first seen.
@@ -44,8 +47,10 @@ pub struct Remembered {
     pub routes_writer: Option<Identified>,
     /// Who last wrote the rule, and the resource version that was found out for.
     pub rule_writer: Option<Identified>,
-    /// Giving back former values was refused, at these resource versions.
-    pub restore_refused: Option<Vec<Option<String>>>,
+    /// Giving back weights was refused, at these resource versions of the routes' objects.
+    pub weights_refused: Option<Vec<Option<String>>>,
+    /// Giving back the label was refused, at this resource version of the rule.
+    pub label_refused: Option<Vec<Option<String>>>,
     /// What became of notices, not yet in a written status.
     pub acks: Vec<NoticeAck>,
     /// Metric and label names that Prometheus knows, for a rollout.
@@ -65,6 +70,15 @@ pub struct Held {
     pub status: BirdWatchStatus,
     /// It has been acted upon already: traffic was lowered.
     pub acted_upon: bool,
+}
+
+/// Events of decisions whose status could not be written, or not for certain.
+#[derive(Debug, Default)]
+struct Untold {
+    /// Of what was acted upon: they go out with the next status that is written.
+    due: Vec<Event>,
+    /// Of the write that failed last: they go out if it turns out to have been done; else its decision is made anew.
+    sent: Option<(BirdWatchStatus, Vec<Event>)>,
 }
 
 /// A check under way.
@@ -172,6 +186,29 @@ impl Remembered {
         }
     }
 
+    /// Takes note that `status` could not be written, or that nobody knows. `acted_upon`: it stays as decided.
+    pub fn not_written(&mut self, status: BirdWatchStatus, mut events: Vec<Event>, acted_upon: bool) {
+        if acted_upon {
+            self.untold.due.append(&mut events);
+        }
+        self.untold.sent = Some((status, events));
+    }
+
+    /// The Events that are due because `stored` is what a write without an answer was to bring.
+    pub fn found_written(&mut self, stored: &BirdWatchStatus) -> Vec<Event> {
+        match self.untold.sent.take() {
+            Some((status, events)) if status == *stored => self.told_with(events),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The Events that go out with a status that is written: those that were due before it, and its own.
+    pub fn told_with(&mut self, mut events: Vec<Event>) -> Vec<Event> {
+        let mut all = std::mem::take(&mut self.untold).due;
+        all.append(&mut events);
+        all
+    }
+
     /// Ends the check under way, if any.
     pub fn stop_asking(&mut self) {
         if let Some(asking) = self.asking.take() {
@@ -181,7 +218,10 @@ impl Remembered {
 
     /// Since when the canary is seen at 0 on every route of `target`; `zero` says whether it is now.
     pub fn zero_since(&mut self, target: &Target, zero: bool, now: Timestamp) -> Option<Timestamp> {
-        let since = self.zero_since.take().filter(|(of, _)| zero && of == target);
+        let since = self
+            .zero_since
+            .take()
+            .filter(|(of, since)| zero && of == target && *since <= now);
         self.zero_since = zero.then(|| since.unwrap_or_else(|| (target.clone(), now)));
         self.zero_since.as_ref().map(|(_, since)| *since)
     }
@@ -266,6 +306,19 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_is_not_seen_at_zero_since_an_instant_still_to_come() {
+        let target: Target =
+            serde_json::from_value(json!({"service": "a", "selector": {}, "versionLabel": "version",
+            "productionSubset": "p", "canarySubset": "c", "virtualServices": ["a"], "destinationRule": "a"}))
+            .unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut remembered = Remembered::default();
+        for (now, since) in [(100, 100), (105, 100), (50, 50), (60, 50)] {
+            assert_eq!(remembered.zero_since(&target, true, at(now)), Some(at(since)));
+        }
+    }
+
+    #[test]
     fn what_is_held_counts_only_on_the_status_it_was_decided_from() {
         let mut remembered = Remembered::default();
         let held = Held {
@@ -307,6 +360,30 @@ mod tests {
             other,
             "another rollout is not judged by it"
         );
+    }
+
+    #[test]
+    fn an_event_goes_out_once_its_status_is_known_to_be_written_and_never_twice() {
+        let event = |reason| Event {
+            warning: false,
+            reason,
+            action: String::new(),
+            note: String::new(),
+        };
+        let mut remembered = Remembered::default();
+        // Not acted upon: what was not written is decided again, with the same Events.
+        remembered.not_written(status("a"), vec![event("a")], false);
+        assert_eq!(remembered.found_written(&status("before")), []);
+        assert_eq!(remembered.found_written(&status("a")), [], "that was long ago");
+        remembered.not_written(status("a"), vec![event("a")], false);
+        assert_eq!(remembered.found_written(&status("a")), [event("a")]);
+        assert_eq!(remembered.told_with(vec![event("b")]), [event("b")]);
+        // Acted upon: it is not decided again.
+        remembered.not_written(status("a"), vec![event("a")], true);
+        assert_eq!(remembered.found_written(&status("before")), []);
+        remembered.not_written(status("b"), vec![event("b")], false);
+        assert_eq!(remembered.told_with(vec![event("b")]), [event("a"), event("b")]);
+        assert_eq!(remembered.told_with(Vec::new()), []);
     }
 
     #[test]

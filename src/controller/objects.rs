@@ -98,6 +98,12 @@ impl RawBirdWatch {
         BirdWatchSpec::deserialize(&self.spec).map_err(|error| format!("spec cannot be read: {error}"))
     }
 
+    /// `spec.paused`, even where the spec cannot be read.
+    #[must_use]
+    pub fn paused(&self) -> Option<bool> {
+        self.spec.get("paused")?.as_bool()
+    }
+
     /// The status; what is not vital and cannot be read (written by a newer operator, or by hand) is left out.
     ///
     /// # Errors
@@ -346,10 +352,11 @@ mod tests {
     fn a_bird_watch_with_nonsense_in_spec_and_status_still_decodes() {
         let object: RawBirdWatch = serde_json::from_value(json!({
             "metadata": {"name": "aleph", "namespace": "shop"},
-            "spec": {"service": 5}, "status": "none",
+            "spec": {"service": 5, "paused": true}, "status": "none",
         }))
         .unwrap();
         assert!(object.read_spec().unwrap_err().contains("spec cannot be read"));
+        assert_eq!(object.paused(), Some(true));
         assert!(object.read_status().is_err());
     }
 

@@ -12,7 +12,7 @@ use crate::core::decide::decide;
 use crate::core::decision::{Decision, Effect, Event};
 
 use super::checks;
-use super::commit::{Committed, commit};
+use super::commit::{Committed, Intent, commit};
 use super::context::Scope;
 use super::errors::{Error, Fault, backoff};
 use super::execute::{Done, Executor};
@@ -56,8 +56,10 @@ pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<A
         rollout = tracing::field::Empty
     );
     let entry = scope.memory.entry(&object);
-    let begun = scope.context.clock.monotonic();
-    let result = pass(Arc::clone(&object), &scope, &entry).instrument(span).await;
+    let (now, begun) = (scope.context.clock.now(), scope.context.clock.monotonic());
+    let result = pass(Arc::clone(&object), &scope, &entry, now)
+        .instrument(span)
+        .await;
     // Status itself cannot say these.
     let event = match &result {
         Err(Error::Status(unreadable)) => Some(status_unreadable(unreadable)),
@@ -68,19 +70,24 @@ pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<A
         scope.context.events.publish(&object, vec![event]);
     }
     let category = result.as_ref().err().map_or("ok", Error::category);
-    scope
-        .context
-        .metrics
-        .reconciled(category, scope.context.clock.monotonic() - begun);
-    result.map(|again| action(again, &entry, scope.context.clock.now()))
+    let lasted = scope.context.clock.monotonic() - begun;
+    scope.context.metrics.reconciled(category, lasted);
+    // The clock may have been set meanwhile: how long it takes until then does not depend on it.
+    result.map(|again| action(again, &entry, now + lasted))
 }
 
-async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>) -> Result<Again, Error> {
-    let now = scope.context.clock.now();
+async fn pass(
+    object: Arc<RawBirdWatch>,
+    scope: &Arc<Scope>,
+    entry: &Arc<Entry>,
+    now: Timestamp,
+) -> Result<Again, Error> {
     let look = look(scope, object, &mut entry.lock(), now)?;
     if let Some(rollout) = &look.status.rollout {
         tracing::Span::current().record("rollout", &rollout.id);
     }
+    let written_after_all = entry.lock().found_written(&look.stored);
+    scope.context.events.publish(&look.object, written_after_all);
     let Decision {
         next,
         effects,
@@ -102,11 +109,15 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
     if let Some(request) = check {
         checks::start(scope, &look.name, entry, request);
     }
-    match commit(scope, &look, entry, next.clone(), acted_upon, now).await? {
+    let intent = Intent {
+        status: next.clone(),
+        events,
+        acted_upon,
+    };
+    match commit(scope, &look, entry, intent, now).await? {
         Committed::Gone => return Ok(Again::At(None)),
         Committed::Refused(why) => {
             report_refused(&look, &why);
-            scope.context.events.publish(&look.object, events);
             scope.context.deliver.committed(&look.name, &look.status, &next);
             let later = now + REFUSED;
             let later = Again::At(Some(wake.map_or(later, |wake| wake.min(later))));
@@ -118,7 +129,6 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
         }
         Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
         Committed::Written => {
-            scope.context.events.publish(&look.object, events);
             scope.context.deliver.committed(&look.name, &look.stored, &next);
             take_over(scope, &look, entry, &next);
         }

@@ -69,11 +69,11 @@ fn empty(unknown_names: &Result<Vec<String>, String>, answer: &Answer, before_tr
         )),
         Ok(names) if !names.is_empty() => Value::Unknown(format!("no series named {}", names.join(", "))),
         Ok(_) => match &answer.traffic {
-            Some(Ok(rate)) if *rate > 0.0 => zero(false),
-            _ if before_traffic => zero(true),
             Some(Err(why)) => Value::Unknown(format!(
                 "the query has no result, and the traffic is unknown: {why}"
             )),
+            Some(Ok(rate)) if *rate > 0.0 => zero(false),
+            Some(Ok(_)) if before_traffic => zero(true),
             _ => Value::Unknown("the query has no result, and the version served no request".to_owned()),
         },
     }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::api::plan::TestPlan;
-use crate::api::spec::CompareTo;
+use crate::api::plan::{TestPlan, ThresholdPlan};
+use crate::api::spec::{CompareTo, Direction};
 use crate::api::status::{Baseline, BaselineSource, MetricStatus, Reading, Rollout};
 
 use super::answers::{Asked, Value, value, worst_of};
@@ -96,6 +96,9 @@ fn sample(asked: Asked<'_>, status: &mut MetricStatus, check: &Check) -> Result<
         }
         Value::Unknown(why) => return Err(why.into()),
     };
+    if source == BaselineSource::AssumedZero {
+        makes_a_limit(plan, side)?;
+    }
     // A canary without traffic may well be below what it must reach with some.
     let bounds = Limits {
         lower: plan.min.filter(|_| side == Side::Production),
@@ -132,6 +135,22 @@ fn sample(asked: Asked<'_>, status: &mut MetricStatus, check: &Check) -> Result<
         status.samples.clear();
     }
     Ok(())
+}
+
+/// An assumed 0 is no baseline where it makes a lower limit that no share, rate or duration can be below.
+fn makes_a_limit(plan: &ThresholdPlan, side: Side) -> Result<(), Lack> {
+    if plan.deviation.is_none() || plan.direction == Direction::Increase || plan.min.is_some() {
+        return Ok(());
+    }
+    let remedy = match side {
+        Side::Canary => "use $(version) in the query, so that production gives the baseline, or give min",
+        Side::Production => "send production some requests, or give min",
+    };
+    let why = format!(
+        "the query has no result before there is traffic, and with direction decrease or both nearly everything \
+         would be good beside an assumed 0: {remedy}"
+    );
+    Err(why.into())
 }
 
 fn baseline(samples: &[f64], source: BaselineSource, at: Timestamp) -> Baseline {

@@ -92,10 +92,32 @@ pub fn choose<'a>(
         .max_by(|(a, _), (b, _)| a.created.cmp(&b.created).then_with(|| b.name.cmp(&a.name)))
 }
 
-/// Whether the candidate was there when the `BirdWatch` was first seen.
+/// Whether the candidate was there when the `BirdWatch` was first seen, or was passed over since.
 #[must_use]
 pub fn was_there(status: &BirdWatchStatus, candidate: &Candidate) -> bool {
     status.known.iter().flatten().any(|known| same(known, candidate))
+}
+
+/// Whether the candidate ran production before.
+#[must_use]
+pub fn ran_production(status: &BirdWatchStatus, candidate: &Candidate) -> bool {
+    let known = status.known.iter().flatten();
+    known
+        .filter(|known| known.revision == ANY_REVISION)
+        .any(|known| same(known, candidate))
+}
+
+/// Of several candidates the youngest is released. Those that are there and are not younger than the `chosen` one are
+/// passed over: the end of its rollout is no reason to release them, so that from now on they count as known.
+pub fn pass_over(status: &mut BirdWatchStatus, deployments: &[DeploymentSeen], chosen: &DeploymentSeen) {
+    let others = deployments
+        .iter()
+        .filter(|d| d.uid != chosen.uid && d.created <= chosen.created);
+    for other in others.filter_map(|d| d.candidate().or_else(|| d.unobserved())) {
+        if !was_there(status, &other) {
+            status.known.get_or_insert_default().push(other);
+        }
+    }
 }
 
 /// Whether a rollout of the candidate has ended already.
@@ -118,7 +140,7 @@ pub fn may_start_again(status: &BirdWatchStatus, candidate: &Candidate) -> bool 
     last.is_some_and(|ended| ended.retried)
 }
 
-/// The Deployments that are no candidates for having been there before: those of first sight, with the revisions that
+/// The Deployments that are no candidates for having been there before: those of first sight or passed over, with the revisions that
 /// have since become known, and whatever runs or ran production. Those that are gone are forgotten.
 #[must_use]
 pub fn known(

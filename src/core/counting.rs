@@ -179,6 +179,17 @@ pub(super) fn forget(rollout: &mut Rollout) {
     new_step(rollout);
 }
 
+/// What is counted lies ahead of a clock that was set back: it would be counted again, and so the evidence gathers anew.
+pub(super) fn set_back(rollout: &mut Rollout, now: Timestamp) {
+    let mut counted = rollout.metrics.iter().filter_map(|m| m.counted.as_ref());
+    if counted.any(|counted| counted.judged.is_some_and(|judged| judged > now)) {
+        forget(rollout);
+        for counted in rollout.metrics.iter_mut().filter_map(|m| m.counted.as_mut()) {
+            counted.judged = Some(now);
+        }
+    }
+}
+
 /// Whether requests were counted since the last change of weight, so that a check says something of this step.
 pub(super) fn has_looked(rollout: &Rollout) -> bool {
     let mut counted = rollout.metrics.iter().filter_map(|m| m.counted.as_ref());

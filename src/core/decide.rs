@@ -9,7 +9,7 @@ use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
 use super::decision::Decision;
 use super::observation::Observation;
 use super::turn::Turn;
-use super::{end, guards, notices, plan, progress, promote, rest, start, verbs, view};
+use super::{end, guards, instants, notices, plan, progress, promote, rest, start, verbs, view};
 
 /// Bare readings are written at most this often.
 const READINGS_EVERY: Span = Span::secs(30);
@@ -41,8 +41,10 @@ pub fn decide(status: &BirdWatchStatus, seen: &Observation, now: Timestamp) -> D
         notices::redirect(&mut turn.next.notices, &last.id, plan.channel.as_deref());
     }
     if let Some(running) = rollout.as_mut().filter(|r| r.ended.is_none()) {
-        running.clock.skip(&seen.gaps);
-        for gap in &seen.gaps {
+        instants::recall(&mut turn.next, running, now);
+        let gaps = instants::past(&seen.gaps, now);
+        running.clock.skip(&gaps);
+        for gap in &gaps {
             let unknown = running
                 .metrics
                 .iter_mut()
@@ -112,6 +114,7 @@ fn advance(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
 /// The phase Frozen: nothing moves up; a newer version, a dead canary or a deletion give traffic back.
 fn frozen(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::replan(turn, rollout);
+    progress::heed_pause(turn, rollout);
     let failure = guards::given_up(turn)
         .or_else(|| guards::conflict(turn))
         .or_else(|| guards::superseded(turn, rollout))
@@ -145,7 +148,7 @@ pub fn worth_writing(
     if without_readings(old) != without_readings(new) {
         return true;
     }
-    old != new && Span::between(last_write, now) >= READINGS_EVERY
+    old != new && (last_write > now || Span::between(last_write, now) >= READINGS_EVERY)
 }
 
 /// A good check after no check, or after another good one, is a bare reading too.

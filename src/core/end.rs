@@ -168,15 +168,18 @@ pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         turn.effect(Effect::Lower { percent: 0 });
         return;
     }
-    if reason == FailureReason::Deleted && !turn.seen.restore_refused && !is_restored(turn, rollout) {
+    if reason == FailureReason::Deleted && !is_restored(turn, rollout) {
         return;
     }
     conclude(turn, rollout, reason.outcome());
 }
 
-/// Gives our objects what they held before the rollout, once the mesh no longer sends the canary anything.
+/// Gives our objects what they held before the rollout, once the mesh no longer sends the canary anything; what the
+/// server refuses to take back stays.
 fn is_restored(turn: &mut Turn<'_>, rollout: &Rollout) -> bool {
-    let weights = turn.seen.routes.iter().any(|route| {
+    let refused = turn.seen.restore_refused;
+    let mut routes = turn.seen.routes.iter();
+    let weights = routes.any(|route| {
         rollout.kept.routes.iter().any(|kept| {
             kept.route == route.key
                 && (kept.production, kept.canary) != (route.production, route.canary)
@@ -184,6 +187,7 @@ fn is_restored(turn: &mut Turn<'_>, rollout: &Rollout) -> bool {
                 && is_ours(route.canary, kept.canary)
         })
     });
+    let weights = weights && !refused.weights;
     if weights {
         turn.effect(Effect::RestoreWeights);
     }
@@ -195,7 +199,7 @@ fn is_restored(turn: &mut Turn<'_>, rollout: &Rollout) -> bool {
         .as_ref()
         .is_ok_and(|rule| rule.canary.as_ref() == Some(written))
         && kept.as_ref() != Some(written);
-    if label && rollout.canary_label_at.is_some() {
+    if label && rollout.canary_label_at.is_some() && !refused.label {
         if !turn.canary_is_quiet() {
             return false;
         }
@@ -254,7 +258,7 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
         outcome,
         reason: why.clone(),
         at: turn.now,
-        had_weight_until: (rollout.step > 0 || rollout.confirmed > 0).then_some(turn.now),
+        had_weight_until: (rollout.raised || rollout.step > 0).then_some(turn.now),
         retried: asked_again,
     });
     if outcome == Outcome::Promoted {

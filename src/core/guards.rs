@@ -12,6 +12,7 @@ use super::candidates;
 use super::counting;
 use super::decision::Effect;
 use super::end;
+use super::instants;
 use super::observation::{Answer, Check, CheckId, Outcome, RouteSeen};
 use super::questions;
 use super::start;
@@ -81,9 +82,7 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
         return Some((FailureReason::CanaryUnavailable, why));
     }
     let check = turn.seen.check.as_ref().filter(|check| {
-        check.id == CheckId::of(rollout)
-            && rollout.step > 0
-            && rollout.last_check.is_none_or(|last| check.asked_at > last)
+        check.id == CheckId::of(rollout) && rollout.step > 0 && instants::is_new(check, rollout, turn.now)
     })?;
     let verdict = verdict::take_in(rollout, check);
     if verdict == Verdict::Unknown {
@@ -98,7 +97,7 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
         );
         turn.alarm(rollout, ConditionType::Blind, "Unknown", &text, NoticeKind::Blind);
     } else {
-        turn.clear(ConditionType::Blind);
+        turn.end(ConditionType::Blind);
     }
     (verdict == Verdict::Unhealthy).then(|| {
         let known = rollout

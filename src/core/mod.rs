@@ -22,6 +22,7 @@ mod baseline;
 mod counting;
 mod end;
 mod guards;
+mod instants;
 mod preset;
 mod progress;
 mod promote;

@@ -13,10 +13,6 @@ use super::sequential::counters::Counted;
 
 /// Everything a decision may look at besides status and the time.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, not a state among others"
-)]
 pub struct Observation {
     /// Namespace and name of the `BirdWatch`.
     pub name: ObjectName,
@@ -24,6 +20,8 @@ pub struct Observation {
     pub generation: Option<i64>,
     /// The spec, or why it cannot be read.
     pub spec: Result<BirdWatchSpec, String>,
+    /// `spec.paused`, where it alone can be read.
+    pub paused: Option<bool>,
     /// `metadata.deletionTimestamp` is set.
     pub deleting: bool,
     /// Our finalizer is there.
@@ -48,8 +46,8 @@ pub struct Observation {
     pub warnings: Vec<String>,
     /// Since when this operator sees weight 0 for the canary on every route of ours.
     pub canary_zero_since: Option<Timestamp>,
-    /// The API server refused to give weights or label their former values: they stay as they are.
-    pub restore_refused: bool,
+    /// What the API server refused to give its former value: it stays as it is.
+    pub restore_refused: RestoreRefused,
     /// Who last wrote the routes, once asked for.
     pub routes_writer: Option<String>,
     /// Who last wrote the rule, once asked for.
@@ -73,6 +71,15 @@ pub struct ObjectName {
     pub namespace: String,
     /// The name.
     pub name: String,
+}
+
+/// What cannot be given back; one of them does not keep the other from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoreRefused {
+    /// The weights of the routes.
+    pub weights: bool,
+    /// The label of the canary subset.
+    pub label: bool,
 }
 
 /// The administrator's settings a decision needs.

@@ -27,6 +27,9 @@ struct Block {
 /// The phase Progressing.
 pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     confirm(turn, rollout);
+    if rollout.step == 0 {
+        heed_pause(turn, rollout);
+    }
     if rollout.intended == 0 && !verdict::has_baselines(rollout) {
         turn.enter(
             Phase::Baseline,
@@ -48,7 +51,7 @@ pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         tick(turn, rollout);
         ask(turn, rollout, next_check(turn, rollout));
         if !rollout.promote_asked && !is_served(rollout) {
-            turn.clear(ConditionType::Held);
+            turn.end(ConditionType::Held);
             let paused = is_paused(turn);
             turn.say(if paused {
                 paused_at(rollout)
@@ -88,6 +91,7 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
 fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     match outdated(turn, rollout).or_else(|| block(turn, rollout, rollout.intended)) {
         None => {
+            rollout.raised = true;
             if !turn.seen.finalizer {
                 turn.effect(Effect::AddFinalizer);
             }
@@ -121,10 +125,14 @@ fn tick(turn: &mut Turn<'_>, rollout: &mut Rollout) {
 }
 
 pub(super) fn is_paused(turn: &Turn<'_>) -> bool {
-    turn.seen
-        .spec
-        .as_ref()
-        .is_ok_and(|spec| spec.paused == Some(true))
+    match &turn.seen.spec {
+        Ok(spec) => spec.paused == Some(true),
+        // Only what can be read ends a pause.
+        Err(_) => turn
+            .seen
+            .paused
+            .unwrap_or_else(|| turn.holds(ConditionType::Paused)),
+    }
 }
 
 /// Shows whether somebody has paused the rollout, and notes when that changes. Returns it.
@@ -296,21 +304,19 @@ pub(super) fn unobserved(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
 
 /// The promotion waits for routes that do not give the canary everything.
 pub(super) fn held_for_routes(turn: &mut Turn<'_>, rollout: &Rollout) {
-    let other = turn
-        .seen
-        .routes
-        .iter()
-        .find(|r| !r.is_at(100))
-        .map(|r| r.key.clone());
-    let message = format!(
-        "{} gives production something at 100 %: set it to 0/100",
-        other.unwrap_or_else(|| "no route".to_owned())
-    );
+    let other = turn.seen.routes.iter().find(|r| !r.is_at(100));
+    let (reason, message) = match other.map(|r| &r.key) {
+        Some(key) => (
+            "RouteAdded",
+            format!("{key} gives production something at 100 %: set it to 0/100"),
+        ),
+        None => ("ObjectsMissing", problem(turn).unwrap_or_default()),
+    };
     held(
         turn,
         rollout,
         &Block {
-            reason: "RouteAdded",
+            reason,
             message,
             news: true,
         },

@@ -19,6 +19,7 @@ enum Happening {
     CanaryPods(i32),
     ProductionPods(i32),
     Crash(i64),
+    SetBack(i64),
     SetWeight(i64),
     Deploy(u8),
     Change,
@@ -27,6 +28,8 @@ enum Happening {
     Writable(bool),
     Label(bool),
     Spec(bool),
+    /// The spec cannot be read but for its `paused`, or not even that.
+    Unreadable(Option<bool>),
     Edit(usize),
 }
 
@@ -52,6 +55,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0_i32..3).prop_map(CanaryPods),
         1 => (0_i32..3).prop_map(ProductionPods),
         2 => (0_i64..60).prop_map(Crash),
+        1 => (-600_i64..0).prop_map(Crash),
+        1 => (1_i64..600).prop_map(SetBack),
         1 => (0_i64..=100).prop_map(SetWeight),
         1 => (3_u8..5).prop_map(Deploy),
         1 => Just(Change),
@@ -60,6 +65,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<bool>().prop_map(Writable),
         1 => any::<bool>().prop_map(Label),
         1 => any::<bool>().prop_map(Spec),
+        1 => any::<Option<bool>>().prop_map(Unreadable),
         2 => (0_usize..EDITS.len()).prop_map(Edit),
     ]
 }
@@ -94,6 +100,7 @@ fn happen(world: &mut World, what: &Happening, yaml: &str) {
         }
         Happening::ProductionPods(n) => world.pods(&production(world), *n),
         Happening::Crash(seconds) => world.crash(*seconds),
+        Happening::SetBack(seconds) => world.set_back(*seconds),
         Happening::SetWeight(weight) => world.set_weight(*weight),
         Happening::Deploy(n) => {
             let version = format!("v{n}");
@@ -142,6 +149,11 @@ fn happen(world: &mut World, what: &Happening, yaml: &str) {
             } else {
                 Err("spec.steps: unreadable".into())
             };
+            world.raw_paused = None;
+        }
+        Happening::Unreadable(paused) => {
+            world.spec = Err("spec.steps: unreadable".into());
+            world.raw_paused = *paused;
         }
     }
 }
@@ -170,6 +182,13 @@ fn guarded_pass(world: &mut World) -> bool {
     for percent in raises {
         let r = rollout.as_ref().expect("a raise belongs to a rollout");
         assert_ne!(world.status.phase, Phase::Frozen, "frozen traffic stays");
+        assert!(!world.paused, "never raised while paused");
+        assert!(
+            r.promote_asked || r.step == 0 || world.held() >= r.hold.unwrap(),
+            "held for {} only, of {:?}",
+            world.held(),
+            r.hold
+        );
         assert_eq!(r.intended, percent, "a raise follows what status says");
         let asked = r.promote_asked || r.step == 0;
         assert!(

@@ -88,7 +88,8 @@ fn look_for_candidate(
     };
     report_reverted(turn, last, &production);
     let wanted = plan.canary_version.as_deref();
-    let Some((_, canary)) = candidates::choose(&turn.next, &turn.seen.deployments, Some(&production), wanted)
+    let deployments = &turn.seen.deployments;
+    let Some((deployment, canary)) = candidates::choose(&turn.next, deployments, Some(&production), wanted)
     else {
         let (phase, why) = nothing_to_release(turn, &plan, &production);
         wait(turn, phase, "AtRest", &why);
@@ -106,6 +107,7 @@ fn look_for_candidate(
         wait(turn, resting, "WeightNotZero", &why);
         return None;
     }
+    candidates::pass_over(&mut turn.next, deployments, deployment);
     Some(start::begin(turn, plan, rule, &production, canary))
 }
 
@@ -167,32 +169,45 @@ fn nothing_to_release(turn: &Turn<'_>, plan: &Plan, production: &str) -> (Phase,
     }
 }
 
-/// How the last rollout ended; before the first one, which version was there already.
+/// How the last rollout ended, and which version would start by its name only.
 fn nothing_new(turn: &Turn<'_>, production: &str) -> String {
-    if let Some(last) = turn.next.ended.last() {
-        let rolled_back = last.outcome == Outcome::RolledBack && last.production == production;
-        return if rolled_back {
-            ended_before(turn, &last.canary.version, production)
-        } else {
-            awaits_new(turn, production, "was in production before")
-        };
+    let last = turn.next.ended.last();
+    let back = last.filter(|last| last.outcome == Outcome::RolledBack && last.production == production);
+    let why = back.map(|last| ended_before(turn, &last.canary.version, production));
+    match (why, by_name_only(turn, production)) {
+        (Some(why), Some(other)) => format!("{why}; {other}"),
+        (Some(why), None) => why,
+        (None, Some(other)) => format!("{production} is in production; {other}"),
+        (None, None) => {
+            format!("{production} is in production; a Deployment with a new version starts a rollout")
+        }
     }
-    awaits_new(turn, production, "was there before this BirdWatch")
 }
 
-/// A Deployment with a version that is `there` already starts by its name only.
-fn awaits_new(turn: &Turn<'_>, production: &str, there: &str) -> String {
+/// A Deployment with a version that was there already, and how to release it. After a rollback a former production
+/// is no news.
+fn by_name_only(turn: &Turn<'_>, production: &str) -> Option<String> {
     let running = turn.seen.deployments.iter().filter(|d| d.replicas > 0);
-    let mut others = running
+    let others = running
         .filter_map(DeploymentSeen::candidate)
         .filter(|c| c.version != production && !candidates::has_ended(&turn.next, c));
-    match others.next_back() {
-        Some(other) => format!(
-            "{production} is in production; {} (Deployment {}) {there}: to release it set spec.canaryVersion: {}",
-            other.version, other.deployment, other.version
-        ),
-        None => format!("{production} is in production; a Deployment with a new version starts a rollout"),
-    }
+    let (former, others): (Vec<_>, Vec<_>) = others.partition(|c| candidates::ran_production(&turn.next, c));
+    let last = turn.next.ended.last();
+    let (other, there) = match (others.last(), former.last(), last) {
+        (Some(other), _, None) => (other, "was there before this BirdWatch".to_owned()),
+        (Some(other), _, Some(last)) => {
+            let there = format!("was there before {} and passed over", last.canary.version);
+            (other, there)
+        }
+        (None, Some(former), last) if last.is_none_or(|last| last.outcome != Outcome::RolledBack) => {
+            (former, "was in production before".to_owned())
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "{} (Deployment {}) {there}: to release it set spec.canaryVersion: {}",
+        other.version, other.deployment, other.version
+    ))
 }
 
 fn ended_before(turn: &Turn<'_>, version: &str, production: &str) -> String {

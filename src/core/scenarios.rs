@@ -843,13 +843,26 @@ fn routes_left_alone_and_what_bypasses_a_rollout_are_named_in_status_while_they_
 }
 
 #[test]
-fn what_the_api_server_refuses_to_restore_does_not_hold_the_deletion() {
-    let mut world = World::with_canary(STEPS);
-    world.until(|w| w.weight() == 50);
-    world.seen.restore_refused = true;
-    world.seen.deleting = true;
-    world.until(|w| !w.seen.finalizer);
-    assert_eq!(world.weight(), 0);
+fn what_the_api_server_refuses_to_restore_holds_neither_the_deletion_nor_the_rest() {
+    for (weights, label) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut world = World::new(STEPS);
+        // Without weights, which the rollout writes.
+        (world.seen.routes[0].production, world.seen.routes[0].canary) = (None, None);
+        world.deploy("v2");
+        world.until(|w| w.weight() == 50);
+        world.seen.restore_refused = RestoreRefused { weights, label };
+        world.seen.deleting = true;
+        world.until(|w| !w.seen.finalizer);
+        let route = &world.seen.routes[0];
+        let expected = if weights {
+            (Some(100), Some(0))
+        } else {
+            (None, None)
+        };
+        assert_eq!((route.production, route.canary), expected, "{weights} {label}");
+        let expected = label.then(|| "v2".to_owned());
+        assert_eq!(world.seen.rule.unwrap().canary, expected, "{weights} {label}");
+    }
 }
 
 #[test]
@@ -1078,6 +1091,10 @@ fn production_out_of_bounds_is_written_once_and_its_values_are_bare_readings() {
     assert!(told[0].note.ends_with("it is at 7.25"), "{}", told[0].note);
 }
 
+mod clocks;
 mod counting;
 mod evidence;
+mod judging;
+mod passed_over;
+mod pauses;
 mod told;

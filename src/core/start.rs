@@ -11,6 +11,7 @@ use super::counting;
 use super::decision::Effect;
 use super::end;
 use super::guards;
+use super::instants;
 use super::messages;
 use super::number::human;
 use super::observation::{CheckId, RuleSeen, Side};
@@ -61,7 +62,7 @@ pub(super) fn fresh(
             ..Candidate::default()
         });
     Rollout {
-        id: id(&canary.version, turn.now),
+        id: id(turn, &canary.version),
         canary,
         production,
         plan,
@@ -75,6 +76,7 @@ pub(super) fn fresh(
         intended: 0,
         confirmed: 0,
         confirmed_at: None,
+        raised: false,
         hold: None,
         hold_reason: None,
         metrics: Vec::new(),
@@ -91,14 +93,21 @@ pub(super) fn fresh(
 }
 
 /// Names a rollout for good: also after its `BirdWatch` was deleted and made again.
-fn id(version: &str, now: jiff::Timestamp) -> String {
-    let mut seconds = now.as_second().unsigned_abs();
+fn id(turn: &Turn<'_>, version: &str) -> String {
+    let seconds = turn.now.as_second().unsigned_abs();
+    let mut ids = (seconds..).map(|seconds| format!("{version}-{}", in_base_36(seconds)));
+    // A clock that was set back shows the same second again.
+    let is_free = |id: &String| turn.next.ended.iter().all(|ended| ended.id != *id);
+    ids.find(is_free).unwrap_or_default()
+}
+
+fn in_base_36(mut number: u64) -> String {
     let mut digits = Vec::new();
-    while seconds > 0 {
-        digits.extend(char::from_digit(u32::try_from(seconds % 36).unwrap_or(0), 36));
-        seconds /= 36;
+    while number > 0 {
+        digits.extend(char::from_digit(u32::try_from(number % 36).unwrap_or(0), 36));
+        number /= 36;
     }
-    format!("{version}-{}", digits.iter().rev().collect::<String>())
+    digits.iter().rev().collect()
 }
 
 fn kept_route(route: &super::observation::RouteSeen) -> KeptRoute {
@@ -181,9 +190,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::enforce(turn, rollout);
     progress::heed_pause(turn, rollout);
     let check = turn.seen.check.as_ref().filter(|check| {
-        check.id == CheckId::of(rollout)
-            && rollout.step == 0
-            && rollout.last_check.is_none_or(|last| check.asked_at > last)
+        check.id == CheckId::of(rollout) && rollout.step == 0 && instants::is_new(check, rollout, turn.now)
     });
     if let Some(check) = check {
         match baseline::record(rollout, check) {
@@ -194,7 +201,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
                 turn.enter(Phase::Progressing, messages::baseline(rollout));
                 return;
             }
-            Ok(false) => turn.clear(ConditionType::Blind),
+            Ok(false) => turn.end(ConditionType::Blind),
             Err(lack) => without_baseline(turn, rollout, &lack),
         }
     }
@@ -207,7 +214,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
 
 fn without_baseline(turn: &mut Turn<'_>, rollout: &Rollout, lack: &Lack) {
     let text = format!("no traffic moves before there is a baseline: {}", lack.why);
-    let told = turn.holds(ConditionType::Blind);
+    let told = turn.is_told(ConditionType::Blind, "NoBaseline");
     turn.condition(ConditionType::Blind, true, "NoBaseline", &text);
     if !told {
         let value = lack.value.map(|value| format!("; it is at {}", human(value)));

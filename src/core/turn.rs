@@ -36,6 +36,9 @@ fn desired(spec: &Result<BirdWatchSpec, String>) -> Result<Plan, String> {
     })
 }
 
+/// What has begun to hold again for the same reason is news after this time.
+const NEWS_AGAIN_AFTER: Span = Span::secs(600);
+
 /// Kubernetes counts events of the same action as one, and shows the first note: the same text twice is the same event,
 /// another text is another.
 fn action(what: &str, rollout: &Rollout, text: &str) -> String {
@@ -140,7 +143,7 @@ impl<'a> Turn<'a> {
         });
     }
 
-    /// Sets a condition; tells people when it begins to hold for this reason.
+    /// Sets a condition; tells people when it begins to hold for this reason, unless it held for it a moment ago.
     pub(super) fn alarm(
         &mut self,
         rollout: &Rollout,
@@ -149,11 +152,18 @@ impl<'a> Turn<'a> {
         message: &str,
         notice: NoticeKind,
     ) {
-        let told = conditions::holds_for(&self.next.conditions, kind, reason);
+        let told = self.is_told(kind, reason);
         self.condition(kind, true, reason, message);
         if !told {
             self.tell(rollout, notice, message);
         }
+    }
+
+    /// Whether people know of a condition: it holds for this reason, or did so a moment ago.
+    pub(super) fn is_told(&self, kind: ConditionType, reason: &str) -> bool {
+        let quiet = conditions::quiet_since(&self.next.conditions, kind, reason);
+        conditions::holds_for(&self.next.conditions, kind, reason)
+            || quiet.is_some_and(|since| Span::between(since, self.now) < NEWS_AGAIN_AFTER)
     }
 
     pub(super) fn holds(&self, kind: ConditionType) -> bool {
@@ -171,6 +181,11 @@ impl<'a> Turn<'a> {
             generation,
             self.now,
         );
+    }
+
+    /// A condition holds no more for now; that people were told of it is remembered.
+    pub(super) fn end(&mut self, kind: ConditionType) {
+        conditions::end(&mut self.next.conditions, kind, self.seen.generation, self.now);
     }
 
     pub(super) fn clear(&mut self, kind: ConditionType) {

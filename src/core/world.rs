@@ -1,6 +1,6 @@
 //! A small world for tests of the core: it carries out decisions as the shell would, and lets time pass.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::status::Phase;
 use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
@@ -16,6 +16,57 @@ pub(crate) mod traffic;
 /// What Prometheus answers to a question at canary weight `percent`.
 pub(crate) type Oracle = fn(&Question, u8) -> (Outcome, f64);
 
+/// What a test says in Prometheus's place: the answer, and what the version's traffic is looked up to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    pub(crate) outcome: Outcome,
+    pub(crate) traffic: Result<f64, String>,
+}
+
+impl Said {
+    /// One request a second was served.
+    pub(crate) fn outcome(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            traffic: Ok(1.0),
+        }
+    }
+
+    /// One series.
+    pub(crate) fn one(value: f64) -> Self {
+        Self::outcome(number(value))
+    }
+
+    /// Several series by their labels.
+    pub(crate) fn many(series: impl IntoIterator<Item = (impl ToString, f64)>) -> Self {
+        let point = |(labels, value): (_, f64)| Point {
+            labels: ToString::to_string(&labels),
+            value,
+        };
+        Self::outcome(Outcome::Series(series.into_iter().map(point).collect()))
+    }
+
+    /// No series, and every name is known.
+    pub(crate) fn empty() -> Self {
+        Self::outcome(Outcome::Empty {
+            unknown_names: Ok(Vec::new()),
+        })
+    }
+
+    pub(crate) fn failed(why: &str) -> Self {
+        Self::outcome(Outcome::Failed(why.to_owned()))
+    }
+
+    /// The same with another traffic.
+    pub(crate) fn at_rate(mut self, rate: f64) -> Self {
+        self.traffic = Ok(rate);
+        self
+    }
+}
+
+/// As an [`Oracle`], with a memory of its own.
+type Script = Box<dyn FnMut(&Question, u8) -> Said>;
+
 pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) spec: Result<BirdWatchSpec, String>,
@@ -23,6 +74,8 @@ pub(crate) struct World {
     pub(crate) seen: Observation,
     pub(crate) oracle: Oracle,
     pub(crate) traffic: Traffic,
+    /// Goes before the oracle.
+    script: Option<Script>,
     pub(crate) events: Vec<Event>,
     /// Every weight in percent the first route had, with its time.
     pub(crate) weights: Vec<(Timestamp, i64)>,
@@ -31,8 +84,23 @@ pub(crate) struct World {
     pub(crate) checks: usize,
     /// Whether the API server takes patches of routes.
     pub(crate) routes_writable: bool,
+    /// The fields of `spec` that can be read one by one where the whole cannot: `paused`.
+    pub(crate) raw_paused: Option<bool>,
+    /// What people last said of it, and could be read.
+    pub(crate) paused: bool,
+    /// Rollout and confirmed weight, and since when by the true time.
+    confirmed: Option<(String, u8, Timestamp)>,
+    /// How far the operator's clock is behind the true time.
+    behind: SignedDuration,
     wake: Option<Timestamp>,
-    flight: Option<(Timestamp, CheckRequest)>,
+    flight: Option<Flight>,
+}
+
+/// A check under way.
+struct Flight {
+    asked_at: Timestamp,
+    lands: Timestamp,
+    request: CheckRequest,
 }
 
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -72,62 +140,72 @@ steps: [{weight: 10, hold: 10s}, {weight: 50, hold: 10s}, {weight: 100, hold: 10
 settle: 0s
 "#;
 
+/// Production v1 with two pods, and nothing else.
+fn first_sight() -> Observation {
+    Observation {
+        name: ObjectName {
+            namespace: "default".into(),
+            name: "aleph".into(),
+        },
+        generation: Some(1),
+        spec: Err(String::new()),
+        deleting: false,
+        finalizer: false,
+        draining: false,
+        paused: None,
+        verb: None,
+        conflict: None,
+        deployments: vec![deployment("v1", -1000)],
+        rule: Ok(RuleSeen {
+            production: Some("v1".into()),
+            canary: None,
+        }),
+        routes: vec![RouteSeen {
+            key: "aleph/http[0]".into(),
+            production: Some(100),
+            canary: Some(0),
+            total: 100,
+        }],
+        route_problems: Vec::new(),
+        other_routes: Vec::new(),
+        warnings: Vec::new(),
+        canary_zero_since: None,
+        restore_refused: RestoreRefused::default(),
+        routes_writer: None,
+        rule_writer: None,
+        check: None,
+        asking: None,
+        gaps: Vec::new(),
+        acks: Vec::new(),
+        settings: Settings {
+            scrape_interval: Span::secs(1),
+            propagation_delay: Span::secs(2),
+            query_timeout: Span::secs(5),
+            notify: Some(crate::api::spec::Level::Steps),
+        },
+    }
+}
+
 impl World {
     /// Production v1 with two pods; the `BirdWatch` was there before any canary.
     pub(crate) fn new(yaml: &str) -> Self {
-        let seen = Observation {
-            name: ObjectName {
-                namespace: "default".into(),
-                name: "aleph".into(),
-            },
-            generation: Some(1),
-            spec: Err(String::new()),
-            deleting: false,
-            finalizer: false,
-            draining: false,
-            verb: None,
-            conflict: None,
-            deployments: vec![deployment("v1", -1000)],
-            rule: Ok(RuleSeen {
-                production: Some("v1".into()),
-                canary: None,
-            }),
-            routes: vec![RouteSeen {
-                key: "aleph/http[0]".into(),
-                production: Some(100),
-                canary: Some(0),
-                total: 100,
-            }],
-            route_problems: Vec::new(),
-            other_routes: Vec::new(),
-            warnings: Vec::new(),
-            canary_zero_since: None,
-            restore_refused: false,
-            routes_writer: None,
-            rule_writer: None,
-            check: None,
-            asking: None,
-            gaps: Vec::new(),
-            acks: Vec::new(),
-            settings: Settings {
-                scrape_interval: Span::secs(1),
-                propagation_delay: Span::secs(2),
-                query_timeout: Span::secs(5),
-                notify: Some(crate::api::spec::Level::Steps),
-            },
-        };
         let mut world = Self {
             now: at(0),
             spec: Ok(spec(yaml)),
             status: BirdWatchStatus::default(),
-            seen,
+            seen: first_sight(),
             oracle: |_, _| (number(0.0), 1.0),
             traffic: Traffic::default(),
+            script: None,
             events: Vec::new(),
             weights: Vec::new(),
             effects: Vec::new(),
             checks: 0,
             routes_writable: true,
+            raw_paused: None,
+            paused: false,
+            confirmed: None,
+            behind: SignedDuration::ZERO,
             wake: None,
             flight: None,
         };
@@ -143,7 +221,7 @@ impl World {
     }
 
     pub(crate) fn deploy(&mut self, version: &str) {
-        let created = (self.now.as_second() - at(0).as_second()) + 1;
+        let created = (self.true_time().as_second() - at(0).as_second()) + 1;
         self.seen.deployments.push(deployment(version, created));
     }
 
@@ -156,9 +234,25 @@ impl World {
         named.unwrap().available = available;
     }
 
+    /// Has every question answered by `script` from now on.
+    pub(crate) fn answer(&mut self, script: impl FnMut(&Question, u8) -> Said + 'static) {
+        self.script = Some(Box::new(script));
+    }
+
     /// The check under way.
     pub(crate) fn asked(&self) -> Option<&CheckRequest> {
-        self.flight.as_ref().map(|(_, request)| request)
+        self.flight.as_ref().map(|flight| &flight.request)
+    }
+
+    /// The time by a clock that nobody sets.
+    pub(crate) fn true_time(&self) -> Timestamp {
+        self.now.checked_add(self.behind).unwrap()
+    }
+
+    /// How long the confirmed weight of the running rollout is confirmed already, by the true time.
+    pub(crate) fn held(&self) -> Span {
+        let since = self.confirmed.as_ref().map(|(_, _, since)| *since);
+        since.map_or(Span::ZERO, |since| Span::between(since, self.true_time()))
     }
 
     /// A version's Deployment asks for so many pods, and has them.
@@ -183,7 +277,7 @@ impl World {
 
     /// Weight 0..100 of the canary on the first route.
     pub(crate) fn weight(&self) -> i64 {
-        self.seen.routes[0].canary_share()
+        self.seen.routes.first().map_or(0, RouteSeen::canary_share)
     }
 
     pub(crate) fn set_weight(&mut self, canary: i64) {
@@ -196,12 +290,21 @@ impl World {
         self.land();
         let zero = self.seen.routes.iter().all(|r| r.is_at(0));
         self.seen.canary_zero_since = if zero {
-            self.seen.canary_zero_since.or(Some(self.now))
+            let since = self.seen.canary_zero_since.filter(|since| *since <= self.now);
+            since.or(Some(self.now))
         } else {
             None
         };
         self.seen.spec = self.spec.clone();
-        self.seen.asking = self.flight.as_ref().map(|(_, request)| request.id.clone());
+        self.seen.paused = match &self.spec {
+            Ok(spec) => spec.paused,
+            Err(_) => self.raw_paused,
+        };
+        self.paused = match (&self.spec, self.seen.paused) {
+            (Err(_), None) => self.paused,
+            (_, paused) => paused == Some(true),
+        };
+        self.seen.asking = self.flight.as_ref().map(|flight| flight.request.id.clone());
         let _ = target(&self.status, &self.spec);
         let decision = decide(&self.status, &self.seen, self.now);
         assert_eq!(
@@ -229,15 +332,31 @@ impl World {
         );
         let changed = next != self.status || check.is_some();
         self.status = next;
+        self.note_confirmed();
         self.events.extend(events);
         if let Some(request) = check {
             self.checks += 1;
-            self.flight = Some((self.now, request));
+            self.seen.check = None;
+            self.flight = Some(Flight {
+                asked_at: self.now,
+                lands: self.now.checked_add(Span::millis(100).signed()).unwrap(),
+                request,
+            });
         }
         let done = effects.iter().filter(|effect| self.apply(effect)).count() > 0;
         self.weights.push((self.now, self.weight()));
         self.wake = wake;
         changed || done
+    }
+
+    fn note_confirmed(&mut self) {
+        let running = self.status.rollout.as_ref().filter(|r| r.ended.is_none());
+        let now = running.map(|r| (r.id.clone(), r.confirmed));
+        let before = self.confirmed.take();
+        self.confirmed = now.map(|(id, confirmed)| match before {
+            Some(before) if (&before.0, before.1) == (&id, confirmed) => before,
+            _ => (id, confirmed, self.true_time()),
+        });
     }
 
     /// An effect on the world. Returns whether it changed anything.
@@ -297,25 +416,27 @@ impl World {
 
     /// A check under way is answered a tenth of a second after it was asked.
     fn land(&mut self) {
-        let due = |asked: &Timestamp| asked.checked_add(Span::millis(100).signed()).unwrap();
-        if self
-            .flight
-            .as_ref()
-            .is_none_or(|(asked, _)| due(asked) > self.now)
-        {
-            return;
-        }
-        let Some((asked_at, request)) = self.flight.take() else {
+        let Some(Flight {
+            asked_at, request, ..
+        }) = self.flight.take_if(|flight| flight.lands <= self.now)
+        else {
             return;
         };
         let percent = u8::try_from(self.weight()).unwrap();
+        let oracle = self.oracle;
+        let script = &mut self.script;
         let answer = |question: &Question| {
-            let (outcome, traffic) = (self.oracle)(question, percent);
+            let said = if let Some(script) = script {
+                script(question, percent)
+            } else {
+                let (outcome, traffic) = oracle(question, percent);
+                Said::outcome(outcome).at_rate(traffic)
+            };
             Answer {
                 metric: question.metric.clone(),
                 side: question.side,
-                outcome,
-                traffic: Some(Ok(traffic)),
+                outcome: said.outcome,
+                traffic: Some(said.traffic),
             }
         };
         let answers = request.questions.iter().map(answer).collect();
@@ -324,7 +445,7 @@ impl World {
         let samples = samples.collect();
         self.seen.check = Some(Check {
             id: request.id,
-            asked_at,
+            asked_at: asked_at.min(self.now),
             answers,
             samples,
             scrape: request.scrape,
@@ -341,14 +462,16 @@ impl World {
         panic!("no rest at {}: {:?}", self.now, self.status);
     }
 
+    /// When the next thing happens.
+    fn upcoming(&self) -> Option<Timestamp> {
+        let landing = self.flight.as_ref().map(|flight| flight.lands);
+        self.wake.into_iter().chain(landing).min()
+    }
+
     /// Lets time pass to the next thing that happens. Returns whether there is one.
     pub(crate) fn next(&mut self) -> bool {
         self.calm_down();
-        let landing = self
-            .flight
-            .as_ref()
-            .map(|(asked, _)| asked.checked_add(Span::millis(100).signed()).unwrap());
-        let Some(next) = [self.wake, landing].into_iter().flatten().min() else {
+        let Some(next) = self.upcoming() else {
             return false;
         };
         self.now = next.max(self.now);
@@ -368,20 +491,8 @@ impl World {
             .checked_add(Span::millis(seconds * 1000).signed())
             .unwrap();
         calm_down(self);
-        loop {
-            let landing = self
-                .flight
-                .as_ref()
-                .map(|(asked, _)| asked.checked_add(Span::millis(100).signed()).unwrap());
-            match [self.wake, landing]
-                .into_iter()
-                .flatten()
-                .min()
-                .filter(|next| *next <= end)
-            {
-                Some(next) => self.now = next.max(self.now),
-                None => break,
-            }
+        while let Some(next) = self.upcoming().filter(|next| *next <= end) {
+            self.now = next.max(self.now);
             calm_down(self);
         }
         self.now = end;
@@ -412,15 +523,37 @@ impl World {
         self
     }
 
-    /// The operator is killed and another takes over after `seconds`: what was only in memory is gone.
+    /// The operator is killed and another takes over after `seconds`: what was only in memory is gone. Below 0 it takes
+    /// over at once, and its clock is that far behind.
     pub(crate) fn crash(&mut self, seconds: i64) {
         let from = self.now;
         self.flight = None;
         self.seen.check = None;
         self.seen.canary_zero_since = None;
         (self.seen.routes_writer, self.seen.rule_writer) = (None, None);
-        self.now = from.checked_add(Span::millis(seconds * 1000).signed()).unwrap();
-        self.seen.gaps.push(Gap { from, to: self.now });
+        let to = from.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+        self.now = to;
+        if seconds < 0 {
+            self.behind += SignedDuration::from_secs(-seconds);
+        }
+        // As the lease remembers them.
+        match self.seen.gaps.last_mut() {
+            Some(last) if from <= last.to => last.to = last.to.max(to),
+            _ if from < to => self.seen.gaps.push(Gap { from, to }),
+            _ => {}
+        }
+    }
+
+    /// The clock of the machine is set back.
+    pub(crate) fn set_back(&mut self, seconds: i64) {
+        let by = SignedDuration::from_secs(seconds);
+        let back = |at: Timestamp| at.checked_sub(by).unwrap();
+        self.now = back(self.now);
+        self.behind += by;
+        self.wake = self.wake.map(back);
+        if let Some(flight) = &mut self.flight {
+            flight.lands = back(flight.lands);
+        }
     }
 
     pub(crate) fn reasons(&self) -> Vec<&'static str> {

@@ -20,8 +20,10 @@ pub fn compare(route: &Route, percent: u8) -> Ordering {
 /// What must still be as we read it for a patch to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// Only that our two destinations stand at their places, so that the server itself retries a conflict. For
-    /// lowering; a patch that raises any canary is guarded by the resource version whatever is asked for.
+    /// Only that our two destinations stand at their places, so that the server itself retries a conflict, and that a
+    /// canary that keeps some weight has what was read: somebody may have lowered it further, while 0 is right
+    /// whatever it has. For lowering; a patch that raises any canary is guarded by the resource version whatever is
+    /// asked for.
     DestinationsOnly,
     /// The whole object, by its resource version.
     ResourceVersion,
@@ -79,11 +81,15 @@ pub fn shares_patch(
         .iter()
         .any(|(route, canary)| *canary > route.canary_weight());
     let mut operations = Vec::new();
-    if raises || guard == Guard::ResourceVersion {
+    let is_fenced = raises || guard == Guard::ResourceVersion;
+    if is_fenced {
         operations.push(same_version(&virtual_service.metadata));
     }
-    for (route, _) in &changes {
+    for (route, canary) in &changes {
         operations.extend(stand_where_found(route));
+        if let (false, Some(weight), 1..) = (is_fenced, route.canary.weight, *canary) {
+            operations.push(test(weight_at(route, &route.canary), weight));
+        }
     }
     for (route, canary) in &changes {
         operations.push(set(weight_at(route, &route.production), route.total - canary));
@@ -204,6 +210,21 @@ mod tests {
         let after = apply(&moved_on, &patch).unwrap();
         assert_eq!(weights(&after), [(Some(100), Some(0))]);
         assert_eq!(after.spec["http"][0]["retries"], json!({"attempts": 3}));
+    }
+
+    #[test]
+    fn lowering_to_more_than_0_is_not_taken_by_a_canary_that_somebody_lowered_meanwhile() {
+        let (seen, met) = (simple(10, 90), simple(100, 0));
+        let lowered = |percent| lower_patch(&seen, &found(&seen).ours, percent).unwrap();
+        assert!(apply(&met, &lowered(50)).is_err());
+        assert!(apply(&met, &lowered(1)).is_err());
+        for (percent, expected) in [(50, (Some(50), Some(50))), (0, (Some(100), Some(0)))] {
+            assert_eq!(weights(&apply(&seen, &lowered(percent)).unwrap()), [expected]);
+        }
+        assert_eq!(
+            weights(&apply(&met, &lowered(0)).unwrap()),
+            [(Some(100), Some(0))]
+        );
     }
 
     #[test]

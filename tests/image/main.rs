@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-const MIB: u64 = 1024 * 1024;
+/// A million bytes.
+const MB: u64 = 1_000_000;
 
 #[test]
-fn the_binary_is_at_most_15_mib() {
+fn the_binary_is_at_most_15_mb() {
     let size = fs::metadata(&*BINARY).unwrap().len();
-    assert!((MIB..=15 * MIB).contains(&size), "{size} bytes");
+    assert!((MB..=15 * MB).contains(&size), "{size} bytes");
 }
 
 #[test]

@@ -34,6 +34,9 @@ pub struct ServerConfig {
     /// Certificates (PEM) trusted besides those of the system.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// The administrator's certificates (PEM) for every connection, trusted besides; no part of the list.
+    #[serde(skip)]
+    pub common_ca_file: Option<PathBuf>,
     /// Our certificate (PEM), where the server asks for one.
     #[serde(default)]
     pub client_cert_file: Option<PathBuf>,
@@ -102,6 +105,7 @@ impl ServerConfig {
             bearer_token_file: None,
             basic_auth: None,
             ca_file: None,
+            common_ca_file: None,
             client_cert_file: None,
             client_key_file: None,
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
@@ -128,7 +132,11 @@ impl ServerConfig {
     #[must_use]
     pub fn tls(&self) -> TlsFiles {
         TlsFiles {
-            ca_file: self.ca_file.clone(),
+            ca_files: [&self.ca_file, &self.common_ca_file]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
             client_cert_file: self.client_cert_file.clone(),
             client_key_file: self.client_key_file.clone(),
         }

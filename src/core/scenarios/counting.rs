@@ -247,3 +247,17 @@ fn a_policy_that_sees_too_little_is_told_which_sees_more() {
     );
     assert!(found.message.contains("; "), "{}", found.message);
 }
+
+#[test]
+fn under_a_clock_that_was_set_back_nothing_is_counted_twice() {
+    let mut world = world(|side, _| if side == Side::Canary { 0.003 } else { 0.001 });
+    world.until(|w| w.weight() == 10);
+    world.run(30);
+    let requests = |w: &World| metric(w).counted.as_ref().unwrap().evidence.canary.requests;
+    let before = requests(&world);
+    world.crash(-20);
+    world.calm_down();
+    assert!(before > 100.0 && requests(&world) < 1.0, "{before}");
+    world.run(40);
+    assert!((100.0..400.0).contains(&requests(&world)), "{}", requests(&world));
+}

@@ -187,3 +187,17 @@ fn a_canary_without_traffic_may_be_below_what_it_must_reach_with_some() {
     world.oracle = |_, percent| (number(f64::from(percent)), 1.0);
     world.run_to(Phase::Promoted);
 }
+
+#[test]
+fn a_raise_that_was_written_and_never_confirmed_counts_as_weight() {
+    let mut world = World::with_canary(STEPS);
+    world.routes_writable = false;
+    world.until(|w| w.status.rollout.as_ref().is_some_and(|r| r.intended == 10));
+    // The server took it; neither its answer nor the watch came before a person gave up.
+    world.set_weight(10);
+    world.routes_writable = true;
+    world.seen.verb = Some("rollback/1".into());
+    world.run_to(Phase::RolledBack);
+    let end = world.status.ended.last().unwrap();
+    assert_eq!(end.had_weight_until, Some(world.now));
+}

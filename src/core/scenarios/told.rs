@@ -3,6 +3,7 @@
 use super::super::decision::Effect;
 use super::super::world::{STEPS, World, number};
 use super::sick_above;
+use crate::api::Span;
 use crate::api::conditions::{ConditionType, holds};
 use crate::api::status::{FailureReason, Phase};
 
@@ -215,4 +216,60 @@ fn a_rate_compared_across_versions_is_warned_of_and_a_share_is_not() {
         &rate.replace("deviation: 0.5", "deviation: 0.5, per: request")
     ));
     assert!(!warned(&rate.replace(r#"{version="$(version)"}"#, "")));
+}
+
+/// Nine checks that answer, and one that does not, again and again.
+fn flicker(world: &mut World, times: u32) {
+    for _ in 0..times {
+        world.oracle = |_, _| (number(0.0), 1.0);
+        world.run(90);
+        world.oracle = |_, _| (number(f64::NAN), 1.0);
+        world.run(10);
+    }
+}
+
+#[test]
+fn a_prometheus_that_misses_one_check_in_ten_is_told_of_once() {
+    let long = STEPS.replace("hold: 10s", "hold: 2h");
+    let mut world = World::with_canary(&long);
+    world.until(|w| w.weight() == 10);
+    flicker(&mut world, 8);
+    assert_eq!(events(&world, "Blind").len(), 1);
+    assert!(holds(&world.status.conditions, ConditionType::Blind));
+    world.oracle = |_, _| (number(0.0), 1.0);
+    world.run(660);
+    assert!(!holds(&world.status.conditions, ConditionType::Blind));
+    flicker(&mut world, 2);
+    assert_eq!(
+        events(&world, "Blind").len(),
+        2,
+        "after a while of silence it is news"
+    );
+}
+
+#[test]
+fn what_a_rollout_waits_for_is_told_of_once_though_checks_come_and_go() {
+    let mut world = World::with_canary(&format!("{STEPS}maxWeight: 50\n"));
+    world.until(|w| w.weight() == 50);
+    flicker(&mut world, 8);
+    let told = events(&world, "Held");
+    assert!(told.len() == 1 && told[0].contains("maxWeight"), "{told:?}");
+    world.scale("v1", 10);
+    world.seen.verb = Some("promote/1".into());
+    flicker(&mut world, 2);
+    let told = events(&world, "Held");
+    assert!(told.len() == 2 && told[1].contains("needs 5"), "{told:?}");
+}
+
+#[test]
+fn a_promotion_without_any_route_of_ours_says_so() {
+    let mut world = World::with_canary(STEPS);
+    world.seen.settings.propagation_delay = Span::secs(30);
+    world.run_to(Phase::Promoting);
+    let routes = std::mem::take(&mut world.seen.routes);
+    world.run(5);
+    assert_eq!(world.status.message, "no route holds both subsets");
+    assert_eq!(events(&world, "Held"), ["no route holds both subsets"]);
+    world.seen.routes = routes;
+    world.run_to(Phase::Promoted);
 }

@@ -1,0 +1,115 @@
+//! Recorded instants under a clock that is behind the one they were recorded by: another leader's, or the same one set
+//! back. What would lie in the future lies at `now` instead; else everything would wait for that instant to come.
+
+use jiff::Timestamp;
+
+use crate::api::BirdWatchStatus;
+use crate::api::status::{MetricStatus, Rollout, Verdict};
+
+use super::counting;
+use super::observation::{Check, Gap};
+
+/// Brings what a running rollout works with to `now`. (The instants of verbs and notices are only shown.)
+pub(super) fn recall(status: &mut BirdWatchStatus, rollout: &mut Rollout, now: Timestamp) {
+    disown_check(rollout, now);
+    counting::set_back(rollout, now);
+    let ended = status.ended.iter_mut();
+    let conditions = status.conditions.iter_mut();
+    let of_status = ended
+        .filter_map(|ended| ended.had_weight_until.as_mut())
+        .chain(conditions.filter_map(|condition| condition.last_transition_time.as_mut()));
+    for at in of_status.chain(of_rollout(rollout)) {
+        *at = (*at).min(now);
+    }
+}
+
+/// A check that lies in the future proves nothing, but what was held until then is held.
+fn disown_check(rollout: &mut Rollout, now: Timestamp) {
+    let Some(last) = rollout.last_check.take_if(|last| *last > now) else {
+        return;
+    };
+    rollout.verdict = rollout.verdict.filter(|verdict| *verdict == Verdict::Unknown);
+    if rollout.clock.since.is_some() {
+        rollout.clock.stop(last);
+        rollout.clock.run(now);
+    }
+}
+
+/// Every instant that a rollout keeps, but those of its end and its last check.
+fn of_rollout(rollout: &mut Rollout) -> impl Iterator<Item = &mut Timestamp> {
+    let Rollout {
+        id: _,
+        canary: _,
+        production: _,
+        plan: _,
+        started,
+        ended: _,
+        clock,
+        canary_label_at,
+        production_label_at,
+        step: _,
+        alarm: _,
+        intended: _,
+        confirmed: _,
+        confirmed_at,
+        raised: _,
+        hold: _,
+        hold_reason: _,
+        metrics,
+        last_check: _,
+        verdict: _,
+        promote_asked: _,
+        failure,
+        kept: _,
+        rest: _,
+    } = rollout;
+    let optional = [
+        Some(started),
+        clock.since.as_mut(),
+        canary_label_at.as_mut(),
+        production_label_at.as_mut(),
+        confirmed_at.as_mut(),
+        failure.as_mut().map(|failure| &mut failure.at),
+    ];
+    optional
+        .into_iter()
+        .flatten()
+        .chain(metrics.iter_mut().flat_map(of_metric))
+}
+
+fn of_metric(metric: &mut MetricStatus) -> impl Iterator<Item = &mut Timestamp> {
+    let MetricStatus {
+        name: _,
+        baseline,
+        production: _,
+        samples: _,
+        last,
+        verdict: _,
+        window: _,
+        // What is counted lies on Prometheus's time.
+        counted: _,
+        unknown_since,
+    } = metric;
+    let optional = [
+        baseline.as_mut().map(|baseline| &mut baseline.at),
+        last.as_mut().map(|reading| &mut reading.at),
+        unknown_since.as_mut(),
+    ];
+    optional.into_iter().flatten()
+}
+
+/// The times without an operator that lie in the past, as far as they do.
+pub(super) fn past(gaps: &[Gap], now: Timestamp) -> Vec<Gap> {
+    let begun = gaps.iter().filter(|gap| gap.from < now);
+    let until_now = |gap: &Gap| Gap {
+        from: gap.from,
+        to: gap.to.min(now),
+    };
+    begun.map(until_now).collect()
+}
+
+/// Whether a check was asked after the last one that was taken in. One that lies in the future was taken in before the
+/// clock was set back.
+pub(super) fn is_new(check: &Check, rollout: &Rollout, now: Timestamp) -> bool {
+    check.asked_at <= now && rollout.last_check.is_none_or(|last| check.asked_at > last)
+}
