@@ -1,0 +1,1 @@
+//! Each finding fires and stays silent.

@@ -1,0 +1,61 @@
+//! What a preflight reads of a metric's limits: in one place, for the shape of the plan is not its business.
+
+use std::time::Duration;
+
+use crate::api::plan::{Deviation, MetricPlan};
+use crate::api::spec::Direction;
+use crate::core::query;
+use crate::core::query::{Template, Values};
+use crate::core::questions;
+
+pub(super) fn deviation(metric: &MetricPlan) -> Option<Deviation> {
+    metric.deviation
+}
+
+pub(super) fn max(metric: &MetricPlan) -> Option<f64> {
+    metric.max
+}
+
+pub(super) fn min(metric: &MetricPlan) -> Option<f64> {
+    metric.min
+}
+
+/// Bad checks that it takes.
+pub(super) fn failures(metric: &MetricPlan) -> u32 {
+    metric.failures
+}
+
+/// Which way is worse.
+pub(super) fn direction(metric: &MetricPlan) -> Direction {
+    metric.direction
+}
+
+/// Its readings are events per second, which nothing divides.
+pub(super) fn is_rate(metric: &MetricPlan) -> bool {
+    let facts = Template::parse(&metric.query)
+        .ok()
+        .and_then(|t| query::analyse(&t.expand(&values(metric))).ok());
+    !metric.per_request && facts.is_some_and(|facts| facts.grows_with_traffic)
+}
+
+/// Why its readings of the two versions cannot be compared.
+pub(super) fn grows(metric: &MetricPlan) -> Option<String> {
+    questions::grows_across_versions(metric)
+}
+
+/// The longest time its query looks back, with samples every `scrape`.
+pub(super) fn range(metric: &MetricPlan, scrape: Duration) -> Option<Duration> {
+    let query = Template::parse(&metric.query).ok()?.expand(&values(metric));
+    Some(query::analyse(&query).ok()?.longest_range(scrape))
+}
+
+fn values(metric: &MetricPlan) -> Values<'static> {
+    Values {
+        service: "service",
+        namespace: "namespace",
+        version: "version",
+        production: "production",
+        canary: "canary",
+        window: metric.window.std(),
+    }
+}
