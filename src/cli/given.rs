@@ -60,7 +60,7 @@ impl Given {
         }
     }
 
-    fn error(&self, problem: impl Into<String>, remedy: impl Into<String>) -> SettingsError {
+    pub(super) fn error(&self, problem: impl Into<String>, remedy: impl Into<String>) -> SettingsError {
         let value = self.value.clone().unwrap_or_default();
         SettingsError {
             flag: self.flag,
@@ -68,6 +68,10 @@ impl Given {
             problem: problem.into(),
             remedy: remedy.into(),
         }
+    }
+
+    pub(super) fn as_str(&self) -> Option<&str> {
+        self.value.as_deref()
     }
 
     pub(super) fn text(self) -> Option<String> {

@@ -9,6 +9,8 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::api::Span;
+use crate::api::plan::Plan;
 use crate::clients::prometheus::{self as prom, Failure, Prometheus};
 use crate::core::decision::CheckRequest;
 use crate::core::observation::{Answer, Check, CheckId, ObjectName, Outcome, Point, Question};
@@ -66,6 +68,33 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
         id,
         task: task.abort_handle(),
     });
+}
+
+/// Asks `questions` once, outside of any rollout, and answers them in their order.
+pub async fn ask_once(
+    prometheus: &dyn Prometheus,
+    questions: Vec<Question>,
+    deadline: Span,
+    asked_at: Timestamp,
+) -> Vec<Answer> {
+    let id = CheckId {
+        rollout: String::new(),
+        step: 0,
+        plan: Plan::default(),
+    };
+    let request = CheckRequest {
+        id,
+        server: None,
+        deadline,
+        questions,
+    };
+    let mut asker = Asker {
+        prometheus,
+        request: &request,
+        asked_at,
+        known: KnownNames::default(),
+    };
+    asker.ask().await
 }
 
 /// A check under way. However it ends, it is no longer under way then.
@@ -286,8 +315,6 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::*;
-    use crate::api::Span;
-    use crate::api::plan::Plan;
     use crate::core::observation::Side;
 
     /// Answers queries from a list, and knows the labels of one metric.

@@ -22,7 +22,7 @@ mod tests;
 use std::fmt;
 
 pub use inventory::Inventory;
-pub use proposal::questions;
+pub use proposal::{TrafficQueries, questions, traffic_queries, versions};
 
 use crate::core::plan;
 use inventory::Seen;

@@ -44,6 +44,7 @@ codes! {
     CANARY_TOO_SMALL = "canary-too-small": "the canary has fewer pods than a step's share needs";
     IMAGE_MUTABLE = "image-mutable": "an image has the tag `latest`, no tag, or no digest";
     NO_SIDECAR = "no-sidecar": "pods have no proxy, or will get none";
+    HOST_WITHOUT_SERVICE = "service-missing": "the host of the DestinationRule is no Service";
     PORT_PROTOCOL = "port-protocol": "a port of the Service does not say its protocol, or says one that our routes do not apply to";
     SELECTOR_VERSION = "selector-version": "the Service selects pods of one version only";
     SECOND_BIRDWATCH = "second-birdwatch": "another BirdWatch acts on the same objects";

@@ -40,7 +40,13 @@ pub(super) fn ports(report: &mut Report, inventory: &Inventory, plan: &Plan) {
         return;
     };
     let Some(service) = service else {
-        return;
+        return report.error(
+            codes::HOST_WITHOUT_SERVICE,
+            &format!("DestinationRule {}, spec.host", plan.target.destination_rule),
+            "there is no Service of that name",
+            "Istio knows pods by their Service: without one the subsets are empty, and requests are answered with 503.",
+            "Create the Service, or mend spec.host.",
+        );
     };
     let key = &plan.target.version_label;
     if let Some(version) = service.selector.get(key) {

@@ -5,7 +5,72 @@ use jiff::Timestamp;
 use crate::api::plan::Plan;
 use crate::api::status::{Candidate, HoldClock, Kept, Rollout};
 use crate::core::observation::{ObjectName, Question, Settings};
+use crate::core::query::{Template, Values};
 use crate::core::questions as core_questions;
+
+use super::inventory::Inventory;
+use super::workload;
+
+/// Production's version and the canary's, as far as the inventory tells.
+#[must_use]
+pub fn versions(inventory: &Inventory, plan: &Plan) -> (Option<String>, Option<String>) {
+    let parts = workload::parts(inventory, plan);
+    let canary = parts
+        .canary
+        .and_then(|deployment| deployment.seen.version.clone());
+    (
+        parts.production.map(str::to_owned),
+        canary.or_else(|| plan.canary_version.clone()),
+    )
+}
+
+/// Queries of production's traffic over the last minutes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrafficQueries {
+    /// Requests per second.
+    pub rate: String,
+    /// Of these the bad ones, by status code.
+    pub bad: String,
+    /// Requests per second to every version from within the mesh, gateways left out.
+    pub from_mesh: String,
+}
+
+/// What to ask about production's traffic: a metric's own `traffic` where another label than `version` tells versions
+/// apart, else Istio's counter. Both reporters count the same requests, so the larger is taken.
+#[must_use]
+pub fn traffic_queries(name: &ObjectName, plan: &Plan, production: &str) -> TrafficQueries {
+    const OF_SERVICE: &str =
+        "destination_service_name=\"$(service)\",destination_service_namespace=\"$(namespace)\"";
+    let values = Values {
+        service: &plan.target.service,
+        namespace: &name.namespace,
+        version: production,
+        production,
+        canary: production,
+        window: std::time::Duration::from_mins(5),
+    };
+    let expand = |text: &str| {
+        Template::parse(text)
+            .map(|t| t.expand(&values))
+            .unwrap_or_default()
+    };
+    let counted = |more: &str| {
+        expand(&format!(
+            "max(sum by (reporter) (rate(istio_requests_total{{{OF_SERVICE},destination_version=\"$(version)\"{more}}}[5m])))"
+        ))
+    };
+    let own = plan.metrics.iter().find_map(|metric| metric.traffic.as_deref());
+    TrafficQueries {
+        rate: match own.filter(|_| plan.target.version_label != "version") {
+            Some(own) => expand(own),
+            None => counted(""),
+        },
+        bad: counted(",response_code=~\"5..\""),
+        from_mesh: expand(&format!(
+            "sum(rate(istio_requests_total{{reporter=\"source\",{OF_SERVICE},source_workload!~\".*gateway.*\",source_workload!=\"unknown\"}}[5m]))"
+        )),
+    }
+}
 
 /// What a baseline of `plan` would ask, of these two versions.
 #[must_use]
