@@ -243,9 +243,13 @@ fn spread(report: &mut Report, object: &str, metric: &MetricPlan, hour: &[f64]) 
         ),
         "A healthy version reads beyond the limit by chance, and is rolled back for it.",
         format!(
-            "Allow at least {}, make the query's range longer{}.",
+            "Allow at least {}, {}.",
             human(far.max(4.0) * sigma.max(room / far)),
-            if confirmed { "" } else { ", or ask for failures: {count: 2, of: 3}" }
+            if confirmed {
+                "or make the query's range longer"
+            } else {
+                "make the query's range longer, or ask for failures: {count: 2, of: 3}"
+            }
         ),
     );
 }

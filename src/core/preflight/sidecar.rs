@@ -59,7 +59,7 @@ fn of_deployment(report: &mut Report, inventory: &Inventory, deployment: &Deploy
         None => {
             let why = inventory.namespace_labels.as_ref().err();
             report.unseen(
-                &format!("whether {object} gets a proxy"),
+                "whether the pods get a proxy",
                 why.map_or("the namespace's labels are not known", String::as_str),
             );
         }

@@ -136,8 +136,8 @@ fn available(report: &mut Report, deployment: &DeploymentFacts, is_production: b
     let object = format!("Deployment {}", seen.name);
     if !deployment.has_status {
         return report.unseen(
-            &format!("availability of {object}"),
-            "it has no status in the files",
+            "whether the Deployments are available",
+            "they have no status in the files",
         );
     }
     let what = format!(
