@@ -68,11 +68,11 @@ pub(super) fn ports(report: &mut Report, inventory: &Inventory, plan: &Plan) {
         let object = format!("Service {}, port {}", service.name, port.number);
         match says(port) {
             Says::Nothing => {
-                let named = if port.name.is_empty() { "it has no name".to_owned() } else { format!("its name is {}", port.name) };
+                let named = if port.name.is_empty() { "it has no name and no appProtocol".to_owned() } else { format!("it is named {} and has no appProtocol", port.name) };
                 report.warning(
                     codes::PORT_PROTOCOL,
                     &object,
-                    format!("{named} and no appProtocol: neither says which protocol it speaks"),
+                    format!("{named}: nothing says which protocol it speaks"),
                     "Istio then guesses from the first bytes; what it takes for TCP passes the http routes by, and is not counted \
                      as requests.",
                     "Name it http, http-…, grpc-… or the like, or set appProtocol.",

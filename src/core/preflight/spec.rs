@@ -15,6 +15,7 @@ use super::{Report, codes, threshold};
 const MUCH_LONGER: f64 = 2.0;
 
 pub(super) fn unreadable(report: &mut Report, inventory: &Inventory, why: &str) {
+    unseen(report);
     report.error(
         codes::SPEC_INVALID,
         &this(inventory, ""),
@@ -30,6 +31,7 @@ pub(super) fn refused(
     spec: &BirdWatchSpec,
     problems: &[PlanError],
 ) {
+    unseen(report);
     let queries = bad_queries(spec);
     for PlanError { field, problem } in problems {
         let object = this(inventory, field);
@@ -53,6 +55,10 @@ pub(super) fn refused(
     }
 }
 
+fn unseen(report: &mut Report) {
+    report.unseen("everything else", "it takes a spec that can be used");
+}
+
 /// Every query that cannot be used, as its field and what is wrong.
 fn bad_queries(spec: &BirdWatchSpec) -> BTreeSet<(String, String)> {
     let small = spec.metric.iter().map(|query| ("metric".to_owned(), query));
@@ -69,11 +75,11 @@ fn bad_queries(spec: &BirdWatchSpec) -> BTreeSet<(String, String)> {
 
 pub(super) fn plan(report: &mut Report, inventory: &Inventory, plan: &Plan) {
     for metric in &plan.metrics {
-        if let Some(what) = threshold::grows(metric) {
+        if threshold::grows(metric) {
             report.warning(
                 codes::QUERY_GROWS,
                 &this(inventory, &format!("metric {}", metric.name)),
-                what,
+                "its query grows with traffic, and canary and production get different shares of it",
                 "A canary with a tenth of the traffic has a tenth of the errors of production, however bad it is.",
                 "Add `per: request`, or divide the query by all requests of $(version).",
             );

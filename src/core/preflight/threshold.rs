@@ -38,9 +38,9 @@ pub(super) fn is_rate(metric: &MetricPlan) -> bool {
     !metric.per_request && facts.is_some_and(|facts| facts.grows_with_traffic)
 }
 
-/// Why its readings of the two versions cannot be compared.
-pub(super) fn grows(metric: &MetricPlan) -> Option<String> {
-    questions::grows_across_versions(metric)
+/// Whether its readings of the two versions cannot be compared, for they get different shares of the traffic.
+pub(super) fn grows(metric: &MetricPlan) -> bool {
+    questions::grows_across_versions(metric).is_some()
 }
 
 /// The longest time its query looks back, with samples every `scrape`.
