@@ -77,6 +77,7 @@ const STD: &[&str] = &[
     "net",
     "ops",
     "panic",
+    "slice",
     "str",
     "sync",
     "time",

@@ -75,7 +75,7 @@ struct Checked {
 /// # Errors
 /// Nothing could be checked.
 pub async fn check(settings: CheckSettings) -> Result<ExitCode, CheckError> {
-    let (checked, in_vain) = look(&settings).await?;
+    let (checked, in_vain) = Box::pin(look(&settings)).await?;
     let text = match settings.format {
         settings::Format::Text => show::text(&checked),
         settings::Format::Json => show::json(&checked),
@@ -138,7 +138,7 @@ async fn look(settings: &CheckSettings) -> Result<(Vec<Checked>, Option<String>)
     };
     let mut checked = Vec::new();
     for subject in subjects {
-        checked.push(one(settings, cluster.as_ref(), &given, &subject, &asked).await);
+        checked.push(Box::pin(one(settings, cluster.as_ref(), &given, &subject, &asked)).await);
     }
     Ok((checked, unready))
 }
@@ -154,7 +154,7 @@ async fn one(
     let plan = gather::plan(subject);
     let objects = match (cluster, &plan) {
         (Some(cluster), Some(plan)) => {
-            let mut objects = cluster.objects(&name.namespace, &plan.target).await;
+            let mut objects = Box::pin(cluster.objects(&name.namespace, &plan.target)).await;
             objects.put_all(given.clone());
             objects
         }

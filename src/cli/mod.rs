@@ -44,7 +44,7 @@ pub enum Command {
     Run(args::RunArgs),
     /// Print the custom resource definition as YAML.
     Crd,
-    /// Find what is wrong with a BirdWatch before traffic moves, in files or in a cluster.
+    /// Find what is wrong before traffic moves, in files or in a cluster.
     ///
     /// Exit codes: 0 nothing to warn of, 1 findings, 2 it could not be checked.
     Check(args::CheckArgs),

@@ -39,6 +39,7 @@ fn are_same(a: &Target, b: &Target) -> bool {
 }
 
 /// The older first; of two made in the same second, the one with the smaller UID.
+#[must_use]
 pub fn by_age(a: &RawBirdWatch, b: &RawBirdWatch) -> Ordering {
     let age = |object: &RawBirdWatch| {
         (

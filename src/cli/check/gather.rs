@@ -177,13 +177,11 @@ impl Around<'_> {
 
     fn namespace_labels(&self) -> Seen<BTreeMap<String, String>> {
         let named = |object: &&Value| object["metadata"]["name"] == self.namespace;
-        match self.objects.of(Kind::Namespace).iter().find(named) {
-            Some(found) => Ok(texts(&found["metadata"]["labels"])),
-            None => {
-                self.objects.whole(Kind::Namespace)?;
-                Err(format!("there is no Namespace {}", self.namespace))
-            }
+        if let Some(found) = self.objects.of(Kind::Namespace).iter().find(named) {
+            return Ok(texts(&found["metadata"]["labels"]));
         }
+        self.objects.whole(Kind::Namespace)?;
+        Err(format!("there is no Namespace {}", self.namespace))
     }
 
     fn peers(&self, own: &RawBirdWatch) -> Listed<Peer> {

@@ -64,24 +64,22 @@ pub(super) async fn unready(servers: &Servers) -> Option<String> {
 
 /// Adds what Prometheus says at `now`.
 pub(super) async fn ask(inventory: &mut Inventory, plan: &Plan, asked: &Asked<'_>, now: Timestamp) {
-    let (metrics, traffic) = match asked {
-        Asked::No(why) | Asked::InVain(why) => (Err((*why).to_owned()), Err((*why).to_owned())),
-        Asked::Of(servers) => match preflight::versions(inventory, plan) {
-            (Some(production), canary) => {
-                // A version that no series can have, where there is none yet.
-                let canary = canary.unwrap_or_default();
-                tokio::join!(
-                    metrics(servers, inventory, plan, (&production, &canary), now),
-                    traffic(servers, inventory, plan, &production),
-                )
-            }
-            (None, _) => {
-                let why = "production's version is not known";
-                (Err(why.to_owned()), Err(why.to_owned()))
-            }
-        },
+    let answers = async {
+        let servers = match asked {
+            Asked::No(why) | Asked::InVain(why) => return Err((*why).to_owned()),
+            Asked::Of(servers) => *servers,
+        };
+        let (production, canary) = preflight::versions(inventory, plan);
+        let production = production.ok_or("production's version is not known")?;
+        // A version that no series can have, where there is none yet.
+        let canary = canary.unwrap_or_default();
+        Ok(tokio::join!(
+            metrics(servers, inventory, plan, (&production, &canary), now),
+            traffic(servers, inventory, plan, &production),
+        ))
     };
-    (inventory.metrics, inventory.traffic) = (metrics, traffic);
+    let answers: Seen<_> = answers.await;
+    (inventory.metrics, inventory.traffic) = answers.unwrap_or_else(|why| (Err(why.clone()), Err(why)));
 }
 
 async fn metrics(

@@ -46,12 +46,8 @@ mod tests {
     #[test]
     fn they_are_those_of_the_chart() {
         let chart = include_str!("../../../charts/birdwatch/templates/rbac/_release.tpl");
-        let rules: String = chart
-            .lines()
-            .filter(|line| !line.starts_with("{{"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        let rules: Vec<Value> = serde_saphyr::from_str(&rules).unwrap();
+        let rules: Vec<_> = chart.lines().filter(|line| !line.starts_with("{{")).collect();
+        let rules: Vec<Value> = serde_saphyr::from_str(&rules.join("\n")).unwrap();
         let texts = |value: &Value| -> Vec<String> {
             value
                 .as_array()

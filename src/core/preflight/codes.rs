@@ -1,4 +1,5 @@
 //! The words by which programs know findings. They stay as they are: people put them into pipelines.
+#![expect(clippy::doc_markdown, reason = "the meanings are the text of docs/check.md")]
 
 /// A code and what it stands for.
 pub struct Code {

@@ -84,7 +84,7 @@ fn empty(
         Ok(_) => "the query has no result".to_owned(),
         Err(why) => format!("the query has no result, and its names could not be looked up: {why}"),
     };
-    match value(metric, &[answer.clone()], answer.side, true) {
+    match value(metric, std::slice::from_ref(answer), answer.side, true) {
         // Traffic shows that the zero is one.
         Value::Known { assumed: false, .. } => {}
         Value::Known { .. } if answer.side == Side::Canary => report.hint(
@@ -124,7 +124,7 @@ fn series(report: &mut Report, object: &str, metric: &MetricPlan, answer: &Answe
             "It is mostly a division by 0: see that what it divides by has traffic.",
         );
     }
-    match value(metric, &[answer.clone()], answer.side, true) {
+    match value(metric, std::slice::from_ref(answer), answer.side, true) {
         Value::Unknown(why) => report.warning(
             codes::QUERY_EMPTY,
             object,

@@ -1,6 +1,6 @@
 //! What the Deployments say: which versions there are, whether they run, and whether the canary can carry its share.
 
-use crate::api::plan::Plan;
+use crate::api::plan::{Plan, Target};
 use crate::core::number::human;
 use crate::core::progress;
 
@@ -49,13 +49,8 @@ pub(super) fn parts<'a>(inventory: &'a Inventory, plan: &Plan) -> Parts<'a> {
 pub(super) fn deployments(report: &mut Report, inventory: &Inventory, plan: &Plan) {
     let target = &plan.target;
     let listed = &inventory.deployments;
-    let selector = target
-        .selector
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"));
-    let selector = selector.collect::<Vec<_>>().join(",");
     if listed.found.is_empty() {
-        let what = format!("Deployments with {selector}");
+        let what = format!("Deployments with {}", selector(target));
         if report.look(&what, &listed.whole).is_some() {
             report.error(
                 codes::DEPLOYMENT_MISSING,
@@ -83,16 +78,43 @@ pub(super) fn deployments(report: &mut Report, inventory: &Inventory, plan: &Pla
         );
     }
     let parts = parts(inventory, plan);
+    missing(report, inventory, plan, &parts);
+    for deployment in &parts.of_production {
+        available(report, deployment, true);
+        images(report, deployment);
+    }
+    if let Some(canary) = parts.canary {
+        available(report, canary, false);
+        capacity(report, plan, &parts, canary);
+        images(report, canary);
+    }
+}
+
+fn selector(target: &Target) -> String {
+    let labels = target
+        .selector
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    labels.collect::<Vec<_>>().join(",")
+}
+
+/// Says which of the two versions no Deployment is of.
+fn missing(report: &mut Report, inventory: &Inventory, plan: &Plan, parts: &Parts<'_>) {
+    let target = &plan.target;
+    let whole = &inventory.deployments.whole;
     if let Some(version) = parts.production.filter(|_| parts.of_production.is_empty()) {
         let what = format!("the Deployment of production's version {version}");
-        if report.look(&what, &listed.whole).is_some() {
+        if report.look(&what, whole).is_some() {
             report.error(
                 codes::PRODUCTION_MISSING,
                 &format!(
                     "DestinationRule {}, subset {}",
                     target.destination_rule, target.production_subset
                 ),
-                format!("it points at {version}, and no Deployment with {selector} is of that version"),
+                format!(
+                    "it points at {version}, and no Deployment with {} is of that version",
+                    selector(target)
+                ),
                 "All traffic goes to a subset without pods, and a rollback would lead there.",
                 format!(
                     "Point its label {} at the version that runs, or deploy {version}.",
@@ -101,33 +123,18 @@ pub(super) fn deployments(report: &mut Report, inventory: &Inventory, plan: &Pla
             );
         }
     }
-    if let Some(asked) = plan.canary_version.as_ref().filter(|_| parts.canary.is_none())
-        && parts.production != Some(asked)
-        && report
-            .look(
-                &format!("the Deployment of the canary's version {asked}"),
-                &listed.whole,
-            )
-            .is_some()
-    {
-        report.hint(
-            codes::DEPLOYMENT_MISSING,
-            &format!("BirdWatch {}, spec.canaryVersion", inventory.name.name),
-            format!("no Deployment with {selector} is of version {asked}"),
-            "The rollout starts when there is one, and not before.",
-            format!("Deploy {asked}, or mend spec.canaryVersion."),
-        );
-    }
-    for deployment in &parts.of_production {
-        available(report, deployment, true);
-    }
-    if let Some(canary) = parts.canary {
-        available(report, canary, false);
-        capacity(report, plan, &parts, canary);
-        images(report, canary);
-    }
-    for deployment in parts.of_production {
-        images(report, deployment);
+    let asked = plan.canary_version.as_deref();
+    if let Some(asked) = asked.filter(|asked| parts.canary.is_none() && parts.production != Some(asked)) {
+        let what = format!("the Deployment of the canary's version {asked}");
+        if report.look(&what, whole).is_some() {
+            report.hint(
+                codes::DEPLOYMENT_MISSING,
+                &format!("BirdWatch {}, spec.canaryVersion", inventory.name.name),
+                format!("no Deployment with {} is of version {asked}", selector(target)),
+                "The rollout starts when there is one, and not before.",
+                format!("Deploy {asked}, or mend spec.canaryVersion."),
+            );
+        }
     }
 }
 
