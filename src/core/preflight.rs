@@ -14,6 +14,7 @@ mod sidecar;
 mod spec;
 mod threshold;
 mod traffic;
+mod watched;
 mod workload;
 
 #[cfg(test)]
@@ -23,7 +24,9 @@ use std::fmt;
 
 pub use inventory::Inventory;
 pub use proposal::{TrafficQueries, questions, traffic_queries, versions};
+pub use watched::watched;
 
+use crate::api::plan::Plan;
 use crate::core::plan;
 use inventory::Seen;
 
@@ -220,17 +223,22 @@ pub fn report(inventory: &Inventory) -> Report {
             return report;
         }
     };
-    spec::plan(&mut report, inventory, &plan);
-    mesh::rule(&mut report, inventory, &plan);
-    mesh::services(&mut report, inventory, &plan);
-    workload::deployments(&mut report, inventory, &plan);
-    sidecar::sidecars(&mut report, inventory, &plan);
-    port::ports(&mut report, inventory, &plan);
-    foreign::peers(&mut report, inventory, &plan);
-    foreign::marks(&mut report, inventory, &plan);
-    foreign::rights(&mut report, inventory);
-    metrics::metrics(&mut report, inventory, &plan);
-    traffic::traffic(&mut report, inventory, &plan);
-    report.findings.sort_by_key(|finding| finding.severity);
+    judge(&mut report, inventory, &plan);
     report
+}
+
+/// Everything that takes a plan.
+fn judge(report: &mut Report, inventory: &Inventory, plan: &Plan) {
+    spec::plan(report, inventory, plan);
+    mesh::rule(report, inventory, plan);
+    mesh::services(report, inventory, plan);
+    workload::deployments(report, inventory, plan);
+    sidecar::sidecars(report, inventory, plan);
+    port::ports(report, inventory, plan);
+    foreign::peers(report, inventory, plan);
+    foreign::marks(report, inventory, plan);
+    foreign::rights(report, inventory);
+    metrics::metrics(report, inventory, plan);
+    traffic::traffic(report, inventory, plan);
+    report.findings.sort_by_key(|finding| finding.severity);
 }

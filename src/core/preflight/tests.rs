@@ -19,7 +19,7 @@ fn name(name: &str) -> ObjectName {
     }
 }
 
-fn spec(changes: serde_json::Value) -> BirdWatchSpec {
+fn spec(changes: &serde_json::Value) -> BirdWatchSpec {
     let mut spec = json!({
         "service": "shop", "canaryVersion": "v2",
         "steps": [{"weight": 10, "hold": "2m"}, {"weight": 50, "hold": "5m"}],
@@ -34,13 +34,13 @@ fn spec(changes: serde_json::Value) -> BirdWatchSpec {
     serde_json::from_value(spec).unwrap()
 }
 
-fn metric(changes: serde_json::Value) -> BirdWatchSpec {
+fn metric(changes: &serde_json::Value) -> BirdWatchSpec {
     let mut metric =
         json!({"name": "errors", "query": "max(share{version=\"$(version)\"})", "deviation": 0.05});
     for (field, value) in changes.as_object().unwrap() {
         metric[field] = value.clone();
     }
-    spec(json!({"metrics": [metric]}))
+    spec(&json!({"metrics": [metric]}))
 }
 
 fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -126,7 +126,7 @@ fn other(name: &str) -> VirtualServiceFacts {
     }
 }
 
-fn peer(changes: serde_json::Value) -> Peer {
+fn peer(changes: &serde_json::Value) -> Peer {
     Peer {
         name: "other".into(),
         target: crate::core::plan::resolve(&spec(changes)).unwrap().target,
@@ -173,7 +173,7 @@ fn fine() -> Inventory {
         })),
         namespace_labels: Ok(labels(&[("istio-injection", "enabled")])),
         peers: whole(vec![peer(
-            json!({"service": "till", "subsets": {"canary": "next"}}),
+            &json!({"service": "till", "subsets": {"canary": "next"}}),
         )]),
         rights: Ok(vec![right(true)]),
         metrics: Ok(vec![MetricFacts {
@@ -185,7 +185,7 @@ fn fine() -> Inventory {
             from_mesh: Ok(10.0),
             production_bad: Ok(0.001),
         }),
-        ..Inventory::new(name("shop"), Ok(spec(json!({}))), "")
+        ..Inventory::new(name("shop"), Ok(spec(&json!({}))), "")
     }
 }
 
@@ -209,35 +209,35 @@ use Severity::{Error, Hint, Warning};
 /// What fires: the code, how grave it is, a part of what it is about, and what was done to a fine inventory.
 const FIRE: &[(&str, Severity, &str, Change)] = &[
     (codes::SPEC_INVALID, Error, "BirdWatch shop", |i| {
-        i.spec = Err("spec cannot be read: odd".into())
+        i.spec = Err("spec cannot be read: odd".into());
     }),
     (codes::SPEC_INVALID, Error, "spec.steps[0].weight", |i| {
-        i.spec = Ok(spec(json!({"steps": [{"weight": 101}]})))
+        i.spec = Ok(spec(&json!({"steps": [{"weight": 101}]})));
     }),
     (codes::QUERY_SYNTAX, Error, "spec.metrics[0].query", |i| {
-        i.spec = Ok(metric(json!({"query": "sum(x"})))
+        i.spec = Ok(metric(&json!({"query": "sum(x"})));
     }),
     (codes::QUERY_SYNTAX, Error, "spec.metrics[0].query", |i| {
-        i.spec = Ok(metric(json!({"query": "x{v=\"$(vers)\"}"})))
+        i.spec = Ok(metric(&json!({"query": "x{v=\"$(vers)\"}"})));
     }),
     (codes::QUERY_GROWS, Warning, "metric errors", |i| {
         i.spec = Ok(metric(
-            json!({"query": "sum(rate(errors_total{version=\"$(version)\"}[1m]))"}),
+            &json!({"query": "sum(rate(errors_total{version=\"$(version)\"}[1m]))"}),
         ));
     }),
     (codes::RANGE_TOO_LONG, Warning, "metric errors", |i| {
         i.spec = Ok(metric(
-            json!({"query": "max_over_time(share{version=\"$(version)\"}[10m])"}),
+            &json!({"query": "max_over_time(share{version=\"$(version)\"}[10m])"}),
         ));
     }),
     (codes::SETTLE_TOO_SHORT, Warning, "metric errors", |i| {
-        i.spec = Ok(spec(json!({"settle": "10s"})))
+        i.spec = Ok(spec(&json!({"settle": "10s"})));
     }),
     (codes::RULE_MISSING, Error, "DestinationRule shop", |i| {
-        i.rule = Ok(None)
+        i.rule = Ok(None);
     }),
     (codes::RULE_INVALID, Error, "DestinationRule shop, spec", |i| {
-        rule(i).problems = vec![problem(false)]
+        rule(i).problems = vec![problem(false)];
     }),
     (
         codes::SUBSET_MISSING,
@@ -246,10 +246,10 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         |i| rule(i).problems = vec![problem(true)],
     ),
     (codes::LABEL_MISSING, Error, "subset production", |i| {
-        rule(i).production = SubsetFacts::Unlabelled
+        rule(i).production = SubsetFacts::Unlabelled;
     }),
     (codes::LABEL_MISSING, Hint, "subset canary", |i| {
-        rule(i).canary = SubsetFacts::Unlabelled
+        rule(i).canary = SubsetFacts::Unlabelled;
     }),
     (
         codes::LABEL_MISSING,
@@ -262,16 +262,16 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         },
     ),
     (codes::SERVICE_MISSING, Error, "VirtualService shop", |i| {
-        i.virtual_services.found.clear()
+        i.virtual_services.found.clear();
     }),
     (codes::ROUTE_MISSING, Error, "VirtualService shop", |i| {
-        routeless(i, RouteProblemKind::NoRoute)
+        routeless(i, RouteProblemKind::NoRoute);
     }),
     (codes::ROUTE_ONE_SUBSET, Error, "VirtualService shop", |i| {
-        routeless(i, RouteProblemKind::OneSubset)
+        routeless(i, RouteProblemKind::OneSubset);
     }),
     (codes::ROUTE_ONE_SUBSET, Hint, "http[0]", |i| {
-        service(i).others = other("x").others
+        service(i).others = other("x").others;
     }),
     (codes::ROUTE_NO_SUBSET, Warning, "http[0]", |i| {
         service(i).others = vec![OtherRoute {
@@ -280,7 +280,7 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         }];
     }),
     (codes::ROUTE_INVALID, Error, "VirtualService shop", |i| {
-        routeless(i, RouteProblemKind::Unusable)
+        routeless(i, RouteProblemKind::Unusable);
     }),
     (
         codes::WEIGHT_NOT_ZERO,
@@ -295,23 +295,23 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         |i| service(i).routes[0].total = 0,
     ),
     (codes::SERVICES_SEVERAL, Warning, "VirtualService public", |i| {
-        i.virtual_services.found.push(other("public"))
+        i.virtual_services.found.push(other("public"));
     }),
     (codes::GATEWAYS_WITHOUT_MESH, Warning, "spec.gateways", |i| {
-        service(i).gateways = vec!["public".into()]
+        service(i).gateways = vec!["public".into()];
     }),
     (codes::GATEWAYS_WITHOUT_MESH, Hint, "spec.gateways", |i| {
         service(i).gateways = vec!["public".into()];
         i.traffic = Err("not asked".into());
     }),
     (codes::RETRIES, Warning, "http[main]", |i| {
-        service(i).routes[0].retries = retries(2, "connect-failure, 5xx")
+        service(i).routes[0].retries = Some(retries(2, "connect-failure, 5xx"));
     }),
     (codes::RETRIES, Hint, "http[main]", |i| {
-        service(i).routes[0].retries = retries(2, "")
+        service(i).routes[0].retries = Some(retries(2, ""));
     }),
     (codes::FAULT_INJECTION, Warning, "http[main]", |i| {
-        service(i).routes[0].faults = vec!["abort".into()]
+        service(i).routes[0].faults = vec!["abort".into()];
     }),
     (
         codes::DEPLOYMENT_MISSING,
@@ -320,19 +320,19 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         |i| i.deployments.found.clear(),
     ),
     (codes::DEPLOYMENT_MISSING, Hint, "spec.canaryVersion", |i| {
-        i.deployments.found.truncate(1)
+        i.deployments.found.truncate(1);
     }),
     (codes::PRODUCTION_MISSING, Error, "subset production", |i| {
-        drop(i.deployments.found.remove(0))
+        drop(i.deployments.found.remove(0));
     }),
     (codes::NOT_AVAILABLE, Error, "Deployment shop-v1", |i| {
-        i.deployments.found[0].seen.available = 0
+        i.deployments.found[0].seen.available = 0;
     }),
     (codes::NOT_AVAILABLE, Warning, "Deployment shop-v1", |i| {
-        i.deployments.found[0].seen.available = 3
+        i.deployments.found[0].seen.available = 3;
     }),
     (codes::NOT_AVAILABLE, Warning, "Deployment shop-v2", |i| {
-        i.deployments.found[1].seen.available = 0
+        i.deployments.found[1].seen.available = 0;
     }),
     (
         codes::CANARY_TOO_SMALL,
@@ -341,16 +341,16 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         |i| i.deployments.found[1] = deployment("v2", 1),
     ),
     (codes::IMAGE_MUTABLE, Warning, "container shop", |i| {
-        image(i, "shop:latest")
+        image(i, "shop:latest");
     }),
     (codes::IMAGE_MUTABLE, Warning, "container shop", |i| {
-        image(i, "registry:5000/shop")
+        image(i, "registry:5000/shop");
     }),
     (codes::IMAGE_MUTABLE, Hint, "Deployment shop-v2", |i| {
-        image(i, "registry:5000/shop:2")
+        image(i, "registry:5000/shop:2");
     }),
     (codes::NO_SIDECAR, Warning, "Deployment shop-v2", |i| {
-        i.pods.found[1].has_proxy = false
+        i.pods.found[1].has_proxy = false;
     }),
     (
         codes::NO_SIDECAR,
@@ -373,16 +373,16 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         },
     ),
     (codes::HOST_WITHOUT_SERVICE, Error, "spec.host", |i| {
-        i.service = Ok(None)
+        i.service = Ok(None);
     }),
     (codes::PORT_PROTOCOL, Warning, "Service shop, port 80", |i| {
-        port(i).name = "web".into()
+        port(i).name = "web".into();
     }),
     (codes::PORT_PROTOCOL, Warning, "Service shop, port 80", |i| {
-        port(i).name = String::new()
+        port(i).name = String::new();
     }),
     (codes::PORT_PROTOCOL, Warning, "Service shop, port 80", |i| {
-        port(i).app_protocol = Some("tcp".into())
+        port(i).app_protocol = Some("tcp".into());
     }),
     (
         codes::SELECTOR_VERSION,
@@ -393,22 +393,22 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         },
     ),
     (codes::SECOND_BIRDWATCH, Error, "BirdWatch other", |i| {
-        i.peers.found = vec![peer(json!({}))]
+        i.peers.found = vec![peer(&json!({}))];
     }),
     (codes::SECOND_BIRDWATCH, Error, "BirdWatch other", |i| {
         i.peers.found = vec![Peer {
             is_older: None,
-            ..peer(json!({"destinationRule": "alike"}))
+            ..peer(&json!({"destinationRule": "alike"}))
         }];
     }),
     (codes::SECOND_BIRDWATCH, Warning, "BirdWatch other", |i| {
         i.peers.found = vec![Peer {
             is_older: Some(false),
-            ..peer(json!({}))
+            ..peer(&json!({}))
         }];
     }),
     (codes::OTHER_OPERATOR, Error, "VirtualService shop", |i| {
-        service(i).meta.managers = vec!["kubectl".into(), "flagger".into()]
+        service(i).meta.managers = vec!["kubectl".into(), "flagger".into()];
     }),
     (codes::OTHER_OPERATOR, Error, "DestinationRule shop", |i| {
         rule(i).meta.annotations = labels(&[("argo-rollouts.argoproj.io/managed-by-rollouts", "shop")]);
@@ -423,7 +423,7 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         |i| i.rights = Ok(vec![right(true), right(false)]),
     ),
     (codes::QUERY_FAILED, Error, "metric errors", |i| {
-        says(i, Outcome::Failed("Prometheus answered 400".into()))
+        says(i, Outcome::Failed("Prometheus answered 400".into()));
     }),
     (codes::QUERY_UNKNOWN_NAME, Error, "metric errors", |i| {
         says(
@@ -439,7 +439,7 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
             Outcome::Empty {
                 unknown_names: Err("down".into()),
             },
-        )
+        );
     }),
     (codes::QUERY_EMPTY, Warning, "metric errors", |i| {
         says(i, points(&[1.0]));
@@ -456,53 +456,53 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         (answer.side, answer.traffic) = (Side::Canary, Some(Ok(0.0)));
     }),
     (codes::QUERY_SEVERAL_SERIES, Warning, "metric errors", |i| {
-        says(i, points(&[1.0, 2.0]))
+        says(i, points(&[1.0, 2.0]));
     }),
     (codes::QUERY_NOT_A_NUMBER, Warning, "metric errors", |i| {
-        says(i, points(&[f64::NAN]))
+        says(i, points(&[f64::NAN]));
     }),
     (codes::LIMIT_BROKEN, Error, "metric errors", |i| {
-        i.spec = Ok(metric(json!({"max": 0.5})));
+        i.spec = Ok(metric(&json!({"max": 0.5})));
         says(i, points(&[0.6]));
     }),
     (codes::LIMIT_BROKEN, Error, "metric errors", |i| {
-        i.spec = Ok(metric(json!({"min": 0.5})));
+        i.spec = Ok(metric(&json!({"min": 0.5})));
         says(i, points(&[0.4]));
     }),
     (codes::LIMIT_BROKEN, Error, "metric errors", |i| {
-        i.spec = Ok(metric(json!({"deviation": null, "deviationPercent": 20})));
+        i.spec = Ok(metric(&json!({"deviation": null, "deviationPercent": 20})));
         says(i, points(&[0.0]));
     }),
     (codes::UNIT, Warning, "metric errors", |i| {
-        i.spec = Ok(metric(json!({"deviation": 5})))
+        i.spec = Ok(metric(&json!({"deviation": 5})));
     }),
     (codes::UNIT, Warning, "metric errors", |i| {
-        i.spec = Ok(metric(json!({"deviation": null, "max": 2})))
+        i.spec = Ok(metric(&json!({"deviation": null, "max": 2})));
     }),
     (codes::UNIT, Hint, "metric errors", |i| {
         i.spec = Ok(metric(
-            json!({"deviation": 5, "query": "sum(rate(errors_total[1m]))"}),
+            &json!({"deviation": 5, "query": "sum(rate(errors_total[1m]))"}),
         ));
     }),
     (codes::UNIT, Warning, "metric errors", |i| {
-        hour(i, &[250.0, 260.0])
+        hour(i, &[250.0, 260.0]);
     }),
     (codes::UNIT, Warning, "metric errors", |i| {
-        i.spec = Ok(metric(json!({"deviation": null, "max": 0.5})));
+        i.spec = Ok(metric(&json!({"deviation": null, "max": 0.5})));
         hour(i, &[3.0, 4.0]);
     }),
     (codes::NOISE, Warning, "metric errors", |i| {
-        hour(i, &[0.01, 0.05, 0.09])
+        hour(i, &[0.01, 0.05, 0.09]);
     }),
     // Rare jumps that a median does not see.
     (codes::NOISE, Warning, "metric errors", |i| {
-        hour(i, &[0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.9])
+        hour(i, &[0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.9]);
     }),
     (codes::TRAFFIC_NONE, Warning, "service shop", |i| {
-        i.traffic.as_mut().unwrap().requests_per_second = 0.0
+        i.traffic.as_mut().unwrap().requests_per_second = 0.0;
     }),
     (codes::TRAFFIC_LITTLE, Warning, "service shop", |i| {
-        i.traffic.as_mut().unwrap().requests_per_second = 0.1
+        i.traffic.as_mut().unwrap().requests_per_second = 0.1;
     }),
     (codes::POWER_NONE, Warning, "service shop", |i| {
         i.sequential = Some(TEST);
@@ -520,15 +520,15 @@ const SILENT: &[(&str, Change)] = &[
     }),
     ("a query divided by all requests", |i| {
         let query = "sum(rate(e_total{v=\"$(version)\"}[1m])) / sum(rate(r_total{v=\"$(version)\"}[1m]))";
-        i.spec = Ok(metric(json!({"query": query})));
+        i.spec = Ok(metric(&json!({"query": query})));
     }),
     ("a range of the hold", |i| {
         i.spec = Ok(metric(
-            json!({"query": "max_over_time(share{version=\"$(version)\"}[2m])"}),
+            &json!({"query": "max_over_time(share{version=\"$(version)\"}[2m])"}),
         ));
     }),
     ("settle as long as the range", |i| {
-        i.spec = Ok(spec(json!({"settle": "60s"})))
+        i.spec = Ok(spec(&json!({"settle": "60s"})));
     }),
     ("another VirtualService for another host", |i| {
         i.virtual_services.found.push(VirtualServiceFacts {
@@ -537,20 +537,20 @@ const SILENT: &[(&str, Change)] = &[
         });
     }),
     ("a gateway and the mesh", |i| {
-        service(i).gateways = vec!["public".into(), "mesh".into()]
+        service(i).gateways = vec!["public".into(), "mesh".into()];
     }),
     ("a gateway for a service that nobody in the mesh calls", |i| {
         service(i).gateways = vec!["public".into()];
         i.traffic.as_mut().unwrap().from_mesh = Ok(0.0);
     }),
     ("retries that are turned off", |i| {
-        service(i).routes[0].retries = retries(0, "5xx")
+        service(i).routes[0].retries = Some(retries(0, "5xx"));
     }),
     ("a version label asked for that is production's", |i| {
-        i.spec = Ok(spec(json!({"canaryVersion": "v1"})))
+        i.spec = Ok(spec(&json!({"canaryVersion": "v1"})));
     }),
     ("as many pods as the share takes", |i| {
-        i.deployments.found[1] = deployment("v2", 2)
+        i.deployments.found[1] = deployment("v2", 2);
     }),
     ("a proxy in the template", |i| {
         i.pods.found.clear();
@@ -598,13 +598,13 @@ const SILENT: &[(&str, Change)] = &[
     }),
     ("another subset of the same host", |i| {
         i.peers.found = vec![peer(
-            json!({"destinationRule": "alike", "subsets": {"canary": "next"}}),
+            &json!({"destinationRule": "alike", "subsets": {"canary": "next"}}),
         )];
     }),
     ("the same subsets of another host", |i| {
         i.peers.found = vec![Peer {
             host: None,
-            ..peer(json!({"destinationRule": "alike"}))
+            ..peer(&json!({"destinationRule": "alike"}))
         }];
     }),
     ("Git and people as managers", |i| {
@@ -617,36 +617,36 @@ const SILENT: &[(&str, Change)] = &[
             Outcome::Empty {
                 unknown_names: Ok(vec![]),
             },
-        )
+        );
     }),
     ("a canary below what it must reach with traffic", |i| {
-        i.spec = Ok(metric(json!({"min": 0.5})));
+        i.spec = Ok(metric(&json!({"min": 0.5})));
         says(i, points(&[0.4]));
         i.metrics.as_mut().unwrap()[0].answer.side = Side::Canary;
     }),
     ("a percentage of zero with a least difference", |i| {
         i.spec = Ok(metric(
-            json!({"deviation": null, "deviationPercent": 500, "minAbsolute": 1}),
+            &json!({"deviation": null, "deviationPercent": 500, "minAbsolute": 1}),
         ));
         says(i, points(&[0.0]));
     }),
     ("counts, which are whole", |i| {
-        i.spec = Ok(metric(json!({"deviation": 5})));
+        i.spec = Ok(metric(&json!({"deviation": 5})));
         hour(i, &[0.0, 1.0, 0.0, 0.0]);
     }),
     ("milliseconds with a limit in milliseconds", |i| {
-        i.spec = Ok(metric(json!({"deviation": 50})));
+        i.spec = Ok(metric(&json!({"deviation": 50})));
         hour(i, &[250.0, 255.0]);
     }),
     ("falling readings of a metric that must not rise", |i| {
         hour(i, &[0.100, 0.101, 0.102, 0.101, 0.100, 0.101, 0.0]);
     }),
     ("noise that two bad checks of three forgive", |i| {
-        i.spec = Ok(metric(json!({"failures": {"count": 2, "of": 3}})));
+        i.spec = Ok(metric(&json!({"failures": {"count": 2, "of": 3}})));
         hour(i, &[0.100, 0.115, 0.130]);
     }),
     ("a step that gives enough", |i| {
-        i.traffic.as_mut().unwrap().requests_per_second = 2.5
+        i.traffic.as_mut().unwrap().requests_per_second = 2.5;
     }),
 ];
 
@@ -671,11 +671,11 @@ fn routeless(inventory: &mut Inventory, kind: RouteProblemKind) {
     }];
 }
 
-fn retries(attempts: i64, on: &str) -> Option<Retries> {
-    Some(Retries {
+fn retries(attempts: i64, on: &str) -> Retries {
+    Retries {
         attempts,
         on: on.into(),
-    })
+    }
 }
 
 fn image(inventory: &mut Inventory, image: &str) {
@@ -721,7 +721,7 @@ fn what_is_nearly_wrong_stays_silent() {
 
 #[test]
 fn what_was_not_looked_at_is_said_and_is_no_finding() {
-    let inventory = Inventory::new(name("shop"), Ok(spec(json!({}))), "not in the files");
+    let inventory = Inventory::new(name("shop"), Ok(spec(&json!({}))), "not in the files");
     let report = report(&inventory);
     assert_eq!(report.findings, []);
     let whats: Vec<_> = report
@@ -778,7 +778,7 @@ fn the_gravest_come_first() {
     let report = after(|i| {
         image(i, "shop");
         i.rights = Ok(vec![right(false)]);
-        service(i).routes[0].retries = retries(1, "");
+        service(i).routes[0].retries = Some(retries(1, ""));
     });
     let severities: Vec<_> = report.findings.iter().map(|f| f.severity).collect();
     assert_eq!(severities, [Error, Warning, Hint]);
@@ -796,7 +796,7 @@ fn few_readings_say_nothing_of_noise() {
 #[test]
 fn without_a_version_asked_for_the_youngest_beside_production_is_the_canary() {
     let mut inventory = fine();
-    let plan = crate::core::plan::resolve(&spec(json!({"canaryVersion": null}))).unwrap();
+    let plan = crate::core::plan::resolve(&spec(&json!({"canaryVersion": null}))).unwrap();
     inventory.deployments.found.push(deployment("v3", 1));
     for (i, deployment) in inventory.deployments.found.iter_mut().enumerate() {
         let second = i64::try_from(i).unwrap() * if i == 2 { -1 } else { 1 };
@@ -812,7 +812,7 @@ fn without_a_version_asked_for_the_youngest_beside_production_is_the_canary() {
 
 #[test]
 fn a_baselines_questions_are_those_of_a_rollout() {
-    let plan = crate::core::plan::resolve(&spec(json!({}))).unwrap();
+    let plan = crate::core::plan::resolve(&spec(&json!({}))).unwrap();
     let settings = crate::core::observation::Settings {
         scrape_interval: Span::secs(15),
         propagation_delay: Span::ZERO,
@@ -835,7 +835,7 @@ fn a_baselines_questions_are_those_of_a_rollout() {
 
 #[test]
 fn the_traffic_of_another_version_label_is_counted_as_the_metric_says() {
-    let spec = metric(json!({"traffic": "sum(rate(hits_total{release=\"$(version)\"}[2m]))"}));
+    let spec = metric(&json!({"traffic": "sum(rate(hits_total{release=\"$(version)\"}[2m]))"}));
     let spec = BirdWatchSpec {
         workload: Some(crate::api::spec::Workload {
             selector: None,
@@ -850,7 +850,7 @@ fn the_traffic_of_another_version_label_is_counted_as_the_metric_says() {
 
 #[test]
 fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
-    let plan = crate::core::plan::resolve(&spec(json!({}))).unwrap();
+    let plan = crate::core::plan::resolve(&spec(&json!({}))).unwrap();
     let policy = power::policy(&plan, TEST);
     assert_eq!((policy.steps.len(), policy.every.as_secs()), (3, 10));
     let traffic = |requests_per_second| Traffic {
@@ -868,4 +868,48 @@ fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
     assert_eq!(power::power(&policy, traffic(f64::NAN), "x"), None);
     let blind = power::power(&policy, traffic(1e-6), "x").unwrap();
     assert_eq!((blind.code, blind.severity), (codes::POWER_NONE, Warning));
+}
+
+#[test]
+fn the_operator_shows_what_it_sees_for_free_and_only_while_nothing_is_released() {
+    use crate::api::conditions::{Condition, ConditionType};
+    use crate::core::world::{STEPS, World, deployment as seen_deployment};
+
+    let shown = |world: &World| -> Option<Condition> {
+        let mut all = world.status.conditions.iter();
+        all.find(|c| c.kind == ConditionType::Preflight.as_str()).cloned()
+    };
+    let mut world = World::new(STEPS);
+    assert_eq!(shown(&world), None);
+    (world.seen.routes[0].production, world.seen.routes[0].canary) = (Some(90), Some(10));
+    world.run(5);
+    let condition = shown(&world).unwrap();
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("False", "Errors")
+    );
+    let expected = "VirtualService aleph, http[0] (weight-not-zero): the canary has 10 of 100, and no rollout is under way; \
+                    `birdwatch check` says what to do";
+    assert_eq!(condition.message, expected);
+    (world.seen.routes[0].production, world.seen.routes[0].canary) = (Some(100), Some(0));
+    world.run(5);
+    assert_eq!(shown(&world), None);
+
+    // A canary of one pod against ten.
+    world.seen.deployments[0].replicas = 10;
+    let mut canary = seen_deployment("v2", 1);
+    canary.replicas = 1;
+    world.seen.deployments.push(canary);
+    world.run(5);
+    assert!(
+        world.status.rollout.is_some() && shown(&world).is_none(),
+        "{:?}",
+        world.status
+    );
+    let plan = crate::core::plan::resolve(&crate::core::world::spec(STEPS)).unwrap();
+    let found = watched(&world.seen, &plan);
+    assert_eq!(
+        found.iter().map(|f| f.code).collect::<Vec<_>>(),
+        [codes::CANARY_TOO_SMALL]
+    );
 }
