@@ -424,4 +424,6 @@ fn the_page_shows_every_code_and_what_is_really_said() {
     assert_eq!(rows, all, "paste this:\n{}", table.join("\n"));
     let (_, stdout, _) = check(&["broken.yaml"]);
     assert!(page.contains(&stdout), "paste this:\n{stdout}");
+    let (_, stdout, _) = check(&["refused.yaml", "-o", "json"]);
+    assert!(page.contains(&stdout), "paste this:\n{stdout}");
 }

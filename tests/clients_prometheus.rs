@@ -871,7 +871,7 @@ fn classes_have_distinct_names_fit_for_a_metric() {
 const HOUR: Stretch = Stretch {
     start: Timestamp::UNIX_EPOCH,
     end: Timestamp::UNIX_EPOCH,
-    step: Duration::from_secs(60),
+    step: Duration::from_mins(1),
 };
 
 async fn range_of(
