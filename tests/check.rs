@@ -280,6 +280,19 @@ async fn prometheus_is_asked_for_readings_their_noise_and_the_traffic() {
             .all(|unseen| unseen["what"] != "traffic" && unseen["what"] != "metric queries")
     );
 
+    // Nothing says which version is production: only a query that names none can be asked.
+    for (file, asked) in [("second.yaml", false), ("literal.yaml", true)] {
+        let (_, stdout, _) = run(program(&[file, "--prometheus", &calm, "-o", "json"])).await;
+        let (one, _) = as_json(&stdout);
+        let unseen = one["notLookedAt"].as_array().unwrap();
+        let about = |what: &str| unseen.iter().any(|unseen| unseen["what"] == what);
+        assert_eq!(
+            (about("metric queries"), about("traffic")),
+            (!asked, true),
+            "{file}: {stdout}"
+        );
+    }
+
     let idle = serve(prometheus("0", "0")).await;
     let (code, stdout, _) = run(program(&["fine.yaml", "--prometheus", &idle, "-o", "json"])).await;
     let (one, _) = as_json(&stdout);

@@ -23,7 +23,7 @@ mod tests;
 use std::fmt;
 
 pub use inventory::Inventory;
-pub use proposal::{TrafficQueries, questions, traffic_queries, versions};
+pub use proposal::{TrafficQueries, needs_production, questions, traffic_queries, versions};
 pub use watched::watched;
 
 use crate::api::plan::Plan;

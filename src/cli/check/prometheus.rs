@@ -64,22 +64,32 @@ pub(super) async fn unready(servers: &Servers) -> Option<String> {
 
 /// Adds what Prometheus says at `now`.
 pub(super) async fn ask(inventory: &mut Inventory, plan: &Plan, asked: &Asked<'_>, now: Timestamp) {
-    let answers = async {
-        let servers = match asked {
-            Asked::No(why) | Asked::InVain(why) => return Err((*why).to_owned()),
-            Asked::Of(servers) => *servers,
-        };
-        let (production, canary) = preflight::versions(inventory, plan);
-        let production = production.ok_or("production's version is not known")?;
-        // A version that no series can have, where there is none yet.
-        let canary = canary.unwrap_or_default();
-        Ok(tokio::join!(
-            metrics(servers, inventory, plan, (&production, &canary), now),
-            traffic(servers, inventory, plan, &production),
-        ))
+    let servers = match asked {
+        Asked::No(why) | Asked::InVain(why) => {
+            (inventory.metrics, inventory.traffic) = (Err((*why).to_owned()), Err((*why).to_owned()));
+            return;
+        }
+        Asked::Of(servers) => *servers,
     };
-    let answers: Seen<_> = answers.await;
-    (inventory.metrics, inventory.traffic) = answers.unwrap_or_else(|why| (Err(why.clone()), Err(why)));
+    let (production, canary) = preflight::versions(inventory, plan);
+    // A version that no series can have, where there is none yet.
+    let canary = canary.unwrap_or_default();
+    let unknown = "production's version is not known";
+    let metrics = async {
+        match &production {
+            Some(production) => metrics(servers, inventory, plan, (production, &canary), now).await,
+            None if preflight::needs_production(plan) => Err(unknown.to_owned()),
+            None => metrics(servers, inventory, plan, ("", &canary), now).await,
+        }
+    };
+    let traffic = async {
+        match &production {
+            Some(production) => traffic(servers, inventory, plan, production).await,
+            None => Err(unknown.to_owned()),
+        }
+    };
+    let (metrics, traffic) = tokio::join!(metrics, traffic);
+    (inventory.metrics, inventory.traffic) = (metrics, traffic);
 }
 
 async fn metrics(

@@ -24,6 +24,13 @@ pub fn versions(inventory: &Inventory, plan: &Plan) -> (Option<String>, Option<S
     )
 }
 
+/// Whether a query of the plan names production's version, or the version it is asked of.
+#[must_use]
+pub fn needs_production(plan: &Plan) -> bool {
+    let names = |query: &str| query.contains("$(version)") || query.contains("$(production)");
+    plan.metrics.iter().any(|metric| names(&metric.query))
+}
+
 /// Queries of production's traffic over the last minutes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrafficQueries {
