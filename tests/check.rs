@@ -184,6 +184,36 @@ fn further_files_and_standard_input_are_looked_at_too() {
 }
 
 #[test]
+fn what_else_is_around_is_found_where_it_concerns_the_service() {
+    let (code, stdout, _) = check(&["fine.yaml", "--file", "others.yaml", "-o", "json"]);
+    let (one, all) = as_json(&stdout);
+    let expected = ["no-sidecar", "virtualservices-several", "other-operator"];
+    assert_eq!((code, found(&one)), (Some(1), set(&expected)), "{stdout}");
+    assert_eq!(
+        all["summary"],
+        json!({"errors": 1, "warnings": 2, "hints": 0}),
+        "{stdout}"
+    );
+    let of = |code: &str| {
+        one["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|f| f["code"] == code)
+            .unwrap()
+    };
+    assert_eq!(
+        of("no-sidecar")["what"],
+        "1 of 1 pods run without istio-proxy: shop-v2-a"
+    );
+    assert_eq!(of("other-operator")["object"], "VirtualService public");
+    assert_eq!(
+        of("other-operator")["what"],
+        "the manager flagger of its fields is a mark of Flagger"
+    );
+}
+
+#[test]
 fn what_cannot_be_checked_makes_the_exit_code_2() {
     for (arguments, says) in [
         (&["nothing.yaml"][..], "no BirdWatch in nothing.yaml"),
