@@ -10,10 +10,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     install_crypto_provider();
     match cli::main(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("birdwatch: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }

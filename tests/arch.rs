@@ -80,6 +80,7 @@ const STD: &[&str] = &[
     "net",
     "ops",
     "panic",
+    "slice",
     "str",
     "sync",
     "time",
@@ -146,6 +147,26 @@ fn the_core_has_no_async_no_io_no_clock_and_no_client() {
         "thiserror",
     ];
     pure("src/core", &crates, &["api", "core"]);
+}
+
+/// Who gathers an inventory, and who shows the findings, is not known where they are judged.
+#[test]
+fn a_preflight_is_plain_data_in_and_plain_data_out() {
+    pure("src/core/preflight", &["jiff", "serde_json"], &["api", "core"]);
+    let folder = sources("src/core/preflight").into_iter();
+    for (path, text) in folder.filter(|(path, _)| !path.ends_with("tests.rs")) {
+        let code = code(&text);
+        for word in [
+            "kube::",
+            "crate::istio",
+            "crate::cli",
+            "println!",
+            "tracing",
+            "dyn ",
+        ] {
+            assert!(!code.contains(word), "{} must not use {word}", path.display());
+        }
+    }
 }
 
 #[test]

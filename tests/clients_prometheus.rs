@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use birdwatch::clients::prometheus::{
     Failure, Outcome, OutcomeClass, Prometheus, QueryObserver, Question, Server, ServerConfig, Servers,
+    Stretch,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -904,4 +905,54 @@ fn classes_have_distinct_names_fit_for_a_metric() {
         name.chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     }));
+}
+
+const HOUR: Stretch = Stretch {
+    start: Timestamp::UNIX_EPOCH,
+    end: Timestamp::UNIX_EPOCH,
+    step: Duration::from_mins(1),
+};
+
+async fn range_of(
+    data: Value,
+) -> (
+    Result<Vec<birdwatch::clients::prometheus::RangeSeries>, Failure>,
+    Seen,
+) {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path("/api/v1/query_range"))
+        .and(body_string_contains("step=60&timeout=4500ms"))
+        .respond_with(json_ok(&json!({"status": "success", "data": data})))
+        .mount(&server)
+        .await;
+    let (servers, seen) = servers_of(vec![ServerConfig::from_url(&server.uri()).unwrap()]);
+    (only(&servers).query_range("up", HOUR, DEADLINE).await, seen)
+}
+
+#[tokio::test]
+async fn a_stretch_of_time_is_asked_at_once_and_comes_as_points() {
+    let series = json!([{"metric": {"pod": "a"}, "values": [[60, "1.5"], [120.5, "NaN"]]}]);
+    let (answer, seen) = range_of(json!({"resultType": "matrix", "result": series})).await;
+    let series = answer.unwrap();
+    assert_eq!(series[0].labels["pod"], "a");
+    assert_eq!(series[0].points[0], (60, 1.5));
+    assert!(series[0].points[1].0 == 120 && series[0].points[1].1.is_nan());
+    assert_eq!(*seen.lock().unwrap(), [("default".to_owned(), OutcomeClass::Ok)]);
+}
+
+#[tokio::test]
+async fn a_stretch_of_histograms_or_of_too_many_series_is_a_failure() {
+    let histograms = json!([{"metric": {}, "histograms": []}]);
+    let (answer, _) = range_of(json!({"resultType": "matrix", "result": histograms})).await;
+    assert_eq!(answer.unwrap_err(), Failure::Histogram);
+    let one = json!({"metric": {}, "values": []});
+    let (answer, seen) = range_of(json!({"resultType": "matrix", "result": vec![one; 101]})).await;
+    assert!(answer.unwrap_err().to_string().contains("101 series"));
+    assert_eq!(seen.lock().unwrap()[0].1, OutcomeClass::Malformed);
+    let (answer, seen) = range_of(json!({"resultType": "matrix", "result": []})).await;
+    assert_eq!(
+        (answer, seen.lock().unwrap()[0].1),
+        (Ok(vec![]), OutcomeClass::Empty)
+    );
 }

@@ -49,6 +49,9 @@ pub enum ConditionType {
     SpecInvalid,
     /// Another BirdWatch acts on the same objects.
     Conflict,
+    /// False while nothing is released and something would keep a release from working or from meaning what it seems to
+    /// mean; `birdwatch check` looks further. Absent where nothing is.
+    Preflight,
     /// Somebody else wrote what a rollout of ours had written.
     Interference,
     /// The production label was turned back after a promotion.
@@ -72,6 +75,7 @@ impl ConditionType {
             Self::Held => "Held",
             Self::SpecInvalid => "SpecInvalid",
             Self::Conflict => "Conflict",
+            Self::Preflight => "Preflight",
             Self::Interference => "Interference",
             Self::ProductionReverted => "ProductionReverted",
             Self::Detection => "Detection",

@@ -140,3 +140,47 @@ pub struct DrainArgs {
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<String>,
 }
+
+/// Flags of `birdwatch check`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CheckArgs {
+    /// A file of YAML documents with the BirdWatch ("-": standard input), or the name of a BirdWatch in the cluster
+    #[arg(value_name = "FILE|NAME")]
+    pub subject: String,
+
+    /// A further file with objects to look at; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub file: Vec<String>,
+
+    /// Look into the cluster for what is not in the files; a name implies it
+    #[arg(long)]
+    pub cluster: bool,
+
+    /// The namespace of what has none [default: the cluster's as kubectl knows it; without a cluster, default]
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// URL of the Prometheus to ask [default: none is asked]
+    #[arg(long, env = "PROMETHEUS_URL", value_name = "URL", hide_env_values = true)]
+    pub prometheus: Option<String>,
+
+    /// How often Prometheus scrapes the mesh [default: 15s]
+    #[arg(long, env = "SCRAPE_INTERVAL", value_name = "DURATION")]
+    pub scrape_interval: Option<String>,
+
+    /// DNS domain of the cluster [default: cluster.local]
+    #[arg(long, env = "CLUSTER_DOMAIN", value_name = "DOMAIN")]
+    pub cluster_domain: Option<String>,
+
+    /// PEM file with further certificate authorities to trust, for Prometheus
+    #[arg(long, env = "CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<String>,
+
+    /// The operator's service account, whose rights are looked at [default: birdwatch/birdwatch]
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub as_operator: Option<String>,
+
+    /// How to show what was found: text or json [default: text]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<String>,
+}

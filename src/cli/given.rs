@@ -81,6 +81,10 @@ impl Given {
         }
     }
 
+    pub(super) fn as_str(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+
     pub(super) fn text(self) -> Option<String> {
         self.value
     }

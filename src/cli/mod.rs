@@ -1,6 +1,7 @@
 //! The command line: what the user typed, the settings that follow from it, and what each command does.
 
 pub mod args;
+pub mod check;
 mod controllers;
 pub mod crd;
 pub mod drain;
@@ -12,6 +13,7 @@ pub mod settings;
 pub mod simulate;
 
 use std::io::Write;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +45,10 @@ pub enum Command {
     Run(args::RunArgs),
     /// Print the custom resource definition as YAML.
     Crd,
+    /// Find what is wrong before traffic moves, in files or in a cluster.
+    ///
+    /// Exit codes: 0 nothing to warn of, 1 findings, 2 it could not be checked.
+    Check(args::CheckArgs),
     /// Give all traffic back and remove the finalizers, as before an uninstall. Takes the lease from a running operator.
     Drain(args::DrainArgs),
     /// Show how often and how soon a policy would find a bad version, from assumed traffic. Needs no cluster.
@@ -58,6 +64,9 @@ pub enum CommandError {
     /// Logs cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// Nothing could be checked.
+    #[error(transparent)]
+    Check(#[from] check::CheckError),
     /// A file cannot be read.
     #[error("cannot read {file}: {source}")]
     File {
@@ -128,11 +137,22 @@ pub enum CommandError {
     Stopped,
 }
 
-/// Does what the command line says.
+impl CommandError {
+    /// The code that the process exits with.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Check(_) => check::COULD_NOT_CHECK,
+            _ => 1,
+        }
+    }
+}
+
+/// Does what the command line says, and says what the process exits with.
 ///
 /// # Errors
-/// [`CommandError`], to be shown to the user; the process exits with a code that is not 0.
-pub fn main(cli: Cli) -> Result<(), CommandError> {
+/// [`CommandError`], to be shown to the user; the process exits with its code, which is not 0.
+pub fn main(cli: Cli) -> Result<ExitCode, CommandError> {
     let runtime = || {
         tokio::runtime::Runtime::new().map_err(|source| CommandError::System {
             what: "threads",
@@ -143,15 +163,21 @@ pub fn main(cli: Cli) -> Result<(), CommandError> {
         Command::Crd => {
             // A pipe that is closed early (`| head`) is no error.
             let _ = std::io::stdout().write_all(crd::yaml().as_bytes());
-            Ok(())
         }
-        Command::Run(args) => runtime()?.block_on(run::run(Settings::new(args, Surroundings::read())?)),
+        Command::Check(args) => {
+            let settings = check::CheckSettings::new(args).map_err(check::CheckError::from)?;
+            return Ok(runtime()?.block_on(check::check(settings))?);
+        }
+        Command::Run(args) => {
+            runtime()?.block_on(run::run(Settings::new(args, Surroundings::read())?))?;
+        }
         Command::Drain(args) => {
-            runtime()?.block_on(drain::drain(DrainSettings::new(args, Surroundings::read())?))
+            runtime()?.block_on(drain::drain(DrainSettings::new(args, Surroundings::read())?))?;
         }
         Command::Simulate(args) => {
             let settings = simulate::settings::SimulateSettings::new(args)?;
-            Ok(simulate::simulate(&settings)?)
+            simulate::simulate(&settings)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod config;
 mod credentials;
+mod range;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use answer::Answer;
 
 pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Samples, Series};
 pub use config::{Address, BasicAuth, ConfigError, DEFAULT_MAX_IN_FLIGHT, ServerConfig};
+pub use range::{RangeSeries, Stretch};
 
 /// Told of every query, for metrics.
 pub trait QueryObserver: Send + Sync {

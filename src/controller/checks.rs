@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::api::Span;
+use crate::api::plan::Plan;
 use crate::clients::prometheus::{self as prom, Failure, Prometheus};
 use crate::core::decision::CheckRequest;
 use crate::core::observation::{
@@ -76,6 +78,35 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
         id,
         task: task.abort_handle(),
     });
+}
+
+/// Asks `questions` once, outside of any rollout, and answers them in their order.
+pub async fn ask_once(
+    prometheus: &dyn Prometheus,
+    questions: Vec<Question>,
+    deadline: Span,
+    asked_at: Timestamp,
+) -> Vec<Answer> {
+    let id = CheckId {
+        rollout: String::new(),
+        step: 0,
+        plan: Plan::default(),
+    };
+    let request = CheckRequest {
+        id,
+        server: None,
+        deadline,
+        questions,
+        samples: Vec::new(),
+        scrape: Span::ZERO,
+    };
+    let mut asker = Asker {
+        prometheus,
+        request: &request,
+        asked_at,
+        known: KnownNames::default(),
+    };
+    asker.ask().await.0
 }
 
 /// A check under way. However it ends, it is no longer under way then.
@@ -349,8 +380,6 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::*;
-    use crate::api::Span;
-    use crate::api::plan::Plan;
     use crate::core::observation::Side;
 
     /// Answers queries from a list, and knows the labels of one metric.

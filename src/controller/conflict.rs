@@ -39,7 +39,8 @@ fn are_same(a: &Target, b: &Target) -> bool {
 }
 
 /// The older first; of two made in the same second, the one with the smaller UID.
-fn by_age(a: &RawBirdWatch, b: &RawBirdWatch) -> Ordering {
+#[must_use]
+pub fn by_age(a: &RawBirdWatch, b: &RawBirdWatch) -> Ordering {
     let age = |object: &RawBirdWatch| {
         (
             object.metadata.creation_timestamp.as_ref().map(|time| time.0),

@@ -12,7 +12,7 @@ use super::observation::{Check, Side};
 use super::verdict::{Limits, bounds_text, entry, has_baselines, room};
 
 /// Makes the median absolute deviation of normal noise its standard deviation.
-const MAD_TO_SIGMA: f64 = 1.4826;
+pub(super) const MAD_TO_SIGMA: f64 = 1.4826;
 
 /// Why there is no baseline yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,7 +165,7 @@ fn baseline(samples: &[f64], source: BaselineSource, at: Timestamp) -> Baseline 
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

@@ -10,6 +10,7 @@ pub mod notices;
 pub mod number;
 pub mod observation;
 pub mod plan;
+pub mod preflight;
 pub mod query;
 pub mod questions;
 pub mod sequential;

@@ -372,16 +372,20 @@ fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
 }
 
 /// Canary pods needed for a weight: its share of production's replicas, times `minCapacity`, and at least one.
+pub(super) fn pods_needed(weight: u8, replicas: i32, min_capacity: f64) -> f64 {
+    let needed = f64::from(weight) / 100.0 * f64::from(replicas.max(1)) * min_capacity;
+    // A product that should be whole may come out a little above.
+    (needed - 1e-9).ceil().max(1.0)
+}
+
 fn capacity(turn: &Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
     let of_production = turn
         .seen
         .deployments
         .iter()
         .filter(|d| d.version.as_ref() == Some(&rollout.production.version));
-    let replicas = of_production.map(|d| d.replicas).sum::<i32>().max(1);
-    let needed = f64::from(weight) / 100.0 * f64::from(replicas) * rollout.plan.min_capacity;
-    // A product that should be whole may come out a little above.
-    let needed = (needed - 1e-9).ceil().max(1.0);
+    let replicas = of_production.map(|d| d.replicas).sum();
+    let needed = pods_needed(weight, replicas, rollout.plan.min_capacity);
     let pods = end::canary_pods(turn, rollout);
     (f64::from(pods) < needed).then(|| Block {
         reason: "Capacity",

@@ -5,8 +5,12 @@ use crate::api::status::{NoticeKind, Phase, Rollout};
 
 use super::messages;
 use super::notices::Delivery;
+use super::preflight::{self, Severity};
 use super::questions;
 use super::turn::Turn;
+
+/// Findings of a preflight that the condition shows.
+const FINDINGS_SHOWN: usize = 5;
 
 pub(super) fn describe(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, delivery: &Delivery) {
     let rollout = rollout.map(|r| &*r);
@@ -16,6 +20,7 @@ pub(super) fn describe(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, deliv
     }
     notify_condition(turn, delivery);
     life_conditions(turn);
+    preflight_condition(turn, rollout);
     turn.next.warnings = warnings(turn, rollout);
     columns(turn, rollout);
 }
@@ -55,6 +60,36 @@ fn spec_condition(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
             None => turn.condition(ConditionType::SpecInvalid, true, "SpecInvalid", &why),
         },
     }
+}
+
+/// What stands in the way of the next release. While one is under way it is left as it was.
+fn preflight_condition(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
+    if rollout.is_some_and(|rollout| rollout.ended.is_none()) {
+        return;
+    }
+    let findings = match &turn.desired {
+        Ok(plan) => preflight::watched(turn.seen, plan),
+        // The condition SpecInvalid says so.
+        Err(_) => Vec::new(),
+    };
+    let Some(first) = findings.first() else {
+        return turn.clear(ConditionType::Preflight);
+    };
+    let shown = findings.iter().take(FINDINGS_SHOWN);
+    let shown = shown.map(|f| format!("{} ({}): {}", f.object, f.code, f.what));
+    let more = match findings.len().saturating_sub(FINDINGS_SHOWN) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let text = format!(
+        "{}{more}; `birdwatch check` says what to do",
+        shown.collect::<Vec<_>>().join("; ")
+    );
+    let reason = match first.severity {
+        Severity::Error => "Errors",
+        Severity::Warning | Severity::Hint => "Warnings",
+    };
+    turn.condition(ConditionType::Preflight, false, reason, &text);
 }
 
 fn notify_condition(turn: &mut Turn<'_>, delivery: &Delivery) {

@@ -9,6 +9,7 @@ mod find;
 pub mod host;
 pub mod owner;
 mod patch;
+pub mod preflight;
 pub mod problem;
 pub mod raw;
 pub mod restore;

@@ -240,8 +240,8 @@ struct Kind {
 }
 
 #[derive(Deserialize)]
-struct Found<R> {
-    result: R,
+pub(super) struct Found<R> {
+    pub(super) result: R,
 }
 
 #[derive(Deserialize)]
@@ -315,7 +315,7 @@ impl Answer {
     }
 
     /// Anything that casts doubt on an answer makes it a failure.
-    fn check(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self) -> Result<(), Failure> {
         let success = self.reply.status.is_success();
         let Ok(envelope) = serde_json::from_slice::<Envelope>(&self.reply.body) else {
             return Err(if success {
@@ -340,7 +340,7 @@ impl Answer {
     }
 
     /// The data, read as `D`. Reading a body twice is cheaper than keeping a tree of megabytes.
-    fn data<D: DeserializeOwned>(&self) -> Result<D, Failure> {
+    pub(super) fn data<D: DeserializeOwned>(&self) -> Result<D, Failure> {
         serde_json::from_slice::<Body<D>>(&self.reply.body)
             .map(|body| body.data)
             .map_err(|error| {
@@ -394,7 +394,7 @@ impl Answer {
     }
 }
 
-fn number(text: &str) -> Result<f64, Failure> {
+pub(super) fn number(text: &str) -> Result<f64, Failure> {
     text.parse()
         .map_err(|_| Failure::Malformed("a value is no number".to_owned()))
 }

@@ -1,0 +1,215 @@
+//! What Prometheus says of the metrics and the traffic of a plan. It asks, and judges nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use crate::api::Span;
+use crate::api::plan::{Plan, TestPlan};
+use crate::api::spec::Direction;
+use crate::clients::prometheus::{
+    ConfigError, Outcome, QueryObserver, RangeSeries, ServerConfig, Servers, Stretch,
+};
+use crate::controller::checks;
+use crate::core::observation::{Answer, Question, Settings};
+use crate::core::preflight::inventory::{Inventory, MetricFacts, Seen, SequentialTest, TrafficFacts};
+use crate::core::preflight::{self, TrafficQueries};
+use crate::core::sequential::policy::test_of;
+
+/// The longest that Prometheus may take for one query.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// How far back noise is looked at, and how often.
+const HOUR: Duration = Duration::from_hours(1);
+const EVERY: Duration = Duration::from_mins(1);
+
+/// Where Prometheus is.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its URL; may hold a password.
+    pub url: String,
+    /// PEM file with further certificate authorities to trust.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Target {
+    /// A client for it.
+    pub(super) fn servers(&self) -> Result<Servers, ConfigError> {
+        let mut server = ServerConfig::from_url(&self.url)?;
+        server.ca_file.clone_from(&self.ca_file);
+        let nobody: Arc<dyn QueryObserver> = Arc::new(());
+        Servers::new(vec![server], &nobody)
+    }
+}
+
+/// Whether Prometheus can be asked.
+pub(super) enum Asked<'a> {
+    /// Nobody named one; what to do about it.
+    No(&'a str),
+    /// It does not answer; why.
+    InVain(&'a str),
+    /// It answers.
+    Of(&'a Servers),
+}
+
+/// Why Prometheus does not answer; none where it does.
+pub(super) async fn unready(servers: &Servers) -> Option<String> {
+    let server = servers.iter().next()?;
+    let failure = server.ready(DEADLINE).await.err()?;
+    Some(format!("{}: {failure}", server.address()))
+}
+
+/// Adds what Prometheus says at `now`.
+pub(super) async fn ask(inventory: &mut Inventory, plan: &Plan, asked: &Asked<'_>, now: Timestamp) {
+    inventory.sequential = test_of(plan).map(|(tolerance, false_alarm)| SequentialTest {
+        tolerance,
+        false_alarm,
+    });
+    let servers = match asked {
+        Asked::No(why) | Asked::InVain(why) => {
+            (inventory.metrics, inventory.traffic) = (Err((*why).to_owned()), Err((*why).to_owned()));
+            return;
+        }
+        Asked::Of(servers) => *servers,
+    };
+    let (production, canary) = preflight::versions(inventory, plan);
+    // A version that no series can have, where there is none yet.
+    let canary = canary.unwrap_or_default();
+    let unknown = "production's version is not known";
+    let metrics = async {
+        match &production {
+            Some(production) => metrics(servers, inventory, plan, (production, &canary), now).await,
+            None if preflight::needs_production(plan) => Err(unknown.to_owned()),
+            None => metrics(servers, inventory, plan, ("", &canary), now).await,
+        }
+    };
+    let traffic = async {
+        match &production {
+            Some(production) => traffic(servers, inventory, plan, production).await,
+            None => Err(unknown.to_owned()),
+        }
+    };
+    let (metrics, traffic) = tokio::join!(metrics, traffic);
+    (inventory.metrics, inventory.traffic) = (metrics, traffic);
+}
+
+async fn metrics(
+    servers: &Servers,
+    inventory: &Inventory,
+    plan: &Plan,
+    (production, canary): (&str, &str),
+    now: Timestamp,
+) -> Seen<Vec<MetricFacts>> {
+    let settings = Settings {
+        scrape_interval: inventory.scrape_interval,
+        propagation_delay: Span::ZERO,
+        query_timeout: Span::ZERO,
+        notify: None,
+    };
+    let questions = preflight::questions(&inventory.name, plan, production, canary, &settings);
+    let deadline = Span::secs(15);
+    let hours = join_all(
+        questions
+            .iter()
+            .map(|question| hour(servers, plan, question, now)),
+    );
+    let (answers, hours) = tokio::join!(checks::ask_once(servers, questions.clone(), deadline, now), hours);
+    let facts = answers.into_iter().zip(hours);
+    Ok(facts
+        .map(|(answer, hour): (Answer, _)| MetricFacts { answer, hour })
+        .collect())
+}
+
+/// The readings of the last hour, as a check would have had them.
+async fn hour(servers: &Servers, plan: &Plan, question: &Question, now: Timestamp) -> Seen<Vec<f64>> {
+    let metric = plan.metrics.iter().find(|metric| metric.name == question.metric);
+    let direction = match metric.map(|metric| &metric.test) {
+        Some(TestPlan::Threshold(test)) => test.direction,
+        _ => return Err("no such metric".to_owned()),
+    };
+    let readings = worst(direction, &range(servers, &question.query, now).await?);
+    if !question.per_request {
+        return Ok(readings.into_values().collect());
+    }
+    let traffic = worst(direction, &range(servers, &question.traffic, now).await?);
+    let divided = readings.into_iter().filter_map(|(at, value)| {
+        let rate = traffic.get(&at).copied().filter(|rate| *rate > 0.0)?;
+        Some(value / rate)
+    });
+    Ok(divided.collect())
+}
+
+async fn range(servers: &Servers, query: &str, now: Timestamp) -> Seen<Vec<RangeSeries>> {
+    let server = servers.get(None).map_err(|unknown| unknown.to_string())?;
+    let stretch = Stretch {
+        start: now.saturating_sub(HOUR).unwrap_or(now),
+        end: now,
+        step: EVERY,
+    };
+    server
+        .query_range(query, stretch, DEADLINE)
+        .await
+        .map_err(|failure| failure.to_string())
+}
+
+/// The worst series at each moment.
+fn worst(direction: Direction, series: &[RangeSeries]) -> BTreeMap<i64, f64> {
+    let mut worst: BTreeMap<i64, f64> = BTreeMap::new();
+    for (at, value) in series.iter().flat_map(|one| &one.points) {
+        let kept = worst.entry(*at).or_insert(*value);
+        let is_worse = match direction {
+            Direction::Increase => *value > *kept,
+            Direction::Decrease => *value < *kept,
+            Direction::Both => value.abs() > kept.abs(),
+        };
+        if is_worse {
+            *kept = *value;
+        }
+    }
+    worst
+}
+
+async fn traffic(
+    servers: &Servers,
+    inventory: &Inventory,
+    plan: &Plan,
+    production: &str,
+) -> Seen<TrafficFacts> {
+    let TrafficQueries { rate, bad, from_mesh } =
+        preflight::traffic_queries(&inventory.name, plan, production);
+    let (rate, bad, from_mesh) =
+        tokio::join!(sum(servers, &rate), sum(servers, &bad), sum(servers, &from_mesh));
+    let rate = rate?;
+    let share = |bad: f64| {
+        if rate > 0.0 {
+            (bad / rate).clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
+    };
+    Ok(TrafficFacts {
+        requests_per_second: rate,
+        from_mesh,
+        production_bad: bad.map(share),
+    })
+}
+
+/// The sum of a query's series; nothing counted is 0.
+async fn sum(servers: &Servers, query: &str) -> Seen<f64> {
+    let server = servers.get(None).map_err(|unknown| unknown.to_string())?;
+    match server.query(query, None, DEADLINE).await {
+        Outcome::Series(series) => {
+            let sum: f64 = series.iter().map(|one| one.value).sum();
+            sum.is_finite()
+                .then_some(sum)
+                .ok_or_else(|| format!("the rate is {sum}"))
+        }
+        Outcome::Empty => Ok(0.0),
+        Outcome::TooMany(count) => Err(format!("the query gives {count} series")),
+        Outcome::Failed(failure) => Err(failure.to_string()),
+    }
+}

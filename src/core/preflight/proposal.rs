@@ -1,0 +1,133 @@
+//! The questions of a baseline, as a rollout would ask them: a preflight asks the very same.
+
+use jiff::Timestamp;
+
+use crate::api::evidence::Alarm;
+use crate::api::plan::{MetricPlan, Plan, TestPlan};
+use crate::api::status::{Candidate, HoldClock, Kept, Rollout};
+use crate::core::observation::{ObjectName, Question, Settings};
+use crate::core::query::{Template, Values};
+use crate::core::questions as core_questions;
+
+use super::inventory::Inventory;
+use super::workload;
+
+/// Production's version and the canary's, as far as the inventory tells.
+#[must_use]
+pub fn versions(inventory: &Inventory, plan: &Plan) -> (Option<String>, Option<String>) {
+    let parts = workload::parts(inventory, plan);
+    let canary = parts
+        .canary
+        .and_then(|deployment| deployment.seen.version.clone());
+    (
+        parts.production.map(str::to_owned),
+        canary.or_else(|| plan.canary_version.clone()),
+    )
+}
+
+/// Whether a query of the plan names production's version, or the version it is asked of.
+#[must_use]
+pub fn needs_production(plan: &Plan) -> bool {
+    let names = |query: &str| query.contains("$(version)") || query.contains("$(production)");
+    let needs = |metric: &MetricPlan| match &metric.test {
+        TestPlan::Threshold(test) => names(&test.query),
+        TestPlan::Sequential(_) => true,
+    };
+    plan.metrics.iter().any(needs)
+}
+
+/// Queries of production's traffic over the last minutes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrafficQueries {
+    /// Requests per second.
+    pub rate: String,
+    /// Of these the bad ones, by status code.
+    pub bad: String,
+    /// Requests per second to every version from within the mesh, gateways left out.
+    pub from_mesh: String,
+}
+
+/// What to ask about production's traffic: a metric's own `traffic` where another label than `version` tells versions
+/// apart, else Istio's counter. Both reporters count the same requests, so the larger is taken.
+#[must_use]
+pub fn traffic_queries(name: &ObjectName, plan: &Plan, production: &str) -> TrafficQueries {
+    const OF_SERVICE: &str =
+        "destination_service_name=\"$(service)\",destination_service_namespace=\"$(namespace)\"";
+    let values = Values {
+        service: &plan.target.service,
+        namespace: &name.namespace,
+        version: production,
+        production,
+        canary: production,
+        window: std::time::Duration::from_mins(5),
+    };
+    let expand = |text: &str| {
+        Template::parse(text)
+            .map(|t| t.expand(&values))
+            .unwrap_or_default()
+    };
+    let counted = |more: &str| {
+        expand(&format!(
+            "max(sum by (reporter) (rate(istio_requests_total{{{OF_SERVICE},destination_version=\"$(version)\"{more}}}[5m])))"
+        ))
+    };
+    let own = plan.metrics.iter().find_map(|metric| match &metric.test {
+        TestPlan::Threshold(test) => test.traffic.as_deref(),
+        TestPlan::Sequential(_) => None,
+    });
+    TrafficQueries {
+        rate: match own.filter(|_| plan.target.version_label != "version") {
+            Some(own) => expand(own),
+            None => counted(""),
+        },
+        bad: counted(",response_code=~\"5..\""),
+        from_mesh: expand(&format!(
+            "sum(rate(istio_requests_total{{reporter=\"source\",{OF_SERVICE},source_workload!~\".*gateway.*\",source_workload!=\"unknown\"}}[5m]))"
+        )),
+    }
+}
+
+/// What a baseline of `plan` would ask, of these two versions.
+#[must_use]
+pub fn questions(
+    name: &ObjectName,
+    plan: &Plan,
+    production: &str,
+    canary: &str,
+    settings: &Settings,
+) -> Vec<Question> {
+    core_questions::of_check(name, &rollout(plan, production, canary), settings, true)
+}
+
+fn rollout(plan: &Plan, production: &str, canary: &str) -> Rollout {
+    let candidate = |version: &str| Candidate {
+        version: version.to_owned(),
+        ..Candidate::default()
+    };
+    Rollout {
+        id: String::new(),
+        canary: candidate(canary),
+        production: candidate(production),
+        plan: plan.clone(),
+        started: Timestamp::UNIX_EPOCH,
+        ended: None,
+        clock: HoldClock::default(),
+        canary_label_at: None,
+        production_label_at: None,
+        step: 0,
+        alarm: Alarm::default(),
+        intended: 0,
+        confirmed: 0,
+        confirmed_at: None,
+        raised: false,
+        hold: None,
+        hold_reason: None,
+        metrics: Vec::new(),
+        last_check: None,
+        verdict: None,
+        promote_asked: false,
+        failure: None,
+        kept: Kept::default(),
+        rest: serde_json::Map::new(),
+    }
+}

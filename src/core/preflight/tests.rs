@@ -1,0 +1,915 @@
+//! Each finding fires on what is wrong, and stays silent on what is nearly so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::inventory::*;
+use super::*;
+use crate::api::{BirdWatchSpec, Span};
+use crate::core::observation::{Answer, DeploymentSeen, ObjectName, Outcome, Point, Side};
+use crate::core::sequential::planner::Traffic;
+
+type Change = fn(&mut Inventory);
+
+fn name(name: &str) -> ObjectName {
+    ObjectName {
+        namespace: "shop".into(),
+        name: name.into(),
+    }
+}
+
+fn spec(changes: &serde_json::Value) -> BirdWatchSpec {
+    let mut spec = json!({
+        "service": "shop", "canaryVersion": "v2",
+        "steps": [{"weight": 10, "hold": "2m"}, {"weight": 50, "hold": "5m"}],
+        "metrics": [{
+            "name": "errors", "deviation": 0.05, "per": "request",
+            "query": "sum(rate(errors_total{version=\"$(version)\"}[1m]))",
+        }],
+    });
+    for (field, value) in changes.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+fn metric(changes: &serde_json::Value) -> BirdWatchSpec {
+    let mut metric =
+        json!({"name": "errors", "query": "max(share{version=\"$(version)\"})", "deviation": 0.05});
+    for (field, value) in changes.as_object().unwrap() {
+        metric[field] = value.clone();
+    }
+    spec(&json!({"metrics": [metric]}))
+}
+
+fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
+    labels
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn deployment(version: &str, replicas: i32) -> DeploymentFacts {
+    DeploymentFacts {
+        seen: DeploymentSeen {
+            name: format!("shop-{version}"),
+            version: Some(version.into()),
+            revision: Some("1".into()),
+            replicas,
+            current: replicas,
+            updated: replicas,
+            available: replicas,
+            ..DeploymentSeen::default()
+        },
+        has_status: true,
+        images: vec![("shop".into(), format!("registry:5000/shop:{version}@sha256:00"))],
+        pod_labels: labels(&[("app", "shop"), ("version", version)]),
+        ..DeploymentFacts::default()
+    }
+}
+
+fn pod(version: &str, has_proxy: bool) -> PodFacts {
+    PodFacts {
+        name: format!("shop-{version}-x"),
+        version: Some(version.into()),
+        has_proxy,
+    }
+}
+
+fn answer(outcome: Outcome) -> Answer {
+    Answer {
+        metric: "errors".into(),
+        side: Side::Production,
+        outcome,
+        traffic: Some(Ok(100.0)),
+    }
+}
+
+fn points(values: &[f64]) -> Outcome {
+    let point = |value: &f64| Point {
+        labels: "{pod=\"x\"}".into(),
+        value: *value,
+    };
+    Outcome::Series(values.iter().map(point).collect())
+}
+
+fn says(inventory: &mut Inventory, outcome: Outcome) {
+    inventory.metrics.as_mut().unwrap()[0].answer = answer(outcome);
+}
+
+/// Readings of an hour that go round these.
+fn hour(inventory: &mut Inventory, around: &[f64]) {
+    inventory.metrics.as_mut().unwrap()[0].hour = Ok(around.iter().copied().cycle().take(60).collect());
+}
+
+fn service(inventory: &mut Inventory) -> &mut VirtualServiceFacts {
+    &mut inventory.virtual_services.found[0]
+}
+
+fn rule(inventory: &mut Inventory) -> &mut RuleFacts {
+    inventory.rule.as_mut().unwrap().as_mut().unwrap()
+}
+
+fn port(inventory: &mut Inventory) -> &mut Port {
+    &mut inventory.service.as_mut().unwrap().as_mut().unwrap().ports[0]
+}
+
+fn other(name: &str) -> VirtualServiceFacts {
+    VirtualServiceFacts {
+        name: self::name(name),
+        others: vec![OtherRoute {
+            label: "http[0]".into(),
+            holds: Holds::ProductionOnly,
+        }],
+        ..VirtualServiceFacts::default()
+    }
+}
+
+fn peer(changes: &serde_json::Value) -> Peer {
+    Peer {
+        name: "other".into(),
+        target: crate::core::plan::resolve(&spec(changes)).unwrap().target,
+        host: Some("shop.shop.svc.cluster.local".into()),
+        is_older: Some(true),
+    }
+}
+
+fn whole<T>(found: Vec<T>) -> Listed<T> {
+    Listed { found, whole: Ok(()) }
+}
+
+/// All was looked at, and nothing is wrong.
+fn fine() -> Inventory {
+    let route = RouteFacts {
+        label: "http[main]".into(),
+        is_http: true,
+        canary: 0,
+        total: 100,
+        ..RouteFacts::default()
+    };
+    Inventory {
+        virtual_services: whole(vec![VirtualServiceFacts {
+            name: name("shop"),
+            routes: vec![route],
+            ..VirtualServiceFacts::default()
+        }]),
+        rule: Ok(Some(RuleFacts {
+            host: Some("shop.shop.svc.cluster.local".into()),
+            production: SubsetFacts::Version("v1".into()),
+            canary: SubsetFacts::Version("v1".into()),
+            ..RuleFacts::default()
+        })),
+        deployments: whole(vec![deployment("v1", 4), deployment("v2", 4)]),
+        pods: whole(vec![pod("v1", true), pod("v2", true)]),
+        service: Ok(Some(ServiceFacts {
+            name: "shop".into(),
+            ports: vec![Port {
+                name: "http-web".into(),
+                number: 80,
+                ..Port::default()
+            }],
+            selector: labels(&[("app", "shop")]),
+        })),
+        namespace_labels: Ok(labels(&[("istio-injection", "enabled")])),
+        peers: whole(vec![peer(
+            &json!({"service": "till", "subsets": {"canary": "next"}}),
+        )]),
+        rights: Ok(vec![right(true)]),
+        metrics: Ok(vec![MetricFacts {
+            answer: answer(points(&[1.0])),
+            hour: Ok([0.010, 0.011, 0.012].iter().copied().cycle().take(60).collect()),
+        }]),
+        traffic: Ok(TrafficFacts {
+            requests_per_second: 100.0,
+            from_mesh: Ok(10.0),
+            production_bad: Ok(0.001),
+        }),
+        ..Inventory::new(name("shop"), Ok(spec(&json!({}))), "")
+    }
+}
+
+fn right(allowed: bool) -> Right {
+    Right {
+        user: "system:serviceaccount:birdwatch:birdwatch".into(),
+        verb: "patch".into(),
+        resource: "virtualservices.networking.istio.io".into(),
+        allowed,
+    }
+}
+
+fn after(change: Change) -> Report {
+    let mut inventory = fine();
+    change(&mut inventory);
+    report(&inventory)
+}
+
+use Severity::{Error, Hint, Warning};
+
+/// What fires: the code, how grave it is, a part of what it is about, and what was done to a fine inventory.
+const FIRE: &[(&str, Severity, &str, Change)] = &[
+    (codes::SPEC_INVALID, Error, "BirdWatch shop", |i| {
+        i.spec = Err("spec cannot be read: odd".into());
+    }),
+    (codes::SPEC_INVALID, Error, "spec.steps[0].weight", |i| {
+        i.spec = Ok(spec(&json!({"steps": [{"weight": 101}]})));
+    }),
+    (codes::QUERY_SYNTAX, Error, "spec.metrics[0].query", |i| {
+        i.spec = Ok(metric(&json!({"query": "sum(x"})));
+    }),
+    (codes::QUERY_SYNTAX, Error, "spec.metrics[0].query", |i| {
+        i.spec = Ok(metric(&json!({"query": "x{v=\"$(vers)\"}"})));
+    }),
+    (codes::QUERY_GROWS, Warning, "metric errors", |i| {
+        i.spec = Ok(metric(
+            &json!({"query": "sum(rate(errors_total{version=\"$(version)\"}[1m]))"}),
+        ));
+    }),
+    (codes::RANGE_TOO_LONG, Warning, "metric errors", |i| {
+        i.spec = Ok(metric(
+            &json!({"query": "max_over_time(share{version=\"$(version)\"}[10m])"}),
+        ));
+    }),
+    (codes::SETTLE_TOO_SHORT, Warning, "metric errors", |i| {
+        i.spec = Ok(spec(&json!({"settle": "10s"})));
+    }),
+    (codes::RULE_MISSING, Error, "DestinationRule shop", |i| {
+        i.rule = Ok(None);
+    }),
+    (codes::RULE_INVALID, Error, "DestinationRule shop, spec", |i| {
+        rule(i).problems = vec![problem(false)];
+    }),
+    (
+        codes::SUBSET_MISSING,
+        Error,
+        "DestinationRule shop, spec.subsets",
+        |i| rule(i).problems = vec![problem(true)],
+    ),
+    (codes::LABEL_MISSING, Error, "subset production", |i| {
+        rule(i).production = SubsetFacts::Unlabelled;
+    }),
+    (codes::LABEL_MISSING, Hint, "subset canary", |i| {
+        rule(i).canary = SubsetFacts::Unlabelled;
+    }),
+    (
+        codes::LABEL_MISSING,
+        Warning,
+        "Deployment shop-v3, pod template",
+        |i| {
+            let mut unlabelled = deployment("v3", 1);
+            unlabelled.seen.version = None;
+            i.deployments.found.push(unlabelled);
+        },
+    ),
+    (codes::SERVICE_MISSING, Error, "VirtualService shop", |i| {
+        i.virtual_services.found.clear();
+    }),
+    (codes::ROUTE_MISSING, Error, "VirtualService shop", |i| {
+        routeless(i, RouteProblemKind::NoRoute);
+    }),
+    (codes::ROUTE_ONE_SUBSET, Error, "VirtualService shop", |i| {
+        routeless(i, RouteProblemKind::OneSubset);
+    }),
+    (codes::ROUTE_ONE_SUBSET, Hint, "http[0]", |i| {
+        service(i).others = other("x").others;
+    }),
+    (codes::ROUTE_NO_SUBSET, Warning, "http[0]", |i| {
+        service(i).others = vec![OtherRoute {
+            label: "http[0]".into(),
+            holds: Holds::NoSubset,
+        }];
+    }),
+    (codes::ROUTE_INVALID, Error, "VirtualService shop", |i| {
+        routeless(i, RouteProblemKind::Unusable);
+    }),
+    (
+        codes::WEIGHT_NOT_ZERO,
+        Error,
+        "VirtualService shop, http[main]",
+        |i| service(i).routes[0].canary = 5,
+    ),
+    (
+        codes::WEIGHT_NOTHING,
+        Warning,
+        "VirtualService shop, http[main]",
+        |i| service(i).routes[0].total = 0,
+    ),
+    (codes::SERVICES_SEVERAL, Warning, "VirtualService public", |i| {
+        i.virtual_services.found.push(other("public"));
+    }),
+    (codes::GATEWAYS_WITHOUT_MESH, Warning, "spec.gateways", |i| {
+        service(i).gateways = vec!["public".into()];
+    }),
+    (codes::GATEWAYS_WITHOUT_MESH, Hint, "spec.gateways", |i| {
+        service(i).gateways = vec!["public".into()];
+        i.traffic = Err("not asked".into());
+    }),
+    (codes::RETRIES, Warning, "http[main]", |i| {
+        service(i).routes[0].retries = Some(retries(2, "connect-failure, 5xx"));
+    }),
+    (codes::RETRIES, Hint, "http[main]", |i| {
+        service(i).routes[0].retries = Some(retries(2, ""));
+    }),
+    (codes::FAULT_INJECTION, Warning, "http[main]", |i| {
+        service(i).routes[0].faults = vec!["abort".into()];
+    }),
+    (
+        codes::DEPLOYMENT_MISSING,
+        Error,
+        "Deployments with app=shop",
+        |i| i.deployments.found.clear(),
+    ),
+    (codes::DEPLOYMENT_MISSING, Hint, "spec.canaryVersion", |i| {
+        i.deployments.found.truncate(1);
+    }),
+    (codes::PRODUCTION_MISSING, Error, "subset production", |i| {
+        drop(i.deployments.found.remove(0));
+    }),
+    (codes::NOT_AVAILABLE, Error, "Deployment shop-v1", |i| {
+        i.deployments.found[0].seen.available = 0;
+    }),
+    (codes::NOT_AVAILABLE, Warning, "Deployment shop-v1", |i| {
+        i.deployments.found[0].seen.available = 3;
+    }),
+    (codes::NOT_AVAILABLE, Warning, "Deployment shop-v2", |i| {
+        i.deployments.found[1].seen.available = 0;
+    }),
+    (
+        codes::CANARY_TOO_SMALL,
+        Warning,
+        "Deployment shop-v2, spec.replicas",
+        |i| i.deployments.found[1] = deployment("v2", 1),
+    ),
+    (codes::IMAGE_MUTABLE, Warning, "container shop", |i| {
+        image(i, "shop:latest");
+    }),
+    (codes::IMAGE_MUTABLE, Warning, "container shop", |i| {
+        image(i, "registry:5000/shop");
+    }),
+    (codes::IMAGE_MUTABLE, Hint, "Deployment shop-v2", |i| {
+        image(i, "registry:5000/shop:2");
+    }),
+    (codes::NO_SIDECAR, Warning, "Deployment shop-v2", |i| {
+        i.pods.found[1].has_proxy = false;
+    }),
+    (
+        codes::NO_SIDECAR,
+        Warning,
+        "Deployment shop-v2, pod template",
+        |i| {
+            i.pods.found.pop();
+            i.deployments.found[1]
+                .pod_labels
+                .insert("sidecar.istio.io/inject".into(), "false".into());
+        },
+    ),
+    (
+        codes::NO_SIDECAR,
+        Warning,
+        "Deployment shop-v1, pod template",
+        |i| {
+            drop(i.pods.found.remove(0));
+            i.namespace_labels = Ok(labels(&[]));
+        },
+    ),
+    (codes::HOST_WITHOUT_SERVICE, Error, "spec.host", |i| {
+        i.service = Ok(None);
+    }),
+    (codes::PORT_PROTOCOL, Warning, "Service shop, port 80", |i| {
+        port(i).name = "web".into();
+    }),
+    (codes::PORT_PROTOCOL, Warning, "Service shop, port 80", |i| {
+        port(i).name = String::new();
+    }),
+    (codes::PORT_PROTOCOL, Warning, "Service shop, port 80", |i| {
+        port(i).app_protocol = Some("tcp".into());
+    }),
+    (
+        codes::SELECTOR_VERSION,
+        Error,
+        "Service shop, spec.selector",
+        |i| {
+            i.service.as_mut().unwrap().as_mut().unwrap().selector = labels(&[("version", "v1")]);
+        },
+    ),
+    (codes::SECOND_BIRDWATCH, Error, "BirdWatch other", |i| {
+        i.peers.found = vec![peer(&json!({}))];
+    }),
+    (codes::SECOND_BIRDWATCH, Error, "BirdWatch other", |i| {
+        i.peers.found = vec![Peer {
+            is_older: None,
+            ..peer(&json!({"destinationRule": "alike"}))
+        }];
+    }),
+    (codes::SECOND_BIRDWATCH, Warning, "BirdWatch other", |i| {
+        i.peers.found = vec![Peer {
+            is_older: Some(false),
+            ..peer(&json!({}))
+        }];
+    }),
+    (codes::OTHER_OPERATOR, Error, "VirtualService shop", |i| {
+        service(i).meta.managers = vec!["kubectl".into(), "flagger".into()];
+    }),
+    (codes::OTHER_OPERATOR, Error, "DestinationRule shop", |i| {
+        rule(i).meta.annotations = labels(&[("argo-rollouts.argoproj.io/managed-by-rollouts", "shop")]);
+    }),
+    (codes::OTHER_OPERATOR, Error, "Deployment shop-v1", |i| {
+        i.deployments.found[0].meta.owners = vec!["flagger.app/v1beta1 Canary \"shop\"".into()];
+    }),
+    (
+        codes::RIGHT_MISSING,
+        Error,
+        "virtualservices.networking.istio.io",
+        |i| i.rights = Ok(vec![right(true), right(false)]),
+    ),
+    (codes::QUERY_FAILED, Error, "metric errors", |i| {
+        says(i, Outcome::Failed("Prometheus answered 400".into()));
+    }),
+    (codes::QUERY_UNKNOWN_NAME, Error, "metric errors", |i| {
+        says(
+            i,
+            Outcome::Empty {
+                unknown_names: Ok(vec!["erors_total".into()]),
+            },
+        );
+    }),
+    (codes::QUERY_EMPTY, Warning, "metric errors", |i| {
+        says(
+            i,
+            Outcome::Empty {
+                unknown_names: Err("down".into()),
+            },
+        );
+    }),
+    (codes::QUERY_EMPTY, Warning, "metric errors", |i| {
+        says(i, points(&[1.0]));
+        i.metrics.as_mut().unwrap()[0].answer.traffic = Some(Ok(0.0));
+    }),
+    (codes::QUERY_EMPTY, Hint, "metric errors", |i| {
+        says(
+            i,
+            Outcome::Empty {
+                unknown_names: Ok(vec![]),
+            },
+        );
+        let answer = &mut i.metrics.as_mut().unwrap()[0].answer;
+        (answer.side, answer.traffic) = (Side::Canary, Some(Ok(0.0)));
+    }),
+    (codes::QUERY_SEVERAL_SERIES, Warning, "metric errors", |i| {
+        says(i, points(&[1.0, 2.0]));
+    }),
+    (codes::QUERY_NOT_A_NUMBER, Warning, "metric errors", |i| {
+        says(i, points(&[f64::NAN]));
+    }),
+    (codes::LIMIT_BROKEN, Error, "metric errors", |i| {
+        i.spec = Ok(metric(&json!({"max": 0.5})));
+        says(i, points(&[0.6]));
+    }),
+    (codes::LIMIT_BROKEN, Error, "metric errors", |i| {
+        i.spec = Ok(metric(&json!({"min": 0.5})));
+        says(i, points(&[0.4]));
+    }),
+    (codes::LIMIT_BROKEN, Error, "metric errors", |i| {
+        i.spec = Ok(metric(&json!({"deviation": null, "deviationPercent": 20})));
+        says(i, points(&[0.0]));
+    }),
+    (codes::UNIT, Warning, "metric errors", |i| {
+        i.spec = Ok(metric(&json!({"deviation": 5})));
+    }),
+    (codes::UNIT, Warning, "metric errors", |i| {
+        i.spec = Ok(metric(&json!({"deviation": null, "max": 2})));
+    }),
+    (codes::UNIT, Hint, "metric errors", |i| {
+        i.spec = Ok(metric(
+            &json!({"deviation": 5, "query": "sum(rate(errors_total[1m]))"}),
+        ));
+    }),
+    (codes::UNIT, Warning, "metric errors", |i| {
+        hour(i, &[250.0, 260.0]);
+    }),
+    (codes::UNIT, Warning, "metric errors", |i| {
+        i.spec = Ok(metric(&json!({"deviation": null, "max": 0.5})));
+        hour(i, &[3.0, 4.0]);
+    }),
+    (codes::NOISE, Warning, "metric errors", |i| {
+        hour(i, &[0.01, 0.05, 0.09]);
+    }),
+    // Rare jumps that a median does not see.
+    (codes::NOISE, Warning, "metric errors", |i| {
+        hour(i, &[0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.9]);
+    }),
+    (codes::TRAFFIC_NONE, Warning, "service shop", |i| {
+        i.traffic.as_mut().unwrap().requests_per_second = 0.0;
+    }),
+    (codes::TRAFFIC_LITTLE, Warning, "service shop", |i| {
+        i.traffic.as_mut().unwrap().requests_per_second = 0.1;
+    }),
+    (codes::POWER_NONE, Warning, "service shop", |i| {
+        i.sequential = Some(TEST);
+        i.traffic.as_mut().unwrap().requests_per_second = 0.01;
+    }),
+    (codes::POWER, Hint, "service shop", |i| i.sequential = Some(TEST)),
+];
+
+/// What stays silent though it is near to what fires.
+const SILENT: &[(&str, Change)] = &[
+    ("nothing is wrong", |_| {}),
+    ("the canary's weight in a rollout", |i| {
+        i.under_way = true;
+        service(i).routes[0].canary = 5;
+    }),
+    ("a query divided by all requests", |i| {
+        let query = "sum(rate(e_total{v=\"$(version)\"}[1m])) / sum(rate(r_total{v=\"$(version)\"}[1m]))";
+        i.spec = Ok(metric(&json!({"query": query})));
+    }),
+    ("a range of the hold", |i| {
+        i.spec = Ok(metric(
+            &json!({"query": "max_over_time(share{version=\"$(version)\"}[2m])"}),
+        ));
+    }),
+    ("settle as long as the range", |i| {
+        i.spec = Ok(spec(&json!({"settle": "60s"})));
+    }),
+    ("another VirtualService for another host", |i| {
+        i.virtual_services.found.push(VirtualServiceFacts {
+            others: vec![],
+            ..other("till")
+        });
+    }),
+    ("a gateway and the mesh", |i| {
+        service(i).gateways = vec!["public".into(), "mesh".into()];
+    }),
+    ("a gateway for a service that nobody in the mesh calls", |i| {
+        service(i).gateways = vec!["public".into()];
+        i.traffic.as_mut().unwrap().from_mesh = Ok(0.0);
+    }),
+    ("retries that are turned off", |i| {
+        service(i).routes[0].retries = Some(retries(0, "5xx"));
+    }),
+    ("a version label asked for that is production's", |i| {
+        i.spec = Ok(spec(&json!({"canaryVersion": "v1"})));
+    }),
+    ("as many pods as the share takes", |i| {
+        i.deployments.found[1] = deployment("v2", 2);
+    }),
+    ("a proxy in the template", |i| {
+        i.pods.found.clear();
+        i.namespace_labels = Ok(labels(&[]));
+        i.deployments.found.iter_mut().for_each(|d| d.has_proxy = true);
+    }),
+    ("pods that ask for a proxy by themselves", |i| {
+        i.pods.found.clear();
+        i.namespace_labels = Ok(labels(&[]));
+        for deployment in &mut i.deployments.found {
+            deployment
+                .pod_labels
+                .insert("sidecar.istio.io/inject".into(), "true".into());
+        }
+    }),
+    ("a mesh without sidecars", |i| {
+        i.pods.found.iter_mut().for_each(|pod| pod.has_proxy = false);
+        i.namespace_labels = Ok(labels(&[("istio.io/dataplane-mode", "ambient")]));
+    }),
+    ("a port by appProtocol", |i| {
+        port(i).name = "web".into();
+        port(i).app_protocol = Some("kubernetes.io/h2c".into());
+    }),
+    ("a tcp port beside an http port", |i| {
+        let ports = &mut i.service.as_mut().unwrap().as_mut().unwrap().ports;
+        ports.push(Port {
+            name: "tcp-admin".into(),
+            number: 9000,
+            ..Port::default()
+        });
+        ports.push(Port {
+            number: 53,
+            is_udp: true,
+            ..Port::default()
+        });
+        ports.push(Port {
+            name: "grpc-web-x".into(),
+            number: 81,
+            ..Port::default()
+        });
+    }),
+    ("ports where our routes are tcp", |i| {
+        service(i).routes[0].is_http = false;
+        port(i).name = "db".into();
+    }),
+    ("another subset of the same host", |i| {
+        i.peers.found = vec![peer(
+            &json!({"destinationRule": "alike", "subsets": {"canary": "next"}}),
+        )];
+    }),
+    ("the same subsets of another host", |i| {
+        i.peers.found = vec![Peer {
+            host: None,
+            ..peer(&json!({"destinationRule": "alike"}))
+        }];
+    }),
+    ("Git and people as managers", |i| {
+        service(i).meta.managers = vec!["argocd-controller".into(), "birdwatch".into()];
+        service(i).meta.owners = vec!["argoproj.io/v1alpha1 Application \"shop\"".into()];
+    }),
+    ("an empty answer of a version with traffic", |i| {
+        says(
+            i,
+            Outcome::Empty {
+                unknown_names: Ok(vec![]),
+            },
+        );
+    }),
+    ("a canary below what it must reach with traffic", |i| {
+        i.spec = Ok(metric(&json!({"min": 0.5})));
+        says(i, points(&[0.4]));
+        i.metrics.as_mut().unwrap()[0].answer.side = Side::Canary;
+    }),
+    ("a percentage of zero with a least difference", |i| {
+        i.spec = Ok(metric(
+            &json!({"deviation": null, "deviationPercent": 500, "minAbsolute": 1}),
+        ));
+        says(i, points(&[0.0]));
+    }),
+    ("counts, which are whole", |i| {
+        i.spec = Ok(metric(&json!({"deviation": 5})));
+        hour(i, &[0.0, 1.0, 0.0, 0.0]);
+    }),
+    ("milliseconds with a limit in milliseconds", |i| {
+        i.spec = Ok(metric(&json!({"deviation": 50})));
+        hour(i, &[250.0, 255.0]);
+    }),
+    ("falling readings of a metric that must not rise", |i| {
+        hour(i, &[0.100, 0.101, 0.102, 0.101, 0.100, 0.101, 0.0]);
+    }),
+    ("noise that two bad checks of three forgive", |i| {
+        i.spec = Ok(metric(&json!({"failures": {"count": 2, "of": 3}})));
+        hour(i, &[0.100, 0.115, 0.130]);
+    }),
+    ("a step that gives enough", |i| {
+        i.traffic.as_mut().unwrap().requests_per_second = 2.5;
+    }),
+];
+
+const TEST: SequentialTest = SequentialTest {
+    tolerance: 1.5,
+    false_alarm: 0.01,
+};
+
+fn problem(of_subset: bool) -> RuleProblem {
+    RuleProblem {
+        of_subset,
+        text: "DestinationRule \"shop\" has no …".into(),
+    }
+}
+
+fn routeless(inventory: &mut Inventory, kind: RouteProblemKind) {
+    let service = service(inventory);
+    service.routes.clear();
+    service.problems = vec![RouteProblem {
+        kind,
+        text: "VirtualService \"shop\" …".into(),
+    }];
+}
+
+fn retries(attempts: i64, on: &str) -> Retries {
+    Retries {
+        attempts,
+        on: on.into(),
+    }
+}
+
+fn image(inventory: &mut Inventory, image: &str) {
+    inventory.deployments.found[1].images[0].1 = image.into();
+}
+
+#[test]
+fn each_finding_fires_on_what_is_wrong() {
+    let mut wrong = Vec::new();
+    for (i, (code, severity, object, change)) in FIRE.iter().enumerate() {
+        let report = after(*change);
+        let found: Vec<_> = report.findings.iter().filter(|f| f.code == *code).collect();
+        let texts = found.iter().flat_map(|f| [&f.what, &f.why, &f.remedy]);
+        let readable = texts
+            .into_iter()
+            .all(|text| text.len() > 3 && !text.contains("  "));
+        let as_said = |f: &Finding| f.severity == *severity && f.object.contains(object);
+        if found.len() != 1 || !readable || !as_said(found[0]) {
+            wrong.push(format!("case {i}, {code}: {report:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_code_fires_somewhere_and_none_twice_in_the_list() {
+    let fired: BTreeSet<_> = FIRE.iter().map(|(code, ..)| *code).collect();
+    let all: BTreeSet<_> = codes::ALL.iter().map(|code| code.word).collect();
+    assert_eq!(fired, all);
+    assert_eq!(all.len(), codes::ALL.len());
+}
+
+#[test]
+fn what_is_nearly_wrong_stays_silent() {
+    let noisy = SILENT.iter().filter_map(|(what, change)| {
+        let report = after(*change);
+        let is_silent = report == Report::default() && !report.is_grave();
+        (!is_silent).then(|| format!("{what}: {report:#?}"))
+    });
+    let noisy: Vec<_> = noisy.collect();
+    assert!(noisy.is_empty(), "{}", noisy.join("\n"));
+}
+
+#[test]
+fn what_was_not_looked_at_is_said_and_is_no_finding() {
+    let inventory = Inventory::new(name("shop"), Ok(spec(&json!({}))), "not in the files");
+    let report = report(&inventory);
+    assert_eq!(report.findings, []);
+    let whats: Vec<_> = report
+        .not_looked_at
+        .iter()
+        .map(|unseen| unseen.what.as_str())
+        .collect();
+    let expected = [
+        "DestinationRule shop",
+        "VirtualService shop",
+        "other VirtualServices for the host",
+        "Deployments with app=shop",
+        "the Service of the host",
+        "other BirdWatches",
+        "what the operator is allowed",
+        "metric queries",
+        "traffic",
+    ];
+    assert_eq!(whats, expected);
+    assert!(
+        report
+            .not_looked_at
+            .iter()
+            .all(|unseen| unseen.why == "not in the files")
+    );
+}
+
+#[test]
+fn of_a_list_that_is_not_whole_nothing_is_missing() {
+    let mut inventory = fine();
+    inventory.deployments = Listed {
+        found: vec![deployment("v9", 1)],
+        whole: Err("not in the files".into()),
+    };
+    inventory.pods = Listed::unseen("not in the files");
+    let report = report(&inventory);
+    assert_eq!(report.findings, []);
+    let whats: Vec<_> = report
+        .not_looked_at
+        .iter()
+        .map(|unseen| unseen.what.as_str())
+        .collect();
+    assert_eq!(
+        whats,
+        [
+            "the Deployment of production's version v1",
+            "the Deployment of the canary's version v2"
+        ]
+    );
+}
+
+#[test]
+fn the_gravest_come_first() {
+    let report = after(|i| {
+        image(i, "shop");
+        i.rights = Ok(vec![right(false)]);
+        service(i).routes[0].retries = Some(retries(1, ""));
+    });
+    let severities: Vec<_> = report.findings.iter().map(|f| f.severity).collect();
+    assert_eq!(severities, [Error, Warning, Hint]);
+    assert_eq!(Severity::ALL.map(|severity| report.count(severity)), [1, 1, 1]);
+    assert!(report.is_grave() && !after(|i| i.sequential = Some(TEST)).is_grave());
+}
+
+#[test]
+fn few_readings_say_nothing_of_noise() {
+    let report = after(|i| i.metrics.as_mut().unwrap()[0].hour = Ok(vec![0.0, 1.0, f64::NAN]));
+    assert_eq!(report.findings, []);
+    assert_eq!(report.not_looked_at[0].why, "only 2 readings in the last hour");
+}
+
+#[test]
+fn without_a_version_asked_for_the_youngest_beside_production_is_the_canary() {
+    let mut inventory = fine();
+    let plan = crate::core::plan::resolve(&spec(&json!({"canaryVersion": null}))).unwrap();
+    inventory.deployments.found.push(deployment("v3", 1));
+    for (i, deployment) in inventory.deployments.found.iter_mut().enumerate() {
+        let second = i64::try_from(i).unwrap() * if i == 2 { -1 } else { 1 };
+        deployment.seen.created = Some(jiff::Timestamp::from_second(second).unwrap());
+    }
+    assert_eq!(
+        versions(&inventory, &plan),
+        (Some("v1".into()), Some("v2".into()))
+    );
+    inventory.rule = Err("unseen".into());
+    assert_eq!(versions(&inventory, &plan), (None, None));
+}
+
+#[test]
+fn a_baselines_questions_are_those_of_a_rollout() {
+    let plan = crate::core::plan::resolve(&spec(&json!({}))).unwrap();
+    let settings = crate::core::observation::Settings {
+        scrape_interval: Span::secs(15),
+        propagation_delay: Span::ZERO,
+        query_timeout: Span::ZERO,
+        notify: None,
+    };
+    let asked = questions(&name("shop"), &plan, "v1", "v2", &settings);
+    assert_eq!((asked.len(), asked[0].side), (1, Side::Production));
+    assert!(asked[0].query.contains("version=\"v1\""), "{asked:?}");
+    let TrafficQueries { rate, bad, from_mesh } = traffic_queries(&name("shop"), &plan, "v1");
+    for query in [&rate, &bad, &from_mesh] {
+        assert!(
+            query.contains("destination_service_namespace=\"shop\""),
+            "{query}"
+        );
+        crate::core::query::analyse(query).unwrap();
+    }
+    assert!(rate.contains("destination_version=\"v1\"") && !from_mesh.contains("destination_version"));
+}
+
+#[test]
+fn the_traffic_of_another_version_label_is_counted_as_the_metric_says() {
+    let spec = metric(&json!({"traffic": "sum(rate(hits_total{release=\"$(version)\"}[2m]))"}));
+    let spec = BirdWatchSpec {
+        workload: Some(crate::api::spec::Workload {
+            selector: None,
+            version_label: Some("release".into()),
+        }),
+        ..spec
+    };
+    let plan = crate::core::plan::resolve(&spec).unwrap();
+    let asked = traffic_queries(&name("shop"), &plan, "v1");
+    assert_eq!(asked.rate, "sum(rate(hits_total{release=\"v1\"}[2m]))");
+}
+
+#[test]
+fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
+    let plan = crate::core::plan::resolve(&spec(&json!({}))).unwrap();
+    let policy = power::policy(&plan, TEST);
+    assert_eq!((policy.steps.len(), policy.every.as_secs()), (3, 10));
+    let traffic = |requests_per_second| Traffic {
+        requests_per_second,
+        production_bad: 0.001,
+    };
+    let finding = power::power(&policy, traffic(10.0), "service shop").unwrap();
+    assert!(
+        finding
+            .what
+            .starts_with("at 10 requests/s, 0.1 % of them bad in production, nothing below"),
+        "{finding:?}"
+    );
+    assert!(finding.remedy.starts_with("Held twice as long"), "{finding:?}");
+    assert_eq!(power::power(&policy, traffic(f64::NAN), "x"), None);
+    let blind = power::power(&policy, traffic(1e-6), "x").unwrap();
+    assert_eq!((blind.code, blind.severity), (codes::POWER_NONE, Warning));
+}
+
+#[test]
+fn the_operator_shows_what_it_sees_for_free_and_only_while_nothing_is_released() {
+    use crate::api::conditions::{Condition, ConditionType};
+    use crate::core::world::{STEPS, World, deployment as seen_deployment};
+
+    let shown = |world: &World| -> Option<Condition> {
+        let mut all = world.status.conditions.iter();
+        all.find(|c| c.kind == ConditionType::Preflight.as_str()).cloned()
+    };
+    let mut world = World::new(STEPS);
+    assert_eq!(shown(&world), None);
+    (world.seen.routes[0].production, world.seen.routes[0].canary) = (Some(90), Some(10));
+    world.run(5);
+    let condition = shown(&world).unwrap();
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("False", "Errors")
+    );
+    let expected = "VirtualService aleph, http[0] (weight-not-zero): the canary has 10 of 100, and no rollout is under way; \
+                    `birdwatch check` says what to do";
+    assert_eq!(condition.message, expected);
+    (world.seen.routes[0].production, world.seen.routes[0].canary) = (Some(100), Some(0));
+    world.run(5);
+    assert_eq!(shown(&world), None);
+
+    // A canary of one pod against ten.
+    world.seen.deployments[0].replicas = 10;
+    let mut canary = seen_deployment("v2", 1);
+    canary.replicas = 1;
+    world.seen.deployments.push(canary);
+    world.run(5);
+    assert!(
+        world.status.rollout.is_some() && shown(&world).is_none(),
+        "{:?}",
+        world.status
+    );
+    let plan = crate::core::plan::resolve(&crate::core::world::spec(STEPS)).unwrap();
+    let found = watched(&world.seen, &plan);
+    assert_eq!(
+        found.iter().map(|f| f.code).collect::<Vec<_>>(),
+        [codes::CANARY_TOO_SMALL]
+    );
+}
