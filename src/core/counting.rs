@@ -22,7 +22,7 @@ use super::sequential::evidence::together;
 use super::sequential::planner::MIXTURE_COST;
 
 pub(super) use ask::samples_of_check;
-pub(crate) use words::share;
+pub(crate) use words::{log, share};
 
 /// Checks at the limit that must follow the first where canary and production are scraped at different instants, so that
 /// a fault of both shows on one side first.

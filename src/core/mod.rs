@@ -5,6 +5,7 @@ pub mod candidates;
 pub mod clock;
 pub mod decide;
 pub mod decision;
+pub mod history;
 pub mod messages;
 pub mod notices;
 pub mod number;
