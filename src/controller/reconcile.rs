@@ -16,6 +16,7 @@ use super::commit::{Committed, commit};
 use super::context::Scope;
 use super::errors::{Error, Fault, backoff};
 use super::execute::{Done, Executor};
+use super::exhibit;
 use super::look::{Look, look};
 use super::memory::Entry;
 use super::objects::{RawBirdWatch, UnreadableStatus};
@@ -102,7 +103,9 @@ async fn pass(object: Arc<RawBirdWatch>, scope: &Arc<Scope>, entry: &Arc<Entry>)
     if let Some(request) = check {
         checks::start(scope, &look.name, entry, request);
     }
-    match commit(scope, &look, entry, next.clone(), acted_upon, now).await? {
+    let committed = commit(scope, &look, entry, next.clone(), acted_upon, now).await?;
+    exhibit::show(scope, &look, &next, &committed, now);
+    match committed {
         Committed::Gone => return Ok(Again::At(None)),
         Committed::Refused(why) => {
             report_refused(&look, &why);

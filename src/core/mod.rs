@@ -14,6 +14,7 @@ pub mod plan;
 pub mod query;
 pub mod questions;
 pub mod sequential;
+pub mod tally;
 pub mod verbs;
 pub mod verdict;
 pub mod weights;

@@ -1,5 +1,8 @@
 //! The operator's own metrics. Labels hold only values from short fixed lists or from the administrator's settings,
-//! never names of users' objects, so that the number of series stays small however many `BirdWatch`es there are.
+//! never names of users' objects, so that the number of series stays small however many `BirdWatch`es there are; but
+//! for rollouts under way, see [`rollouts`].
+
+pub mod rollouts;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -10,8 +13,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::error::Elapsed;
+
+use rollouts::{RolloutReadings, Rollouts};
 
 /// What kind of object a write to the API server was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +135,7 @@ struct Families {
     notices: Family<ResultLabel, Counter>,
     notices_waiting: Gauge,
     leader: Gauge,
+    under_way: Rollouts,
 }
 
 impl Default for Metrics {
@@ -142,6 +148,7 @@ impl Metrics {
     /// All metrics, at zero.
     #[must_use]
     pub fn new() -> Self {
+        let leader = Gauge::default();
         let mut families = Families {
             registry: Registry::with_prefix("birdwatch"),
             reconciles: Family::default(),
@@ -156,7 +163,8 @@ impl Metrics {
             api_writes: Family::default(),
             notices: Family::default(),
             notices_waiting: Gauge::default(),
-            leader: Gauge::default(),
+            under_way: Rollouts::new(leader.clone()),
+            leader,
         };
         families.register();
         Self(Arc::new(families))
@@ -218,6 +226,26 @@ impl Metrics {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.0.rollouts.get_or_create(&PhaseLabel { phase }).set(count);
         }
+    }
+
+    /// What a rollout under way shows, or that this `BirdWatch` has none. Exported while this replica leads.
+    pub fn rollout(&self, namespace: &str, name: &str, readings: Option<RolloutReadings>) {
+        self.0.under_way.show(namespace, name, readings);
+    }
+
+    /// No rollout is known of any more.
+    pub fn no_rollouts(&self) {
+        self.0.under_way.clear();
+    }
+
+    /// Decisions of this kind are counted from 0 on, so that the first is an increase too.
+    pub fn may_decide(&self, decision: &'static str) {
+        self.0.under_way.may_decide(decision);
+    }
+
+    /// Something was decided of a rollout, whose id is told besides.
+    pub fn decided(&self, decision: &'static str, rollout: &str, at: SystemTime) {
+        self.0.under_way.decided(decision, rollout, at);
     }
 
     /// A write of weights was answered (or not). Counted among the writes to the API server as well.
@@ -298,6 +326,7 @@ impl Families {
             notices,
             notices_waiting,
             leader,
+            under_way,
         } = self;
         registry.register("reconciles", "Reconciles by result", reconciles.clone());
         let help = "Time one reconcile took";
@@ -329,6 +358,7 @@ impl Families {
             notices_waiting.clone(),
         );
         registry.register("leader", "Whether this replica acts", leader.clone());
+        under_way.register(registry);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of the operator", version);
     }
