@@ -135,6 +135,7 @@ fn every_metric_is_documented_and_every_one_documented_is_there() {
     metrics.rollouts(&[("Idle", 1)]);
     metrics.weights_written(Direction::Up, WriteResult::Success);
     metrics.notices(NoticeResult::Delivered, 1);
+    metrics.may_decide("promoted");
     let text = metrics.text().expect("metrics");
     let types = text
         .lines()

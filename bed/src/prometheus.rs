@@ -23,6 +23,7 @@ pub(crate) fn prometheus(ground: &Ground, port: u16, kubeconfig: &Path) -> io::R
             format!("--storage.tsdb.path={}", data.display()),
             format!("--web.listen-address=127.0.0.1:{port}"),
             "--storage.tsdb.retention.time=1d".into(),
+            "--enable-feature=exemplar-storage".into(),
             "--log.level=warn".into(),
         ])
         .cwd(&dir);

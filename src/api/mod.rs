@@ -8,6 +8,7 @@ pub mod conditions;
 pub mod crd;
 pub mod duration;
 pub mod evidence;
+pub mod history;
 pub mod metric;
 pub mod plan;
 pub mod rollout;

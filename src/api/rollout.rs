@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::duration::Span;
 use super::evidence::{Alarm, Counted};
+use super::history::Point;
 use super::plan::Plan;
 use super::status::{Candidate, timestamp_schema};
 
@@ -185,6 +186,10 @@ pub struct MetricStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub unknown_since: Option<Timestamp>,
+    /// Earlier readings, oldest first, spread over the rollout; the first, the last and changes of verdict stay; at
+    /// most 60.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Point>,
 }
 
 /// The reading recorded before any traffic moved.

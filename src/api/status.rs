@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::conditions::Condition;
+pub use super::history::{Point, Previous, PreviousMetric};
 pub use super::rollout::{
     Baseline, BaselineSource, Failure, FailureReason, HoldClock, Kept, KeptRoute, MetricStatus, Reading,
     Rollout, Verdict,
@@ -58,6 +59,9 @@ pub struct BirdWatchStatus {
     /// The rollout under way, or the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// The readings of the last rollout before that one; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Previous>,
     /// How many rollouts this BirdWatch has started, retries included.
     pub attempts: u32,
     /// The versions that were there when this BirdWatch was first seen, or were passed over for a younger

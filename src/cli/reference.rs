@@ -231,6 +231,9 @@ fn kind(path: &str, field: &JSONSchemaProps) -> String {
             "list of {}s",
             items(field).map(|i| kind(path, i)).unwrap_or_default()
         ),
+        (Some("object"), _) if field.x_kubernetes_preserve_unknown_fields == Some(true) => {
+            "object".to_owned()
+        }
         (Some("object"), _) => "map of texts".to_owned(),
         (Some(other), _) => other.to_owned(),
     }

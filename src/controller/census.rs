@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::status::Phase;
 use crate::core::observation::ObjectName;
+use crate::core::tally::Decided;
 use crate::runtime::metrics::Metrics;
 
 /// Counts phases over all scopes. Cheap to clone; clones count together.
@@ -24,6 +25,9 @@ impl Census {
     /// Nobody is counted yet.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
+        for decision in Decided::ALL {
+            metrics.may_decide(decision.as_str());
+        }
         Self {
             counted: Arc::default(),
             metrics,

@@ -203,6 +203,7 @@ impl Scope {
     /// Forgets all that belongs to one who acts.
     pub fn stand_down(&self) {
         self.memory.clear();
+        self.context.metrics.no_rollouts();
         let Newer {
             bird_watches,
             services,

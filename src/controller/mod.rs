@@ -13,6 +13,7 @@ pub mod drain;
 pub mod errors;
 pub mod events;
 pub mod execute;
+mod exhibit;
 pub mod index;
 pub mod look;
 pub mod memory;

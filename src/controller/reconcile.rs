@@ -16,6 +16,7 @@ use super::commit::{Committed, Intent, commit};
 use super::context::Scope;
 use super::errors::{Error, Fault, backoff};
 use super::execute::{Done, Executor};
+use super::exhibit;
 use super::look::{Look, look};
 use super::memory::Entry;
 use super::objects::{RawBirdWatch, UnreadableStatus};
@@ -114,7 +115,9 @@ async fn pass(
         events,
         acted_upon,
     };
-    match commit(scope, &look, entry, intent, now).await? {
+    let committed = commit(scope, &look, entry, intent, now).await?;
+    exhibit::show(scope, &look, &next, &committed, now);
+    match committed {
         Committed::Gone => return Ok(Again::At(None)),
         Committed::Refused(why) => {
             report_refused(&look, &why);

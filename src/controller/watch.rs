@@ -23,6 +23,7 @@ use crate::istio::{DestinationRule, VirtualService};
 use crate::runtime::admin::Pending;
 
 use super::context::Scope;
+use super::exhibit;
 use super::objects::{Deployment, RawBirdWatch, name_of};
 
 /// Why a watch ended; the process must end with it.
@@ -88,6 +89,7 @@ impl Watched for RawBirdWatch {
             scope.memory.forget(name);
             scope.context.deliver.released(name);
             scope.newer.bird_watches.forget(name);
+            exhibit::remove(scope, name);
         }
         concerned
     }

@@ -24,7 +24,7 @@ use super::sequential::planner::MIXTURE_COST;
 
 pub(super) use ask::samples_of_check;
 pub(super) use sight::{foresee, tell_sight};
-pub(crate) use words::share;
+pub(crate) use words::{log, share};
 
 /// Checks at the limit that must follow the first where canary and production are scraped at different instants, so that
 /// a fault of both shows on one side first.

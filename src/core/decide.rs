@@ -9,7 +9,7 @@ use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
 use super::decision::Decision;
 use super::observation::Observation;
 use super::turn::Turn;
-use super::{end, guards, instants, notices, plan, progress, promote, rest, start, verbs, view};
+use super::{end, guards, history, instants, notices, plan, progress, promote, rest, start, verbs, view};
 
 /// Bare readings are written at most this often.
 const READINGS_EVERY: Span = Span::secs(30);
@@ -90,7 +90,9 @@ fn objects_are_others(turn: &Turn<'_>, rollout: Option<&Rollout>) -> bool {
 fn advance(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
     let Some(running) = rollout.as_mut().filter(|r| r.ended.is_none()) else {
         if let Some(new) = rest::rest(turn, rollout.as_ref()) {
-            *rollout = Some(new);
+            let last = rollout.replace(new);
+            let read = last.as_ref().and_then(history::previous);
+            turn.next.previous = read.or_else(|| turn.next.previous.take());
         }
         return;
     };
@@ -162,6 +164,7 @@ fn without_readings(status: &BirdWatchStatus) -> BirdWatchStatus {
         for metric in &mut rollout.metrics {
             metric.last = None;
             metric.production = None;
+            metric.history.clear();
             metric.verdict = unless_good(metric.verdict);
             if !metric.window.contains('b') {
                 metric.window.clear();

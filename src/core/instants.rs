@@ -86,6 +86,8 @@ fn of_metric(metric: &mut MetricStatus) -> impl Iterator<Item = &mut Timestamp> 
         last,
         verdict: _,
         window: _,
+        // Only shown.
+        history: _,
         // What is counted lies on Prometheus's time.
         counted: _,
         unknown_since,

@@ -8,6 +8,7 @@ use crate::api::status::{MetricStatus, Reading, Rollout, Verdict};
 
 use super::answers::{Asked, Value, value, worst_of};
 use super::counting;
+use super::history;
 use super::number::human;
 use super::observation::{Answer, Check, Point, Side};
 
@@ -64,6 +65,7 @@ pub(super) fn take_in(rollout: &mut Rollout, check: &Check) -> Verdict {
     }
     rollout.last_check = Some(check.asked_at);
     rollout.verdict = Some(all);
+    history::note(rollout);
     all
 }
 

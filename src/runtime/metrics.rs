@@ -1,5 +1,8 @@
 //! The operator's own metrics. Labels hold only values from short fixed lists or from the administrator's settings,
-//! never names of users' objects, so that the number of series stays small however many `BirdWatch`es there are.
+//! never names of users' objects, so that the number of series stays small however many `BirdWatch`es there are; but
+//! for rollouts under way, see [`rollouts`].
+
+pub mod rollouts;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -10,8 +13,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::error::Elapsed;
+
+use rollouts::{RolloutReadings, Rollouts};
 
 /// What kind of object a write to the API server was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +135,7 @@ struct Families {
     notices: Family<ResultLabel, Counter>,
     notices_waiting: Gauge,
     leader: Gauge,
+    under_way: Rollouts,
 }
 
 impl Default for Metrics {
@@ -142,6 +148,7 @@ impl Metrics {
     /// All metrics, at zero.
     #[must_use]
     pub fn new() -> Self {
+        let leader = Gauge::default();
         let mut families = Families {
             registry: Registry::with_prefix("birdwatch"),
             reconciles: Family::default(),
@@ -156,7 +163,8 @@ impl Metrics {
             api_writes: Family::default(),
             notices: Family::default(),
             notices_waiting: Gauge::default(),
-            leader: Gauge::default(),
+            under_way: Rollouts::new(leader.clone()),
+            leader,
         };
         families.register();
         Self(Arc::new(families))
@@ -218,6 +226,26 @@ impl Metrics {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.0.rollouts.get_or_create(&PhaseLabel { phase }).set(count);
         }
+    }
+
+    /// What a rollout under way shows, or that this `BirdWatch` has none. Exported while this replica leads.
+    pub fn rollout(&self, namespace: &str, name: &str, readings: Option<RolloutReadings>) {
+        self.0.under_way.show(namespace, name, readings);
+    }
+
+    /// No rollout is known of any more.
+    pub fn no_rollouts(&self) {
+        self.0.under_way.clear();
+    }
+
+    /// Decisions of this kind are counted from 0 on, so that the first is an increase too.
+    pub fn may_decide(&self, decision: &'static str) {
+        self.0.under_way.may_decide(decision);
+    }
+
+    /// Something was decided of a rollout, whose id is told besides.
+    pub fn decided(&self, decision: &'static str, rollout: &str, at: SystemTime) {
+        self.0.under_way.decided(decision, rollout, at);
     }
 
     /// A write of weights was answered (or not). Counted among the writes to the API server as well.
@@ -298,6 +326,7 @@ impl Families {
             notices,
             notices_waiting,
             leader,
+            under_way,
         } = self;
         registry.register("reconciles", "Reconciles by result", reconciles.clone());
         let help = "Time one reconcile took";
@@ -329,84 +358,11 @@ impl Families {
             notices_waiting.clone(),
         );
         registry.register("leader", "Whether this replica acts", leader.clone());
+        under_way.register(registry);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of the operator", version);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn the_text_ends_as_openmetrics_asks_and_names_the_build() {
-        let text = Metrics::new().text().unwrap();
-        assert!(text.ends_with("# EOF\n"));
-        assert!(text.contains(&format!(
-            "birdwatch_build_info{{version=\"{}\"}} 1",
-            env!("CARGO_PKG_VERSION")
-        )));
-        assert!(text.contains("birdwatch_leader 0\n"));
-        assert!(text.contains("birdwatch_notices_waiting 0\n"));
-    }
-
-    #[test]
-    fn every_occurrence_is_counted_under_its_labels() {
-        let metrics = Metrics::new();
-        metrics.reconciled("ok", Duration::from_millis(3));
-        metrics.queried("default", "timeout", Duration::from_secs(5));
-        metrics.prometheus_at_start("default", Some("connection refused"));
-        metrics.rollouts(&[("Idle", 3), ("Progressing", 1)]);
-        metrics.weights_written(Direction::Up, WriteResult::Conflict);
-        metrics.written(WriteKind::Status, WriteResult::Success);
-        metrics.notices(NoticeResult::Delivered, 1);
-        metrics.notices(NoticeResult::Lost, 3);
-        metrics.notices_waiting(7);
-        metrics.leadership(true, "me");
-        let text = metrics.text().unwrap();
-        for line in [
-            "birdwatch_reconciles_total{result=\"ok\"} 1",
-            "birdwatch_reconcile_duration_seconds_bucket{le=\"0.004\"} 1",
-            "birdwatch_queries_total{server=\"default\",outcome=\"timeout\"} 1",
-            "birdwatch_query_duration_seconds_count{server=\"default\"} 1",
-            "birdwatch_prometheus_up_at_start{server=\"default\"} 0",
-            "birdwatch_rollouts{phase=\"Idle\"} 3",
-            "birdwatch_rollouts{phase=\"Progressing\"} 1",
-            "birdwatch_weight_writes_total{direction=\"up\",result=\"conflict\"} 1",
-            "birdwatch_api_writes_total{kind=\"weights\",result=\"conflict\"} 1",
-            "birdwatch_api_writes_total{kind=\"status\",result=\"success\"} 1",
-            "birdwatch_notices_total{result=\"delivered\"} 1",
-            "birdwatch_notices_total{result=\"lost\"} 3",
-            "birdwatch_notices_waiting 7",
-            "birdwatch_leader 1",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
-        }
-    }
-
-    #[test]
-    fn a_phase_that_nobody_is_in_any_more_is_not_shown_as_before() {
-        let metrics = Metrics::new();
-        metrics.rollouts(&[("Progressing", 4)]);
-        metrics.rollouts(&[("Promoted", 4)]);
-        let text = metrics.text().unwrap();
-        assert!(!text.contains("Progressing"), "{text}");
-        assert!(text.contains("birdwatch_rollouts{phase=\"Promoted\"} 4"));
-    }
-
-    #[test]
-    fn a_thousand_writes_make_no_more_series_than_kinds_and_results() {
-        let metrics = Metrics::new();
-        for _ in 0..1000 {
-            metrics.written(WriteKind::Status, WriteResult::Success);
-            metrics.written(WriteKind::Status, WriteResult::Timeout);
-        }
-        let text = metrics.text().unwrap();
-        let series: BTreeSet<_> = text
-            .lines()
-            .filter(|l| l.starts_with("birdwatch_api_writes_total"))
-            .collect();
-        assert_eq!(series.len(), 2, "{series:?}");
-    }
-}
+mod tests;

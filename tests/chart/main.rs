@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod contract;
+mod dashboard;
 mod defaults;
 mod helm;
 mod options;

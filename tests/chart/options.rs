@@ -6,7 +6,7 @@ use crate::helm::{RELEASE, render};
 
 /// Turns on what is off by default, where it adds objects.
 pub(crate) const EVERYTHING_ON: &str = "slackToken: xoxb-1, serviceMonitor: {enabled: true}, \
-    networkPolicy: {enabled: true}, rbac: {aggregateToUserRoles: true}, \
+    networkPolicy: {enabled: true}, grafanaDashboard: {enabled: true}, rbac: {aggregateToUserRoles: true}, \
     prometheus: {servers: [{name: a, url: 'http://a:9090'}]}";
 
 #[test]

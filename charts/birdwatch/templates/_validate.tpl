@@ -132,6 +132,7 @@ own ranges, or its pods would not start. Takes (list path value low high range),
 {{- range $i, $namespace := .Values.namespaces }}
 {{- include "birdwatch.mustBeLabel" (list (printf "namespaces[%d]" $i) $namespace) }}
 {{- end }}
+{{- include "birdwatch.mustBeLabel" (list "grafanaDashboard.namespace" .Values.grafanaDashboard.namespace) }}
 {{- include "birdwatch.mustBeDuration" (list "scrapeInterval" .Values.scrapeInterval 100 3600000 "100ms to 3600s") }}
 {{- include "birdwatch.mustBeDuration" (list "propagationDelay" .Values.propagationDelay 100 600000 "100ms to 600s") }}
 {{- include "birdwatch.mustBeDuration" (list "leaseDuration" .Values.leaseDuration 2000 600000 "2s to 600s") }}

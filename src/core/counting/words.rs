@@ -22,7 +22,7 @@ pub(crate) fn share(share: f64) -> String {
 }
 
 /// The natural logarithm of a metric's evidence; none at all where it cannot be read.
-pub(super) fn log(counted: &Counted) -> f64 {
+pub(crate) fn log(counted: &Counted) -> f64 {
     let design = Design::try_from(counted.design.clone());
     design
         .ok()
