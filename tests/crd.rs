@@ -287,7 +287,7 @@ fn the_columns_are_those_people_look_for() {
             "Service", "Phase", "Step", "Weight", "Canary", "Baseline", "Current", "Age"
         ]
     );
-    assert_eq!(names(true), ["Message"]);
+    assert_eq!(names(true), ["Message", "Reading"]);
     for column in &columns {
         let path = column["jsonPath"].as_str().unwrap();
         let schema = offline::schema();

@@ -39,12 +39,20 @@ const COLUMNS: &[(&str, &str, &str, &str)] = &[
         "How long this BirdWatch has been there.",
     ),
 ];
-const WIDE_COLUMNS: &[(&str, &str, &str, &str)] = &[(
-    "Message",
-    "string",
-    ".status.message",
-    "What is going on, in a sentence.",
-)];
+const WIDE_COLUMNS: &[(&str, &str, &str, &str)] = &[
+    (
+        "Message",
+        "string",
+        ".status.message",
+        "What is going on, in a sentence.",
+    ),
+    (
+        "Reading",
+        "string",
+        ".status.reading",
+        "What the metric that matters most says, in a sentence.",
+    ),
+];
 
 /// The definition of the BirdWatch resource.
 ///

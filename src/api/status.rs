@@ -45,6 +45,9 @@ pub struct BirdWatchStatus {
     /// The last reading of that metric, in the same unit; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<String>,
+    /// What that reading says, in a sentence for people; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reading: Option<String>,
     /// Conditions of the usual form: Ready, Reconciling and Stalled as kstatus-style tools read them, and
     /// our own.
     #[serde(skip_serializing_if = "Vec::is_empty")]

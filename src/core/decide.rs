@@ -157,7 +157,7 @@ pub fn worth_writing(
 fn without_readings(status: &BirdWatchStatus) -> BirdWatchStatus {
     let unless_good = |verdict: Option<Verdict>| verdict.filter(|v| *v != Verdict::Good);
     let mut status = status.clone();
-    status.current = None;
+    (status.current, status.reading) = (None, None);
     if let Some(rollout) = &mut status.rollout {
         rollout.last_check = None;
         rollout.verdict = unless_good(rollout.verdict);

@@ -121,12 +121,15 @@ pub fn parent(name: &ObjectName, status: &BirdWatchStatus, rollout_id: &str) -> 
     if let Some(metric) = foremost(rollout)
         && let (Some(baseline), Some(last)) = (&metric.baseline, metric.last.as_ref().and_then(|l| l.value))
     {
-        lines.push(format!(
-            "{}: {} (baseline {})",
-            metric.name,
-            shown(metric, last),
-            shown(metric, baseline.value)
-        ));
+        lines.push(match &metric.last {
+            Some(counted) if metric.counted.is_some() => counted.message.clone(),
+            _ => format!(
+                "{}: {} (baseline {})",
+                metric.name,
+                shown(metric, last),
+                shown(metric, baseline.value)
+            ),
+        });
     }
     if let Some(failure) = &rollout.failure {
         lines.push(failure.message.clone());

@@ -138,5 +138,6 @@ fn columns(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
     status.canary = rollout.map(|r| r.canary.version.clone());
     let metric = rollout.and_then(messages::foremost);
     status.baseline = metric.and_then(|m| Some(messages::shown(m, m.baseline.as_ref()?.value)));
+    status.reading = metric.and_then(|m| Some(m.last.as_ref()?.message.clone()));
     status.current = metric.and_then(|m| Some(messages::shown(m, m.last.as_ref()?.value?)));
 }

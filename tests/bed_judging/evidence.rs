@@ -155,3 +155,45 @@ fn a_prometheus_that_has_forgotten_everything_is_unknown_and_then_goes_on_withou
         assert_eq!(status.phase, Phase::Progressing);
     });
 }
+
+#[test]
+fn every_preset_and_counters_of_ones_own_say_something_of_a_real_service() {
+    on_bed(async |bed| {
+        let of_version = r#"istio_requests_total{destination_service_name="$(service)",destination_service_namespace="$(namespace)",destination_version="$(version)"#;
+        let mut spec = stepped(&[(30, "10s"), (100, "5s")]);
+        spec["metrics"] = json!([
+            {"preset": "error-rate"},
+            {"name": "slow", "preset": "latency", "slowerThan": "300ms"},
+            {"name": "own", "total": format!("{of_version}\"}}"), "bad": format!("{of_version}\",response_code=\"500\"}}")},
+            {"name": "share", "preset": "error-rate", "test": "threshold", "max": 0.5, "window": "5s"},
+            {"name": "median", "preset": "latency", "quantile": 0.5, "window": "5s"},
+        ]);
+        let service = rolling(bed, "presets", 30.0, spec, "0.001").await;
+        service.weight(30).await;
+        let status = service.phase(Phase::Promoted, A_WHILE).await;
+        let metrics = &status.rollout.as_ref().unwrap().metrics;
+        for name in ["error-rate", "slow", "own"] {
+            let metric = metrics.iter().find(|m| m.name == name).unwrap();
+            let found = &metric.counted.as_ref().unwrap().evidence;
+            assert!(
+                found.canary.requests > 30.0 && found.production.requests > 30.0,
+                "{name}: {found:?}"
+            );
+        }
+        for name in ["share", "median"] {
+            let metric = metrics.iter().find(|m| m.name == name).unwrap();
+            assert!(metric.last.as_ref().unwrap().value.is_some(), "{metric:?}");
+        }
+        let slow = metrics.iter().find(|m| m.name == "slow").unwrap();
+        let bound: f64 = slow
+            .counted
+            .as_ref()
+            .unwrap()
+            .bound
+            .as_ref()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(bound >= 300.0, "{bound}");
+    });
+}
