@@ -245,6 +245,6 @@ mod tests {
                 .iter()
                 .any(|w| w["const"] == ConditionType::NotifyFailing.as_str())
         );
-        assert_eq!(words.len(), 12);
+        assert_eq!(words.len(), 13);
     }
 }
