@@ -1,6 +1,6 @@
 # What a person types. Every target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bed generate
+.PHONY: help demo test check bed generate plots
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 
@@ -48,3 +48,10 @@ bed: ## Start the test bed and stay until Ctrl-C (OPERATOR=0: without the operat
 
 generate: ## Write the files that follow from the types: CRD, the chart's copy of it, reference
 	BLESS=1 cargo test --locked --test crd
+
+# A test draws them again by these lines and compares every byte.
+SIMULATE := cargo run --quiet --locked --bin birdwatch -- simulate examples/shop.yaml --output svg
+plots: ## Draw the plots of the docs again
+	$(SIMULATE) --plot evidence --rps 100 --canary-bad 2% --runs 50 --out docs/plots/evidence.svg
+	$(SIMULATE) --plot detection --rps 10 --canary-bad 0.5%,2%,5%,20% --runs 400 --out docs/plots/detection.svg
+	$(SIMULATE) --plot sight --rps 10 --runs 1 --out docs/plots/sight.svg

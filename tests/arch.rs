@@ -164,6 +164,23 @@ fn istio_edits_json_and_nothing_else() {
 }
 
 #[test]
+fn plots_are_text_made_of_data() {
+    pure("src/plot", &[], &["plot"]);
+}
+
+/// It draws from a seed that it is given; no other source of chance may be used.
+#[test]
+fn a_simulation_depends_on_its_seed_alone() {
+    let crates = ["rand", "rand_distr", "serde", "thiserror"];
+    pure("src/simulate", &crates, &["api", "core", "plot", "simulate"]);
+    for (path, text) in sources("src/simulate") {
+        for word in ["rand::rng", "rand::random", "SysRng", "from_os_rng", "make_rng"] {
+            assert!(!text.contains(word), "{} must not use {word}", path.display());
+        }
+    }
+}
+
+#[test]
 fn the_resource_is_data() {
     let crates = [
         "jiff",

@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 use url::Url;
 
@@ -41,6 +42,16 @@ pub struct SettingsError {
     pub remedy: String,
 }
 
+const SHARE: &str = "write 0 to 1, or percent as in 0.1%";
+
+fn share(text: &str) -> Option<f64> {
+    let read = match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().ok()? / 100.0,
+        None => text.parse().ok()?,
+    };
+    (0.0..=1.0).contains(&read).then_some(read)
+}
+
 type Read<T> = Result<T, SettingsError>;
 
 /// One flag with what was given for it. A value of nothing but spaces is none.
@@ -60,7 +71,7 @@ impl Given {
         }
     }
 
-    fn error(&self, problem: impl Into<String>, remedy: impl Into<String>) -> SettingsError {
+    pub(super) fn error(&self, problem: impl Into<String>, remedy: impl Into<String>) -> SettingsError {
         let value = self.value.clone().unwrap_or_default();
         SettingsError {
             flag: self.flag,
@@ -113,6 +124,56 @@ impl Given {
                     format!("write a whole number from {low} to {high}"),
                 )
             })
+    }
+
+    /// A whole number of any type.
+    pub(super) fn whole<T: FromStr + PartialOrd + fmt::Display>(
+        &self,
+        default: T,
+        range: RangeInclusive<T>,
+    ) -> Read<T> {
+        let Some(text) = &self.value else {
+            return Ok(default);
+        };
+        let read = text.parse().ok().filter(|number| range.contains(number));
+        let (low, high) = range.into_inner();
+        read.ok_or_else(|| {
+            let remedy = format!("write a whole number from {low} to {high}");
+            self.error("is not a whole number in range", remedy)
+        })
+    }
+
+    pub(super) fn real(&self, default: f64, range: RangeInclusive<f64>) -> Read<f64> {
+        let Some(text) = &self.value else {
+            return Ok(default);
+        };
+        let read = text.parse().ok().filter(|number| range.contains(number));
+        read.ok_or_else(|| {
+            let (low, high) = range.into_inner();
+            self.error(
+                "is not a number in range",
+                format!("write a number from {low} to {high}"),
+            )
+        })
+    }
+
+    /// A share of 0 to 1, or in percent.
+    pub(super) fn share(&self, default: f64) -> Read<f64> {
+        let Some(text) = &self.value else {
+            return Ok(default);
+        };
+        share(text).ok_or_else(|| self.error("is not a share", SHARE))
+    }
+
+    /// Shares separated by commas.
+    pub(super) fn shares(&self, default: &[f64]) -> Read<Vec<f64>> {
+        if self.value.is_none() {
+            return Ok(default.into());
+        }
+        let of = |part: String| {
+            share(&part).ok_or_else(|| self.error(format!("holds {part:?}, which is not a share"), SHARE))
+        };
+        self.list().into_iter().map(of).collect()
     }
 
     /// A duration as text (`90s`, `1m30s`, `500ms`) or whole seconds; default and range in milliseconds.

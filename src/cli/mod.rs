@@ -9,6 +9,7 @@ mod parts;
 pub mod reference;
 pub mod run;
 pub mod settings;
+pub mod simulate;
 
 use std::io::Write;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub enum Command {
     Crd,
     /// Give all traffic back and remove the finalizers, as before an uninstall. Takes the lease from a running operator.
     Drain(args::DrainArgs),
+    /// Show how often and how soon a policy would find a bad version, from assumed traffic. Needs no cluster.
+    Simulate(simulate::args::SimulateArgs),
 }
 
 /// Why a command did not do what it was asked for.
@@ -117,6 +120,9 @@ pub enum CommandError {
         /// What was waited for.
         why: String,
     },
+    /// Nothing was simulated.
+    #[error(transparent)]
+    Simulate(#[from] simulate::SimulateError),
     /// A signal came first.
     #[error("stopped by a signal")]
     Stopped,
@@ -142,6 +148,10 @@ pub fn main(cli: Cli) -> Result<(), CommandError> {
         Command::Run(args) => runtime()?.block_on(run::run(Settings::new(args, Surroundings::read())?)),
         Command::Drain(args) => {
             runtime()?.block_on(drain::drain(DrainSettings::new(args, Surroundings::read())?))
+        }
+        Command::Simulate(args) => {
+            let settings = simulate::settings::SimulateSettings::new(args)?;
+            Ok(simulate::simulate(&settings)?)
         }
     }
 }

@@ -8,7 +8,9 @@ pub mod design;
 pub mod dispersion;
 pub mod evidence;
 pub mod planner;
+pub mod policy;
 pub mod recorded;
+pub mod sight;
 pub mod sign;
 
 mod sums;

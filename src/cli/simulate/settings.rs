@@ -1,0 +1,269 @@
+//! What a simulation is asked for: checked, complete.
+
+use std::path::PathBuf;
+
+use super::args::SimulateArgs;
+use crate::cli::given::{Given, SettingsError};
+use crate::core::sequential::planner::Traffic;
+use crate::simulate::picture::Plot;
+
+/// Everything `birdwatch simulate` needs to know besides the file's content.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulateSettings {
+    /// Where the manifest is; `-` is standard input.
+    pub file: String,
+    /// Which `BirdWatch` of the file; None: the only one.
+    pub name: Option<String>,
+    /// What is assumed.
+    pub traffic: Traffic,
+    /// Bad shares of canaries to try, rising, each once, 0 to 1.
+    pub canary_bad: Vec<f64>,
+    /// r, 1 to 1000.
+    pub tolerance: f64,
+    /// alpha, above 0 and below 1.
+    pub false_alarm: f64,
+    /// C, 0 to 100.
+    pub confirmations: u32,
+    /// Rollouts for each canary, 1 to 1,000,000.
+    pub runs: u32,
+    /// Where random numbers begin.
+    pub seed: u64,
+    /// What to write.
+    pub output: Output,
+    /// Where to; None: standard output.
+    pub out: Option<PathBuf>,
+}
+
+/// What to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A table for people.
+    Text,
+    /// Everything, for programs.
+    Json,
+    /// One page with every plot.
+    Html,
+    /// One plot.
+    Svg(Plot),
+}
+
+/// More canaries than this are more than anyone compares.
+const MOST_CANARIES: usize = 20;
+
+const PLOTS: [(&str, Plot); 4] = [
+    ("detection", Plot::Detection),
+    ("evidence", Plot::Evidence),
+    ("sight", Plot::Sight),
+    ("errors", Plot::Errors),
+];
+
+impl SimulateSettings {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// The first flag whose value cannot be used.
+    pub fn new(args: SimulateArgs) -> Result<Self, SettingsError> {
+        let SimulateArgs {
+            file,
+            name,
+            rps,
+            production_bad,
+            canary_bad,
+            tolerance,
+            false_alarm,
+            confirmations,
+            runs,
+            seed,
+            output,
+            plot,
+            out,
+        } = args;
+        let given = |flag, value| Given::new(flag, "", value);
+        let production_bad = given("--production-bad", production_bad).share(0.001)?;
+        let tolerance = given("--tolerance", tolerance).real(1.5, 1.0..=1000.0)?;
+        let asked = given("--canary-bad", canary_bad);
+        let mut canary_bad = asked.shares(&[0.002, 0.005, 0.02, 0.2])?;
+        if canary_bad.len() > MOST_CANARIES {
+            return Err(asked.error("holds too many shares", "write at most 20"));
+        }
+        // A healthy canary, and the worst one that is tolerated: what false alarms are counted on.
+        canary_bad.extend([production_bad, edge(tolerance, production_bad)]);
+        canary_bad.sort_by(f64::total_cmp);
+        canary_bad.dedup_by(|a, b| (*a - *b).abs() <= 1e-12);
+        let false_alarm = given("--false-alarm", false_alarm);
+        Ok(Self {
+            file,
+            name: given("--name", name).text(),
+            traffic: Traffic {
+                requests_per_second: given("--rps", rps).real(10.0, 0.0..=1e7)?,
+                production_bad,
+            },
+            canary_bad,
+            tolerance,
+            false_alarm: match false_alarm.share(0.01)? {
+                share if share > 0.0 && share < 1.0 => share,
+                _ => {
+                    return Err(
+                        false_alarm.error("is out of range", "write a share between 0 and 1, as 0.01 or 1%")
+                    );
+                }
+            },
+            confirmations: given("--confirmations", confirmations).number(0, 0..=100)?.into(),
+            runs: given("--runs", runs).whole(2000, 1..=1_000_000)?,
+            seed: given("--seed", seed).whole(1, 0..=u64::MAX)?,
+            output: format(&given("--output", output), &given("--plot", plot))?,
+            out: given("--out", out).text().map(PathBuf::from),
+        })
+    }
+}
+
+/// What to write, of which plots are one.
+fn format(output: &Given, plot: &Given) -> Result<Output, SettingsError> {
+    let chosen = plot.choice(None, &PLOTS.map(|(name, plot)| (name, Some(plot))))?;
+    let picture = Output::Svg(chosen.unwrap_or(Plot::Detection));
+    let formats = [
+        ("text", Output::Text),
+        ("json", Output::Json),
+        ("html", Output::Html),
+        ("svg", picture),
+    ];
+    let output = output.choice(Output::Text, &formats)?;
+    if chosen.is_some() && output != picture {
+        let remedy = "add it, or leave --plot out; html has every plot";
+        return Err(plot.error("is for --output svg", remedy));
+    }
+    Ok(output)
+}
+
+/// The largest bad share that is tolerated, without the noise of the product: 1.5 times 0.001 is 0.0015.
+fn edge(tolerance: f64, production_bad: f64) -> f64 {
+    let edge = (tolerance * production_bad).min(1.0);
+    if edge <= 0.0 {
+        return 0.0;
+    }
+    let digits = 10.0_f64.powf(11.0 - edge.log10().floor());
+    (edge * digits).round() / digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> SimulateArgs {
+        SimulateArgs {
+            file: "-".to_owned(),
+            ..SimulateArgs::default()
+        }
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn without_flags_the_defaults_hold() {
+        let settings = SimulateSettings::new(args()).unwrap();
+        assert_eq!(settings.canary_bad, [0.001, 0.0015, 0.002, 0.005, 0.02, 0.2]);
+        assert_eq!((settings.runs, settings.seed), (2000, 1));
+        assert_eq!(settings.output, Output::Text);
+        assert_eq!((settings.tolerance, settings.false_alarm), (1.5, 0.01));
+        assert_eq!(settings.confirmations, 0);
+    }
+
+    #[test]
+    fn shares_may_be_written_in_percent() {
+        let settings = SimulateSettings::new(SimulateArgs {
+            production_bad: some("0%"),
+            canary_bad: some("2%, 0.5 %,0.02"),
+            ..args()
+        });
+        assert_eq!(settings.unwrap().canary_bad, [0.0, 0.005, 0.02]);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_flag_and_a_remedy() {
+        let refused = |args| SimulateSettings::new(args).unwrap_err().to_string();
+        for (args, words) in [
+            (
+                SimulateArgs {
+                    rps: some("-1"),
+                    ..args()
+                },
+                "--rps: \"-1\" is not a number in range; write a number from 0 to 10000000",
+            ),
+            (
+                SimulateArgs {
+                    rps: some("NaN"),
+                    ..args()
+                },
+                "--rps: \"NaN\" is not",
+            ),
+            (
+                SimulateArgs {
+                    production_bad: some("5"),
+                    ..args()
+                },
+                "--production-bad: \"5\" is not a share; write 0 to 1, or percent as in 0.1%",
+            ),
+            (
+                SimulateArgs {
+                    canary_bad: some("0.1,x"),
+                    ..args()
+                },
+                "--canary-bad: \"0.1,x\" holds \"x\"",
+            ),
+            (
+                SimulateArgs {
+                    tolerance: some("0.5"),
+                    ..args()
+                },
+                "--tolerance",
+            ),
+            (
+                SimulateArgs {
+                    false_alarm: some("0"),
+                    ..args()
+                },
+                "--false-alarm",
+            ),
+            (
+                SimulateArgs {
+                    false_alarm: some("100%"),
+                    ..args()
+                },
+                "--false-alarm",
+            ),
+            (
+                SimulateArgs {
+                    runs: some("0"),
+                    ..args()
+                },
+                "--runs: \"0\" is not a whole number",
+            ),
+            (
+                SimulateArgs {
+                    seed: some("-3"),
+                    ..args()
+                },
+                "--seed",
+            ),
+            (
+                SimulateArgs {
+                    output: some("pdf"),
+                    ..args()
+                },
+                "write text or json or html or svg",
+            ),
+            (
+                SimulateArgs {
+                    plot: some("evidence"),
+                    ..args()
+                },
+                "--plot: \"evidence\" is for --output svg",
+            ),
+        ] {
+            let told = refused(args);
+            assert!(told.contains(words), "{told}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! A rollout in the head: from assumed traffic and shares of bad requests, how often and how soon a canary is rolled back by
+//! the sequential test, and how many people see an error until then. The counts are drawn at random from a seed; what
+//! judges them is the code that judges in production ([`Evidence`], [`Alarm`]), unchanged.
+//!
+//! Assumed: requests arrive and fail independently, counters are read at the instant of the check, a share of the
+//! traffic is that share of the requests. `docs/mathematics.md` says what reality adds.
+
+pub mod picture;
+pub mod report;
+mod summary;
+mod world;
+
+pub use summary::{Cell, Quantiles, Share};
+pub use world::{Outcome, Setup, SetupError};
+
+use crate::core::sequential::{alarm::Alarm, evidence::Evidence};
