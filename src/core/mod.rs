@@ -30,6 +30,8 @@ mod start;
 mod turn;
 mod view;
 
+pub use counting::past;
+
 #[cfg(test)]
 mod promises;
 #[cfg(test)]

@@ -315,7 +315,7 @@ impl Answer {
     }
 
     /// Anything that casts doubt on an answer makes it a failure.
-    fn check(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self) -> Result<(), Failure> {
         let success = self.reply.status.is_success();
         let Ok(envelope) = serde_json::from_slice::<Envelope>(&self.reply.body) else {
             return Err(if success {
