@@ -9,11 +9,12 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     install_crypto_provider();
+    let failure = cli.command.failure();
     match cli::main(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("birdwatch: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(failure)
         }
     }
 }

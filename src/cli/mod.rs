@@ -1,11 +1,13 @@
 //! The command line: what the user typed, the settings that follow from it, and what each command does.
 
 pub mod args;
+pub mod backtest;
 mod controllers;
 pub mod crd;
 pub mod drain;
 mod given;
 mod parts;
+mod progress;
 pub mod reference;
 pub mod run;
 pub mod settings;
@@ -47,6 +49,8 @@ pub enum Command {
     Drain(args::DrainArgs),
     /// Show how often and how soon a policy would find a bad version, from assumed traffic. Needs no cluster.
     Simulate(simulate::args::SimulateArgs),
+    /// Replay a policy over the past that a Prometheus knows: false alarms, faults found, people who met them.
+    Backtest(backtest::args::BacktestArgs),
 }
 
 /// Why a command did not do what it was asked for.
@@ -123,9 +127,24 @@ pub enum CommandError {
     /// Nothing was simulated.
     #[error(transparent)]
     Simulate(#[from] simulate::SimulateError),
+    /// Nothing was replayed.
+    #[error(transparent)]
+    Backtest(#[from] backtest::BacktestError),
     /// A signal came first.
     #[error("stopped by a signal")]
     Stopped,
+}
+
+impl Command {
+    /// The process's exit code where the command did not do what it was asked for: 2 for a backtest, of which 1 might be
+    /// taken for a finding, else 1.
+    #[must_use]
+    pub const fn failure(&self) -> u8 {
+        match self {
+            Self::Backtest(_) => 2,
+            Self::Run(_) | Self::Crd | Self::Drain(_) | Self::Simulate(_) => 1,
+        }
+    }
 }
 
 /// Does what the command line says.
@@ -152,6 +171,10 @@ pub fn main(cli: Cli) -> Result<(), CommandError> {
         Command::Simulate(args) => {
             let settings = simulate::settings::SimulateSettings::new(args)?;
             Ok(simulate::simulate(&settings)?)
+        }
+        Command::Backtest(args) => {
+            let settings = backtest::settings::BacktestSettings::new(args)?;
+            Ok(backtest::backtest(&settings, &runtime()?)?)
         }
     }
 }
