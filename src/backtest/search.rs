@@ -3,6 +3,7 @@
 
 use crate::api::Span;
 use crate::api::plan::StepPlan;
+use crate::simulate::Share;
 
 use super::history::History;
 use super::policy::Policy;
@@ -79,27 +80,36 @@ pub fn best(file: &Policy, history: &History, bounds: &Bounds, tries: Tries, run
     left.retain(|policy| longest(policy, history) < room);
     let mut count = FIRST_STARTS.min(tries.starts);
     while left.len() > FINALISTS {
-        let mut scored = scored(&left, history, tries, count, run);
-        // A single alarm of few is no proof against a policy; half of them is.
-        scored.retain(|(score, _)| score.alarms.0 * 2 < score.alarms.1.max(1));
+        let scored = scored(&left, history, tries, count, run);
         let most = (left.len() / KEEP).max(FINALISTS);
-        left = chosen(scored, most)
-            .into_iter()
-            .filter_map(|i| left.get(i).cloned())
-            .collect();
+        let chosen = chosen(scored, file.budget(), most);
+        left = chosen.into_iter().filter_map(|i| left.get(i).cloned()).collect();
         count = (count * 3).min(tries.starts);
     }
     let scored = scored(&left, history, tries, tries.starts, run);
     let within = |score: &Score| f64::from(score.alarms.0) <= file.budget() * f64::from(score.alarms.1);
     let fine = scored.into_iter().filter(|(score, _)| within(score)).collect();
-    let index = chosen(fine, 1).into_iter().next()?;
+    let index = chosen(fine, file.budget(), 1).into_iter().next()?;
     left.into_iter().nth(index)
 }
 
-fn chosen(mut scored: Vec<(Score, usize)>, most: usize) -> Vec<usize> {
+/// Those that are not proven to be over the budget come first; among them less exposure, then less time.
+fn chosen(mut scored: Vec<(Score, usize)>, budget: f64, most: usize) -> Vec<usize> {
+    let over = |score: &Score| {
+        let (alarms, all) = score.alarms;
+        if Share::of(alarms, all).low > budget {
+            alarms
+        } else {
+            0
+        }
+    };
     scored.sort_by(|(a, i), (b, j)| {
+        let by_alarms = over(a).cmp(&over(b));
         let by_exposure = a.exposure.total_cmp(&b.exposure);
-        by_exposure.then(a.length.total_cmp(&b.length)).then(i.cmp(j))
+        by_alarms
+            .then(by_exposure)
+            .then(a.length.total_cmp(&b.length))
+            .then(i.cmp(j))
     });
     scored.into_iter().take(most).map(|(_, index)| index).collect()
 }
@@ -259,7 +269,7 @@ mod tests {
             (score(20.0, 90.0), 1),
             (score(20.0, 60.0), 2),
         ];
-        assert_eq!(chosen(scored, 2), [2, 1]);
+        assert_eq!(chosen(scored, 0.01, 2), [2, 1]);
         let file = super::super::tests::policy(super::super::tests::STEPS);
         let history = super::super::tests::history(4, 1, 1.0, 0.0, "source");
         let bounds = Bounds {

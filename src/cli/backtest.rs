@@ -154,7 +154,9 @@ fn replayed(
     if let Some(best) = &best {
         tried(best);
     }
-    let suggestion = best.as_ref().and_then(|best| Suggestion::new(file, best, &policies));
+    let suggestion = best
+        .as_ref()
+        .and_then(|best| Suggestion::new(file, best, &policies));
     if settings.bounds.is_some() && best.is_none() {
         notes.push("No policy within the bounds stays within the budget for false alarms.".to_owned());
     }

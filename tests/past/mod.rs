@@ -53,7 +53,9 @@ pub struct Past {
 impl Past {
     pub fn new(shape: Shape) -> Arc<Self> {
         let scrapes = shape.days * 86_400 / shape.scrape_seconds;
-        let counters = (0..shape.pods).map(|pod| pod_counters(&shape, pod, scrapes)).collect();
+        let counters = (0..shape.pods)
+            .map(|pod| pod_counters(&shape, pod, scrapes))
+            .collect();
         Arc::new(Self {
             shape,
             counters,
@@ -79,8 +81,11 @@ impl Past {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().expect("threads");
             runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                send.send(listener.local_addr().expect("an address")).expect("a test");
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+                    .await
+                    .expect("a port");
+                send.send(listener.local_addr().expect("an address"))
+                    .expect("a test");
                 axum::serve(listener, app).await.expect("it serves");
             });
         });
@@ -121,7 +126,11 @@ impl Past {
         let known = selector.contains("destination_service_name=\"shop\"")
             && selector.contains("destination_version=\"v1\"")
             && (!selector.contains("reporter=") || selector.contains("reporter=\"destination\""));
-        let text = if known { self.samples(at - range / 1000.0, at) } else { matrix("") };
+        let text = if known {
+            self.samples(at - range / 1000.0, at)
+        } else {
+            matrix("")
+        };
         (StatusCode::OK, text)
     }
 
@@ -135,7 +144,11 @@ impl Past {
                 let name = if code == 0 { 500 } else { 199 + code };
                 let mut values = String::new();
                 // Each pod is scraped at an instant of its own.
-                #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "small numbers")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_possible_wrap,
+                    reason = "small numbers"
+                )]
                 let phase = (pod as i64 * 7) % scrape;
                 #[expect(clippy::cast_possible_truncation, reason = "an index")]
                 let first = ((from as i64 - begin - phase) / scrape - 1).max(0);

@@ -29,7 +29,10 @@ pub(super) async fn find(settings: &BacktestSettings) -> Result<Found, BacktestE
     if is_file(&settings.what) {
         let text = simulate::read(&settings.what)?;
         let object = simulate::pick(&text, settings.name.as_deref()).map_err(|problem| {
-            BacktestError::Input(format!("{}: {problem}; give a file with the BirdWatch", settings.what))
+            BacktestError::Input(format!(
+                "{}: {problem}; give a file with the BirdWatch",
+                settings.what
+            ))
         })?;
         let rule = |target: &Target| rule_in(&text, target);
         return found(settings, object, None, rule);
@@ -43,10 +46,14 @@ pub(super) async fn find(settings: &BacktestSettings) -> Result<Found, BacktestE
             "{what}: {why}; give a file, or set KUBECONFIG so that {name} can be read"
         ))
     };
-    let config = Config::infer().await.map_err(|why| refused("the cluster", &why))?;
+    let config = Config::infer()
+        .await
+        .map_err(|why| refused("the cluster", &why))?;
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(client_config(config)).map_err(|why| refused("the cluster", &why))?;
-    let object = Api::<BirdWatch>::namespaced(client.clone(), &namespace).get(name).await;
+    let object = Api::<BirdWatch>::namespaced(client.clone(), &namespace)
+        .get(name)
+        .await;
     let object = object.map_err(|why| refused(&format!("BirdWatch {namespace}/{name}"), &why))?;
     let mut rule = None;
     if let (None, Ok(plan)) = (&settings.production, plan::resolve(&object.spec)) {
@@ -87,7 +94,13 @@ fn found(
     let version = settings.production.clone().or_else(|| {
         let rule = rule(target)?;
         let subsets = (&target.production_subset, &target.canary_subset);
-        let read = destination_rule::read(&rule, subsets.0, subsets.1, &target.version_label, "cluster.local");
+        let read = destination_rule::read(
+            &rule,
+            subsets.0,
+            subsets.1,
+            &target.version_label,
+            "cluster.local",
+        );
         read.production.version().map(str::to_owned)
     });
     let version = version.ok_or_else(|| {

@@ -208,7 +208,9 @@ impl Fetcher {
         back: Duration,
     ) -> Result<Vec<SampleAnswer>, Failure> {
         let mut answers = Vec::new();
-        let from = SignedDuration::try_from(back).ok().and_then(|back| at.saturating_sub(back).ok());
+        let from = SignedDuration::try_from(back)
+            .ok()
+            .and_then(|back| at.saturating_sub(back).ok());
         for (counted, selector) in past::selectors(test, source, &self.subject.values(Span::ZERO)) {
             let query = format!("{selector}[{}ms]", back.as_millis());
             let found = self.patiently(&query, &Ask::Samples(at)).await?;
@@ -305,11 +307,7 @@ impl Fetcher {
 }
 
 /// Chunks of counters whose answers are about as large as they should be, by what a minute took.
-pub(super) fn counter_chunks(
-    (from, until): Stretch,
-    scrape: Duration,
-    bytes_a_minute: f64,
-) -> Vec<Stretch> {
+pub(super) fn counter_chunks((from, until): Stretch, scrape: Duration, bytes_a_minute: f64) -> Vec<Stretch> {
     let scrape_millis = i64::try_from(scrape.as_millis()).unwrap_or(i64::MAX);
     let a_scrape = bytes_a_minute * scrape.as_secs_f64() / 60.0;
     let points = (CHUNK_BYTES / a_scrape.max(1.0)).clamp(16.0, 1e6);
@@ -354,5 +352,8 @@ fn usual_gap(answers: &[SampleAnswer]) -> Option<Duration> {
     let middle = gaps.get(gaps.len() / 2).copied()?;
     // Scrapes wander by some milliseconds.
     let seconds = (middle + 500) / 1000;
-    u64::try_from(seconds).ok().filter(|s| *s > 0).map(Duration::from_secs)
+    u64::try_from(seconds)
+        .ok()
+        .filter(|s| *s > 0)
+        .map(Duration::from_secs)
 }

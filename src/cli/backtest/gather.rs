@@ -79,7 +79,10 @@ pub(super) async fn gather(
             }
         }
     }
-    if default.as_ref().is_some_and(|policy| !is_known(policy, &counting)) {
+    if default
+        .as_ref()
+        .is_some_and(|policy| !is_known(policy, &counting))
+    {
         default = None;
     }
     let seen = counting.iter().find_map(|one| one.probe.scrape);
@@ -102,12 +105,20 @@ pub(super) async fn gather(
     };
     for Counting { test, probe } in &counting {
         let chunks = counter_chunks(stretch, scrape, probe.bytes);
-        let counters = fetcher.counters(test, &probe.source, chunks, scrape, &mut progress).await;
-        history.counters.push(counters.map_err(|why| failed("counters", why))?);
+        let counters = fetcher
+            .counters(test, &probe.source, chunks, scrape, &mut progress)
+            .await;
+        history
+            .counters
+            .push(counters.map_err(|why| failed("counters", why))?);
     }
     for (asked, past) in asking {
-        let series = fetcher.values(&past.question.query, stretch, step, &mut progress).await;
-        let traffic = fetcher.values(&past.question.traffic, stretch, step, &mut progress).await;
+        let series = fetcher
+            .values(&past.question.query, stretch, step, &mut progress)
+            .await;
+        let traffic = fetcher
+            .values(&past.question.traffic, stretch, step, &mut progress)
+            .await;
         let traffic = traffic.map_err(|why| failed("traffic", why))?;
         history.queries.push(QueryHistory {
             series: series.map_err(|why| failed(&past.question.metric, why))?,
@@ -132,17 +143,25 @@ pub(super) async fn gather(
 }
 
 fn sequential(policy: &Policy) -> impl Iterator<Item = (&str, &SequentialPlan)> {
-    policy.plan.metrics.iter().filter_map(|metric| match &metric.test {
-        TestPlan::Sequential(test) => Some((metric.name.as_str(), test)),
-        TestPlan::Threshold(_) => None,
-    })
+    policy
+        .plan
+        .metrics
+        .iter()
+        .filter_map(|metric| match &metric.test {
+            TestPlan::Sequential(test) => Some((metric.name.as_str(), test)),
+            TestPlan::Threshold(_) => None,
+        })
 }
 
 fn threshold(policy: &Policy) -> impl Iterator<Item = (&str, &ThresholdPlan)> {
-    policy.plan.metrics.iter().filter_map(|metric| match &metric.test {
-        TestPlan::Threshold(test) => Some((metric.name.as_str(), test)),
-        TestPlan::Sequential(_) => None,
-    })
+    policy
+        .plan
+        .metrics
+        .iter()
+        .filter_map(|metric| match &metric.test {
+            TestPlan::Threshold(test) => Some((metric.name.as_str(), test)),
+            TestPlan::Sequential(_) => None,
+        })
 }
 
 fn is_known(policy: &Policy, counting: &[Counting]) -> bool {
@@ -165,7 +184,9 @@ fn fetcher(
             ServerConfig::list(&text).map_err(|why| refused(&why))?
         }
         (Some(_), Some(_)) => {
-            return Err(refused(&"give --prometheus or --prometheus-servers-file, not both"));
+            return Err(refused(
+                &"give --prometheus or --prometheus-servers-file, not both",
+            ));
         }
         (None, None) => return Err(refused(&"which one is not known; add --prometheus URL")),
     };
@@ -176,7 +197,11 @@ fn fetcher(
     let fetcher = Fetcher {
         servers: Servers::new(configs, &observer).map_err(|why| refused(&why))?,
         // A URL has no name, whatever the BirdWatch calls its server.
-        server: file.plan.prometheus.clone().filter(|_| settings.servers_file.is_some()),
+        server: file
+            .plan
+            .prometheus
+            .clone()
+            .filter(|_| settings.servers_file.is_some()),
         subject: found.subject.clone(),
         timeout: settings.query_timeout,
         max_queries: settings.max_queries,
@@ -211,7 +236,13 @@ fn span(duration: Duration) -> Span {
 
 /// Queries are evaluated as often as they are checked, and not more often than anything changes.
 fn step(policy: &Policy, scrape: Duration) -> Duration {
-    let hold = policy.plan.steps.iter().map(|step| step.hold).min().unwrap_or_default();
+    let hold = policy
+        .plan
+        .steps
+        .iter()
+        .map(|step| step.hold)
+        .min()
+        .unwrap_or_default();
     let every = policy.plan.check_interval;
     let every = every.unwrap_or_else(|| hold.clamp(Span::secs(1), Span::secs(10)));
     every.std().max(scrape)
@@ -230,7 +261,10 @@ fn announce(
     let minutes = stretch.1.duration_since(stretch.0).as_secs_f64() / 60.0;
     let bytes: f64 = counting.iter().map(|one| one.probe.bytes * minutes).sum();
     // A look at half an hour says how long a minute takes, at most.
-    let alone: f64 = counting.iter().map(|one| one.probe.seconds * minutes / 30.0).sum();
+    let alone: f64 = counting
+        .iter()
+        .map(|one| one.probe.seconds * minutes / 30.0)
+        .sum();
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let seconds = alone / fetcher.max_queries.min(4) as f64;
     // Who cannot be told is not told.
@@ -250,14 +284,20 @@ fn announce(
 /// What a server no longer knows is no part of the past.
 fn begin_where_it_begins(history: &mut History, notes: &mut Vec<String>) {
     let firsts = |points: &Points| points.at.first().copied();
-    let counted = history.counters.iter().flat_map(|c| c.targets.values()).filter_map(|t| t.at.first());
+    let counted = history
+        .counters
+        .iter()
+        .flat_map(|c| c.targets.values())
+        .filter_map(|t| t.at.first());
     let read = history.queries.iter().flat_map(|q| &q.series).filter_map(firsts);
     let first = counted.copied().chain(read).min();
     let begins = first.and_then(|at| Timestamp::from_millisecond(at).ok());
     if let Some(begins) = begins.filter(|at| *at > history.from) {
         let late = Span::between(history.from, begins);
         if late > Span::secs(3600) {
-            notes.push(format!("Nothing is known of the first {late} that were asked for."));
+            notes.push(format!(
+                "Nothing is known of the first {late} that were asked for."
+            ));
         }
         history.from = begins;
     }

@@ -155,7 +155,13 @@ fn moment(until: &Given) -> Result<Option<Timestamp>, SettingsError> {
 /// A duration that may be in days or weeks.
 fn since(text: Option<String>) -> Result<Duration, SettingsError> {
     let hours = |text: &str| {
-        let in_hours = |unit, hours: u64| text.trim().strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(hours);
+        let in_hours = |unit, hours: u64| {
+            text.trim()
+                .strip_suffix(unit)?
+                .parse::<u64>()
+                .ok()?
+                .checked_mul(hours)
+        };
         let hours = in_hours('d', 24).or_else(|| in_hours('w', 168))?;
         Some(format!("{hours}h"))
     };
@@ -169,7 +175,9 @@ fn bounds(args: &BacktestArgs) -> Result<Bounds, SettingsError> {
     let hold = given("--hold", &args.hold);
     let of_hold = |text: &str| {
         let span: Span = text.parse().ok()?;
-        (Span::secs(1)..=Span::secs(720 * 3600)).contains(&span).then_some(span)
+        (Span::secs(1)..=Span::secs(720 * 3600))
+            .contains(&span)
+            .then_some(span)
     };
     let whole = |text: &str, range: RangeInclusive<u8>| text.parse().ok().filter(|n| range.contains(n));
     Ok(Bounds {
@@ -181,7 +189,10 @@ fn bounds(args: &BacktestArgs) -> Result<Bounds, SettingsError> {
             whole(text, 1..=100)
         })?
         .unwrap_or((1, 20)),
-        steps: range(&given("--steps", &args.steps), "3..8", |text| whole(text, 1..=100))?.unwrap_or((3, 8)),
+        steps: range(&given("--steps", &args.steps), "3..8", |text| {
+            whole(text, 1..=100)
+        })?
+        .unwrap_or((3, 8)),
     })
 }
 
@@ -196,9 +207,15 @@ fn range<T: PartialOrd + Copy>(
         return Ok(None);
     };
     let (from, to) = text.split_once("..").unwrap_or((text, text));
-    let both = read(from.trim()).zip(read(to.trim())).filter(|(from, to)| from <= to);
-    both.map(Some)
-        .ok_or_else(|| given.error("is not a range of usable values", format!("write for example {example}")))
+    let both = read(from.trim())
+        .zip(read(to.trim()))
+        .filter(|(from, to)| from <= to);
+    both.map(Some).ok_or_else(|| {
+        given.error(
+            "is not a range of usable values",
+            format!("write for example {example}"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -215,7 +232,10 @@ mod tests {
     #[test]
     fn without_flags_the_defaults_hold() {
         let settings = BacktestSettings::new(args()).unwrap();
-        assert_eq!((settings.starts, settings.seed, settings.max_queries), (200, 1, 4));
+        assert_eq!(
+            (settings.starts, settings.seed, settings.max_queries),
+            (200, 1, 4)
+        );
         assert_eq!(settings.since, Duration::from_hours(7 * 24));
         assert_eq!(settings.faults, FAULTS);
         assert_eq!((settings.output, settings.canary), (Output::Text, Canary::Share));
@@ -250,8 +270,16 @@ mod tests {
             (|a, v| a.since = Some(v), "0s", "--since"),
             (|a, v| a.since = Some(v), "soon", "--since"),
             (|a, v| a.until = Some(v), "noon", "--until"),
-            (|a, v| a.hold = Some(v), "10m..30s", "--hold: \"10m..30s\" is not a range"),
-            (|a, v| a.first_weight = Some(v), "0..20", "write for example 1..20"),
+            (
+                |a, v| a.hold = Some(v),
+                "10m..30s",
+                "--hold: \"10m..30s\" is not a range",
+            ),
+            (
+                |a, v| a.first_weight = Some(v),
+                "0..20",
+                "write for example 1..20",
+            ),
             (|a, v| a.steps = Some(v), "3..x", "--steps"),
             (|a, v| a.deviation = Some(v), "NaN..1", "--deviation"),
             (|a, v| a.max_queries = Some(v), "0", "--max-queries"),
