@@ -150,62 +150,58 @@ fn ten_days_are_fetched_in_chunks_and_replayed() {
     assert_eq!(report["metrics"][0]["test"], "sequential");
 }
 
-/// The same traffic, shares and steps in the head, within the intervals that both print.
+/// The same traffic, shares and steps in the head, within the intervals that both print. With more requests than in the other
+/// tests: what an operator does not see at the ends of a step (a scrape and a check) decides about faults near the limit of
+/// what can be found, and `docs/backtest.md` says so.
 #[test]
 fn faults_are_found_as_often_and_as_soon_as_in_a_simulation() {
     let past = Past::new(Shape {
         scrape_seconds: 15,
-        days: 4,
+        days: 3,
+        per_second: 100.0,
         ..SMALL
     });
     let at = past.serve();
     let found = json(
-        "--since 4d --starts 40 --seed 2 --faults 0.5%,5% --no-search --name shop",
+        "--since 3d --starts 30 --seed 2 --faults 0.2%,0.5%,5% --no-search --name shop",
         at,
         SHOP,
     );
     // A fault makes good requests bad: what was bad stays so.
-    let simulated = "- --rps 10 --production-bad 0.001 --canary-bad 0.005995,0.05095 --confirmations 2 --runs 400 --output json";
+    let after = |fault: f64| 0.001 + 0.999 * fault;
+    let simulated = "- --rps 100 --production-bad 0.001 --canary-bad 0.002998,0.005995,0.05095 --confirmations 2 --runs 200 --output json";
     let output = birdwatch("simulate", simulated, &SHOP.replace("maxWeight: 50", ""));
     let simulated: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let steps = 4;
-    for (bad, fault) in [(0.001, 0.0), (0.005_995, 0.005), (0.050_95, 0.05)] {
-        let cells = simulated["canaries"].as_array().expect("canaries");
-        let there = cells
-            .iter()
-            .find(|cell| (number(&cell["canaryBad"]) - bad).abs() < 1e-9)
-            .expect("that canary");
-        let file = policy(&found, "file");
-        let here = match fault {
-            0.0 => &file["healthy"],
-            _ => file["faults"]
-                .as_array()
-                .expect("faults")
-                .iter()
-                .find(|cell| (number(&cell["fault"]) - fault).abs() < 1e-9)
-                .expect("that fault"),
-        };
+    let file = policy(&found, "file");
+    let cells = file["faults"].as_array().expect("faults").iter();
+    for here in cells.chain([&file["healthy"]]) {
+        let fault = number(&here["fault"]);
+        let mut cells = simulated["canaries"].as_array().expect("canaries").iter();
+        let there = cells.find(|cell| (number(&cell["canaryBad"]) - after(fault)).abs() < 1e-9);
+        let there = there.expect("that canary");
         let interval = |cell: &Value| {
             let share = &cell["rolledBackShare"];
             (number(&share["low"]), number(&share["high"]))
         };
         let ((low, high), (from, to)) = (interval(here), interval(there));
+        println!("{fault}: {low:.3}-{high:.3} replayed, {from:.3}-{to:.3} simulated");
         assert!(
             low <= to && from <= high,
             "{fault}: {low}-{high} replayed, {from}-{to} simulated"
         );
-        if fault > 0.01 {
+        assert_eq!(here["rolledBackAtStep"].as_array().map(Vec::len), Some(4));
+        if fault > 0.0 {
             let (here, there) = (
                 number(&here["seconds"]["median"]),
                 number(&there["seconds"]["median"]),
             );
-            // A scrape and a check later, as counters are read.
+            println!("{fault}: {here} s replayed, {there} s simulated");
+            // Not sooner but by chance; and a scrape, a check and what the measured dispersion costs later.
             assert!(
-                here >= there - 60.0 && here <= there + 180.0,
+                here >= 0.8 * there - 60.0 && here <= 1.5 * there + 120.0,
                 "{fault}: {here} s, simulated {there} s"
             );
         }
-        assert_eq!(here["rolledBackAtStep"].as_array().map(Vec::len), Some(steps));
     }
 }
 

@@ -29,6 +29,14 @@ struct Line {
 
 impl Line {
     fn push(&mut self, at: i64, counts: Counts) {
+        if self.at.last() == Some(&at) {
+            for (values, more) in [(&mut self.requests, counts.requests), (&mut self.bad, counts.bad)] {
+                if let Some(last) = values.last_mut() {
+                    *last += more;
+                }
+            }
+            return;
+        }
         let last = |values: &[f64]| values.last().copied().unwrap_or_default();
         let (requests, bad) = (last(&self.requests), last(&self.bad));
         self.at.push(at);
@@ -78,6 +86,9 @@ pub(super) struct Live<'a> {
     targets: Vec<&'a Target>,
     next: Vec<usize>,
     production: Vec<Line>,
+    /// All of production in one, where targets are not told apart any more: as good, and much cheaper to read.
+    pooled: Line,
+    fresh: Vec<(i64, Counts)>,
     /// Of each target; or the canary's only one, scraped at instants of its own.
     canary: Vec<Line>,
     /// In which order pods become the canary's.
@@ -117,6 +128,8 @@ impl<'a> Live<'a> {
             pods,
             next: targets.iter().map(|target| target.after(first)).collect(),
             production: targets.iter().map(|_| Line::default()).collect(),
+            pooled: Line::default(),
+            fresh: Vec::new(),
             canary: (0..if own { 1 } else { targets.len() })
                 .map(|_| Line::default())
                 .collect(),
@@ -159,6 +172,10 @@ impl<'a> Live<'a> {
                 }
             }
         }
+        self.fresh.sort_by_key(|(at, _)| *at);
+        for (at, counts) in self.fresh.drain(..) {
+            self.pooled.push(at, counts);
+        }
         if self.is_own() {
             self.scrape_own(now);
         }
@@ -182,7 +199,7 @@ impl<'a> Live<'a> {
     /// Every request falls to the canary with the probability of its share.
     fn of_share(&mut self, i: usize, at: i64, all: Counts, share: f64) {
         let (canary, production) = self.deal(all, share);
-        self.production[i].push(at, production);
+        self.to_production(i, at, production);
         if self.is_own() {
             if canary.requests > 0.0 {
                 self.waiting.push((at, canary));
@@ -195,7 +212,7 @@ impl<'a> Live<'a> {
     /// As many pods as the share needs are the canary's; what is too much of theirs falls away.
     fn of_pod(&mut self, i: usize, at: i64, all: Counts, share: f64, place: Option<(usize, usize)>) {
         let Some((rank, alive)) = place.filter(|_| share > 0.0) else {
-            self.production[i].push(at, all);
+            self.to_production(i, at, all);
             return;
         };
         let wanted = share * number(i64::try_from(alive).unwrap_or(i64::MAX));
@@ -204,7 +221,14 @@ impl<'a> Live<'a> {
             let (canary, _) = self.deal(all, wanted / pods);
             self.to_canary(i, at, canary);
         } else {
-            self.production[i].push(at, all);
+            self.to_production(i, at, all);
+        }
+    }
+
+    fn to_production(&mut self, i: usize, at: i64, counts: Counts) {
+        self.production[i].push(at, counts);
+        if !self.history.is_shared() {
+            self.fresh.push((at, counts));
         }
     }
 
@@ -251,8 +275,9 @@ impl<'a> Live<'a> {
         self.waiting.drain(..taken);
     }
 
-    /// What Prometheus answers.
-    pub(super) fn answer(&self, asked: &SampleQuestion) -> SampleAnswer {
+    /// What Prometheus answers. `apart`: the targets of production are to be told apart, as they are before any traffic
+    /// moves, to learn how clumpy its errors are.
+    pub(super) fn answer(&self, asked: &SampleQuestion, apart: bool) -> SampleAnswer {
         let scrape = u64::try_from(self.scrape).unwrap_or_default();
         let window = Window::new(asked.from, asked.at, std::time::Duration::from_millis(scrape));
         let range = window.map_or(0, |window| {
@@ -260,8 +285,9 @@ impl<'a> Live<'a> {
         });
         let at = asked.at.as_millisecond();
         let lines = match asked.side {
-            Side::Production => &self.production,
-            Side::Canary => &self.canary,
+            Side::Production if apart || self.history.is_shared() => self.production.as_slice(),
+            Side::Production => std::slice::from_ref(&self.pooled),
+            Side::Canary => self.canary.as_slice(),
         };
         let name = match asked.side {
             Side::Canary if !self.history.is_shared() => "canary",

@@ -12,9 +12,11 @@ use super::trial::{Canary, End, Millis as _, Outcome, Trial, longest, starts};
 /// Faults that a policy is judged by.
 const FAULTS: [f64; 2] = [0.01, 0.05];
 /// Starts of the first round; three times as many in each that follows.
-const FIRST_STARTS: u32 = 5;
+const FIRST_STARTS: u32 = 4;
 /// One policy of so many is kept after each round.
 const KEEP: usize = 3;
+/// Starts of the last round at most.
+const LAST_STARTS: u32 = 60;
 /// As many are left when the last round has chosen.
 const FINALISTS: usize = 3;
 /// How long people live with a fault that was not found, in seconds of the whole traffic.
@@ -84,9 +86,9 @@ pub fn best(file: &Policy, history: &History, bounds: &Bounds, tries: Tries, run
         let most = (left.len() / KEEP).max(FINALISTS);
         let chosen = chosen(scored, file.budget(), most);
         left = chosen.into_iter().filter_map(|i| left.get(i).cloned()).collect();
-        count = (count * 3).min(tries.starts);
+        count = (count * 3).min(LAST_STARTS).min(tries.starts);
     }
-    let scored = scored(&left, history, tries, tries.starts, run);
+    let scored = scored(&left, history, tries, LAST_STARTS.min(tries.starts), run);
     let within = |score: &Score| f64::from(score.alarms.0) <= file.budget() * f64::from(score.alarms.1);
     let fine = scored.into_iter().filter(|(score, _)| within(score)).collect();
     let index = chosen(fine, file.budget(), 1).into_iter().next()?;
