@@ -163,13 +163,13 @@ fn faults_are_found_as_often_and_as_soon_as_in_a_simulation() {
     });
     let at = past.serve();
     let found = json(
-        "--since 3d --starts 30 --seed 2 --faults 0.2%,0.5%,5% --no-search --name shop",
+        "--since 3d --starts 30 --seed 2 --faults 0.5%,1%,5% --no-search --name shop",
         at,
         SHOP,
     );
     // A fault makes good requests bad: what was bad stays so.
     let after = |fault: f64| 0.001 + 0.999 * fault;
-    let simulated = "- --rps 100 --production-bad 0.001 --canary-bad 0.002998,0.005995,0.05095 --confirmations 2 --runs 200 --output json";
+    let simulated = "- --rps 100 --production-bad 0.001 --canary-bad 0.005995,0.01099,0.05095 --confirmations 2 --runs 200 --output json";
     let output = birdwatch("simulate", simulated, &SHOP.replace("maxWeight: 50", ""));
     let simulated: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let file = policy(&found, "file");

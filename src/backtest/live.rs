@@ -209,19 +209,34 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// As many pods as the share needs are the canary's; what is too much of theirs falls away.
+    /// As many pods as the share needs are the canary's, and what is too much of theirs falls away; at least one stays
+    /// production's as long as that has any traffic.
     fn of_pod(&mut self, i: usize, at: i64, all: Counts, share: f64, place: Option<(usize, usize)>) {
         let Some((rank, alive)) = place.filter(|_| share > 0.0) else {
             self.to_production(i, at, all);
             return;
         };
-        let wanted = share * number(i64::try_from(alive).unwrap_or(i64::MAX));
-        let pods = wanted.ceil().max(1.0);
-        if number(i64::try_from(rank).unwrap_or(i64::MAX)) < pods {
-            let (canary, _) = self.deal(all, wanted / pods);
+        let whole = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+        let wanted = share * whole(alive);
+        let most = if share < 1.0 {
+            whole(alive.saturating_sub(1))
+        } else {
+            whole(alive)
+        };
+        let pods = wanted.ceil().min(most).max(1.0);
+        if whole(rank) < pods {
+            let (canary, _) = self.deal(all, (wanted / pods).min(1.0));
             self.to_canary(i, at, canary);
         } else {
-            self.to_production(i, at, all);
+            let others = whole(alive) - pods;
+            let part = ((1.0 - share) * whole(alive) / others.max(1.0)).min(1.0);
+            let kept = Counts {
+                bad: binomial(all.bad.round(), part, &mut self.split),
+                requests: 0.0,
+            };
+            let good = binomial((all.requests - all.bad).round(), part, &mut self.split);
+            let requests = kept.bad + good;
+            self.to_production(i, at, Counts { requests, ..kept });
         }
     }
 

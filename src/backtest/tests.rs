@@ -122,6 +122,16 @@ fn a_seed_fixes_every_outcome_and_another_seed_changes_some() {
     assert_eq!(starts(&history, 5 * 3_600_000, 50, 3), [0_i64; 0]);
 }
 
+/// With three pods the third is production's until the canary has all traffic.
+#[test]
+fn production_keeps_a_pod_as_long_as_it_has_traffic() {
+    let policy = policy(&STEPS.replace("weight: 50", "weight: 90"));
+    let history = history(2, 3, 50.0, 0.001, "destination");
+    let cell = cell(&policy, &history, 0.0, 3, Canary::Pod, 1);
+    assert_eq!((cell.rolled_back, cell.ended_blind), (0, 0), "{cell:?}");
+    assert!(cell.blind_part < 0.1, "{cell:?}");
+}
+
 /// An hour in which nothing was scraped, and pods that come and go.
 #[test]
 fn gaps_and_pods_that_come_and_go_are_no_evidence() {

@@ -21,37 +21,37 @@ use rand_distr::{Distribution as _, Poisson};
 
 /// What a service did.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    pub pods: usize,
+pub(crate) struct Shape {
+    pub(crate) pods: usize,
     /// Codes of good answers; one more is bad.
-    pub codes: usize,
-    pub per_second: f64,
-    pub bad: f64,
-    pub scrape_seconds: i64,
-    pub days: i64,
+    pub(crate) codes: usize,
+    pub(crate) per_second: f64,
+    pub(crate) bad: f64,
+    pub(crate) scrape_seconds: i64,
+    pub(crate) days: i64,
 }
 
 /// The last instant it knows, 2026-11-20T00:00:00Z.
-pub const UNTIL: i64 = 1_795_132_800;
-pub const UNTIL_TEXT: &str = "2026-11-20T00:00:00Z";
+pub(crate) const UNTIL: i64 = 1_795_132_800;
+pub(crate) const UNTIL_TEXT: &str = "2026-11-20T00:00:00Z";
 
-pub struct Past {
+pub(crate) struct Past {
     shape: Shape,
     /// Of each pod and code, the counter at each scrape.
     counters: Vec<Vec<Vec<u64>>>,
-    pub queries: AtomicU64,
+    pub(crate) queries: AtomicU64,
     under_way: AtomicI64,
-    pub at_once: AtomicI64,
+    pub(crate) at_once: AtomicI64,
     /// The most points that one series of an answer could have.
-    pub most_points: AtomicI64,
+    pub(crate) most_points: AtomicI64,
     /// So many of the next queries are refused with this status.
-    pub refuse: Mutex<(u16, u32)>,
+    pub(crate) refuse: Mutex<(u16, u32)>,
     /// Nothing is known between these, seconds.
-    pub gap: Mutex<(i64, i64)>,
+    pub(crate) gap: Mutex<(i64, i64)>,
 }
 
 impl Past {
-    pub fn new(shape: Shape) -> Arc<Self> {
+    pub(crate) fn new(shape: Shape) -> Arc<Self> {
         let scrapes = shape.days * 86_400 / shape.scrape_seconds;
         let counters = (0..shape.pods)
             .map(|pod| pod_counters(&shape, pod, scrapes))
@@ -73,7 +73,7 @@ impl Past {
     }
 
     /// Starts it in a thread of its own, which ends with the test.
-    pub fn serve(self: &Arc<Self>) -> SocketAddr {
+    pub(crate) fn serve(self: &Arc<Self>) -> SocketAddr {
         let app = Router::new()
             .route("/api/v1/{path}", post(answer))
             .with_state(Arc::clone(self));
