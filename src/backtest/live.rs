@@ -199,13 +199,13 @@ impl<'a> Live<'a> {
     /// Every request falls to the canary with the probability of its share.
     fn of_share(&mut self, i: usize, at: i64, all: Counts, share: f64) {
         let (canary, production) = self.deal(all, share);
-        self.to_production(i, at, production);
+        self.add_production(i, at, production);
         if self.is_own() {
             if canary.requests > 0.0 {
                 self.waiting.push((at, canary));
             }
         } else {
-            self.to_canary(i, at, canary);
+            self.add_canary(i, at, canary);
         }
     }
 
@@ -213,7 +213,7 @@ impl<'a> Live<'a> {
     /// production's as long as that has any traffic.
     fn of_pod(&mut self, i: usize, at: i64, all: Counts, share: f64, place: Option<(usize, usize)>) {
         let Some((rank, alive)) = place.filter(|_| share > 0.0) else {
-            self.to_production(i, at, all);
+            self.add_production(i, at, all);
             return;
         };
         let whole = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
@@ -226,7 +226,7 @@ impl<'a> Live<'a> {
         let pods = wanted.ceil().min(most).max(1.0);
         if whole(rank) < pods {
             let (canary, _) = self.deal(all, (wanted / pods).min(1.0));
-            self.to_canary(i, at, canary);
+            self.add_canary(i, at, canary);
         } else {
             let others = whole(alive) - pods;
             let part = ((1.0 - share) * whole(alive) / others.max(1.0)).min(1.0);
@@ -236,11 +236,11 @@ impl<'a> Live<'a> {
             };
             let good = binomial((all.requests - all.bad).round(), part, &mut self.split);
             let requests = kept.bad + good;
-            self.to_production(i, at, Counts { requests, ..kept });
+            self.add_production(i, at, Counts { requests, ..kept });
         }
     }
 
-    fn to_production(&mut self, i: usize, at: i64, counts: Counts) {
+    fn add_production(&mut self, i: usize, at: i64, counts: Counts) {
         self.production[i].push(at, counts);
         if !self.history.is_shared() {
             self.fresh.push((at, counts));
@@ -248,7 +248,7 @@ impl<'a> Live<'a> {
     }
 
     /// A series begins with its first request.
-    fn to_canary(&mut self, i: usize, at: i64, counts: Counts) {
+    fn add_canary(&mut self, i: usize, at: i64, counts: Counts) {
         let line = &mut self.canary[i];
         if counts.requests > 0.0 || !line.at.is_empty() {
             line.push(at, counts);
@@ -284,7 +284,7 @@ impl<'a> Live<'a> {
                 all = all.plus(*counts);
                 taken += 1;
             }
-            self.to_canary(0, until, all);
+            self.add_canary(0, until, all);
             self.due += self.scrape;
         }
         self.waiting.drain(..taken);

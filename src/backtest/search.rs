@@ -90,8 +90,8 @@ pub fn best(file: &Policy, history: &History, bounds: &Bounds, tries: Tries, run
     }
     let scored = scored(&left, history, tries, LAST_STARTS.min(tries.starts), run);
     let within = |score: &Score| f64::from(score.alarms.0) <= file.budget() * f64::from(score.alarms.1);
-    let fine = scored.into_iter().filter(|(score, _)| within(score)).collect();
-    let index = chosen(fine, file.budget(), 1).into_iter().next()?;
+    let allowed = scored.into_iter().filter(|(score, _)| within(score)).collect();
+    let index = chosen(allowed, file.budget(), 1).into_iter().next()?;
     left.into_iter().nth(index)
 }
 
@@ -183,12 +183,11 @@ fn score(policy: &Policy, history: &History, healthy: &[Outcome], ill: &[Outcome
 /// The file's own policy, and the grid.
 fn candidates(file: &Policy, bounds: &Bounds) -> Vec<Policy> {
     let factors = match (file.deviation(), bounds.deviation) {
-        (None, _) => vec![1.0],
         (Some(_), None) => vec![0.5, 1.0, 2.0],
         (Some((amount, _)), Some((low, high))) if amount > 0.0 => {
             spread(low, high).map(|deviation| deviation / amount).to_vec()
         }
-        (Some(_), Some(_)) => vec![1.0],
+        (None, _) | (Some(_), Some(_)) => vec![1.0],
     };
     let between = |(low, high): (u8, u8)| {
         let mut found: Vec<u8> = spread(f64::from(low), f64::from(high)).map(whole).to_vec();
@@ -196,7 +195,7 @@ fn candidates(file: &Policy, bounds: &Bounds) -> Vec<Policy> {
         found
     };
     let mut holds: Vec<Span> = spread(bounds.hold.0.as_secs_f64(), bounds.hold.1.as_secs_f64())
-        .map(|seconds| Span::millis(i64::from(u32::try_from(seconds as u64).unwrap_or(u32::MAX)) * 1000))
+        .map(seconds)
         .to_vec();
     holds.dedup();
     let mut all = vec![Policy {
@@ -232,6 +231,17 @@ fn whole(number: f64) -> u8 {
     whole
 }
 
+/// A span of whole seconds.
+fn seconds(number: f64) -> Span {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "at most a month; `as` saturates"
+    )]
+    let whole = number.round() as u32;
+    Span::secs(whole)
+}
+
 /// Weights that rise in proportion from the first to 100 %, each once.
 fn steps(first: u8, count: u8, hold: Span) -> Vec<StepPlan> {
     let first = f64::from(first.max(1));
@@ -259,6 +269,29 @@ mod tests {
         assert!(of(1, 8).is_sorted_by(|a, b| a < b));
     }
 
+    /// Long first steps cry wolf; every fault is found.
+    fn outcome(job: &Job<'_>) -> Outcome {
+        let first = job.policy.plan.steps.first();
+        let weight = f64::from(first.map_or(0, |step| step.weight));
+        let is_long = first.is_some_and(|step| step.hold > Span::secs(60));
+        Outcome {
+            end: if is_long || job.trial.fault > 0.0 {
+                End::Caught
+            } else {
+                End::Passed
+            },
+            seconds: if is_long { 1.0 } else { 10.0 * weight },
+            step: 0,
+            metric: None,
+            message: String::new(),
+            blind: 0.0,
+            errors: 0.0,
+            requests: weight,
+            peak: 0.0,
+            checks: 1,
+        }
+    }
+
     #[test]
     fn what_is_over_the_budget_is_not_taken_and_less_exposure_is_better() {
         let score = |exposure, length| Score {
@@ -284,31 +317,6 @@ mod tests {
             starts: 10,
             seed: 1,
             canary: Canary::Share,
-        };
-        // Long first steps cry wolf.
-        let outcome = |job: &Job<'_>| {
-            let steps = &job.policy.plan.steps;
-            let long = steps.first().is_some_and(|step| step.hold > Span::secs(60));
-            Outcome {
-                end: if long || job.trial.fault > 0.0 {
-                    End::Caught
-                } else {
-                    End::Passed
-                },
-                seconds: if long {
-                    1.0
-                } else {
-                    10.0 * f64::from(steps.first().map_or(0, |s| s.weight))
-                },
-                step: 0,
-                metric: None,
-                message: String::new(),
-                blind: 0.0,
-                errors: 0.0,
-                requests: f64::from(steps.first().map_or(0, |s| s.weight)),
-                peak: 0.0,
-                checks: 1,
-            }
         };
         let run = |_: &str, jobs: &[Job<'_>]| jobs.iter().map(outcome).collect::<Vec<_>>();
         let found = best(&file, &history, &bounds, tries, &run).unwrap();

@@ -229,7 +229,7 @@ impl<'a> Stage<'a> {
         let asked = self.policy.threshold(&question.metric);
         let past = asked.and_then(|asked| self.history.query_of(asked));
         let side = question.side;
-        let part = if side == Side::Canary {
+        let weight = if side == Side::Canary {
             percent
         } else {
             1.0 - percent
@@ -239,7 +239,7 @@ impl<'a> Stage<'a> {
                 Outcome::Failed("the past of this query is not known".to_owned()),
                 None,
             ),
-            Some(past) => self.remembered(past, side, at, part),
+            Some(past) => self.remembered(past, side, at, weight),
         };
         Answer {
             metric: question.metric.clone(),
@@ -249,13 +249,13 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn remembered(&self, past: &QueryHistory, side: Side, at: i64, part: f64) -> (Outcome, Option<f64>) {
+    fn remembered(&self, past: &QueryHistory, side: Side, at: i64, weight: f64) -> (Outcome, Option<f64>) {
         let step = i64::try_from(past.step.std().as_millis()).unwrap_or(i64::MAX);
         let reach = step.saturating_add(step / 2);
         let scaled = past.past.grows_with_traffic && past.past.of_version && !past.past.question.per_request;
         let spoiled = past.past.is_error_share && side == Side::Canary;
         let value = |value: f64| {
-            let value = if scaled { value * part } else { value };
+            let value = if scaled { value * weight } else { value };
             if spoiled {
                 value + (1.0 - value).max(0.0) * self.fault
             } else {
@@ -281,7 +281,7 @@ impl<'a> Stage<'a> {
         let traffic = past.traffic.at(at, reach);
         if points.is_empty() {
             let unknown_names = Ok(Vec::new());
-            (Outcome::Empty { unknown_names }, traffic.map(|t| t * part))
+            (Outcome::Empty { unknown_names }, traffic.map(|t| t * weight))
         } else {
             (Outcome::Series(points), traffic)
         }

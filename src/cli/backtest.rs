@@ -103,12 +103,7 @@ fn replayed(
     found: &Found,
     gathered: &Gathered,
 ) -> Result<(Report, u64), BacktestError> {
-    let Gathered {
-        history,
-        file,
-        default,
-        notes,
-    } = gathered;
+    let (history, file) = (&gathered.history, &gathered.file);
     let needed = longest(file, history);
     if starts(history, needed, 1, 1).is_empty() {
         #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
@@ -118,48 +113,27 @@ fn replayed(
             needed,
         });
     }
-    let mut notes = notes.clone();
-    let rollouts = std::cell::Cell::new(0_u64);
-    let tries = (settings.starts, settings.seed, settings.canary);
-    let mut policies = Vec::new();
-    let mut tried = |policy: &Policy| {
-        let cells = work::try_policy(policy, history, &settings.faults, tries);
-        let all: u64 = cells.iter().map(|cell| u64::from(cell.runs)).sum();
-        rollouts.set(rollouts.get() + all);
-        let mut cells = cells.into_iter();
-        match cells.next() {
-            Some(healthy) => policies.push(PolicyReport::new(policy, healthy, cells.collect())),
-            None => notes.push(format!(
-                "The past is too short for the policy {:?}, whose rollouts take {} and more.",
-                policy.name,
-                policy.length()
-            )),
-        }
+    let mut table = Table {
+        settings,
+        history,
+        policies: Vec::new(),
+        notes: gathered.notes.clone(),
+        rollouts: 0,
     };
-    tried(file);
-    if let Some(default) = default {
-        tried(default);
+    table.add(file);
+    if let Some(default) = &gathered.default {
+        table.add(default);
     }
-    let best = settings.bounds.and_then(|bounds| {
-        let tries = Tries {
-            starts: settings.starts,
-            seed: settings.seed,
-            canary: settings.canary,
-        };
-        best(file, history, &bounds, tries, &|what, jobs| {
-            rollouts.set(rollouts.get() + u64::try_from(jobs.len()).unwrap_or(0));
-            work::run(what, history, jobs)
-        })
-    });
+    let best = table.best(file);
     if let Some(best) = &best {
-        tried(best);
+        table.add(best);
     }
-    let suggestion = best
-        .as_ref()
-        .and_then(|best| Suggestion::new(file, best, &policies));
-    if settings.bounds.is_some() && best.is_none() {
-        notes.push("No policy within the bounds stays within the budget for false alarms.".to_owned());
-    }
+    let Table {
+        policies,
+        notes,
+        rollouts,
+        ..
+    } = table;
     let report = Report {
         service: found.subject.service.clone(),
         production: found.subject.version.clone(),
@@ -171,12 +145,64 @@ fn replayed(
         scrape_seconds: history.scrape.as_secs_f64(),
         traffic: traffic(history),
         metrics: noise(&file.plan.metrics, history),
+        suggestion: best.and_then(|best| Suggestion::new(file, &best, &policies)),
         policies,
-        suggestion,
         notes,
         cost: Cost::default(),
     };
-    Ok((report, rollouts.get()))
+    Ok((report, rollouts))
+}
+
+/// The policies that were tried.
+struct Table<'a> {
+    settings: &'a BacktestSettings,
+    history: &'a History,
+    policies: Vec<PolicyReport>,
+    notes: Vec<String>,
+    rollouts: u64,
+}
+
+impl Table<'_> {
+    /// Tries one more.
+    fn add(&mut self, policy: &Policy) {
+        let settings = self.settings;
+        let tries = (settings.starts, settings.seed, settings.canary);
+        let cells = work::try_policy(policy, self.history, &settings.faults, tries);
+        self.rollouts += cells.iter().map(|cell| u64::from(cell.runs)).sum::<u64>();
+        let mut cells = cells.into_iter();
+        match cells.next().filter(|healthy| healthy.runs > 0) {
+            Some(healthy) => self
+                .policies
+                .push(PolicyReport::new(policy, healthy, cells.collect())),
+            None => self.notes.push(format!(
+                "The past is too short for the policy {:?}, whose rollouts take {} and more.",
+                policy.name,
+                policy.length()
+            )),
+        }
+    }
+
+    /// The best policy within the bounds.
+    fn best(&mut self, file: &Policy) -> Option<Policy> {
+        let settings = self.settings;
+        let bounds = settings.bounds?;
+        let tries = Tries {
+            starts: settings.starts,
+            seed: settings.seed,
+            canary: settings.canary,
+        };
+        let rollouts = std::cell::Cell::new(0_u64);
+        let found = best(file, self.history, &bounds, tries, &|what, jobs| {
+            rollouts.set(rollouts.get() + u64::try_from(jobs.len()).unwrap_or(0));
+            work::run(what, self.history, jobs)
+        });
+        self.rollouts += rollouts.get();
+        if found.is_none() {
+            let note = "No policy within the bounds stays within the budget for false alarms.";
+            self.notes.push(note.to_owned());
+        }
+        found
+    }
 }
 
 fn write(settings: &BacktestSettings, report: &Report) -> Result<(), BacktestError> {

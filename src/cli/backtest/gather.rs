@@ -48,89 +48,21 @@ pub(super) async fn gather(
     now: Timestamp,
 ) -> Result<Gathered, BacktestError> {
     let file = Policy::new("file", &found.object.spec).map_err(BacktestError::Plan)?;
-    let mut default = Policy::default_of(&found.object.spec)
-        .ok()
-        .filter(|default| default.plan != file.plan);
+    let default = Policy::default_of(&found.object.spec).ok();
+    let default = default.filter(|default| default.plan != file.plan);
     let until = settings.until.unwrap_or(now);
     let since = SignedDuration::try_from(settings.since).unwrap_or(SignedDuration::MAX);
     let stretch = (until.saturating_sub(since).unwrap_or(until), until);
     let fetcher = fetcher(settings, found, &file, tally)?;
-    let address = fetcher.address();
-    let failed = |what: &str, why: String| BacktestError::Prometheus {
-        what: what.to_owned(),
-        server: address.clone(),
-        why,
-        remedy: "check --prometheus, --production and --since",
-    };
     let mut notes = Vec::new();
-    let mut counting: Vec<Counting> = Vec::new();
-    for policy in std::iter::once(&file).chain(&default) {
-        for (name, test) in sequential(policy) {
-            if counting.iter().any(|known| known.test.counters == test.counters) {
-                continue;
-            }
-            match fetcher.probe(test, stretch).await {
-                Ok(probe) => counting.push(Counting {
-                    test: test.clone(),
-                    probe,
-                }),
-                Err(why) if policy.name == "file" => return Err(failed(name, why)),
-                Err(why) => notes.push(format!("A service name alone is not compared: {why}")),
-            }
-        }
-    }
-    if default
-        .as_ref()
-        .is_some_and(|policy| !is_known(policy, &counting))
-    {
-        default = None;
-    }
+    let policies: Vec<&Policy> = std::iter::once(&file).chain(&default).collect();
+    let counting = fetcher.look(&policies, stretch, &mut notes).await?;
+    let default = default.filter(|policy| is_known(policy, &counting));
     let seen = counting.iter().find_map(|one| one.probe.scrape);
     let scrape = settings.scrape.or(seen).unwrap_or(SCRAPE);
-    let past = |name: &str, test: &ThresholdPlan| {
-        let values = fetcher.subject.values(test.window);
-        questions::of_past(name, test, &values, &core_settings(scrape))
-    };
-    let asking: Vec<(ThresholdPlan, Past)> = threshold(&file)
-        .filter_map(|(name, test)| Some((test.clone(), past(name, test)?)))
-        .collect();
-    let step = step(&file, scrape);
-    let mut progress = announce(&fetcher, &counting, asking.len(), stretch, (scrape, step));
-    let mut history = History {
-        from: stretch.0,
-        until,
-        scrape: span(scrape),
-        counters: Vec::new(),
-        queries: Vec::new(),
-    };
-    for Counting { test, probe } in &counting {
-        let chunks = counter_chunks(stretch, scrape, probe.bytes);
-        let counters = fetcher
-            .counters(test, &probe.source, chunks, scrape, &mut progress)
-            .await;
-        history
-            .counters
-            .push(counters.map_err(|why| failed("counters", why))?);
-    }
-    for (asked, past) in asking {
-        let series = fetcher
-            .values(&past.question.query, stretch, step, &mut progress)
-            .await;
-        let traffic = fetcher
-            .values(&past.question.traffic, stretch, step, &mut progress)
-            .await;
-        let traffic = traffic.map_err(|why| failed("traffic", why))?;
-        history.queries.push(QueryHistory {
-            series: series.map_err(|why| failed(&past.question.metric, why))?,
-            traffic: traffic.into_iter().next().unwrap_or_default(),
-            asked,
-            past,
-            step: span(step),
-        });
-    }
-    progress.end();
+    let mut history = fetcher.fetch(&file, &counting, stretch, scrape).await?;
     if is_empty(&history) {
-        return Err(failed("the past", "there is none of this version".to_owned()));
+        return Err(fetcher.failed("the past", "there is none of this version".to_owned()));
     }
     begin_where_it_begins(&mut history, &mut notes);
     notes.extend(caveats(&history, &file));
@@ -140,6 +72,98 @@ pub(super) async fn gather(
         default,
         notes,
     })
+}
+
+impl Fetcher {
+    /// The server as messages name it.
+    fn address(&self) -> String {
+        let server = self.servers.get(self.server.as_deref());
+        server.map_or_else(|_| String::new(), |server| server.address().to_string())
+    }
+
+    fn failed(&self, what: &str, why: String) -> BacktestError {
+        BacktestError::Prometheus {
+            what: what.to_owned(),
+            server: self.address(),
+            why,
+            remedy: "check --prometheus, --production and --since",
+        }
+    }
+
+    /// A first look at every kind of counters; what only the default asks for may be missing.
+    async fn look(
+        &self,
+        policies: &[&Policy],
+        stretch: (Timestamp, Timestamp),
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Counting>, BacktestError> {
+        let mut counting: Vec<Counting> = Vec::new();
+        for policy in policies {
+            for (name, test) in sequential(policy) {
+                if counting.iter().any(|known| known.test.counters == test.counters) {
+                    continue;
+                }
+                match self.probe(test, stretch).await {
+                    Ok(probe) => counting.push(Counting {
+                        test: test.clone(),
+                        probe,
+                    }),
+                    Err(why) if policy.name == "file" => return Err(self.failed(name, why)),
+                    Err(why) => notes.push(format!("A service name alone is not compared: {why}")),
+                }
+            }
+        }
+        Ok(counting)
+    }
+
+    /// All counters and all queries.
+    async fn fetch(
+        &self,
+        file: &Policy,
+        counting: &[Counting],
+        stretch: (Timestamp, Timestamp),
+        scrape: Duration,
+    ) -> Result<History, BacktestError> {
+        let past = |(name, test): (&str, &ThresholdPlan)| {
+            let values = self.subject.values(test.window);
+            let past = questions::of_past(name, test, &values, &core_settings(scrape))?;
+            Some((test.clone(), past))
+        };
+        let asking: Vec<(ThresholdPlan, Past)> = threshold(file).filter_map(past).collect();
+        let step = step(file, scrape);
+        let mut progress = announce(self, counting, asking.len(), stretch, (scrape, step));
+        let mut history = History {
+            from: stretch.0,
+            until: stretch.1,
+            scrape: span(scrape),
+            counters: Vec::new(),
+            queries: Vec::new(),
+        };
+        for Counting { test, probe } in counting {
+            let chunks = counter_chunks(stretch, scrape, probe.bytes);
+            let counters = self
+                .counters(test, &probe.source, chunks, scrape, &mut progress)
+                .await;
+            history
+                .counters
+                .push(counters.map_err(|why| self.failed("counters", why))?);
+        }
+        for (asked, past) in asking {
+            let query = &past.question;
+            let series = self.values(&query.query, stretch, step, &mut progress).await;
+            let traffic = self.values(&query.traffic, stretch, step, &mut progress).await;
+            let traffic = traffic.map_err(|why| self.failed("traffic", why))?;
+            history.queries.push(QueryHistory {
+                series: series.map_err(|why| self.failed(&query.metric, why))?,
+                traffic: traffic.into_iter().next().unwrap_or_default(),
+                asked,
+                past,
+                step: span(step),
+            });
+        }
+        progress.end();
+        Ok(history)
+    }
 }
 
 fn sequential(policy: &Policy) -> impl Iterator<Item = (&str, &SequentialPlan)> {
@@ -210,14 +234,6 @@ fn fetcher(
     let known = fetcher.servers.get(fetcher.server.as_deref());
     known.map(|_| ()).map_err(|why| refused(&why))?;
     Ok(fetcher)
-}
-
-impl Fetcher {
-    /// The server as messages name it.
-    fn address(&self) -> String {
-        let server = self.servers.get(self.server.as_deref());
-        server.map_or_else(|_| String::new(), |server| server.address().to_string())
-    }
 }
 
 /// As the operator has them, with this scrape interval.

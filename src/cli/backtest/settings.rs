@@ -266,7 +266,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_its_flag_and_a_remedy() {
-        let cases: [(fn(&mut BacktestArgs, String), &str, &str); 9] = [
+        type Set = fn(&mut BacktestArgs, String);
+        let cases: [(Set, &str, &str); 9] = [
             (|a, v| a.since = Some(v), "0s", "--since"),
             (|a, v| a.since = Some(v), "soon", "--since"),
             (|a, v| a.until = Some(v), "noon", "--until"),
