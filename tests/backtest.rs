@@ -96,7 +96,7 @@ fn number(value: &Value) -> f64 {
 fn ten_days_are_fetched_in_chunks_and_replayed() {
     let (past, at) = small();
     let report = json(
-        "--since 10d --starts 8 --seed 5 --faults 20% --no-search --max-queries 3",
+        "--since 10d --starts 4 --seed 5 --faults 20% --no-search --max-queries 3",
         at,
         SHOP,
     );
@@ -112,7 +112,7 @@ fn ten_days_are_fetched_in_chunks_and_replayed() {
     );
     assert_eq!(
         (report["seed"].as_u64(), report["starts"].as_u64()),
-        (Some(5), Some(8))
+        (Some(5), Some(4))
     );
     assert_eq!(number(&report["scrapeSeconds"]), 60.0);
     assert!(
@@ -134,14 +134,14 @@ fn ten_days_are_fetched_in_chunks_and_replayed() {
     for name in ["file", "default"] {
         let policy = policy(&report, name);
         assert_eq!(policy["healthy"]["rolledBack"], 0, "{policy}");
-        assert_eq!(policy["healthy"]["runs"], 8, "{policy}");
+        assert_eq!(policy["healthy"]["runs"], 4, "{policy}");
         let share = &policy["healthy"]["rolledBackShare"];
         assert!(number(&share["low"]) <= 0.01 && number(&share["high"]) > 0.0);
     }
     let caught = &policy(&report, "file")["faults"][0];
     assert_eq!(
         (&caught["fault"], &caught["rolledBack"]),
-        (&Value::from(0.2), &Value::from(8))
+        (&Value::from(0.2), &Value::from(4))
     );
     assert!(
         number(&caught["seconds"]["median"]) < 600.0 && number(&caught["errorsMean"]) > 3.0,
@@ -165,7 +165,7 @@ fn faults_are_found_as_often_and_as_soon_as_in_a_simulation() {
     });
     let at = past.serve();
     let found = json(
-        "--since 2d --starts 30 --seed 2 --faults 0.5%,1%,5% --no-search --name shop",
+        "--since 2d --starts 30 --seed 2 --faults 0.5%,1%,5% --no-search --no-default --name shop",
         at,
         SHOP,
     );
@@ -212,7 +212,7 @@ fn a_seed_fixes_every_byte_and_a_busy_server_is_asked_again() {
     let (past, at) = small();
     let run = |seed: u32| {
         let mut report = json(
-            &format!("--since 1d --starts 4 --faults 1% --no-search --canary pod --seed {seed}"),
+            &format!("--since 1d --starts 4 --faults 1% --no-search --no-default --canary pod --seed {seed}"),
             at,
             SHOP,
         );
@@ -244,7 +244,7 @@ spec:
 ";
     let page = said(
         "--since 10d --starts 12 --faults 5% --production v1 --scrape-interval 15s --output html \
-         --deviation 0.5..4 --hold 1m..2m --first-weight 10..20 --steps 2..3",
+         --no-default --deviation 0.5..4 --hold 1m..2m --first-weight 10..20 --steps 2..3",
         at,
         yaml,
     );
@@ -274,7 +274,7 @@ fn holes_in_the_past_make_blind_and_not_ill() {
     let (past, at) = small();
     *past.gap.lock().expect("unpoisoned") = (UNTIL - 40_000, UNTIL - 20_000);
     let report = json(
-        "--since 1d --starts 6 --faults 20% --no-search --seed 3",
+        "--since 1d --starts 6 --faults 20% --no-search --no-default --seed 3",
         at,
         SHOP,
     );
@@ -286,15 +286,15 @@ fn holes_in_the_past_make_blind_and_not_ill() {
 #[test]
 fn people_get_tables_and_what_they_mean() {
     let (_, at) = small();
-    let text = said("--since 1d --starts 5 --faults 20%,1% --no-search", at, SHOP);
+    let text = said("--since 1d --starts 3 --faults 20% --no-search", at, SHOP);
     for words in [
         "shop: version v1 from 2026-11-19T00:",
-        "5 rollouts for each policy and fault, seed 1",
+        "3 rollouts for each policy and fault, seed 1",
         "The policy in the file: 5 % for 10m, 10 % for 10m",
         "A service name alone: 100 steps of 1 % for 5s",
         "good requests turned bad   rolled back (95 % interval)",
         "Noise of the metrics",
-        "The file's policy rolls 0 of 5 healthy versions back, and finds faults of ",
+        "The file's policy rolls 0 of 3 healthy versions back, and finds faults of ",
         "MB of memory.",
     ] {
         assert!(text.contains(words), "{words}\n{text}");

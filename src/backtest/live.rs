@@ -87,7 +87,7 @@ pub(super) struct Live<'a> {
     next: Vec<usize>,
     production: Vec<Line>,
     /// All of production in one, where targets are not told apart any more: as good, and much cheaper to read.
-    pooled: Line,
+    pooled: [Line; 1],
     fresh: Vec<(i64, Counts)>,
     /// Of each target; or the canary's only one, scraped at instants of its own.
     canary: Vec<Line>,
@@ -128,7 +128,7 @@ impl<'a> Live<'a> {
             pods,
             next: targets.iter().map(|target| target.after(first)).collect(),
             production: targets.iter().map(|_| Line::default()).collect(),
-            pooled: Line::default(),
+            pooled: [Line::default()],
             fresh: Vec::new(),
             canary: (0..if own { 1 } else { targets.len() })
                 .map(|_| Line::default())
@@ -174,7 +174,7 @@ impl<'a> Live<'a> {
         }
         self.fresh.sort_by_key(|(at, _)| *at);
         for (at, counts) in self.fresh.drain(..) {
-            self.pooled.push(at, counts);
+            self.pooled[0].push(at, counts);
         }
         if self.is_own() {
             self.scrape_own(now);
@@ -301,7 +301,7 @@ impl<'a> Live<'a> {
         let at = asked.at.as_millisecond();
         let lines = match asked.side {
             Side::Production if apart || self.history.is_shared() => self.production.as_slice(),
-            Side::Production => std::slice::from_ref(&self.pooled),
+            Side::Production => self.pooled.as_slice(),
             Side::Canary => self.canary.as_slice(),
         };
         let name = match asked.side {

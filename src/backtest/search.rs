@@ -16,7 +16,7 @@ const FIRST_STARTS: u32 = 4;
 /// One policy of so many is kept after each round.
 const KEEP: usize = 3;
 /// Starts of the last round at most.
-const LAST_STARTS: u32 = 60;
+const LAST_STARTS: u32 = 40;
 /// As many are left when the last round has chosen.
 const FINALISTS: usize = 3;
 /// How long people live with a fault that was not found, in seconds of the whole traffic.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::status::Phase;
 use crate::api::{BirdWatchStatus, Span};
-use crate::core::decide::decide;
+use crate::core::decide::decide_on;
 use crate::core::decision::{CheckRequest, Decision, Effect};
 use crate::core::observation::{
     Answer, Check, DeploymentSeen, ObjectName, Observation, Outcome, Point, Question, RouteSeen, RuleSeen,
@@ -113,7 +113,7 @@ impl<'a> Stage<'a> {
             check,
             wake,
             events: _,
-        } = decide(&self.status, &self.seen, now);
+        } = decide_on(&self.status, &self.seen, Ok(self.policy.plan.clone()), now);
         let place = |status: &BirdWatchStatus| {
             let weights = status.rollout.as_ref().map(|r| (r.step, r.intended, r.confirmed));
             (status.phase, weights)

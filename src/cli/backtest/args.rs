@@ -59,6 +59,10 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "SHARES")]
     pub faults: Option<String>,
 
+    /// Do not compare with what a service name alone asks for
+    #[arg(long)]
+    pub no_default: bool,
+
     /// Do not look for a better policy
     #[arg(long)]
     pub no_search: bool,

@@ -49,7 +49,7 @@ pub(super) async fn gather(
 ) -> Result<Gathered, BacktestError> {
     let file = Policy::new("file", &found.object.spec).map_err(BacktestError::Plan)?;
     let default = Policy::default_of(&found.object.spec).ok();
-    let default = default.filter(|default| default.plan != file.plan);
+    let default = default.filter(|default| settings.default && default.plan != file.plan);
     let until = settings.until.unwrap_or(now);
     let since = SignedDuration::try_from(settings.since).unwrap_or(SignedDuration::MAX);
     let stretch = (until.saturating_sub(since).unwrap_or(until), until);

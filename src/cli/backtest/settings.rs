@@ -40,6 +40,8 @@ pub struct BacktestSettings {
     pub canary: Canary,
     /// Faults to try, rising, each once, above 0 and up to 1.
     pub faults: Vec<f64>,
+    /// Whether to compare with what a service name alone asks for.
+    pub default: bool,
     /// Where to look for a better policy; None: nowhere.
     pub bounds: Option<Bounds>,
     /// How often Prometheus scrapes; None: as its samples show.
@@ -105,6 +107,7 @@ impl BacktestSettings {
             seed: given("--seed", args.seed).whole(1, 0..=u64::MAX)?,
             canary: given("--canary", args.canary).choice(Canary::Share, &players)?,
             faults: faults(&given("--faults", args.faults))?,
+            default: !args.no_default,
             bounds: (!args.no_search).then_some(bounds),
             scrape: (!asked.is_zero()).then_some(asked),
             max_queries: usize::from(queries.number(4, 1..=64)?),
