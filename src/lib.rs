@@ -4,6 +4,7 @@
 //! can see is told beforehand by `simulate`, and shown by `plot`; both are pure too.
 
 pub mod api;
+pub mod backtest;
 pub mod cli;
 pub mod clients;
 pub mod controller;

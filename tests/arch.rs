@@ -203,6 +203,22 @@ fn a_simulation_depends_on_its_seed_alone() {
     }
 }
 
+/// The past comes in, outcomes go out: nothing is fetched, no clock read, and chance comes from a seed.
+#[test]
+fn a_backtest_depends_on_past_and_seed_alone() {
+    let crates = ["jiff", "rand", "rand_distr", "serde", "thiserror"];
+    pure(
+        "src/backtest",
+        &crates,
+        &["api", "backtest", "core", "plot", "simulate"],
+    );
+    for (path, text) in sources("src/backtest") {
+        for word in ["rand::rng()", "rand::random", "SysRng", "from_os_rng", "make_rng"] {
+            assert!(!text.contains(word), "{} must not use {word}", path.display());
+        }
+    }
+}
+
 #[test]
 fn the_resource_is_data() {
     let crates = [

@@ -1,12 +1,14 @@
 //! The command line: what the user typed, the settings that follow from it, and what each command does.
 
 pub mod args;
+pub mod backtest;
 pub mod check;
 mod controllers;
 pub mod crd;
 pub mod drain;
 mod given;
 mod parts;
+mod progress;
 pub mod reference;
 pub mod run;
 pub mod settings;
@@ -53,6 +55,8 @@ pub enum Command {
     Drain(args::DrainArgs),
     /// Show how often and how soon a policy would find a bad version, from assumed traffic. Needs no cluster.
     Simulate(simulate::args::SimulateArgs),
+    /// Replay a policy over the past that a Prometheus knows: false alarms, faults found, people who met them.
+    Backtest(backtest::args::BacktestArgs),
 }
 
 /// Why a command did not do what it was asked for.
@@ -132,17 +136,21 @@ pub enum CommandError {
     /// Nothing was simulated.
     #[error(transparent)]
     Simulate(#[from] simulate::SimulateError),
+    /// Nothing was replayed.
+    #[error(transparent)]
+    Backtest(#[from] backtest::BacktestError),
     /// A signal came first.
     #[error("stopped by a signal")]
     Stopped,
 }
 
 impl CommandError {
-    /// The code that the process exits with.
+    /// The code that the process exits with: 2 where the command's 1 might be taken for a finding.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Check(_) => check::COULD_NOT_CHECK,
+            Self::Backtest(_) => backtest::COULD_NOT_REPLAY,
             _ => 1,
         }
     }
@@ -177,6 +185,10 @@ pub fn main(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Simulate(args) => {
             let settings = simulate::settings::SimulateSettings::new(args)?;
             simulate::simulate(&settings)?;
+        }
+        Command::Backtest(args) => {
+            let settings = backtest::settings::BacktestSettings::new(args)?;
+            backtest::backtest(&settings, &runtime()?)?;
         }
     }
     Ok(ExitCode::SUCCESS)

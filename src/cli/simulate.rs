@@ -2,7 +2,7 @@
 
 pub mod args;
 pub mod settings;
-mod work;
+pub(super) mod work;
 
 use std::io::{Read as _, Write as _};
 
@@ -126,7 +126,7 @@ fn plan_of(settings: &SimulateSettings) -> Result<Plan, SimulateError> {
     Ok(plan)
 }
 
-fn read(file: &str) -> Result<String, SimulateError> {
+pub(super) fn read(file: &str) -> Result<String, SimulateError> {
     let mut text = String::new();
     let done = if file == "-" {
         std::io::stdin().take(MAX_FILE).read_to_string(&mut text)
@@ -140,7 +140,7 @@ fn read(file: &str) -> Result<String, SimulateError> {
 }
 
 /// The `BirdWatch` of that name among a file's documents, or the only one.
-fn pick(text: &str, name: Option<&str>) -> Result<BirdWatch, String> {
+pub(super) fn pick(text: &str, name: Option<&str>) -> Result<BirdWatch, String> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|e| format!("no YAML: {e}"))?;
     let name_of = |document: &Value| {
         document["metadata"]["name"]

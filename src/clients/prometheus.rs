@@ -1,8 +1,9 @@
-//! Prometheus, asked for single moments. One server's slowness is its own; judging an answer is the core's.
+//! Prometheus, asked for single moments, and for long stretches of the past. One server's slowness is its own; judging an answer is the core's.
 
 mod answer;
 mod config;
 mod credentials;
+mod history;
 mod range;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use answer::Answer;
 
 pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Samples, Series};
 pub use config::{Address, BasicAuth, ConfigError, DEFAULT_MAX_IN_FLIGHT, ServerConfig};
+pub use history::{Column, MAX_HISTORY, Past};
 pub use range::{RangeSeries, Stretch};
 
 /// Told of every query, for metrics.
@@ -362,6 +364,17 @@ impl Server {
         share: Option<&Semaphore>,
         deadline: Duration,
     ) -> Result<Answer, Failure> {
+        self.post_for(path, form, share, deadline, MAX_BODY).await
+    }
+
+    async fn post_for(
+        &self,
+        path: &str,
+        form: &[(&str, String)],
+        share: Option<&Semaphore>,
+        deadline: Duration,
+        max_body: usize,
+    ) -> Result<Answer, Failure> {
         let begun = Instant::now();
         // Neither semaphore is ever closed, so that an error can only be the deadline.
         let place = async {
@@ -390,7 +403,7 @@ impl Server {
         let (request, secrets) =
             credentials::authenticate(&self.config, request).map_err(Failure::Credentials)?;
         let left = deadline.saturating_sub(begun.elapsed());
-        match http::call(request, left, MAX_BODY).await {
+        match http::call(request, left, max_body).await {
             Ok(reply) => Ok(Answer { reply, secrets }),
             Err(CallError::Timeout(_)) => Err(Failure::Timeout(deadline)),
             Err(error) => Err(error.into()),

@@ -2,6 +2,7 @@
 //! The mathematics is `sequential`'s; asking is the shell's.
 
 mod ask;
+pub mod past;
 mod read;
 mod sight;
 mod words;

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use crate::api::plan::Target;
+use crate::api::plan::{Plan, Target};
 use crate::api::status::{FailureReason, Phase, Rollout, Verdict};
 use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
 
 use super::decision::Decision;
 use super::observation::Observation;
-use super::turn::Turn;
+use super::turn::{self, Turn};
 use super::{end, guards, history, instants, notices, plan, progress, promote, rest, start, verbs, view};
 
 /// Bare readings are written at most this often.
@@ -28,7 +28,18 @@ pub fn target(status: &BirdWatchStatus, spec: &Result<BirdWatchSpec, String>) ->
 /// Decides what to do now.
 #[must_use]
 pub fn decide(status: &BirdWatchStatus, seen: &Observation, now: Timestamp) -> Decision {
-    let mut turn = Turn::new(status, seen, now);
+    decide_on(status, seen, turn::desired(&seen.spec), now)
+}
+
+/// The same for whoever decides many times on one spec: `desired` is its plan, as [`plan::resolve`] makes it.
+#[must_use]
+pub fn decide_on(
+    status: &BirdWatchStatus,
+    seen: &Observation,
+    desired: Result<Plan, String>,
+    now: Timestamp,
+) -> Decision {
+    let mut turn = Turn::new(status, seen, desired, now);
     let delivery = notices::acknowledge(&mut turn.next.notices, &seen.acks);
     turn.next.observed_generation = seen.generation.or(turn.next.observed_generation);
     let mut rollout = turn.next.rollout.take();

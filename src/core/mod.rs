@@ -34,6 +34,8 @@ mod start;
 mod turn;
 mod view;
 
+pub use counting::past;
+
 #[cfg(test)]
 mod promises;
 #[cfg(test)]

@@ -63,6 +63,15 @@ pub(super) fn query(entry: &Metric) -> String {
     }
 }
 
+/// Whether a query is the preset's share of bad requests.
+pub(crate) fn is_error_share(text: &str) -> bool {
+    let entry = Metric {
+        preset: Some(Preset::ErrorRate),
+        ..Metric::default()
+    };
+    text == query(&entry)
+}
+
 fn rate_of(matchers: &str) -> String {
     format!("sum by (reporter) (rate({REQUESTS}{{{OF_VERSION},{matchers}}}[$(window)]))")
 }

@@ -7,6 +7,7 @@ use crate::api::spec::{CompareTo, Settle};
 use crate::api::status::Rollout;
 
 use super::observation::{ObjectName, Question, Settings, Side};
+use super::preset;
 use super::query::{self, QueryError, Template, TemplateError, Values};
 
 /// Why a query of a spec cannot be used.
@@ -118,14 +119,50 @@ fn question(
     side: Side,
 ) -> Option<Question> {
     let values = values(name, rollout, test.window, side);
-    let query = Template::parse(&test.query).ok()?.expand(&values);
+    question_of((metric, test), &values, settings, side)
+}
+
+/// What a replay of the past asks of production for a metric judged by threshold: `values` are production's. None for a query
+/// that cannot be used.
+#[must_use]
+pub fn of_past(metric: &str, test: &ThresholdPlan, values: &Values<'_>, settings: &Settings) -> Option<Past> {
+    let question = question_of((metric, test), values, settings, Side::Production)?;
+    let facts = query::analyse(&question.query).ok()?;
+    Some(Past {
+        grows_with_traffic: facts.grows_with_traffic,
+        is_error_share: preset::is_error_share(&test.query),
+        of_version: uses_version(&test.query),
+        question,
+    })
+}
+
+/// A question to the past, and what its answers mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Past {
+    /// The question.
+    pub question: Question,
+    /// Twice the traffic is twice the value.
+    pub grows_with_traffic: bool,
+    /// The value is a share of bad requests, 0 to 1.
+    pub is_error_share: bool,
+    /// The query is asked of one version.
+    pub of_version: bool,
+}
+
+fn question_of(
+    (metric, test): (&str, &ThresholdPlan),
+    values: &Values<'_>,
+    settings: &Settings,
+    side: Side,
+) -> Option<Question> {
+    let query = Template::parse(&test.query).ok()?.expand(values);
     let facts = query::analyse(&query).ok()?;
     let range = facts
         .longest_range(settings.scrape_interval.std())
         .max(settings.scrape_interval.std() * 4);
     let traffic = match &test.traffic {
-        Some(own) => Template::parse(own).ok()?.expand(&values),
-        None => istio_traffic(&values, range.as_secs().max(1)),
+        Some(own) => Template::parse(own).ok()?.expand(values),
+        None => istio_traffic(values, range.as_secs().max(1)),
     };
     Some(Question {
         metric: metric.to_owned(),

@@ -25,7 +25,7 @@ pub(super) struct Turn<'a> {
     pub(super) events: Vec<Event>,
 }
 
-fn desired(spec: &Result<BirdWatchSpec, String>) -> Result<Plan, String> {
+pub(super) fn desired(spec: &Result<BirdWatchSpec, String>) -> Result<Plan, String> {
     let spec = spec.as_ref().map_err(Clone::clone)?;
     plan::resolve(spec).map_err(|problems| {
         problems
@@ -49,10 +49,15 @@ fn action(what: &str, rollout: &Rollout, text: &str) -> String {
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn new(status: &BirdWatchStatus, seen: &'a Observation, now: Timestamp) -> Self {
+    pub(super) fn new(
+        status: &BirdWatchStatus,
+        seen: &'a Observation,
+        desired: Result<Plan, String>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             seen,
-            desired: desired(&seen.spec),
+            desired,
             now,
             next: status.clone(),
             effects: Vec::new(),

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod backtest;
 mod dashboard;
 mod evidence;
 #[path = "../support/mod.rs"]

@@ -1,13 +1,9 @@
 //! Rollouts on every core, and a line that says how far it is.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::runtime::clock::Clock;
+use crate::cli::progress::Progress;
 use crate::simulate::{Cell, Outcome, Setup, SetupError};
 
 /// Rollouts that are drawn from one beginning. The result depends on it, never on the number of threads.
@@ -42,7 +38,7 @@ pub(super) fn simulate(setup: &Setup, shares: &[f64], runs: u32, seed: u64) -> R
             });
         }
         drop(results);
-        let mut progress = Progress::new(jobs.len());
+        let mut progress = Progress::new("simulating", jobs.len());
         let mut done: Vec<Option<Result<Vec<Outcome>, SetupError>>> = vec![None; jobs.len()];
         for (index, found) in receive {
             if let Some(place) = done.get_mut(index) {
@@ -69,78 +65,7 @@ pub(super) fn simulate(setup: &Setup, shares: &[f64], runs: u32, seed: u64) -> R
         .collect()
 }
 
-fn take<T: Copy>(jobs: &[T], next: &AtomicU64) -> Option<(usize, T)> {
+pub(in crate::cli) fn take<T: Copy>(jobs: &[T], next: &AtomicU64) -> Option<(usize, T)> {
     let index = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok()?;
     Some((index, *jobs.get(index)?))
-}
-
-/// A line on standard error, for whoever waits: after three seconds, then every second on a terminal (in place) and
-/// every ten elsewhere.
-struct Progress {
-    all: usize,
-    done: usize,
-    clock: Clock,
-    start: Instant,
-    next: Instant,
-    terminal: bool,
-    shown: bool,
-}
-
-impl Progress {
-    fn new(all: usize) -> Self {
-        let clock = Clock::real();
-        let start = clock.monotonic();
-        Self {
-            all,
-            done: 0,
-            clock,
-            start,
-            next: start + Duration::from_secs(3),
-            terminal: std::io::stderr().is_terminal(),
-            shown: false,
-        }
-    }
-
-    fn step(&mut self) {
-        self.done += 1;
-        let now = self.clock.monotonic();
-        if now < self.next || self.done == self.all {
-            return;
-        }
-        self.shown = true;
-        self.next = now + Duration::from_secs(if self.terminal { 1 } else { 10 });
-        let line = line(self.done, self.all, now.duration_since(self.start));
-        let (before, after) = if self.terminal { ("\r", "") } else { ("", "\n") };
-        // Who cannot be told is not told.
-        let _ = write!(std::io::stderr(), "{before}{line}{after}");
-        let _ = std::io::stderr().flush();
-    }
-
-    fn end(&self) {
-        if self.shown && self.terminal {
-            let _ = write!(std::io::stderr(), "\r{:60}\r", "");
-        }
-    }
-}
-
-fn line(done: usize, all: usize, since: Duration) -> String {
-    let left = all.saturating_sub(done);
-    #[expect(clippy::cast_precision_loss, reason = "numbers of jobs")]
-    let seconds = since.as_secs_f64() * left as f64 / done.max(1) as f64;
-    let percent = done * 100 / all.max(1);
-    format!("simulating: {percent:>3} %, about {seconds:.0} s left  ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_is_told_from_what_it_took() {
-        assert_eq!(
-            line(25, 100, Duration::from_secs(10)).trim_end(),
-            "simulating:  25 %, about 30 s left"
-        );
-        assert!(line(0, 0, Duration::ZERO).contains("0 s left"));
-    }
 }

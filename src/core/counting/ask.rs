@@ -7,6 +7,7 @@ use crate::api::evidence::Counted as Counting;
 use crate::api::plan::{Counters, SequentialPlan};
 use crate::api::status::Rollout;
 
+use super::read::Source;
 use super::{HISTORY, metrics};
 use crate::core::observation::{ObjectName, SampleQuestion, Settings, Side};
 use crate::core::preset::{self, DURATIONS, REQUESTS};
@@ -81,15 +82,22 @@ fn interval(
 
 /// Selectors with what their series count.
 fn selectors(test: &SequentialPlan, counting: Option<&Counting>) -> Vec<(Option<Counted>, String)> {
-    let reporter = counting
-        .and_then(|counting| counting.reporter.as_ref())
+    selectors_of(test, &counting.map(Source::of).unwrap_or_default())
+}
+
+/// The same, of one exporter and one bound, as far as they are known.
+pub(super) fn selectors_of(test: &SequentialPlan, source: &Source) -> Vec<(Option<Counted>, String)> {
+    let reporter = source
+        .reporter
+        .as_ref()
         .map(|reporter| format!(",reporter=\"{reporter}\""))
         .unwrap_or_default();
     match &test.counters {
         Counters::Errors {} => vec![(None, format!("{REQUESTS}{{{}{reporter}}}", preset::OF_VERSION))],
         Counters::Slow { .. } => {
-            let bounds = counting
-                .and_then(|counting| counting.bound.as_ref())
+            let bounds = source
+                .bound
+                .as_ref()
                 .map(|bound| format!(",le=~\"{}|[+]Inf\"", bound.replace('.', "[.]")));
             let bounds = bounds.unwrap_or_default();
             vec![(

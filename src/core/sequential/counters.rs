@@ -233,6 +233,49 @@ pub fn production(series: &[Series], part: Part, window: &Window) -> Result<Vec<
     if unknown.is_empty() { Ok(all) } else { Err(unknown) }
 }
 
+/// What one target counted at one scrape since the scrape before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grown {
+    /// When it was scraped.
+    pub at: Timestamp,
+    /// What was new then; nothing after a gap, of which nothing is known.
+    pub counts: Counts,
+}
+
+/// Production's growth scrape by scrape, that of each target, for whoever replays the past. What contradicts itself at one
+/// scrape (more bad requests than requests) is brought within bounds.
+///
+/// # Errors
+/// A sample that no counter can have, or too many.
+pub fn growth(
+    series: &[Series],
+    part: Part,
+    window: &Window,
+) -> Result<BTreeMap<String, Vec<Grown>>, Vec<Unknown>> {
+    let mut all = BTreeMap::new();
+    for (name, target) in gather(series, window)? {
+        let mut scrapes = Vec::new();
+        target.each(window, |at, grown| {
+            let of = |counted| {
+                let found = grown.get(&(Side::Production, counted));
+                found.copied().unwrap_or_default()
+            };
+            let (requests, counted) = (of(Counted::All), of(Counted::Part));
+            let bad = match part {
+                Part::Bad => counted,
+                Part::Good => requests - counted,
+            };
+            let counts = Counts {
+                requests,
+                bad: bad.clamp(0.0, requests.max(0.0)),
+            };
+            scrapes.push(Grown { at, counts });
+        });
+        all.insert(name.to_owned(), scrapes);
+    }
+    Ok(all)
+}
+
 /// Each target's counts on their own, for an exporter that sees both versions: what it saw, it saw at the same instant.
 #[must_use]
 pub fn by_target(observed: &[Observed]) -> Vec<Stratum> {

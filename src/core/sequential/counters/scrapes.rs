@@ -70,6 +70,17 @@ impl<'a> Target<'a> {
     /// Counts what grew after the window's start.
     pub(super) fn walk(&self, window: &Window) -> Growth {
         let mut grown = Growth::new();
+        self.each(window, |_, of_scrape| {
+            for (key, more) in of_scrape {
+                *grown.entry(*key).or_default() += more;
+            }
+        });
+        grown
+    }
+
+    /// What grew at each scrape after the window's start, in order; a scrape after a gap grew by nothing that is known.
+    pub(super) fn each(&self, window: &Window, mut see: impl FnMut(Timestamp, &Growth)) {
+        let mut grown = Growth::new();
         let mut marks: BTreeMap<Line, f64> = BTreeMap::new();
         let mut last = None;
         for (at, values) in &self.scrapes {
@@ -82,15 +93,18 @@ impl<'a> Target<'a> {
                 Follows::Restarted => marks.retain(|line, _| values.contains_key(line)),
                 Follows::Next => {}
             }
+            grown.clear();
             for (line, value) in values {
                 let mark = marks.insert(*line, *value).filter(|mark| mark <= value);
-                if *at > window.previous && follows != Follows::AfterGap {
+                if follows != Follows::AfterGap {
                     *grown.entry((line.side, line.counted)).or_default() += value - mark.unwrap_or(0.0);
                 }
             }
+            if *at > window.previous {
+                see(*at, &grown);
+            }
             last = Some(*at);
         }
-        grown
     }
 
     fn follows(

@@ -1,0 +1,256 @@
+//! Replays of pasts that are made up.
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand_distr::{Distribution as _, Poisson};
+
+use super::history::*;
+use super::policy::Policy;
+use super::replay;
+use super::summary::Cell;
+use super::trial::{Canary, End, Trial, instant, longest, starts};
+use crate::api::plan::Counters;
+use crate::api::{BirdWatchSpec, Span};
+use crate::core::past::Source;
+
+pub(crate) const STEPS: &str = "
+service: shop
+checkInterval: 15s
+steps: [{weight: 5, hold: 2m}, {weight: 20, hold: 2m}, {weight: 50, hold: 2m}, {weight: 100, hold: 30s}]
+";
+
+pub(crate) fn policy(yaml: &str) -> Policy {
+    let spec: BirdWatchSpec = serde_saphyr::from_str(yaml).unwrap();
+    Policy::new("file", &spec).unwrap()
+}
+
+/// Some hours of `pods` pods scraped every 15 s, together `per_second` requests of which `bad` are bad.
+pub(crate) fn history(hours: i64, pods: u16, per_second: f64, bad: f64, reporter: &str) -> History {
+    let mut counters = CounterHistory::new(
+        Counters::Errors {},
+        Source {
+            reporter: Some(reporter.to_owned()),
+            bound: None,
+        },
+    );
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut drawn = |mean: f64| Poisson::new(mean).map_or(0.0, |poisson| poisson.sample(&mut rng));
+    for pod in 0..pods {
+        let mut target = Target::default();
+        let mean = per_second * 15.0 / f64::from(pods);
+        for scrape in 1..hours * 240 {
+            let spoiled = drawn(mean * bad);
+            target.at.push(scrape * 15_000 + i64::from(pod) * 700);
+            target.requests.push(drawn(mean * (1.0 - bad)) + spoiled);
+            target.bad.push(spoiled);
+        }
+        counters.targets.insert(format!("pod-{pod:02}"), target);
+    }
+    History {
+        from: instant(0),
+        until: instant(hours * 3_600_000),
+        scrape: Span::secs(15),
+        counters: vec![counters],
+        queries: Vec::new(),
+    }
+}
+
+pub(crate) fn cell(
+    policy: &Policy,
+    history: &History,
+    fault: f64,
+    runs: u32,
+    canary: Canary,
+    seed: u64,
+) -> Cell {
+    let outcomes: Vec<_> = starts(history, longest(policy, history), runs, seed)
+        .into_iter()
+        .enumerate()
+        .map(|(number, start)| {
+            let trial = Trial {
+                number: u32::try_from(number).unwrap(),
+                start,
+                fault,
+                canary,
+                seed,
+            };
+            replay(policy, history, &trial)
+        })
+        .collect();
+    assert_eq!(outcomes.len(), runs as usize);
+    Cell::new(fault, policy.plan.steps.len(), &outcomes)
+}
+
+#[test]
+fn healthy_versions_pass_within_the_budget_and_faults_are_caught() {
+    let policy = policy(STEPS);
+    for (reporter, pods, canary) in [
+        ("source", 2, Canary::Share),
+        ("destination", 4, Canary::Share),
+        ("destination", 4, Canary::Pod),
+    ] {
+        let history = history(6, pods, 100.0, 0.001, reporter);
+        let healthy = cell(&policy, &history, 0.0, 12, canary, 1);
+        assert!(
+            healthy.rolled_back_share.low <= policy.budget() && healthy.rolled_back <= 1,
+            "{reporter}: {healthy:?}"
+        );
+        assert_eq!((healthy.runs, healthy.ended_blind), (12, 0), "{healthy:?}");
+        assert!(healthy.blind_part < 0.1, "{healthy:?}");
+        let ill = cell(&policy, &history, 0.2, 6, canary, 1);
+        assert_eq!(ill.rolled_back, 6, "{reporter}: {ill:?}");
+        assert!(ill.seconds.unwrap().median <= 120.0, "{ill:?}");
+        assert!(
+            ill.errors.median > 0.0 && ill.errors_mean < healthy.errors_mean + 600.0,
+            "{ill:?}"
+        );
+        assert!(ill.example.unwrap().contains("more than 1.5x worse"));
+    }
+}
+
+#[test]
+fn a_seed_fixes_every_outcome_and_another_seed_changes_some() {
+    let (policy, history) = (policy(STEPS), history(4, 3, 50.0, 0.002, "destination"));
+    let of = |seed| cell(&policy, &history, 0.02, 5, Canary::Pod, seed);
+    assert_eq!(of(3), of(3));
+    assert_ne!(of(3), of(4));
+    let all = starts(&history, 600_000, 50, 3);
+    assert!(
+        all.iter()
+            .all(|at| *at >= 600_000 && *at <= 4 * 3_600_000 - 600_000)
+    );
+    assert_eq!(starts(&history, 5 * 3_600_000, 50, 3), [0_i64; 0]);
+}
+
+/// With three pods the third is production's until the canary has all traffic.
+#[test]
+fn production_keeps_a_pod_as_long_as_it_has_traffic() {
+    let policy = policy(&STEPS.replace("weight: 50", "weight: 90"));
+    let history = history(2, 3, 50.0, 0.001, "destination");
+    let cell = cell(&policy, &history, 0.0, 3, Canary::Pod, 1);
+    assert_eq!((cell.rolled_back, cell.ended_blind), (0, 0), "{cell:?}");
+    assert!(cell.blind_part < 0.1, "{cell:?}");
+}
+
+/// An hour in which nothing was scraped, and pods that come and go.
+#[test]
+fn gaps_and_pods_that_come_and_go_are_no_evidence() {
+    let policy = policy(STEPS);
+    let mut history = history(2, 4, 100.0, 0.0, "destination");
+    let blind = 3_600_000..4_800_000;
+    let targets = &mut history.counters[0].targets;
+    for (number, target) in targets.values_mut().enumerate() {
+        let keep = |at: i64| {
+            let lives = number != 1 || at.rem_euclid(600_000) < 400_000;
+            !blind.contains(&at) && lives
+        };
+        let kept: Vec<usize> = (0..target.at.len()).filter(|i| keep(target.at[*i])).collect();
+        *target = Target {
+            at: kept.iter().map(|i| target.at[*i]).collect(),
+            requests: kept.iter().map(|i| target.requests[*i]).collect(),
+            bad: kept.iter().map(|i| target.bad[*i]).collect(),
+        };
+    }
+    for start in [700_000, 3_400_000, 3_500_000] {
+        let trial = Trial {
+            number: 0,
+            start,
+            fault: 0.0,
+            canary: Canary::Share,
+            seed: 1,
+        };
+        let outcome = replay(&policy, &history, &trial);
+        assert_eq!(outcome.end, End::Passed, "{outcome:?}");
+        assert!(outcome.peak < 1.0, "{outcome:?}");
+        assert_eq!(outcome.blind > 600.0, start > 3_000_000, "{outcome:?}");
+    }
+}
+
+#[test]
+fn odd_pasts_end_somehow_and_nowhere_in_a_panic() {
+    let policy = policy(STEPS);
+    let mut odd = history(2, 2, 20.0, 0.01, "destination");
+    for target in odd.counters[0].targets.values_mut() {
+        for (i, (requests, bad)) in target.requests.iter_mut().zip(&mut target.bad).enumerate() {
+            match i % 97 {
+                3 => *requests = 0.0,
+                5 => *bad = *requests + 7.0,
+                7 => (*requests, *bad) = (1e15, 0.0),
+                11 => *requests = 0.5,
+                _ => {}
+            }
+        }
+    }
+    let trial = Trial {
+        number: 0,
+        start: 900_000,
+        fault: 0.05,
+        canary: Canary::Pod,
+        seed: 1,
+    };
+    let _ = replay(&policy, &odd, &trial);
+    odd.counters[0].targets.clear();
+    assert_eq!(replay(&policy, &odd, &trial).end, End::Blind);
+    odd.counters.clear();
+    assert_eq!(replay(&policy, &odd, &trial).end, End::Blind);
+}
+
+/// A threshold on a query's past: its noise rolls back, a share of bad requests is spoiled.
+#[test]
+fn queries_are_judged_by_their_past() {
+    let yaml = "
+service: shop
+checkInterval: 10s
+metrics: [{preset: error-rate, test: threshold, deviation: 0.01}]
+steps: [{weight: 10, hold: 2m}, {weight: 100, hold: 1m}]
+";
+    let policy = policy(yaml);
+    let test = policy.threshold(&policy.plan.metrics[0].name).unwrap().clone();
+    let values = crate::core::query::Values {
+        service: "shop",
+        namespace: "default",
+        version: "v1",
+        production: "v1",
+        canary: "v1",
+        window: test.window.std(),
+    };
+    let past =
+        crate::core::questions::of_past("errors", &test, &values, &super::stage::settings(Span::secs(15)));
+    let past = past.unwrap();
+    assert!(
+        past.is_error_share && past.of_version && !past.grows_with_traffic,
+        "{past:?}"
+    );
+    let calm = |at: i64| if at % 30_000 == 0 { 0.002 } else { 0.004 };
+    let mut history = history(2, 1, 1.0, 0.0, "source");
+    history.counters.clear();
+    let points = |value: &dyn Fn(i64) -> f64| Points {
+        at: (0..720).map(|i| i * 10_000).collect(),
+        value: (0..720).map(|i| value(i * 10_000)).collect(),
+    };
+    history.queries.push(QueryHistory {
+        asked: test,
+        past,
+        step: Span::secs(10),
+        series: vec![points(&calm)],
+        traffic: points(&|_| 5.0),
+    });
+    let of = |history: &History, fault| cell(&policy, history, fault, 4, Canary::Share, 1);
+    assert_eq!(of(&history, 0.0).rolled_back, 0);
+    let ill = of(&history, 0.05);
+    assert_eq!(ill.rolled_back, 4, "{ill:?}");
+    history.queries[0].series = vec![points(&|at| if at % 40_000 == 0 { 0.05 } else { 0.002 })];
+    let noisy = of(&history, 0.0);
+    assert!(noisy.rolled_back > 0, "{noisy:?}");
+    let found = super::noise::noise(&policy.plan.metrics, &history);
+    assert_eq!(found[0].allowed, Some(0.01), "{found:?}");
+    assert!(found[0].beyond.unwrap() > 0.2, "{found:?}");
+    history.queries[0].series.clear();
+    assert_eq!(
+        of(&history, 0.0).rolled_back,
+        0,
+        "an empty answer with traffic is 0"
+    );
+    history.queries[0].traffic = Points::default();
+    assert_eq!(of(&history, 0.0).ended_blind, 4);
+}

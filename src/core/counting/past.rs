@@ -1,0 +1,74 @@
+//! What a replay of the past asks of production's counters and how it reads them: by the selectors and by the reading of a
+//! rollout, unchanged.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::plan::SequentialPlan;
+
+use super::{ask, read, words};
+use crate::core::observation::SampleAnswer;
+use crate::core::query::{Template, Values};
+use crate::core::sequential::counters::{self, Counted, Grown, Window};
+
+/// Which of several exporters is believed, and which bound of a histogram divides slow requests from the others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Source {
+    /// Istio's reporter; absent for the user's own counters, and as long as it is not known.
+    pub reporter: Option<String>,
+    /// The bound as its label `le` has it; absent where none is needed.
+    pub bound: Option<String>,
+}
+
+impl From<&Source> for read::Source {
+    fn from(source: &Source) -> Self {
+        let Source { reporter, bound } = source.clone();
+        Self { reporter, bound }
+    }
+}
+
+/// The selectors of a test's counters, without a range, and what their series count (absent: their labels say it).
+#[must_use]
+pub fn selectors(
+    test: &SequentialPlan,
+    source: &Source,
+    values: &Values<'_>,
+) -> Vec<(Option<Counted>, String)> {
+    let expand = |(counted, selector): (Option<Counted>, String)| {
+        Some((counted, Template::parse(&selector).ok()?.expand(values)))
+    };
+    let all = ask::selectors_of(test, &source.into());
+    all.into_iter().filter_map(expand).collect()
+}
+
+/// What to read, judged by some of production's samples, as at the start of a rollout.
+///
+/// # Errors
+/// Nothing counts its requests, or no bound of its histogram is as high as the one asked for.
+pub fn source(test: &SequentialPlan, answers: &[SampleAnswer]) -> Result<Source, String> {
+    let answers: Vec<&SampleAnswer> = answers.iter().collect();
+    let read::Source { reporter, bound } = read::source(test, &answers)?;
+    Ok(Source { reporter, bound })
+}
+
+/// Production's growth from `from` (exclusive) to `until`, scrape by scrape, that of each target. The samples have to reach
+/// back three scrapes before `from`.
+///
+/// # Errors
+/// What keeps the samples from being counted.
+pub fn growth(
+    test: &SequentialPlan,
+    answers: &[SampleAnswer],
+    source: &Source,
+    (from, until): (Timestamp, Timestamp),
+    scrape: Duration,
+) -> Result<BTreeMap<String, Vec<Grown>>, String> {
+    let answers: Vec<&SampleAnswer> = answers.iter().collect();
+    let series = read::series(test, &answers, &source.into())?;
+    let Some(window) = Window::new(from, until, scrape) else {
+        return Ok(BTreeMap::new());
+    };
+    counters::growth(&series, read::part(test), &window).map_err(|why| words::unknown(&why))
+}

@@ -1,0 +1,366 @@
+//! `birdwatch backtest` as people run it, against a Prometheus that knows ten days: what it asks, what it prints, what it
+//! refuses, and that it agrees with `birdwatch simulate`.
+
+#![expect(clippy::expect_used, reason = "helpers of tests fail the test")]
+
+mod past;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+
+use past::{Past, Shape, UNTIL, UNTIL_TEXT};
+
+const SHOP: &str = "
+apiVersion: otomato.link/v1alpha1
+kind: BirdWatch
+metadata: {name: shop}
+spec:
+  service: shop
+  checkInterval: 1m
+  steps: [{weight: 5, hold: 10m}, {weight: 10, hold: 10m}, {weight: 20, hold: 10m}, {weight: 50, hold: 10m}]
+  maxWeight: 50
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: shop}
+spec:
+  host: shop
+  subsets: [{name: production, labels: {version: v1}}, {name: canary, labels: {version: v2}}]
+";
+
+const SMALL: Shape = Shape {
+    pods: 3,
+    codes: 2,
+    per_second: 10.0,
+    bad: 0.001,
+    scrape_seconds: 60,
+    days: 10,
+};
+
+fn birdwatch(command: &str, arguments: &str, input: &str) -> Output {
+    // A binary of another profile may be measured in its place.
+    let binary = std::env::var("BIRDWATCH_BINARY");
+    let binary = binary.unwrap_or_else(|_| env!("CARGO_BIN_EXE_birdwatch").to_owned());
+    let mut child = Command::new(binary)
+        .arg(command)
+        .args(arguments.split_whitespace())
+        .env_remove("PROMETHEUS_URL")
+        .env_remove("KUBECONFIG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // Whoever refuses its flags does not read on.
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    child.wait_with_output().expect("the binary ends")
+}
+
+fn said(arguments: &str, at: SocketAddr, input: &str) -> String {
+    let output = birdwatch(
+        "backtest",
+        &format!("- --prometheus http://{at} --until {UNTIL_TEXT} {arguments}"),
+        input,
+    );
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments}: {told}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn json(arguments: &str, at: SocketAddr, input: &str) -> Value {
+    serde_json::from_str(&said(&format!("{arguments} --output json"), at, input)).expect("JSON")
+}
+
+/// A small past that many tests share.
+fn small() -> (Arc<Past>, SocketAddr) {
+    let past = Past::new(SMALL);
+    let at = past.serve();
+    (past, at)
+}
+
+fn policy<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let mut all = report["policies"].as_array().expect("policies").iter();
+    all.find(|policy| policy["name"] == name).expect("that policy")
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
+}
+
+#[test]
+fn ten_days_are_fetched_in_chunks_and_replayed() {
+    let (past, at) = small();
+    let report = json(
+        "--since 10d --starts 4 --seed 5 --faults 20% --no-search --max-queries 3",
+        at,
+        SHOP,
+    );
+    assert!(past.most_points.load(Ordering::Relaxed) < 11_000);
+    assert!(past.at_once.load(Ordering::Relaxed) <= 3);
+    assert_eq!(
+        report["cost"]["queries"].as_u64(),
+        Some(past.queries.load(Ordering::Relaxed))
+    );
+    assert_eq!(
+        (&report["service"], &report["production"]),
+        (&Value::from("shop"), &Value::from("v1"))
+    );
+    assert_eq!(
+        (report["seed"].as_u64(), report["starts"].as_u64()),
+        (Some(5), Some(4))
+    );
+    assert_eq!(number(&report["scrapeSeconds"]), 60.0);
+    assert!(
+        (number(&report["traffic"]["requestsPerSecond"]) - 10.0).abs() < 0.1,
+        "{}",
+        report["traffic"]
+    );
+    assert!(
+        (number(&report["traffic"]["productionBad"]) - 0.001).abs() < 0.0001,
+        "{}",
+        report["traffic"]
+    );
+    assert_eq!(report["cost"]["oddSamples"], 0);
+    assert!(
+        number(&report["cost"]["samples"]) >= f64::from(10 * 1440 * 9 - 20),
+        "{}",
+        report["cost"]
+    );
+    for name in ["file", "default"] {
+        let policy = policy(&report, name);
+        assert_eq!(policy["healthy"]["rolledBack"], 0, "{policy}");
+        assert_eq!(policy["healthy"]["runs"], 4, "{policy}");
+        let share = &policy["healthy"]["rolledBackShare"];
+        assert!(number(&share["low"]) <= 0.01 && number(&share["high"]) > 0.0);
+    }
+    let caught = &policy(&report, "file")["faults"][0];
+    assert_eq!(
+        (&caught["fault"], &caught["rolledBack"]),
+        (&Value::from(0.2), &Value::from(4))
+    );
+    assert!(
+        number(&caught["seconds"]["median"]) < 600.0 && number(&caught["errorsMean"]) > 3.0,
+        "{caught}"
+    );
+    assert_eq!(report["metrics"][0]["test"], "sequential");
+}
+
+/// The same traffic, shares and steps in the head, within the intervals that both print. With more requests and pods than in the
+/// other tests: near the limit of what can be found it decides that an operator does not see the ends of a step (a scrape and
+/// a check), and takes errors for as clumpy as they may be, which a simulation does not; `docs/backtest.md` says so.
+#[test]
+fn faults_are_found_as_often_and_as_soon_as_in_a_simulation() {
+    let past = Past::new(Shape {
+        pods: 10,
+        codes: 1,
+        scrape_seconds: 15,
+        days: 2,
+        per_second: 100.0,
+        ..SMALL
+    });
+    let at = past.serve();
+    let found = json(
+        "--since 2d --starts 30 --seed 2 --faults 0.5%,1%,5% --no-search --no-default --name shop",
+        at,
+        SHOP,
+    );
+    // A fault makes good requests bad: what was bad stays so.
+    let after = |fault: f64| 0.001 + 0.999 * fault;
+    let simulated = "- --rps 100 --production-bad 0.001 --canary-bad 0.005995,0.01099,0.05095 --confirmations 2 --runs 200 --output json";
+    let output = birdwatch("simulate", simulated, &SHOP.replace("maxWeight: 50", ""));
+    let simulated: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let file = policy(&found, "file");
+    let cells = file["faults"].as_array().expect("faults").iter();
+    for here in cells.chain([&file["healthy"]]) {
+        let fault = number(&here["fault"]);
+        let mut cells = simulated["canaries"].as_array().expect("canaries").iter();
+        let there = cells.find(|cell| (number(&cell["canaryBad"]) - after(fault)).abs() < 1e-9);
+        let there = there.expect("that canary");
+        let interval = |cell: &Value| {
+            let share = &cell["rolledBackShare"];
+            (number(&share["low"]), number(&share["high"]))
+        };
+        let ((low, high), (from, to)) = (interval(here), interval(there));
+        println!("{fault}: {low:.3}-{high:.3} replayed, {from:.3}-{to:.3} simulated");
+        assert!(
+            low <= to && from <= high,
+            "{fault}: {low}-{high} replayed, {from}-{to} simulated"
+        );
+        assert_eq!(here["rolledBackAtStep"].as_array().map(Vec::len), Some(4));
+        if fault > 0.0 {
+            let (here, there) = (
+                number(&here["seconds"]["median"]),
+                number(&there["seconds"]["median"]),
+            );
+            println!("{fault}: {here} s replayed, {there} s simulated");
+            // Not sooner but by chance; and a scrape, a check and what the measured dispersion costs later.
+            assert!(
+                here >= 0.8 * there - 60.0 && here <= 1.5 * there + 120.0,
+                "{fault}: {here} s, simulated {there} s"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_seed_fixes_every_byte_and_a_busy_server_is_asked_again() {
+    let (past, at) = small();
+    let run = |seed: u32| {
+        let mut report = json(
+            &format!("--since 1d --starts 4 --faults 1% --no-search --no-default --canary pod --seed {seed}"),
+            at,
+            SHOP,
+        );
+        let cost = report["cost"].take();
+        (report, cost)
+    };
+    let (first, cost) = run(7);
+    assert_eq!(cost["retries"], 0);
+    *past.refuse.lock().expect("unpoisoned") = (429, 2);
+    let (second, cost) = run(7);
+    assert_eq!(cost["retries"], 2);
+    assert_eq!(first, second);
+    assert_ne!(first, run(8).0);
+    assert_eq!(first["canary"], "pod");
+}
+
+#[test]
+fn a_query_is_asked_over_its_range_and_its_noise_is_told() {
+    let (past, at) = small();
+    let yaml = "
+kind: BirdWatch
+apiVersion: otomato.link/v1alpha1
+metadata: {name: shop}
+spec:
+  service: shop
+  metrics: [{name: warmth, query: 'max(warmth{version=\"$(version)\"})', deviation: 0.5}]
+  steps: [{weight: 20, hold: 2m}, {weight: 100, hold: 2m}]
+  checkInterval: 1m
+";
+    let page = said(
+        "--since 10d --starts 12 --faults 5% --production v1 --scrape-interval 15s --output html \
+         --no-default --deviation 0.5..4 --hold 1m..2m --first-weight 10..20 --steps 2..3",
+        at,
+        yaml,
+    );
+    assert!(past.most_points.load(Ordering::Relaxed) < 11_000);
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+    assert!(
+        page.matches("<svg ").count() >= 8,
+        "{}",
+        page.matches("<svg ").count()
+    );
+    for outside in ["src=", "href=", "<script", "url(", "@import"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    for words in [
+        "below 3 it cries wolf",
+        "faults are not injected",
+        "Suggested: a first weight of",
+        "How often a fault is found",
+        "warmth over time",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn holes_in_the_past_make_blind_and_not_ill() {
+    let (past, at) = small();
+    *past.gap.lock().expect("unpoisoned") = (UNTIL - 40_000, UNTIL - 20_000);
+    let report = json(
+        "--since 1d --starts 6 --faults 20% --no-search --no-default --seed 3",
+        at,
+        SHOP,
+    );
+    let healthy = &policy(&report, "file")["healthy"];
+    assert_eq!(healthy["rolledBack"], 0, "{healthy}");
+    assert!(number(&healthy["blindSecondsMean"]) > 600.0, "{healthy}");
+}
+
+#[test]
+fn people_get_tables_and_what_they_mean() {
+    let (_, at) = small();
+    let text = said("--since 1d --starts 3 --faults 20% --no-search", at, SHOP);
+    for words in [
+        "shop: version v1 from 2026-11-19T00:",
+        "3 rollouts for each policy and fault, seed 1",
+        "The policy in the file: 5 % for 10m, 10 % for 10m",
+        "A service name alone: 100 steps of 1 % for 5s",
+        "good requests turned bad   rolled back (95 % interval)",
+        "Noise of the metrics",
+        "The file's policy rolls 0 of 3 healthy versions back, and finds faults of ",
+        "MB of memory.",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
+
+/// Refused with code 2 and these words, and nothing on standard output.
+fn refused(arguments: &str, input: &str, words: &str) {
+    let output = birdwatch("backtest", arguments, input);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{arguments}: {told}");
+    assert!(told.contains(words), "{arguments}: {told}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{arguments}");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_what_to_do() {
+    let (past, at) = small();
+    let with = |more: &str| format!("- --prometheus http://{at} --until {UNTIL_TEXT} {more}");
+    let alone = SHOP.split("---").next().expect("the BirdWatch");
+    refused(&with(""), alone, "add --production VERSION");
+    refused("-", SHOP, "add --prometheus URL");
+    refused(
+        &with("--since 1d --production v9"),
+        SHOP,
+        "check --prometheus, --production and --since",
+    );
+    refused(
+        &with("--since 20m"),
+        SHOP,
+        "look further back with --since, or write shorter steps",
+    );
+    refused(&with("--since soon"), SHOP, "--since: \"soon\"");
+    refused(
+        "nowhere.yaml --prometheus http://x",
+        "",
+        "cannot read nowhere.yaml",
+    );
+    refused(
+        "- --prometheus http://127.0.0.1:1 --max-queries 0",
+        SHOP,
+        "--max-queries",
+    );
+    *past.refuse.lock().expect("unpoisoned") = (400, 1);
+    refused(&with("--since 1d"), SHOP, "Prometheus answered 400");
+}
+
+/// Ten days of a service of real size: `cargo test --release --test backtest -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes a minute, and says more in a release build"]
+fn ten_days_of_a_service_of_real_size() {
+    let past = Past::new(Shape {
+        pods: 20,
+        codes: 9,
+        per_second: 200.0,
+        ..SMALL
+    });
+    let at = past.serve();
+    let begun = std::time::Instant::now();
+    let report = json("--since 10d --seed 1", at, SHOP);
+    let took = begun.elapsed().as_secs_f64();
+    let cost = &report["cost"];
+    println!("{took:.1} s in all; {cost:#}");
+    assert!(number(&cost["samples"]) > 2.8e6);
+    assert!(number(&cost["peakMemoryBytes"]) < 600e6);
+    if !cfg!(debug_assertions) {
+        assert!(took < 60.0, "{took}");
+    }
+}

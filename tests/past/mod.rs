@@ -1,0 +1,242 @@
+//! A Prometheus that knows the past of one service: its counters are drawn from a seed, its answers are as large as a real
+//! one's, and it remembers how it was asked.
+
+#![allow(dead_code, reason = "not every test needs every part")]
+#![allow(clippy::expect_used, reason = "helpers of tests fail the test")]
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Router, response::IntoResponse};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand_distr::{Distribution as _, Poisson};
+
+/// What a service did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) pods: usize,
+    /// Codes of good answers; one more is bad.
+    pub(crate) codes: usize,
+    pub(crate) per_second: f64,
+    pub(crate) bad: f64,
+    pub(crate) scrape_seconds: i64,
+    pub(crate) days: i64,
+}
+
+/// The last instant it knows, 2026-11-20T00:00:00Z.
+pub(crate) const UNTIL: i64 = 1_795_132_800;
+pub(crate) const UNTIL_TEXT: &str = "2026-11-20T00:00:00Z";
+
+pub(crate) struct Past {
+    shape: Shape,
+    /// Of each pod and code, the counter at each scrape.
+    counters: Vec<Vec<Vec<u64>>>,
+    pub(crate) queries: AtomicU64,
+    under_way: AtomicI64,
+    pub(crate) at_once: AtomicI64,
+    /// The most points that one series of an answer could have.
+    pub(crate) most_points: AtomicI64,
+    /// So many of the next queries are refused with this status.
+    pub(crate) refuse: Mutex<(u16, u32)>,
+    /// Nothing is known between these, seconds.
+    pub(crate) gap: Mutex<(i64, i64)>,
+}
+
+impl Past {
+    pub(crate) fn new(shape: Shape) -> Arc<Self> {
+        let scrapes = shape.days * 86_400 / shape.scrape_seconds;
+        let counters = (0..shape.pods)
+            .map(|pod| pod_counters(&shape, pod, scrapes))
+            .collect();
+        Arc::new(Self {
+            shape,
+            counters,
+            queries: AtomicU64::new(0),
+            under_way: AtomicI64::new(0),
+            at_once: AtomicI64::new(0),
+            most_points: AtomicI64::new(0),
+            refuse: Mutex::new((503, 0)),
+            gap: Mutex::new((0, 0)),
+        })
+    }
+
+    fn begin(&self) -> i64 {
+        UNTIL - self.shape.days * 86_400
+    }
+
+    /// Starts it in a thread of its own, which ends with the test.
+    pub(crate) fn serve(self: &Arc<Self>) -> SocketAddr {
+        let app = Router::new()
+            .route("/api/v1/{path}", post(answer))
+            .with_state(Arc::clone(self));
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().expect("threads");
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+                    .await
+                    .expect("a port");
+                send.send(listener.local_addr().expect("an address"))
+                    .expect("a test");
+                axum::serve(listener, app).await.expect("it serves");
+            });
+        });
+        receive.recv().expect("it starts")
+    }
+
+    fn respond(&self, path: &str, form: &[(String, String)]) -> (StatusCode, String) {
+        let of = |name: &str| {
+            let found = form.iter().find(|(key, _)| key == name);
+            found.map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        let seconds = |name: &str| of(name).parse::<f64>().unwrap_or_default();
+        {
+            let mut refuse = self.refuse.lock().expect("unpoisoned");
+            if refuse.1 > 0 {
+                refuse.1 -= 1;
+                let status = StatusCode::from_u16(refuse.0).expect("a status");
+                return (status, "come back later".to_owned());
+            }
+        }
+        self.queries.fetch_add(1, Ordering::Relaxed);
+        let query = of("query");
+        if path == "query_range" {
+            let (start, end, step) = (seconds("start"), seconds("end"), seconds("step"));
+            #[expect(clippy::cast_possible_truncation, reason = "points")]
+            let points = ((end - start) / step) as i64 + 1;
+            self.most_points.fetch_max(points, Ordering::Relaxed);
+            return (StatusCode::OK, self.values(start, end, step));
+        }
+        let Some((selector, range)) = query.rsplit_once('[') else {
+            return (StatusCode::BAD_REQUEST, "no range".to_owned());
+        };
+        let range: f64 = range.trim_end_matches("ms]").parse().unwrap_or_default();
+        let at = seconds("time");
+        #[expect(clippy::cast_possible_truncation, reason = "points")]
+        let points = (range / 1000.0) as i64 / self.shape.scrape_seconds + 1;
+        self.most_points.fetch_max(points, Ordering::Relaxed);
+        let known = selector.contains("destination_service_name=\"shop\"")
+            && selector.contains("destination_version=\"v1\"")
+            && (!selector.contains("reporter=") || selector.contains("reporter=\"destination\""));
+        let text = if known {
+            self.samples(at - range / 1000.0, at)
+        } else {
+            matrix("")
+        };
+        (StatusCode::OK, text)
+    }
+
+    /// Samples later than `from`, up to `until`.
+    fn samples(&self, from: f64, until: f64) -> String {
+        let (scrape, begin) = (self.shape.scrape_seconds, self.begin());
+        let gap = *self.gap.lock().expect("unpoisoned");
+        let mut series = String::new();
+        for (pod, codes) in self.counters.iter().enumerate() {
+            for (code, counter) in codes.iter().enumerate() {
+                let name = if code == 0 { 500 } else { 199 + code };
+                let mut values = String::new();
+                // Each pod is scraped at an instant of its own.
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_possible_wrap,
+                    reason = "small numbers"
+                )]
+                let phase = (pod as i64 * 7) % scrape;
+                #[expect(clippy::cast_possible_truncation, reason = "an index")]
+                let first = ((from as i64 - begin - phase) / scrape - 1).max(0);
+                for index in first.. {
+                    let at = begin + phase + index * scrape;
+                    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+                    let exact = at as f64 + 0.123;
+                    if exact > until {
+                        break;
+                    }
+                    let Some(value) = usize::try_from(index).ok().and_then(|i| counter.get(i)) else {
+                        break;
+                    };
+                    if exact > from && *value > 0 && !(gap.0..gap.1).contains(&at) {
+                        let comma = if values.is_empty() { "" } else { "," };
+                        let _ = write!(values, "{comma}[{at}.123,\"{value}\"]");
+                    }
+                }
+                if !values.is_empty() {
+                    let comma = if series.is_empty() { "" } else { "," };
+                    let _ = write!(
+                        series,
+                        "{comma}{{\"metric\":{{\"__name__\":\"istio_requests_total\",\"reporter\":\"destination\",\
+                         \"pod\":\"shop-v1-{pod}\",\"response_code\":\"{name}\",\"destination_service_name\":\"shop\",\
+                         \"destination_version\":\"v1\"}},\"values\":[{values}]}}"
+                    );
+                }
+            }
+        }
+        matrix(&series)
+    }
+
+    /// A query whose value wanders about 10.
+    fn values(&self, start: f64, end: f64, step: f64) -> String {
+        let mut values = String::new();
+        let mut at = start;
+        #[expect(clippy::cast_precision_loss, reason = "seconds")]
+        let begin = self.begin() as f64;
+        while at <= end {
+            if at >= begin {
+                let value = 10.0 + (at / 977.0).sin() + 0.5 * (at / 61.0).sin();
+                let comma = if values.is_empty() { "" } else { "," };
+                let _ = write!(values, "{comma}[{at:.3},\"{value:.4}\"]");
+            }
+            at += step;
+        }
+        if values.is_empty() {
+            return matrix("");
+        }
+        matrix(&format!("{{\"metric\":{{}},\"values\":[{values}]}}"))
+    }
+}
+
+fn matrix(series: &str) -> String {
+    format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"matrix\",\"result\":[{series}]}}}}")
+}
+
+fn pod_counters(shape: &Shape, pod: usize, scrapes: i64) -> Vec<Vec<u64>> {
+    let mut rng = StdRng::seed_from_u64(1000 + u64::try_from(pod).expect("a pod"));
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let (mean, codes) = (
+        shape.per_second * shape.scrape_seconds as f64 / shape.pods as f64,
+        shape.codes as f64,
+    );
+    let mut counter = |mean: f64| {
+        let poisson = Poisson::new(mean).ok();
+        let mut value = 0;
+        let mut grow = || {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let more = poisson.map_or(0.0, |p| p.sample(&mut rng)) as u64;
+            value += more;
+            value
+        };
+        (0..scrapes).map(|_| grow()).collect::<Vec<u64>>()
+    };
+    let mut all = vec![counter(mean * shape.bad)];
+    all.extend((0..shape.codes).map(|_| counter(mean * (1.0 - shape.bad) / codes)));
+    all
+}
+
+async fn answer(State(past): State<Arc<Past>>, Path(path): Path<String>, body: Bytes) -> impl IntoResponse {
+    let now = past.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+    past.at_once.fetch_max(now, Ordering::SeqCst);
+    let form: Vec<(String, String)> = url::form_urlencoded::parse(&body).into_owned().collect();
+    let kept = Arc::clone(&past);
+    let made = tokio::task::spawn_blocking(move || kept.respond(&path, &form)).await;
+    // As long as a server needs to find its blocks.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    past.under_way.fetch_sub(1, Ordering::SeqCst);
+    made.expect("an answer")
+}
