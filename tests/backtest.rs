@@ -114,7 +114,7 @@ fn ten_days_are_fetched_in_chunks_and_replayed() {
         (report["seed"].as_u64(), report["starts"].as_u64()),
         (Some(5), Some(4))
     );
-    assert_eq!(number(&report["scrapeSeconds"]), 60.0);
+    assert_eq!(report["scrapeSeconds"], 60.0);
     assert!(
         (number(&report["traffic"]["requestsPerSecond"]) - 10.0).abs() < 0.1,
         "{}",
@@ -353,7 +353,7 @@ fn ten_days_of_a_service_of_real_size() {
         ..SMALL
     });
     let at = past.serve();
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let report = json("--since 10d --seed 1", at, SHOP);
     let took = begun.elapsed().as_secs_f64();
     let cost = &report["cost"];
@@ -363,4 +363,41 @@ fn ten_days_of_a_service_of_real_size() {
     if !cfg!(debug_assertions) {
         assert!(took < 60.0, "{took}");
     }
+}
+
+/// What `docs/backtest.md` shows, and a page beside it in the target directory.
+#[test]
+#[ignore = "takes some minutes; prints the example of the documentation"]
+fn the_example_of_the_documentation() {
+    let past = Past::new(Shape {
+        pods: 4,
+        codes: 2,
+        per_second: 40.0,
+        scrape_seconds: 15,
+        days: 7,
+        ..SMALL
+    });
+    let at = past.serve();
+    let yaml = SHOP
+        .replace("checkInterval: 1m", "checkInterval: 15s")
+        .replace("  maxWeight: 50\n", "")
+        .replace(
+            "{weight: 5, hold: 10m}, {weight: 10, hold: 10m}, {weight: 20, hold: 10m}, {weight: 50, hold: 10m}",
+            "{weight: 5, hold: 2m}, {weight: 25, hold: 2m}, {weight: 50, hold: 5m}, {weight: 100, hold: 5m}",
+        );
+    println!(
+        "{}",
+        said(
+            "--since 7d --starts 30 --hold 2m..10m --first-weight 5..20 --steps 4",
+            at,
+            &yaml
+        )
+    );
+    let page = concat!(env!("CARGO_TARGET_TMPDIR"), "/backtest.html");
+    said(
+        &format!("--since 7d --starts 8 --no-search --no-default --out {page}"),
+        at,
+        &yaml,
+    );
+    println!("{page}");
 }

@@ -281,7 +281,12 @@ pub(super) fn rounded_share(value: f64) -> String {
 }
 
 pub(super) fn span(seconds: f64) -> String {
-    let millis = (seconds * 10.0).round() * 100.0;
+    // Tenths of a second are of interest where there are few.
+    let millis = if seconds < 10.0 {
+        (seconds * 10.0).round() * 100.0
+    } else {
+        seconds.round() * 1000.0
+    };
     #[expect(
         clippy::cast_possible_truncation,
         reason = "at most a few years; `as` saturates"

@@ -144,11 +144,7 @@ impl Past {
                 let name = if code == 0 { 500 } else { 199 + code };
                 let mut values = String::new();
                 // Each pod is scraped at an instant of its own.
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_possible_wrap,
-                    reason = "small numbers"
-                )]
+                #[expect(clippy::cast_possible_wrap, reason = "small numbers")]
                 let phase = (pod as i64 * 7) % scrape;
                 #[expect(clippy::cast_possible_truncation, reason = "an index")]
                 let first = ((from as i64 - begin - phase) / scrape - 1).max(0);
