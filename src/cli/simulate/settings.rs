@@ -140,6 +140,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the fields are optional")]
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
     }
@@ -166,6 +167,7 @@ mod tests {
         assert_eq!(settings.traffic.production_bad.to_bits(), 0.0_f64.to_bits());
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table")]
     #[test]
     fn nonsense_is_refused_with_its_flag_and_a_remedy() {
         let refused = |args| SimulateSettings::new(args).unwrap_err().to_string();

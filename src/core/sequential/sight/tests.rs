@@ -167,7 +167,7 @@ fn longer_holds_are_proposed_where_the_weight_cannot_rise() {
     let heavy = Policy {
         steps: vec![Step {
             weight: 50.0,
-            hold: Duration::from_secs(60),
+            hold: Duration::from_mins(1),
         }],
         ..policy()
     };
