@@ -76,7 +76,6 @@ fn json(arguments: &str, at: SocketAddr, input: &str) -> Value {
     serde_json::from_str(&said(&format!("{arguments} --output json"), at, input)).expect("JSON")
 }
 
-/// A small past that many tests share.
 fn small() -> (Arc<Past>, SocketAddr) {
     let past = Past::new(SMALL);
     let at = past.serve();
@@ -394,10 +393,6 @@ fn the_example_of_the_documentation() {
         )
     );
     let page = concat!(env!("CARGO_TARGET_TMPDIR"), "/backtest.html");
-    said(
-        &format!("--since 7d --starts 8 --no-search --no-default --out {page}"),
-        at,
-        &yaml,
-    );
-    println!("{page}");
+    let arguments = format!("--since 7d --starts 8 --no-search --no-default --out {page}");
+    said(&arguments, at, &yaml);
 }

@@ -230,13 +230,10 @@ impl<'a> Live<'a> {
         } else {
             let others = whole(alive) - pods;
             let part = ((1.0 - share) * whole(alive) / others.max(1.0)).min(1.0);
-            let kept = Counts {
-                bad: binomial(all.bad.round(), part, &mut self.split),
-                requests: 0.0,
-            };
+            let bad = binomial(all.bad.round(), part, &mut self.split);
             let good = binomial((all.requests - all.bad).round(), part, &mut self.split);
-            let requests = kept.bad + good;
-            self.add_production(i, at, Counts { requests, ..kept });
+            let requests = good + bad;
+            self.add_production(i, at, Counts { requests, bad });
         }
     }
 
