@@ -67,6 +67,7 @@ pub(super) fn begin(
         rest: serde_json::Map::new(),
     };
     turn.clear(ConditionType::Interference);
+    turn.next.notices.told.clear();
     turn.enter(
         Phase::Pending,
         format!(
@@ -199,9 +200,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
 
 fn without_baseline(turn: &mut Turn<'_>, rollout: &Rollout, lack: &Lack) {
     let text = format!("no traffic moves before there is a baseline: {}", lack.why);
-    let told = turn.is_told(ConditionType::Blind, "NoBaseline");
-    turn.condition(ConditionType::Blind, true, "NoBaseline", &text);
-    if !told {
+    if turn.is_news(ConditionType::Blind, "NoBaseline", &text) {
         let value = lack.value.map(|value| format!("; it is at {}", human(value)));
         turn.tell(
             rollout,
