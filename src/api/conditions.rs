@@ -129,11 +129,17 @@ pub fn end(conditions: &mut [Condition], kind: ConditionType, generation: Option
     }
 }
 
-/// Since when the condition is false that held for this reason last.
+/// Since when the condition is false.
 #[must_use]
-pub fn quiet_since(conditions: &[Condition], kind: ConditionType, reason: &str) -> Option<Timestamp> {
-    let is_it = |c: &&Condition| c.kind == kind.as_str() && c.status == "False" && c.reason == reason;
-    conditions.iter().find(is_it)?.last_transition_time
+pub fn quiet_since(conditions: &[Condition], kind: ConditionType) -> Option<Timestamp> {
+    since(conditions, kind).filter(|_| !holds(conditions, kind))
+}
+
+/// Since when the condition is what it is.
+#[must_use]
+pub fn since(conditions: &[Condition], kind: ConditionType) -> Option<Timestamp> {
+    let found = conditions.iter().find(|c| c.kind == kind.as_str());
+    found?.last_transition_time
 }
 
 /// Whether the condition is there and true.
@@ -142,13 +148,6 @@ pub fn holds(conditions: &[Condition], kind: ConditionType) -> bool {
     conditions
         .iter()
         .any(|c| c.kind == kind.as_str() && c.status == "True")
-}
-
-/// Whether the condition is there and true, for this reason.
-#[must_use]
-pub fn holds_for(conditions: &[Condition], kind: ConditionType, reason: &str) -> bool {
-    let is_it = |c: &Condition| c.kind == kind.as_str() && c.status == "True" && c.reason == reason;
-    conditions.iter().any(is_it)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What the operator writes: the status of a BirdWatch, which is also the whole memory of its rollout.
 //! Types only; `core` decides what is in them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -243,6 +245,10 @@ pub struct Notices {
     /// The Slack threads of the latest rollouts, the present one last; at most 3.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<Thread>,
+    /// When people were last told of a condition of the present rollout, by its type and reason as in `Blind/Unknown`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub told: BTreeMap<String, Timestamp>,
     /// How many notices nobody is told of any more: too many waited, or Slack will never take them.
     pub lost: i64,
 }

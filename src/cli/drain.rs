@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::clients::http::{HttpClient, TlsFiles};
 use crate::controller::Scope;
 use crate::controller::drain::{remaining, untold};
 use crate::runtime::admin::Health;
@@ -42,7 +43,7 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
         timeout,
     } = settings;
     set_up_logs(&settings)?;
-    without_a_missing_ca(&mut settings);
+    without_a_useless_ca(&mut settings);
     let signals = Signals::listen().map_err(|source| CommandError::System {
         what: "signal handlers",
         source,
@@ -91,11 +92,15 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What people are told is worth less than their traffic: where the CA file is gone, nobody is told.
-fn without_a_missing_ca(settings: &mut Settings) {
-    if let Some(file) = settings.cluster.ca_file.take_if(|file| !file.exists()) {
-        println!("{} is not there: Slack is not told", file.display());
-        settings.slack.token = None;
+/// What people are told is worth less than their traffic: where the CA file cannot be used, nobody is told.
+fn without_a_useless_ca(settings: &mut Settings) {
+    let tls = TlsFiles {
+        ca_files: settings.cluster.ca_file.iter().cloned().collect(),
+        ..TlsFiles::default()
+    };
+    if let Err(error) = HttpClient::new(tls) {
+        println!("{error}: Slack is not told");
+        (settings.cluster.ca_file, settings.slack.token) = (None, None);
     }
 }
 

@@ -18,7 +18,8 @@ pub(super) fn recall(status: &mut BirdWatchStatus, rollout: &mut Rollout, now: T
     let of_status = ended
         .filter_map(|ended| ended.had_weight_until.as_mut())
         .chain(conditions.filter_map(|condition| condition.last_transition_time.as_mut()));
-    for at in of_status.chain(of_rollout(rollout)) {
+    let told = status.notices.told.values_mut();
+    for at in of_status.chain(told).chain(of_rollout(rollout)) {
         *at = (*at).min(now);
     }
 }
@@ -100,14 +101,10 @@ fn of_metric(metric: &mut MetricStatus) -> impl Iterator<Item = &mut Timestamp> 
     optional.into_iter().flatten()
 }
 
-/// The times without an operator that lie in the past, as far as they do.
+/// The times without an operator that are over. One that is not was left out already, before the clock was set back: now
+/// there is an operator.
 pub(super) fn past(gaps: &[Gap], now: Timestamp) -> Vec<Gap> {
-    let begun = gaps.iter().filter(|gap| gap.from < now);
-    let until_now = |gap: &Gap| Gap {
-        from: gap.from,
-        to: gap.to.min(now),
-    };
-    begun.map(until_now).collect()
+    gaps.iter().filter(|gap| gap.to <= now).copied().collect()
 }
 
 /// Whether a check was asked after the last one that was taken in. One that lies in the future was taken in before the

@@ -30,6 +30,7 @@ pub(super) fn begin(
     let rollout = fresh(turn, plan, rule, production, canary);
     turn.next.attempts = turn.next.attempts.saturating_add(1);
     turn.clear(ConditionType::Interference);
+    turn.next.notices.told.clear();
     turn.enter(
         Phase::Pending,
         format!(
@@ -214,9 +215,7 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
 
 fn without_baseline(turn: &mut Turn<'_>, rollout: &Rollout, lack: &Lack) {
     let text = format!("no traffic moves before there is a baseline: {}", lack.why);
-    let told = turn.is_told(ConditionType::Blind, "NoBaseline");
-    turn.condition(ConditionType::Blind, true, "NoBaseline", &text);
-    if !told {
+    if turn.is_news(ConditionType::Blind, "NoBaseline", &text) {
         let value = lack.value.map(|value| format!("; it is at {}", human(value)));
         turn.tell(
             rollout,

@@ -82,7 +82,7 @@ impl<'a> Turn<'a> {
         if self.next.phase != phase {
             self.next.phase = phase;
             self.wake = None;
-            conditions::clear(&mut self.next.conditions, ConditionType::Held);
+            self.clear(ConditionType::Held);
         }
         self.next.message = message.into();
     }
@@ -148,7 +148,7 @@ impl<'a> Turn<'a> {
         });
     }
 
-    /// Sets a condition; tells people when it begins to hold for this reason, unless it held for it a moment ago.
+    /// Sets a condition; tells people where it is news.
     pub(super) fn alarm(
         &mut self,
         rollout: &Rollout,
@@ -157,18 +157,26 @@ impl<'a> Turn<'a> {
         message: &str,
         notice: NoticeKind,
     ) {
-        let told = self.is_told(kind, reason);
-        self.condition(kind, true, reason, message);
-        if !told {
+        if self.is_news(kind, reason, message) {
             self.tell(rollout, notice, message);
         }
     }
 
-    /// Whether people know of a condition: it holds for this reason, or did so a moment ago.
-    pub(super) fn is_told(&self, kind: ConditionType, reason: &str) -> bool {
-        let quiet = conditions::quiet_since(&self.next.conditions, kind, reason);
-        conditions::holds_for(&self.next.conditions, kind, reason)
-            || quiet.is_some_and(|since| Span::between(since, self.now) < NEWS_AGAIN_AFTER)
+    /// Sets a condition. Whether it is news, which it is once each time that it begins to hold for this reason; where it did
+    /// so a moment ago, only if it stays.
+    pub(super) fn is_news(&mut self, kind: ConditionType, reason: &str, message: &str) -> bool {
+        let quiet = conditions::quiet_since(&self.next.conditions, kind);
+        self.condition(kind, true, reason, message);
+        let key = format!("{}/{reason}", kind.as_str());
+        let begun = conditions::since(&self.next.conditions, kind).unwrap_or(self.now);
+        if let Some(told) = self.next.notices.told.get(&key).copied() {
+            let is_old = quiet.is_some_and(|since| Span::between(since, self.now) >= NEWS_AGAIN_AFTER);
+            if told >= begun || !(is_old || self.has_come(Self::after(begun, NEWS_AGAIN_AFTER))) {
+                return false;
+            }
+        }
+        self.next.notices.told.insert(key, self.now);
+        true
     }
 
     pub(super) fn holds(&self, kind: ConditionType) -> bool {
@@ -195,6 +203,8 @@ impl<'a> Turn<'a> {
 
     pub(super) fn clear(&mut self, kind: ConditionType) {
         conditions::clear(&mut self.next.conditions, kind);
+        let of_kind = |key: &str| key.split('/').next() == Some(kind.as_str());
+        self.next.notices.told.retain(|key, _| !of_kind(key));
     }
 
     /// Whether every route of ours gives the canary nothing.

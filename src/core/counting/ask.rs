@@ -74,10 +74,13 @@ fn interval(
     let Some(counting) = counting else {
         return Some((back(HISTORY)?, at));
     };
+    let after = |when: Timestamp, span: Span| when.saturating_add(span.signed()).ok();
     let moved = rollout.confirmed_at.unwrap_or(rollout.started);
-    let settled = moved.saturating_add(settings.propagation_delay.signed()).ok()?;
+    let settled = after(moved, settings.propagation_delay)?;
+    // A step is not looked at before every target of it was scraped: until then there is nothing to be counted.
+    let begun = counting.judged.is_some() || after(settled, settings.scrape_interval)? <= at;
     let from = counting.judged.unwrap_or(settled).max(back(LONGEST)?);
-    (from < at).then_some((from, at))
+    (begun && from < at).then_some((from, at))
 }
 
 /// Selectors with what their series count.

@@ -261,3 +261,20 @@ fn under_a_clock_that_was_set_back_nothing_is_counted_twice() {
     world.run(40);
     assert!((100.0..400.0).contains(&requests(&world)), "{}", requests(&world));
 }
+
+#[test]
+fn no_step_is_passed_before_its_requests_were_counted_however_short_it_is_and_slow_the_scrapes() {
+    let mut world = World::with_canary("service: aleph\nincrement: 20\ninterval: 5s\n");
+    world.seen.settings.scrape_interval = Span::secs(15);
+    world.traffic.bad = |_, _| 0.001;
+    for weight in [20, 40, 60, 80] {
+        world.until(|w| w.weight() == weight);
+        let mut counted = 0.0;
+        while world.weight() == weight {
+            counted = metric(&world).counted.as_ref().unwrap().step_canary.requests;
+            assert!(world.next());
+        }
+        assert!(counted > 100.0, "{weight} %: {counted}");
+    }
+    world.run_to(Phase::Promoted);
+}

@@ -1,6 +1,7 @@
 //! What people are told, and what they do by hand: further lives in the small world.
 
 use super::super::decision::Effect;
+use super::super::observation::Outcome;
 use super::super::world::{STEPS, World, number};
 use super::sick_above;
 use crate::api::Span;
@@ -245,6 +246,21 @@ fn a_prometheus_that_misses_one_check_in_ten_is_told_of_once() {
         2,
         "after a while of silence it is news"
     );
+}
+
+#[test]
+fn an_outage_that_stays_is_told_of_though_a_glitch_was_a_moment_before() {
+    let mut world = World::with_canary(&STEPS.replace("hold: 10s", "hold: 2h"));
+    world.until(|w| w.weight() == 10);
+    flicker(&mut world, 1);
+    world.oracle = |_, _| (number(0.0), 1.0);
+    world.run(60);
+    assert_eq!(events(&world, "Blind").len(), 1);
+    world.oracle = |_, _| (Outcome::Failed("no connection".into()), 1.0);
+    world.run(300);
+    assert_eq!(events(&world, "Blind").len(), 1, "it may be another glitch");
+    world.run(3300);
+    assert_eq!(events(&world, "Blind").len(), 2);
 }
 
 #[test]
