@@ -150,6 +150,13 @@ pub fn holds(conditions: &[Condition], kind: ConditionType) -> bool {
         .any(|c| c.kind == kind.as_str() && c.status == "True")
 }
 
+/// Whether the condition is there and true, for this reason.
+#[must_use]
+pub fn holds_for(conditions: &[Condition], kind: ConditionType, reason: &str) -> bool {
+    let is_it = |c: &Condition| c.kind == kind.as_str() && c.status == "True" && c.reason == reason;
+    conditions.iter().any(is_it)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
