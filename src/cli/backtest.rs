@@ -23,6 +23,7 @@ use crate::backtest::trial::{longest, starts};
 use crate::core::plan::PlanError;
 use crate::runtime::clock::Clock;
 
+use super::given::SettingsError;
 use super::simulate::SimulateError;
 use cluster::Found;
 use fetch::Tally;
@@ -41,6 +42,9 @@ pub enum BacktestError {
     /// No `BirdWatch`, or no version in production.
     #[error("{0}")]
     Input(String),
+    /// A flag that cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// There is no plan in the spec.
     #[error("{}; mend the BirdWatch", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Plan(Vec<PlanError>),

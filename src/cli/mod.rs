@@ -187,7 +187,8 @@ pub fn main(cli: Cli) -> Result<ExitCode, CommandError> {
             simulate::simulate(&settings)?;
         }
         Command::Backtest(args) => {
-            let settings = backtest::settings::BacktestSettings::new(args)?;
+            let settings =
+                backtest::settings::BacktestSettings::new(args).map_err(backtest::BacktestError::from)?;
             backtest::backtest(&settings, &runtime()?)?;
         }
     }
