@@ -23,6 +23,9 @@ pub use config::{Address, BasicAuth, ConfigError, DEFAULT_MAX_IN_FLIGHT, ServerC
 pub use history::{Column, MAX_HISTORY, Past};
 pub use range::{RangeSeries, Stretch};
 
+/// The largest answer with raw samples that is read, in bytes: ten minutes of a large service's histogram.
+const MAX_SAMPLES: usize = 64 << 20;
+
 /// Told of every query, for metrics.
 pub trait QueryObserver: Send + Sync {
     /// A query was answered, or was given up, after `took` (waiting for a place included).
@@ -256,7 +259,7 @@ impl Server {
     ) -> Outcome {
         let begun = Instant::now();
         let outcome = self
-            .evaluate(share, promql, at, deadline)
+            .evaluate(share, promql, at, deadline, MAX_BODY)
             .await
             .and_then(|answer| answer.outcome());
         let outcome = outcome.unwrap_or_else(Outcome::Failed);
@@ -277,7 +280,7 @@ impl Server {
     ) -> Result<Vec<Samples>, Failure> {
         let begun = Instant::now();
         let result = self
-            .evaluate(None, selector, Some(at), deadline)
+            .evaluate(None, selector, Some(at), deadline, MAX_SAMPLES)
             .await
             .and_then(|answer| answer.samples());
         let class = match &result {
@@ -295,6 +298,7 @@ impl Server {
         promql: &str,
         at: Option<Timestamp>,
         deadline: Duration,
+        max_body: usize,
     ) -> Result<Answer, Failure> {
         // The server gives up a little sooner than we do, so that it can still say why.
         let timeout = format!("{}ms", (deadline.as_millis() * 9 / 10).max(1));
@@ -302,7 +306,7 @@ impl Server {
         if let Some(at) = at {
             form.push(("time", unix_seconds(at)));
         }
-        self.post("query", &form, share, deadline).await
+        self.post_for("query", &form, share, deadline, max_body).await
     }
 
     /// See [`Prometheus::label_names`].

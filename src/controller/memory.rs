@@ -226,6 +226,15 @@ impl Remembered {
         self.zero_since.as_ref().map(|(_, since)| *since)
     }
 
+    /// A check was decided upon: its samples, which are many, are kept no longer.
+    pub fn drop_samples(&mut self, decided: Option<&Check>) {
+        let is_it = |check: &mut Check| {
+            let decided = decided.is_some_and(|decided| decided.asked_at == check.asked_at);
+            decided && !check.samples.is_empty()
+        };
+        self.check.take_if(is_it);
+    }
+
     /// Takes note of a written status.
     pub fn written(&mut self, version: Option<String>, status: BirdWatchStatus, now: Timestamp) {
         self.held = None;

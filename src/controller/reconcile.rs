@@ -117,6 +117,9 @@ async fn pass(
     };
     let committed = commit(scope, &look, entry, intent, now).await?;
     exhibit::show(scope, &look, &next, &committed, now);
+    if matches!(committed, Committed::Written | Committed::Kept) {
+        entry.lock().drop_samples(look.seen.check.as_ref());
+    }
     match committed {
         Committed::Gone => return Ok(Again::At(None)),
         Committed::Refused(why) => {

@@ -99,16 +99,13 @@ pub(super) fn begin(
         .fold(Counts::default(), |all, one| all.plus(*one));
     let phi = dispersion(&minutes).map_err(|error| error.to_string())?;
     let design = design(plan, test, phi.map_or(1.0, |found| found.phi))?;
-    #[expect(clippy::cast_precision_loss, reason = "ten minutes, twenty metrics")]
-    let (seconds, metrics) = (
-        minutes.len() as f64 * MINUTE.as_secs_f64(),
-        metrics(plan).count() as f64,
-    );
+    #[expect(clippy::cast_precision_loss, reason = "ten minutes")]
+    let seconds = minutes.len() as f64 * MINUTE.as_secs_f64();
     status.counted = Some(Counted {
         reporter: source.reporter,
         bound: source.bound,
         design: design.into(),
-        share: 1.0 / metrics,
+        share: share_of(plan),
         evidence: Evidence::default(),
         judged: None,
         step_canary: Counts::default(),
@@ -191,10 +188,17 @@ pub(super) fn set_back(rollout: &mut Rollout, now: Timestamp) {
     }
 }
 
-/// Whether requests were counted since the last change of weight, so that a check says something of this step.
+/// Whether requests to both versions were counted since the last change of weight, so that a check says something of this
+/// step. At 100 % production has none.
 pub(super) fn has_looked(rollout: &Rollout) -> bool {
+    let alone = rollout.confirmed == 100;
     let mut counted = rollout.metrics.iter().filter_map(|m| m.counted.as_ref());
-    counted.all(|counted| counted.judged.is_some())
+    counted.all(|counted| counted.judged.is_some() && (alone || is_compared(counted)))
+}
+
+/// Whether both versions had requests in this step.
+pub(super) fn is_compared(counted: &Counted) -> bool {
+    counted.step_canary.requests > 0.0 && counted.step_production.requests > 0.0
 }
 
 /// The reading of a metric that has not been counted yet.
@@ -217,7 +221,7 @@ fn reading(value: Option<f64>, compared_with: Option<f64>, message: String, at: 
 /// plan in its order.
 pub(super) fn take_in(rollout: &mut Rollout, check: &Check, readings: &mut [(Reading, Verdict)]) {
     let (mut told, mut confirmations) = (false, 0);
-    let mut evidence: Vec<(usize, f64, f64)> = Vec::new();
+    let mut evidence: Vec<Weight> = Vec::new();
     let here = Here {
         step: usize::try_from(rollout.step.saturating_sub(1)).unwrap_or(usize::MAX),
         alone: rollout.confirmed == 100,
@@ -230,6 +234,11 @@ pub(super) fn take_in(rollout: &mut Rollout, check: &Check, readings: &mut [(Rea
         let status = super::verdict::entry(&mut rollout.metrics, &metric.name);
         let Some(counted) = &mut status.counted else {
             readings[i] = begin_late(&rollout.plan, metric, status, check);
+            // Nothing is known against it, and its share of the budget stays its own.
+            evidence.push(Weight {
+                share: share_of(&rollout.plan),
+                ..Weight::default()
+            });
             continue;
         };
         let news = here.count(&metric.name, test, counted);
@@ -246,23 +255,48 @@ pub(super) fn take_in(rollout: &mut Rollout, check: &Check, readings: &mut [(Rea
         if !seen_together(counted.reporter.as_deref()) {
             confirmations = CONFIRMATIONS;
         }
-        evidence.push((i, counted.share, words::log(counted)));
+        evidence.push(Weight {
+            metric: i,
+            share: counted.share,
+            log: words::log(counted),
+            is_known: readings[i].1 != Verdict::Unknown,
+        });
     }
-    let shares: Vec<(f64, f64)> = evidence.iter().map(|(_, share, log)| (*share, *log)).collect();
+    let shares: Vec<(f64, f64)> = evidence.iter().map(|one| (one.share, one.log)).collect();
     // Without a metric that counts there is nothing to share a budget.
     let Ok(log) = together(&shares) else { return };
     let limit = -budget(&rollout.plan).ln();
     let unhealthy = rollout.alarm.note(log, told, limit, confirmations);
-    let worst = evidence
-        .iter()
-        .max_by(|a, b| (a.1.ln() + a.2).total_cmp(&(b.1.ln() + b.2)));
-    if let Some((i, ..)) = worst.filter(|_| rollout.alarm.streak > 0) {
-        readings[*i].1 = if unhealthy {
+    // What is unknown now stays so, whatever was known before.
+    let known = evidence.iter().filter(|one| one.is_known);
+    let worst = known.max_by(|a, b| (a.share.ln() + a.log).total_cmp(&(b.share.ln() + b.log)));
+    if let Some(worst) = worst.filter(|_| rollout.alarm.streak > 0) {
+        readings[worst.metric].1 = if unhealthy {
             Verdict::Unhealthy
         } else {
             Verdict::Bad
         };
     }
+}
+
+/// What one metric has against the canary.
+#[derive(Default)]
+struct Weight {
+    /// Its place in the plan.
+    metric: usize,
+    /// Its share of the budget.
+    share: f64,
+    /// Its log evidence.
+    log: f64,
+    /// Whether this check said something of it.
+    is_known: bool,
+}
+
+/// Each sequential metric's share of the budget.
+fn share_of(plan: &Plan) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "twenty metrics at most")]
+    let metrics = metrics(plan).count().max(1) as f64;
+    1.0 / metrics
 }
 
 /// A test that a person changed while traffic is on the canary: it begins here, and nothing before is evidence.
@@ -307,7 +341,13 @@ impl Here<'_> {
         if source.bound.is_none() {
             source.bound = read::common_bound(test, &answers)?;
         }
-        let series = read::series(test, &answers, &source)?;
+        let mut series = read::series(test, &answers, &source)?;
+        if counted.judged.is_none() {
+            // What a scrape shows of before the change of weight belongs to neither step.
+            for one in &mut series {
+                one.samples.retain(|sample| sample.at >= from);
+            }
+        }
         match counters::observe(&series, read::part(test), &window) {
             Ok(observed) => {
                 counted.bound = source.bound;

@@ -176,9 +176,20 @@ async fn everybody_is_told(service: &Service) {
     eventually("nothing waits for Slack", A_WHILE, async || {
         let all = api.list(&ListParams::default()).await.ok()?;
         let silent = |object: &DynamicObject| object.data["status"]["notices"]["pending"].is_null();
-        all.iter().all(silent).then_some(())
+        // A parent message that is still to be updated would be before others in a Slack that takes nothing.
+        (all.iter().all(silent) && nothing_is_queued(service).await).then_some(())
     })
     .await;
+}
+
+/// Whether the operator says of itself that Slack has taken everything.
+async fn nothing_is_queued(service: &Service) -> bool {
+    let url = format!("{}/api/v1/query", service.bed.prometheus_url());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let question = [("query", "max(birdwatch_notices_waiting)")];
+    let answer = client.get(url).query(&question).send().await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    answer["data"]["result"][0]["value"][1] == "0"
 }
 
 /// Steps that are judged by a number that never changes: this is about Slack alone.

@@ -16,7 +16,7 @@ use crate::core::questions;
 use crate::core::sequential::counters::{Counted, Window, grid_instant};
 
 /// The longest interval that is counted at once: what happened before, while nobody watched, is left out.
-const LONGEST: Span = Span::secs(3600);
+const LONGEST: Span = Span::secs(600);
 
 /// The samples that a check at `now` asks for. `baseline`: production's alone, before any weight moves.
 pub(in crate::core) fn samples_of_check(
@@ -77,8 +77,8 @@ fn interval(
     let after = |when: Timestamp, span: Span| when.saturating_add(span.signed()).ok();
     let moved = rollout.confirmed_at.unwrap_or(rollout.started);
     let settled = after(moved, settings.propagation_delay)?;
-    // A step is not looked at before every target of it was scraped: until then there is nothing to be counted.
-    let begun = counting.judged.is_some() || after(settled, settings.scrape_interval)? <= at;
+    // A step is not looked at before every target of it was scraped twice: the first scrape says where to count from.
+    let begun = counting.judged.is_some() || after(settled, settings.scrape_interval.times(2))? <= at;
     let from = counting.judged.unwrap_or(settled).max(back(LONGEST)?);
     (begun && from < at).then_some((from, at))
 }

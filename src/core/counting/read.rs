@@ -12,6 +12,9 @@ use crate::core::sequential::counters::{self, Counted, Part, Series};
 /// Labels that say what was scraped.
 const TARGET: [&str; 5] = ["job", "namespace", "pod", "container", "instance"];
 
+/// Labels that say which proxy it is.
+const POD: [&str; 2] = ["namespace", "pod"];
+
 /// What sees both versions is believed when it sees this part of what the pods themselves see: callers without a sidecar
 /// report nothing.
 const COMPLETE: f64 = 0.9;
@@ -139,7 +142,11 @@ pub(super) fn series(
                 Some(counted) => vec![counted],
                 None => by_labels(test, one, source),
             };
-            found.extend(counted.into_iter().map(|counted| of(answer.side, counted, one)));
+            found.extend(
+                counted
+                    .into_iter()
+                    .map(|counted| of(answer.side, counted, one, answer.counted.is_none())),
+            );
         }
     }
     Ok(found)
@@ -164,10 +171,14 @@ fn is_failure(one: &SampleSeries) -> bool {
         || label(one, "grpc_response_status").is_some_and(|status| GRPC_FAULTS.contains(&status))
 }
 
-fn of(side: Side, counted: Counted, one: &SampleSeries) -> Series {
+fn of(side: Side, counted: Counted, one: &SampleSeries, is_istios: bool) -> Series {
+    // A proxy's counters are the same by whichever of its ports and jobs they are scraped; they count once.
+    let is_pod = is_istios && one.labels.contains_key("pod");
+    let target = if is_pod { &POD[..] } else { &TARGET[..] };
     let text = |of_target: bool| {
+        let wanted: &[&str] = if of_target { target } else { &TARGET };
         let labels = one.labels.iter();
-        let labels = labels.filter(|(name, _)| TARGET.contains(&name.as_str()) == of_target);
+        let labels = labels.filter(|(name, _)| wanted.contains(&name.as_str()) == of_target);
         labels
             .map(|(name, value)| format!("{name}={value:?}"))
             .collect::<Vec<_>>()

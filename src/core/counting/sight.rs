@@ -75,7 +75,12 @@ fn words(rollout: &Rollout) -> Option<(bool, String)> {
     let left = |step: &&StepPlan| step.weight >= rollout.confirmed && step.weight < 100;
     let steps: Vec<StepPlan> = rollout.plan.steps.iter().filter(left).copied().collect();
     if steps.is_empty() {
-        return None;
+        let never = rollout.plan.steps.iter().all(|step| step.weight == 100);
+        let says = format!(
+            "{}: every step gives the canary all traffic, and nothing is left to compare it with; add a step below 100",
+            metric.name
+        );
+        return never.then_some((false, says));
     }
     let every = questions::interval(rollout).max(Span::secs(1));
     let mut policy = policy(&steps, Some(every), test.tolerance, budget(&rollout.plan));

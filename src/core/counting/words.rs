@@ -43,6 +43,8 @@ pub(super) fn metric(name: &str, test: &SequentialPlan, counted: &Counted, alone
     let (canary, production) = (of(evidence.canary, &bad), of(evidence.production, ""));
     let says = if alone {
         "; production has no traffic to compare with".to_owned()
+    } else if !super::is_compared(counted) {
+        "; this step has no requests of both to compare yet".to_owned()
     } else {
         format!("; {}", odds(log(counted), test.tolerance))
     };

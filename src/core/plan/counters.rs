@@ -67,12 +67,18 @@ pub(super) fn sequential(at: &str, entry: &Metric, counters: Counters, problems:
         |v| v > 0.0 && v < 1.0,
         "above 0 and below 1",
     );
+    let fault = fault.unwrap_or(DEFAULT_FAULT);
+    problems.require(
+        at_least.is_none_or(|share| share < fault),
+        &format!("{at}atLeast"),
+        "must be below fault, which could not be found else",
+    );
     TestPlan::Sequential(SequentialPlan {
         counters,
         tolerance: tolerance.unwrap_or(DEFAULT_TOLERANCE),
         false_alarm: false_alarm.unwrap_or(DEFAULT_FALSE_ALARM),
         at_least,
-        fault: fault.unwrap_or(DEFAULT_FAULT),
+        fault,
     })
 }
 

@@ -277,3 +277,71 @@ fn no_step_is_passed_before_its_requests_were_counted_however_short_it_is_and_sl
     }
     world.run_to(Phase::Promoted);
 }
+
+#[test]
+fn what_is_unknown_stays_so_though_the_evidence_was_at_its_limit_a_moment_before() {
+    let mut world = world(|side, _| if side == Side::Canary { 0.5 } else { 0.001 });
+    world.until(|w| w.status.rollout.as_ref().is_some_and(|r| r.alarm.streak == 1));
+    world.traffic.broken = Some("no connection");
+    world.run(60);
+    assert!(
+        holds(&world.status.conditions, ConditionType::Blind),
+        "{}",
+        world.status.message
+    );
+    assert_eq!((world.status.phase, world.weight()), (Phase::Progressing, 10));
+    world.traffic.broken = None;
+    world.run_to(Phase::RolledBack);
+}
+
+#[test]
+fn a_metric_that_cannot_begin_takes_nothing_from_the_others() {
+    let mut world = world(|side, when| {
+        if side == Side::Canary && when > at(120) {
+            0.9
+        } else {
+            0.001
+        }
+    });
+    world.until(|w| w.weight() == 10);
+    let never = r#"{name: never, total: 'no{v="$(version)"}', bad: 'none{v="$(version)"}'}"#;
+    world.spec = Ok(spec(&format!(
+        "{SERVICE}metrics: [{{preset: error-rate}}, {never}]\n"
+    )));
+    world.traffic.silent = "never";
+    world.run_to(Phase::RolledBack);
+    let failure = world.status.rollout.as_ref().unwrap().failure.as_ref().unwrap();
+    assert!(
+        failure.message.starts_with("error-rate: canary "),
+        "{}",
+        failure.message
+    );
+}
+
+#[test]
+fn no_step_is_passed_without_any_request_in_it() {
+    let mut world = world(|_, _| 0.001);
+    world.until(|w| w.weight() == 10);
+    world.run(20);
+    world.traffic.flow_until = Some(world.now);
+    world.until(|w| w.weight() == 50);
+    world.run(900);
+    assert_eq!((world.status.phase, world.weight()), (Phase::Progressing, 50));
+}
+
+#[test]
+fn a_rollout_that_compares_nothing_says_so() {
+    let mut world = World::new("service: aleph\nincrement: 100\n");
+    world.run(5);
+    let found = world
+        .status
+        .conditions
+        .iter()
+        .find(|c| c.kind == "Detection")
+        .unwrap();
+    assert!(
+        found.status == "False" && found.message.contains("add a step below 100"),
+        "{}",
+        found.message
+    );
+}

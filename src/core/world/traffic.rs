@@ -25,6 +25,10 @@ pub(crate) struct Traffic {
     pub(crate) reporter: &'static str,
     /// What Prometheus has forgotten.
     pub(crate) lost_before: Timestamp,
+    /// The metric that nothing counts.
+    pub(crate) silent: &'static str,
+    /// When the last request came.
+    pub(crate) flow_until: Option<Timestamp>,
     /// Prometheus says this instead of an answer.
     pub(crate) broken: Option<&'static str>,
     /// One scrape in a second.
@@ -38,6 +42,8 @@ impl Default for Traffic {
             bad: |_, _| 0.001,
             reporter: "destination",
             lost_before: Timestamp::MIN,
+            silent: "",
+            flow_until: None,
             broken: None,
             scrapes: vec![(at(-1200), [Counters::default(); 2])],
         }
@@ -56,8 +62,12 @@ impl Traffic {
             #[expect(clippy::cast_precision_loss, reason = "a percentage")]
             let share = weight.map_or(0.0, |(_, weight)| *weight as f64 / 100.0);
             let mut after = counters;
+            let load = match self.flow_until {
+                Some(until) if last >= until => 0.0,
+                _ => self.requests_per_second,
+            };
             for (side, part) in [(Side::Production, 1.0 - share), (Side::Canary, share)] {
-                let requests = self.requests_per_second * part;
+                let requests = load * part;
                 let counters = &mut after[side as usize];
                 counters.requests += requests;
                 counters.bad += requests * (self.bad)(side, last);
@@ -98,7 +108,7 @@ impl Traffic {
                 one.labels.insert("pod".to_owned(), "caller-0".to_owned());
             }
         }
-        series.retain(|one| !one.samples.is_empty());
+        series.retain(|one| !one.samples.is_empty() && question.metric != self.silent);
         SampleAnswer {
             metric: question.metric.clone(),
             side: question.side,
