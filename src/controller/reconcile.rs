@@ -117,9 +117,6 @@ async fn pass(
     };
     let committed = commit(scope, &look, entry, intent, now).await?;
     exhibit::show(scope, &look, &next, &committed, now);
-    if matches!(committed, Committed::Written | Committed::Kept) {
-        entry.lock().drop_samples(look.seen.check.as_ref());
-    }
     match committed {
         Committed::Gone => return Ok(Again::At(None)),
         Committed::Refused(why) => {
@@ -136,11 +133,11 @@ async fn pass(
         Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
         Committed::Written => {
             scope.context.deliver.committed(&look.name, &look.stored, &next);
-            take_over(scope, &look, entry, &next);
+            stands(scope, &look, entry, &next);
         }
         Committed::Kept => {
             scope.context.deliver.pending(&look.name, &look.stored);
-            take_over(scope, &look, entry, &look.stored);
+            stands(scope, &look, entry, &look.stored);
         }
     }
     let done = lowered?.max(executor.rest(&effects).await?);
@@ -155,8 +152,9 @@ fn again(done: Done, otherwise: Again) -> Again {
     }
 }
 
-/// Brings up to date what people see of a written status, once in a term.
-fn take_over(scope: &Scope, look: &Look, entry: &Entry, written: &BirdWatchStatus) {
+/// A decision stands: what it was made from is let go, and what people see is brought up to date, once in a term.
+fn stands(scope: &Scope, look: &Look, entry: &Entry, written: &BirdWatchStatus) {
+    entry.lock().drop_samples(look.seen.check.as_ref());
     if entry.lock().is_first_look() {
         scope.context.deliver.taken_over(&look.name, written);
     }

@@ -24,7 +24,7 @@ use crate::{Root, repository};
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 const HOST: &str = "slack.test";
 const TOKEN: &str = "xoxb-image";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_posts_to_slack_where_the_images_bundle_has_the_ca() {
@@ -124,7 +124,7 @@ impl Operator {
             .arg("run")
             .args(["--slack-url", &slack.api_url().replace("127.0.0.1", HOST)])
             .args(["--admin-address", "127.0.0.1", "--admin-port", "0"])
-            .args(["--prometheus-url", "http://127.0.0.1:1", "--lease-duration", "2s"])
+            .args(["--prometheus-url", "http://127.0.0.1:1", "--lease-duration", "10s"])
             .args(arguments)
             .stdout(output.try_clone().expect("a log"))
             .stderr(output)
