@@ -124,7 +124,12 @@ impl Operator {
             .arg("run")
             .args(["--slack-url", &slack.api_url().replace("127.0.0.1", HOST)])
             .args(["--admin-address", "127.0.0.1", "--admin-port", "0"])
-            .args(["--prometheus-url", "http://127.0.0.1:1", "--lease-duration", "10s"])
+            .args([
+                "--prometheus-url",
+                "http://127.0.0.1:1",
+                "--lease-duration",
+                "10s",
+            ])
             .args(arguments)
             .stdout(output.try_clone().expect("a log"))
             .stderr(output)
