@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Service, on_bed, program};
 
 /// As long as traffic is recorded.
-const RECORDED: Duration = Duration::from_mins(4);
+const RECORDED: Duration = Duration::from_mins(5);
 
 fn backtest(bed: &Bed, arguments: &[&str]) -> Output {
     Command::new(program())
@@ -26,7 +26,7 @@ fn faults_are_found_in_a_few_minutes_of_recorded_traffic() {
     on_bed(async |bed| {
         let service = Service::silent(bed, "replayed").await.with_traffic(50.0);
         service.behave("v1", 0.002).await;
-        let step = |weight: u32| json!({"weight": weight, "hold": "5s"});
+        let step = |weight: u32| json!({"weight": weight, "hold": "15s"});
         let spec = json!({"steps": [step(20), step(50)], "maxWeight": 50, "checkInterval": "2s"});
         service.watch_seen(spec).await;
         tokio::time::sleep(RECORDED).await;
@@ -34,7 +34,7 @@ fn faults_are_found_in_a_few_minutes_of_recorded_traffic() {
         let arguments = [
             "replayed/replayed",
             "--since",
-            "4m",
+            "5m",
             "--starts",
             "20",
             "--faults",
