@@ -92,6 +92,7 @@ async fn goes_on_by_itself(service: &Service) {
 
 async fn rolls_back_without_its_pods(service: &Service) {
     let weights = service.record();
+    weights.until("20 % is seen", |w| w == [20]).await;
     service.scale("v2", 0).await;
     service.is_rolled_back(FailureReason::CanaryUnavailable).await;
     weights.is_up_and_down_at_once().await;
@@ -99,6 +100,7 @@ async fn rolls_back_without_its_pods(service: &Service) {
 
 async fn rolls_back_when_asked(service: &Service) {
     let weights = service.record();
+    weights.until("20 % is seen", |w| w == [20]).await;
     service.verb("rollback/now").await;
     let status = service.is_rolled_back(FailureReason::RollbackAsked).await;
     assert!(status.verb.unwrap().accepted);
