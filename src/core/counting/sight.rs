@@ -12,7 +12,7 @@ use crate::core::decision::CheckRequest;
 use crate::core::observation::CheckId;
 use crate::core::questions;
 use crate::core::sequential::planner::Traffic;
-use crate::core::sequential::policy::{length, policy};
+use crate::core::sequential::policy::policy;
 use crate::core::sequential::sight::{nearest, sight};
 use crate::core::turn::Turn;
 
@@ -94,7 +94,7 @@ fn words(rollout: &Rollout) -> Option<(bool, String)> {
         requests_per_second: counted.requests_per_second,
         production_bad: status.baseline.as_ref()?.value,
     };
-    let within = length(&policy).min(SOON);
+    let within = policy.length().min(SOON);
     let finds = policy.time_to_detect(traffic, test.fault).ok()?.is_some();
     let mut says = format!("{}: {}", metric.name, sight(&policy, traffic, within).ok()?);
     if !finds && let Ok(Some((_, change))) = nearest(&policy, traffic, within) {

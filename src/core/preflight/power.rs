@@ -1,8 +1,6 @@
 //! What a sequential test can see, said before a rollout. It takes numbers alone, so that it is the same for whoever
 //! knows them.
 
-use std::time::Duration;
-
 use crate::api::Span;
 use crate::api::plan::Plan;
 use crate::core::number::human;
@@ -39,7 +37,7 @@ pub fn power(policy: &Policy, traffic: Traffic, object: &str) -> Option<Finding>
         requests_per_second,
         production_bad,
     } = traffic;
-    let within = length(policy);
+    let within = policy.length();
     let span = Span::millis(i64::try_from(within.as_millis()).unwrap_or(i64::MAX));
     let percent = |share: f64| format!("{} %", human(share * 100.0));
     let usual = format!(
@@ -93,9 +91,4 @@ pub fn power(policy: &Policy, traffic: Traffic, object: &str) -> Option<Finding>
         why: why.to_owned(),
         remedy,
     })
-}
-
-fn length(policy: &Policy) -> Duration {
-    let add = |all: Duration, step: &Step| all.saturating_add(step.hold);
-    policy.steps.iter().fold(Duration::ZERO, add)
 }

@@ -1,7 +1,5 @@
 //! From a plan to what the planner and the simulation ask about: the one place that knows both.
 
-use std::time::Duration;
-
 use crate::api::Span;
 use crate::api::plan::{Plan, StepPlan, TestPlan};
 
@@ -54,14 +52,10 @@ pub fn design(policy: &Policy) -> Result<Design, DesignError> {
     Design::new(policy.tolerance, policy.false_alarm, policy.dispersion, compared)
 }
 
-/// How long all steps together last.
-#[must_use]
-pub fn length(policy: &Policy) -> Duration {
-    policy.length()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const fn step(weight: u8, hold: u32) -> StepPlan {
@@ -79,7 +73,7 @@ mod tests {
         let got: Vec<_> = found.steps.iter().map(|s| (s.weight, s.hold.as_secs())).collect();
         assert_eq!(got, expected);
         assert_eq!(found.every, Duration::from_secs(15));
-        assert_eq!(length(&found), Duration::from_mins(25));
+        assert_eq!(found.length(), Duration::from_mins(25));
         assert_eq!((found.tolerance, found.false_alarm), (1.5, 0.01));
     }
 
