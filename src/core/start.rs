@@ -1,6 +1,8 @@
 //! Before any traffic moves: Pending, until the canary is available and its subset points at it, and Baseline, until
 //! there is something to compare with.
 
+use jiff::Timestamp;
+
 use crate::api::conditions::ConditionType;
 use crate::api::evidence::Alarm;
 use crate::api::plan::Plan;
@@ -63,33 +65,49 @@ pub(super) fn fresh(
             ..Candidate::default()
         });
     Rollout {
-        id: id(turn, &canary.version),
-        canary,
-        production,
-        plan,
-        started: turn.now,
-        ended: None,
-        clock: HoldClock::started(turn.now),
-        canary_label_at: None,
-        production_label_at: None,
-        step: 0,
-        alarm: Alarm::default(),
-        intended: 0,
-        confirmed: 0,
-        confirmed_at: None,
-        raised: false,
-        hold: None,
-        hold_reason: None,
-        metrics: Vec::new(),
-        last_check: None,
-        verdict: None,
-        promote_asked: false,
-        failure: None,
         kept: Kept {
             routes: turn.seen.routes.iter().map(kept_route).collect(),
             canary_label: rule.canary.clone(),
         },
-        rest: serde_json::Map::new(),
+        ..Rollout::unbegun(id(turn, &canary.version), plan, production, canary, turn.now)
+    }
+}
+
+impl Rollout {
+    /// Nothing has happened in it, and it knows of no object.
+    pub(in crate::core) fn unbegun(
+        id: String,
+        plan: Plan,
+        production: Candidate,
+        canary: Candidate,
+        started: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            canary,
+            production,
+            plan,
+            started,
+            ended: None,
+            clock: HoldClock::started(started),
+            canary_label_at: None,
+            production_label_at: None,
+            step: 0,
+            alarm: Alarm::default(),
+            intended: 0,
+            confirmed: 0,
+            confirmed_at: None,
+            raised: false,
+            hold: None,
+            hold_reason: None,
+            metrics: Vec::new(),
+            last_check: None,
+            verdict: None,
+            promote_asked: false,
+            failure: None,
+            kept: Kept::default(),
+            rest: serde_json::Map::new(),
+        }
     }
 }
 

@@ -2,9 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::api::evidence::Alarm;
 use crate::api::plan::{MetricPlan, Plan, TestPlan};
-use crate::api::status::{Candidate, HoldClock, Kept, Rollout};
+use crate::api::status::{Candidate, Rollout};
 use crate::core::observation::{ObjectName, Question, Settings};
 use crate::core::query::{Template, Values};
 use crate::core::questions as core_questions;
@@ -104,30 +103,12 @@ fn rollout(plan: &Plan, production: &str, canary: &str) -> Rollout {
         version: version.to_owned(),
         ..Candidate::default()
     };
-    Rollout {
-        id: String::new(),
-        canary: candidate(canary),
-        production: candidate(production),
-        plan: plan.clone(),
-        started: Timestamp::UNIX_EPOCH,
-        ended: None,
-        clock: HoldClock::default(),
-        canary_label_at: None,
-        production_label_at: None,
-        step: 0,
-        alarm: Alarm::default(),
-        intended: 0,
-        confirmed: 0,
-        confirmed_at: None,
-        raised: false,
-        hold: None,
-        hold_reason: None,
-        metrics: Vec::new(),
-        last_check: None,
-        verdict: None,
-        promote_asked: false,
-        failure: None,
-        kept: Kept::default(),
-        rest: serde_json::Map::new(),
-    }
+    let (production, canary) = (candidate(production), candidate(canary));
+    Rollout::unbegun(
+        String::new(),
+        plan.clone(),
+        production,
+        canary,
+        Timestamp::UNIX_EPOCH,
+    )
 }
