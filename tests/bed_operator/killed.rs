@@ -162,7 +162,8 @@ impl Story {
                 continue;
             }
             let step = Between { from, to };
-            let held = Served::new(step, self.hold_at(weight), absences, self.stood(step), promoted);
+            let standing = self.standing();
+            let held = Served::new(step, self.hold_at(weight), absences, &standing, promoted);
             let what = format!("{}: {weight} %: {held:?}", self.name());
             println!("{what}");
             assert!(held.took <= held.most(), "{what}: longer than {:?}", held.most());
@@ -178,14 +179,12 @@ impl Story {
         hold.signed()
     }
 
-    /// How long the clock stood within a step.
-    fn stood(&self, step: Between) -> SignedDuration {
+    /// When the clock stood.
+    fn standing(&self) -> Vec<Between> {
         let seen = self.held.all();
         let until = seen.iter().skip(1).map(|(at, _)| *at).chain([Timestamp::MAX]);
         let spans = seen.iter().zip(until).filter(|((_, held), _)| held.stands);
-        spans
-            .map(|((from, _), to)| Between { from: *from, to }.within(&step))
-            .sum()
+        spans.map(|((from, _), to)| Between { from: *from, to }).collect()
     }
 }
 
@@ -196,7 +195,8 @@ struct Served {
     took: SignedDuration,
     /// Without an operator.
     away: SignedDuration,
-    /// Part of `away`, in which the operator that ended the step still lived: it had not renewed its lease since.
+    /// Part of `away`, in which an operator still lived that had not renewed its lease since: as far as a stop of the
+    /// clock or the end of the step tells of it.
     alive: SignedDuration,
     /// How often an operator came within the step.
     starts: i32,
@@ -210,18 +210,24 @@ impl Served {
         step: Between,
         hold: SignedDuration,
         absences: &[Between],
-        stood: SignedDuration,
+        standing: &[Between],
         promoted: bool,
     ) -> Self {
         let within: Vec<_> = absences.iter().map(|absence| absence.within(&step)).collect();
-        let last = absences.iter().filter(|absence| absence.to > step.to);
+        let alive = absences.iter().map(|absence| {
+            let decided = standing.iter().map(|stand| stand.from).chain([step.to]);
+            let to = decided.filter(|at| (absence.from..absence.to).contains(at)).max();
+            to.map_or(SignedDuration::ZERO, |to| {
+                Between { to, ..*absence }.within(&step)
+            })
+        });
         Self {
             hold,
             took: step.to.duration_since(step.from),
             away: within.iter().sum(),
-            alive: last.map(|absence| absence.within(&step)).sum(),
+            alive: alive.sum(),
             starts: i32::try_from(within.iter().filter(|missed| missed.is_positive()).count()).unwrap(),
-            stood,
+            stood: standing.iter().map(|stand| stand.within(&step)).sum(),
             promoted,
         }
     }
@@ -334,7 +340,7 @@ fn i_a_hold_that_is_served_twice_or_not_to_its_end_is_found_however_often_the_op
             from: at(0),
             to: at(0) + took,
         };
-        Served::new(step, HOLD, &absences, SignedDuration::ZERO, promoted)
+        Served::new(step, HOLD, &absences, &[], promoted)
     };
     for promoted in [false, true] {
         let once = served(HOLD + away, promoted);
@@ -344,4 +350,20 @@ fn i_a_hold_that_is_served_twice_or_not_to_its_end_is_found_however_often_the_op
         let cut = served(HOLD - SEEN * 2 + away, promoted);
         assert!(cut.took < cut.least(), "{cut:?}");
     }
+}
+
+#[test]
+fn i_what_a_killed_operator_counted_until_it_stopped_the_clock_is_served() {
+    let at = |seconds: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+    let between = |from, to| Between {
+        from: at(from),
+        to: at(to),
+    };
+    // It renewed its lease at 4, stopped the clock at 5 and was killed; the next one let it run at 12.
+    let served = Served::new(between(0, 19), HOLD, &[between(4, 10)], &[between(5, 12)], false);
+    assert_eq!(served.alive, SignedDuration::from_secs(1));
+    assert!(
+        (served.least()..=served.most()).contains(&served.took),
+        "{served:?}"
+    );
 }
