@@ -189,7 +189,6 @@ fn of(side: Side, counted: Counted, one: &SampleSeries, is_istios: bool) -> Seri
         counted,
         target: text(true),
         labels: text(false),
-        started: None,
         samples: one
             .samples
             .iter()

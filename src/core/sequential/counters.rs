@@ -5,6 +5,7 @@
 //! Counters are not stored. Both ends of an interval are asked again at instants of a fixed grid, and each event belongs
 //! to the sample that first shows it, so that intervals that follow each other neither overlap nor leave a gap.
 
+mod blind;
 mod scrapes;
 
 use std::collections::BTreeMap;
@@ -59,8 +60,6 @@ pub struct Series {
     pub target: String,
     /// The labels that tell this series from the target's others; the same series given twice is read once.
     pub labels: String,
-    /// When the target's pod started, if known, by a clock close to Prometheus's.
-    pub started: Option<Timestamp>,
     /// Samples in any order. They have to reach back [`Window::range`] from the window's end.
     pub samples: Vec<Sample>,
 }
@@ -201,11 +200,10 @@ pub fn observe(series: &[Series], part: Part, window: &Window) -> Result<Vec<Obs
         unknown.extend(missing(&targets, side, part, window));
     }
     let mut all = Vec::new();
-    for (name, target) in &targets {
-        let grown = target.walk(window);
+    for (name, grown) in blind::walk_both(&targets, window) {
         match stratum(name, &grown, part) {
             Ok(stratum) => all.push(Observed {
-                target: (*name).to_owned(),
+                target: name.to_owned(),
                 stratum,
             }),
             Err(why) => unknown.push(why),
@@ -255,9 +253,13 @@ pub fn growth(
     let mut all = BTreeMap::new();
     for (name, target) in gather(series, window)? {
         let mut scrapes = Vec::new();
-        target.each(window, |at, grown| {
+        for step in target
+            .steps(window)
+            .iter()
+            .filter(|step| step.at > window.previous)
+        {
             let of = |counted| {
-                let found = grown.get(&(Side::Production, counted));
+                let found = step.grown.get(&(Side::Production, counted));
                 found.copied().unwrap_or_default()
             };
             let (requests, counted) = (of(Counted::All), of(Counted::Part));
@@ -269,8 +271,8 @@ pub fn growth(
                 requests,
                 bad: bad.clamp(0.0, requests.max(0.0)),
             };
-            scrapes.push(Grown { at, counts });
-        });
+            scrapes.push(Grown { at: step.at, counts });
+        }
         all.insert(name.to_owned(), scrapes);
     }
     Ok(all)
@@ -301,7 +303,6 @@ fn gather<'a>(series: &'a [Series], window: &Window) -> Result<BTreeMap<&'a str,
     let mut unknown = Vec::new();
     for one in series {
         let target = targets.entry(&one.target).or_default();
-        target.started = target.started.max(one.started);
         let line = Line {
             side: one.side,
             counted: one.counted,

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::sequential::design::Design;
+use crate::core::sequential::evidence::Evidence;
 
 const SCRAPE_SECONDS: i64 = 15;
 
@@ -98,7 +100,6 @@ fn scraped(world: &World) -> Vec<Series> {
                 counted,
                 target: target.to_string(),
                 labels: format!("{counted:?}"),
-                started: None,
                 samples,
             });
         }
@@ -183,6 +184,30 @@ proptest! {
     }
 
     #[test]
+    fn lost_scrapes_within_an_interval_create_no_evidence_of_what_both_versions_share(
+        percents in proptest::collection::vec(0_u32..=100, 24),
+        lost in proptest::collection::vec(any::<[bool; 2]>(), 24),
+        every in 4_usize..8,
+    ) {
+        let shared = |target: usize| {
+            let of = |(scrape, percent): (usize, &u32)| {
+                // What is lost at an interval's end is shown, and counted, in the next one.
+                let lies_within = scrape > 2 && !(scrape - 2).is_multiple_of(every);
+                let fate = if lies_within && lost[scrape][target] { Fate::Lost } else { Fate::Scraped };
+                Tick { requests: 100, bad: *percent, fate }
+            };
+            percents.iter().enumerate().map(of).collect::<Vec<_>>()
+        };
+        let world = vec![shared(0), shared(1)];
+        let design = Design::new(1.5, 0.01, 1.0, 1).unwrap();
+        let mut evidence = Evidence::default();
+        for check in checks(&scraped(&world), every, true).iter().flatten() {
+            evidence.add(&design, 0, &[pooled(check)]).unwrap();
+        }
+        prop_assert!(evidence.log(&design).unwrap() <= 1e-9, "{evidence:?}");
+    }
+
+    #[test]
     fn order_and_repetition_do_not_matter(world in world(), every in 1_usize..6, seed in any::<u64>()) {
         let series = scraped(&world);
         let mut shuffled = series.clone();
@@ -199,10 +224,14 @@ proptest! {
 
     #[test]
     fn checking_more_often_adds_up_to_the_same(mut world in world()) {
-        // Two scrapes missing in a row make a check unknown, which has nothing to add up.
+        // Two scrapes missing in a row make a check unknown, or a gap that only one interval has; so does a restart that looks
+        // like a replica behind.
         for ticks in &mut world {
             let mut missed = false;
             for tick in ticks {
+                if tick.fate == Fate::Restarted {
+                    (tick.requests, tick.bad) = (0, 0);
+                }
                 if missed && matches!(tick.fate, Fate::Lost | Fate::Behind) {
                     tick.fate = Fate::Scraped;
                 }

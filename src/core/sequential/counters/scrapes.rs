@@ -17,18 +17,23 @@ pub(super) struct Line<'a> {
 /// What a target's counters grew by.
 pub(super) type Growth = BTreeMap<(Side, Counted), f64>;
 
+/// From one scrape of a target to the next.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) from: Timestamp,
+    pub(super) at: Timestamp,
+    pub(super) grown: Growth,
+}
+
 /// The scrapes of one target. Counters of one scrape carry the same instant.
 #[derive(Debug, Default)]
 pub(super) struct Target<'a> {
-    pub(super) started: Option<Timestamp>,
     scrapes: BTreeMap<Timestamp, BTreeMap<Line<'a>, f64>>,
 }
 
 /// How a scrape follows the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Follows {
-    /// Another pod: everything it counts is new.
-    Anew,
     /// The first after a gap: where to count from.
     AfterGap,
     /// Older than what was seen already: as good as lost.
@@ -54,75 +59,74 @@ impl<'a> Target<'a> {
         scrapes.any(|(_, values)| values.keys().any(is))
     }
 
-    /// Whether what happened since the previous check is known: it was scraped about then, or its pod is younger.
+    /// Whether what happened since the previous check is known: it was scraped about then, or twice since.
     pub(super) fn reaches_back(&self, window: &Window) -> bool {
-        let Some(first) = self.scrapes.keys().next() else {
-            return false;
-        };
-        let young = self.started.is_some_and(|started| started > window.previous);
         let about = |at: &Timestamp| {
             *at <= window.previous && window.previous.duration_since(*at).unsigned_abs() <= gap(window)
         };
         let two = self.scrapes.range(window.previous..).nth(1).is_some();
-        young && *first > window.previous || self.scrapes.keys().any(about) || two
+        self.scrapes.keys().any(about) || two
+    }
+
+    /// Whether any of its series is about this version.
+    pub(super) fn counts(&self, side: Side) -> bool {
+        let mut lines = self.scrapes.values().flat_map(BTreeMap::keys);
+        lines.any(|line| line.side == side)
     }
 
     /// Counts what grew after the window's start.
     pub(super) fn walk(&self, window: &Window) -> Growth {
         let mut grown = Growth::new();
-        self.each(window, |_, of_scrape| {
-            for (key, more) in of_scrape {
-                *grown.entry(*key).or_default() += more;
-            }
-        });
+        let steps = self.steps(window).into_iter();
+        for (key, more) in steps
+            .filter(|step| step.at > window.previous)
+            .flat_map(|step| step.grown)
+        {
+            *grown.entry(key).or_default() += more;
+        }
         grown
     }
 
-    /// What grew at each scrape after the window's start, in order; a scrape after a gap grew by nothing that is known.
-    pub(super) fn each(&self, window: &Window, mut see: impl FnMut(Timestamp, &Growth)) {
-        let mut grown = Growth::new();
+    /// From scrape to scrape, in order. The first one, and one after a gap, begin where they end: nothing is known of before.
+    pub(super) fn steps(&self, window: &Window) -> Vec<Step> {
+        let mut steps = Vec::new();
         let mut marks: BTreeMap<Line, f64> = BTreeMap::new();
         let mut last = None;
         for (at, values) in &self.scrapes {
-            let follows = self.follows(*at, values, last, &marks, window);
+            let follows = Self::follows(*at, values, last, &marks, window);
             match follows {
                 Follows::Behind => continue,
-                Follows::Anew | Follows::AfterGap => marks.clear(),
+                Follows::AfterGap => marks.clear(),
                 // What has vanished comes back from 0. Were its old value kept, this scrape's meaning would depend on how far back
                 // the samples reach, and two windows could count the same event.
                 Follows::Restarted => marks.retain(|line, _| values.contains_key(line)),
                 Follows::Next => {}
             }
-            grown.clear();
+            let mut grown = Growth::new();
             for (line, value) in values {
                 let mark = marks.insert(*line, *value).filter(|mark| mark <= value);
                 if follows != Follows::AfterGap {
                     *grown.entry((line.side, line.counted)).or_default() += value - mark.unwrap_or(0.0);
                 }
             }
-            if *at > window.previous {
-                see(*at, &grown);
-            }
+            let before = last.filter(|_| follows != Follows::AfterGap);
+            steps.push(Step {
+                from: before.unwrap_or(*at),
+                at: *at,
+                grown,
+            });
             last = Some(*at);
         }
+        steps
     }
 
     fn follows(
-        &self,
         at: Timestamp,
         values: &BTreeMap<Line, f64>,
         last: Option<Timestamp>,
         marks: &BTreeMap<Line, f64>,
         window: &Window,
     ) -> Follows {
-        // The first scrape of the window stands for all before it: only a pod younger than that has no history.
-        let since = last.unwrap_or(window.previous);
-        if self
-            .started
-            .is_some_and(|started| since < started && started <= at)
-        {
-            return Follows::Anew;
-        }
         if last.is_none_or(|last| at.duration_since(last).unsigned_abs() > gap(window)) {
             return Follows::AfterGap;
         }
@@ -142,6 +146,6 @@ impl<'a> Target<'a> {
 }
 
 /// The longest time between two scrapes over which a difference still counts: one lost scrape and the jitter of the others.
-fn gap(window: &Window) -> std::time::Duration {
+pub(super) fn gap(window: &Window) -> std::time::Duration {
     window.scrape.saturating_mul(5) / 2
 }

@@ -19,7 +19,6 @@ fn line(side: Side, counted: Counted, labels: &str, values: [Option<f64>; 7]) ->
         counted,
         target: "a".to_owned(),
         labels: labels.to_owned(),
-        started: None,
         samples: instants
             .zip(values)
             .filter_map(|(at, v)| v.map(|value| Sample { at, value }))
@@ -98,20 +97,6 @@ fn a_replica_that_is_behind_counts_nothing_and_nothing_twice() {
 }
 
 #[test]
-fn another_pod_of_the_same_name_counts_anew_whatever_its_counters_say() {
-    let values = [0.0, 50.0, 100.0, 110.0, 90.0, 95.0, 95.0];
-    let bad = [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0];
-    let with = |started| {
-        let series = [all(Side::Canary, values), part(Side::Canary, bad)].map(|s| Series { started, ..s });
-        canary(&series, Part::Bad)
-    };
-    assert_eq!(with(Some(at(120))), Ok(counts(10.0 + 90.0 + 5.0, 1.0)));
-    // The same counters without another pod: a replica behind, from then on.
-    assert_eq!(with(None), Ok(counts(10.0, 0.0)));
-    assert_eq!(with(Some(at(-1000))), Ok(counts(10.0, 0.0)));
-}
-
-#[test]
 fn a_pod_that_goes_takes_nothing_with_it() {
     let mut gone = line(
         Side::Canary,
@@ -142,26 +127,12 @@ fn a_new_series_counts_in_full_when_its_target_was_scraped_before() {
 }
 
 #[test]
-fn a_new_target_counts_in_full_only_when_its_pod_is_younger_than_the_previous_check() {
+fn a_new_target_counts_from_its_first_scrape() {
     let values = [None, None, None, None, Some(300.0), Some(310.0), Some(320.0)];
-    let with = |started| {
-        let mut new = line(Side::Canary, Counted::All, "", values);
-        new.target = "new".to_owned();
-        new.started = started;
-        canary(&[new], Part::Bad)
-    };
-    assert_eq!(with(Some(at(101))), Ok(counts(320.0, 0.0)));
-    assert_eq!(
-        with(Some(at(100))),
-        Ok(counts(20.0, 0.0)),
-        "it may have counted for long before"
-    );
-    assert_eq!(with(None), Ok(counts(20.0, 0.0)));
-    assert_eq!(
-        with(Some(at(200))),
-        Ok(counts(20.0, 0.0)),
-        "a start after the sample is another clock"
-    );
+    let mut new = line(Side::Canary, Counted::All, "", values);
+    new.target = "new".to_owned();
+    // It may have counted for long before.
+    assert_eq!(canary(&[new], Part::Bad), Ok(counts(20.0, 0.0)));
 }
 
 #[test]
@@ -249,6 +220,62 @@ fn what_happened_while_two_scrapes_were_lost_is_not_counted() {
     );
 }
 
+/// Steady traffic, with ten bad requests at second 130 and with these scrapes of seven.
+fn struck(side: Side, scraped: [bool; 7]) -> Vec<Series> {
+    let values = [0.0, 0.0, 0.0, 0.0, 10.0, 10.0, 10.0];
+    let of = |counted, values: [f64; 7]| {
+        let mut kept = values.map(Some);
+        for (value, scraped) in kept.iter_mut().zip(scraped) {
+            *value = value.filter(|_| scraped);
+        }
+        Series {
+            target: side.to_string(),
+            ..line(side, counted, "", kept)
+        }
+    };
+    let total = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0];
+    vec![of(Counted::All, total), of(Counted::Part, values)]
+}
+
+#[test]
+fn what_one_version_did_while_nothing_is_known_of_the_other_is_not_counted() {
+    let (all, gap) = ([true; 7], [true, true, true, true, false, false, true]);
+    let both = |canary, production| {
+        let series = [struck(Side::Canary, canary), struck(Side::Production, production)].concat();
+        pooled(&observe(&series, Part::Bad, &window()).unwrap())
+    };
+    let whole = counts(40.0, 10.0);
+    let known = counts(10.0, 0.0);
+    let seen = |canary, production| Stratum { canary, production };
+    assert_eq!(both(all, all), seen(whole, whole));
+    assert_eq!(both(gap, all), seen(known, known));
+    assert_eq!(both(all, gap), seen(known, known));
+    // One lost scrape is no gap, and another target that knows makes none.
+    let lost = [true, true, true, true, false, true, true];
+    assert_eq!(both(lost, all), seen(whole, whole));
+    let mut series = [
+        struck(Side::Canary, all),
+        struck(Side::Production, gap),
+        struck(Side::Production, all),
+    ];
+    for one in &mut series[2] {
+        one.target = "another".to_owned();
+    }
+    let observed = pooled(&observe(&series.concat(), Part::Bad, &window()).unwrap());
+    assert_eq!(observed, seen(whole, counts(50.0, 10.0)));
+}
+
+#[test]
+fn a_version_that_is_first_seen_late_in_a_long_interval_is_compared_with_what_followed() {
+    let late = [false, false, false, false, false, true, true];
+    let series = [struck(Side::Canary, late), struck(Side::Production, [true; 7])].concat();
+    let observed = pooled(&observe(&series, Part::Bad, &window()).unwrap());
+    assert_eq!(
+        (observed.canary, observed.production),
+        (counts(10.0, 0.0), counts(10.0, 0.0))
+    );
+}
+
 #[test]
 fn a_prometheus_that_begins_with_an_empty_disk_is_unknown_and_then_goes_on() {
     let values = [None, None, None, None, None, None, Some(5000.0)];
@@ -256,9 +283,6 @@ fn a_prometheus_that_begins_with_an_empty_disk_is_unknown_and_then_goes_on() {
         canary(&[line(Side::Canary, Counted::All, "", values)], Part::Bad),
         Err(vec!["no-history"])
     );
-    let mut young = line(Side::Canary, Counted::All, "", values);
-    young.started = Some(at(150));
-    assert_eq!(canary(&[young], Part::Bad), Ok(counts(5000.0, 0.0)));
 }
 
 #[test]
