@@ -754,6 +754,31 @@ async fn no_more_than_the_set_number_of_queries_is_under_way_and_waiting_counts_
 }
 
 #[tokio::test]
+async fn of_raw_samples_too_a_quarter_is_asked_at_a_time_and_the_same_only_once() {
+    let slow = Holding::start().await;
+    let config = ServerConfig {
+        max_in_flight: 8,
+        ..ServerConfig::from_url(&slow.url).unwrap()
+    };
+    let (servers, _) = servers_of(vec![config]);
+    let one = |i: i64, second| {
+        let question = Question {
+            server: None,
+            query: format!("a{i}[1m]"),
+        };
+        (question, jiff::Timestamp::from_second(second).unwrap())
+    };
+    let questions: Vec<_> = (0..10).map(|i| one(i % 2, 60 * (i % 3))).collect();
+    let asked = tokio::spawn(async move { servers.samples_all(&questions, DEADLINE).await.len() });
+    slow.holds(2).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(slow.held.load(Ordering::SeqCst), 2);
+    // Two selectors at three moments.
+    slow.gate.add_permits(6);
+    assert_eq!(asked.await.unwrap(), 10);
+}
+
+#[tokio::test]
 async fn one_who_asks_much_of_a_slow_server_leaves_places_for_others() {
     for (max_in_flight, share) in [(8, 2), (20, 5), (4, 1)] {
         let slow = Holding::start().await;

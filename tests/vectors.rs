@@ -214,6 +214,7 @@ fn plan(case: &Plan) -> Result<(), String> {
         steps: [5.0, 10.0, 20.0, 50.0].map(step).into(),
         every: Duration::from_secs(15),
         tolerance: r,
+        at_least: None,
         false_alarm: alpha,
         dispersion: 1.0,
         confirmations: 0,

@@ -12,7 +12,7 @@ use crate::api::BirdWatch;
 use crate::api::plan::{MetricPlan, Plan, TestPlan};
 use crate::core::plan::{self, PlanError};
 use crate::core::sequential::planner::Policy;
-use crate::core::sequential::policy::{policy, test_of};
+use crate::core::sequential::policy;
 use crate::simulate::report::Report;
 use crate::simulate::{Setup, SetupError, picture};
 
@@ -92,14 +92,21 @@ pub fn simulate(settings: &SimulateSettings) -> Result<(), SimulateError> {
     })
 }
 
-/// What the plan and the flags say together; a flag counts for more.
+/// What the plan and the flags say together; a flag counts for more. Of several sequential metrics it is the first one's, with
+/// its part of the budget.
 fn policy_of(plan: &Plan, settings: &SimulateSettings) -> Policy {
-    let (tolerance, false_alarm) = test_of(plan).unwrap_or((TOLERANCE, FALSE_ALARM));
-    let tolerance = settings.tolerance.unwrap_or(tolerance);
-    let false_alarm = settings.false_alarm.unwrap_or(false_alarm);
+    let first = policy::metrics(plan).next();
+    let planned = first.map_or_else(
+        || policy::policy(&plan.steps, plan.check_interval, TOLERANCE, FALSE_ALARM),
+        |(_, test)| policy::of(plan, test),
+    );
     Policy {
         confirmations: settings.confirmations,
-        ..policy(&plan.steps, plan.check_interval, tolerance, false_alarm)
+        tolerance: settings.tolerance.unwrap_or(planned.tolerance),
+        false_alarm: settings
+            .false_alarm
+            .map_or(planned.false_alarm, |share| share * policy::share(plan)),
+        ..planned
     }
 }
 
@@ -123,6 +130,15 @@ fn plan_of(settings: &SimulateSettings) -> Result<Plan, SimulateError> {
             "birdwatch: of {file} the steps are simulated, with the sequential test; the limits of its metrics are not"
         );
     }
+    let mut counted = policy::metrics(&plan);
+    if let (Some((first, _)), Some(_)) = (counted.next(), counted.next()) {
+        let _ = writeln!(
+            std::io::stderr(),
+            "birdwatch: of {file} metric {} is simulated, with its share of the false alarms; the others are taken as calm",
+            first.name
+        );
+    }
+    drop(counted);
     Ok(plan)
 }
 

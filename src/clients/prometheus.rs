@@ -58,13 +58,12 @@ pub trait Prometheus: Send + Sync {
         deadline: Duration,
     ) -> BoxFuture<'a, Vec<Outcome>>;
 
-    /// Asks for the raw samples that a selector with a range (`counter{…}[1m]`) has up to `at`, given up after `deadline`.
-    fn samples<'a>(
+    /// The same for raw samples: those that a selector with a range (`counter{…}[1m]`) has up to the moment beside it.
+    fn samples_all<'a>(
         &'a self,
-        question: &'a Question,
-        at: Timestamp,
+        questions: &'a [(Question, Timestamp)],
         deadline: Duration,
-    ) -> BoxFuture<'a, Result<Vec<Samples>, Failure>>;
+    ) -> BoxFuture<'a, Vec<Result<Arc<[Samples]>, Failure>>>;
 
     /// The names of all labels that series of `metric` had within `lookback` before `now`, `__name__` among them.
     /// Empty: no such metric.
@@ -129,6 +128,12 @@ impl Servers {
         self.servers.iter()
     }
 
+    /// How many places of each server one asker may hold at the same time.
+    fn shares(&self) -> BTreeMap<&str, Semaphore> {
+        let share = |server: &Server| Semaphore::new(server.share());
+        self.iter().map(|server| (server.name(), share(server))).collect()
+    }
+
     async fn ask(
         &self,
         question: &Question,
@@ -154,29 +159,25 @@ impl Prometheus for Servers {
         deadline: Duration,
     ) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
-            let distinct: BTreeSet<&Question> = questions.iter().collect();
-            let share = |server: &'a Server| (server.name(), Semaphore::new(server.share()));
-            let shares: BTreeMap<&str, Semaphore> = self.iter().map(share).collect();
-            let asked = distinct
-                .into_iter()
-                .map(async |q| (q, self.ask(q, &shares, at, deadline).await));
-            let answers: BTreeMap<&Question, Outcome> = join_all(asked).await.into_iter().collect();
-            questions
-                .iter()
-                .filter_map(|question| answers.get(question).cloned())
-                .collect()
+            let shares = self.shares();
+            each_once(questions, |q| self.ask(q, &shares, at, deadline)).await
         })
     }
 
-    fn samples<'a>(
+    fn samples_all<'a>(
         &'a self,
-        question: &'a Question,
-        at: Timestamp,
+        questions: &'a [(Question, Timestamp)],
         deadline: Duration,
-    ) -> BoxFuture<'a, Result<Vec<Samples>, Failure>> {
+    ) -> BoxFuture<'a, Vec<Result<Arc<[Samples]>, Failure>>> {
         Box::pin(async move {
-            let server = self.get(question.server.as_deref())?;
-            server.samples(&question.query, at, deadline).await
+            let shares = &self.shares();
+            let ask = |(question, at): &'a (Question, Timestamp)| async move {
+                let server = self.get(question.server.as_deref())?;
+                let share = shares.get(server.name());
+                let found = server.samples(share, &question.query, *at, deadline).await;
+                found.map(Arc::from)
+            };
+            each_once(questions, ask).await
         })
     }
 
@@ -193,6 +194,18 @@ impl Prometheus for Servers {
             server.label_names(metric, now, lookback, deadline).await
         })
     }
+}
+
+/// Asks what is asked several times once, everything at the same time, and answers in the order of the questions.
+async fn each_once<'q, Q: Ord, F: Future<Output: Clone>>(
+    questions: &'q [Q],
+    ask: impl Fn(&'q Q) -> F,
+) -> Vec<F::Output> {
+    let distinct: BTreeSet<&Q> = questions.iter().collect();
+    let answers = join_all(distinct.iter().map(|q| ask(q))).await;
+    let answers: BTreeMap<&Q, F::Output> = distinct.into_iter().zip(answers).collect();
+    let answer = |question| answers.get(question).cloned();
+    questions.iter().filter_map(answer).collect()
 }
 
 /// One Prometheus, or anything that speaks its query API.
@@ -268,19 +281,17 @@ impl Server {
         outcome
     }
 
-    /// See [`Prometheus::samples`].
-    ///
-    /// # Errors
-    /// The server did not answer, or not with samples.
-    pub async fn samples(
+    /// See [`Prometheus::samples_all`].
+    async fn samples(
         &self,
+        share: Option<&Semaphore>,
         selector: &str,
         at: Timestamp,
         deadline: Duration,
     ) -> Result<Vec<Samples>, Failure> {
         let begun = Instant::now();
         let result = self
-            .evaluate(None, selector, Some(at), deadline, MAX_SAMPLES)
+            .evaluate(share, selector, Some(at), deadline, MAX_SAMPLES)
             .await
             .and_then(|answer| answer.samples());
         let class = match &result {

@@ -10,12 +10,10 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::api::Span;
-use crate::api::plan::Plan;
 use crate::clients::prometheus::{self as prom, Failure, Prometheus};
 use crate::core::decision::CheckRequest;
 use crate::core::observation::{
-    Answer, Check, CheckId, ObjectName, Outcome, Point, Question, SampleAnswer, SampleSeries,
+    Answer, Check, CheckId, ObjectName, Outcome, Point, Question, SampleAnswer, SampleQuestion, SampleSeries,
 };
 
 use super::context::Scope;
@@ -64,13 +62,7 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
             known,
         };
         let (answers, samples) = asker.ask().await;
-        let check = Check {
-            id: request.id.clone(),
-            asked_at: asked_at.min(context.clock.now()),
-            answers,
-            samples,
-            scrape: request.scrape,
-        };
+        let check = asker.finish(answers, samples, asked_at.min(context.clock.now()));
         let known = asker.known;
         under_way.done(check, known);
     });
@@ -80,33 +72,16 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
     });
 }
 
-/// Asks `questions` once, outside of any rollout, and answers them in their order.
-pub async fn ask_once(
-    prometheus: &dyn Prometheus,
-    questions: Vec<Question>,
-    deadline: Span,
-    asked_at: Timestamp,
-) -> Vec<Answer> {
-    let id = CheckId {
-        rollout: String::new(),
-        step: 0,
-        plan: Plan::default(),
-    };
-    let request = CheckRequest {
-        id,
-        server: None,
-        deadline,
-        questions,
-        samples: Vec::new(),
-        scrape: Span::ZERO,
-    };
+/// Asks `request` once, outside of any rollout.
+pub async fn ask_once(prometheus: &dyn Prometheus, request: &CheckRequest, asked_at: Timestamp) -> Check {
     let mut asker = Asker {
         prometheus,
-        request: &request,
+        request,
         asked_at,
         known: KnownNames::default(),
     };
-    asker.ask().await.0
+    let (answers, samples) = asker.ask().await;
+    asker.finish(answers, samples, asked_at)
 }
 
 /// A check under way. However it ends, it is no longer under way then.
@@ -155,6 +130,16 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
+    fn finish(&self, answers: Vec<Answer>, samples: Vec<SampleAnswer>, asked_at: Timestamp) -> Check {
+        Check {
+            id: self.request.id.clone(),
+            asked_at,
+            answers,
+            samples,
+            scrape: self.request.scrape,
+        }
+    }
+
     async fn ask(&mut self) -> (Vec<Answer>, Vec<SampleAnswer>) {
         let until = Instant::now() + self.request.deadline.std();
         let request = self.request;
@@ -271,30 +256,29 @@ impl Asker<'_> {
 
 /// The raw samples that a check asks for, all at once.
 async fn samples(prometheus: &dyn Prometheus, request: &CheckRequest, until: Instant) -> Vec<SampleAnswer> {
+    let question = |asked: &SampleQuestion| {
+        let (server, query) = (request.server.clone(), asked.query.clone());
+        (prom::Question { server, query }, asked.at)
+    };
+    let questions: Vec<_> = request.samples.iter().map(question).collect();
     let left = until.saturating_duration_since(Instant::now());
-    let asked = request.samples.iter().map(async |asked| {
-        let question = prom::Question {
-            server: request.server.clone(),
-            query: asked.query.clone(),
-        };
-        let found = prometheus.samples(&question, asked.at, left).await;
-        let series = |found: Vec<prom::Samples>| {
-            let series = found.into_iter().map(|one| SampleSeries {
-                labels: one.labels,
-                samples: one.samples,
-            });
-            series.collect()
-        };
-        SampleAnswer {
+    let found = prometheus.samples_all(&questions, left).await;
+    let series = |one: &prom::Samples| SampleSeries {
+        labels: one.labels.clone(),
+        samples: one.samples.clone(),
+    };
+    let answer =
+        |(asked, found): (&SampleQuestion, Result<Arc<[prom::Samples]>, prom::Failure>)| SampleAnswer {
             metric: asked.metric.clone(),
             side: asked.side,
             counted: asked.counted,
             from: asked.from,
             at: asked.at,
-            outcome: found.map(series).map_err(|failure| failure.to_string()),
-        }
-    });
-    join_all(asked).await
+            outcome: found
+                .map(|found| found.iter().map(series).collect())
+                .map_err(|failure| failure.to_string()),
+        };
+    request.samples.iter().zip(found).map(answer).collect()
 }
 
 fn labelled(metric: &str, label: &str) -> String {
@@ -380,6 +364,8 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::*;
+    use crate::api::Span;
+    use crate::api::plan::Plan;
     use crate::core::observation::Side;
 
     /// Answers queries from a list, and knows the labels of one metric.
@@ -395,13 +381,13 @@ mod tests {
     }
 
     impl Prometheus for Fake {
-        fn samples<'a>(
+        fn samples_all<'a>(
             &'a self,
-            _question: &'a prom::Question,
-            _at: Timestamp,
+            questions: &'a [(prom::Question, Timestamp)],
             _deadline: Duration,
-        ) -> BoxFuture<'a, Result<Vec<prom::Samples>, Failure>> {
-            Box::pin(std::future::ready(Ok(Vec::new())))
+        ) -> BoxFuture<'a, Vec<Result<Arc<[prom::Samples]>, Failure>>> {
+            let none = |_| Ok(Arc::from([]));
+            Box::pin(std::future::ready(questions.iter().map(none).collect()))
         }
 
         fn ask_all<'a>(

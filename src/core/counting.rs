@@ -7,6 +7,8 @@ mod read;
 mod sight;
 mod words;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::api::Span;
@@ -21,10 +23,11 @@ use super::sequential::counts::Stratum;
 use super::sequential::design::Design;
 use super::sequential::dispersion::dispersion;
 use super::sequential::evidence::together;
-use super::sequential::planner::MIXTURE_COST;
+use super::sequential::expected::expected;
+use super::sequential::policy::{self, budget, metrics};
 
 pub(super) use ask::samples_of_check;
-pub(super) use sight::{foresee, tell_sight};
+pub(super) use sight::{Learnt, foresee, learn, tell_sight};
 pub(crate) use words::{log, share};
 
 /// Checks at the limit that must follow the first where canary and production are scraped at different instants, so that
@@ -37,14 +40,6 @@ const HISTORY: Span = Span::secs(600);
 /// What is told apart in that time.
 const MINUTE: Span = Span::secs(60);
 
-/// The sequential metrics of a plan.
-pub(super) fn metrics(plan: &Plan) -> impl Iterator<Item = (&MetricPlan, &SequentialPlan)> {
-    plan.metrics.iter().filter_map(|metric| match &metric.test {
-        TestPlan::Sequential(test) => Some((metric, test)),
-        TestPlan::Threshold(_) => None,
-    })
-}
-
 /// Whether the evidence gathered under one plan counts under another: what is counted, by what test and of which server is
 /// the same. What is declared as a fault is no part of the test.
 pub(super) fn goes_on(before: &Plan, after: &Plan) -> bool {
@@ -56,20 +51,13 @@ pub(super) fn goes_on(before: &Plan, after: &Plan) -> bool {
             };
             (metric.name.clone(), test)
         };
+        // Their order says nothing.
         (
-            metrics(plan).map(test).collect::<Vec<_>>(),
+            metrics(plan).map(test).collect::<BTreeMap<_, _>>(),
             plan.prometheus.clone(),
         )
     };
     tests(before) == tests(after)
-}
-
-/// The budget for false alarms that the sequential metrics of a plan share: the smallest that one of them asks for.
-fn budget(plan: &Plan) -> f64 {
-    let smallest = metrics(plan)
-        .map(|(_, test)| test.false_alarm)
-        .min_by(f64::total_cmp);
-    smallest.unwrap_or(1.0)
 }
 
 /// Learns from production, before any traffic moves, what the test of a metric needs to know, and fixes the test.
@@ -105,7 +93,7 @@ pub(super) fn begin(
         reporter: source.reporter,
         bound: source.bound,
         design: design.into(),
-        share: share_of(plan),
+        share: policy::share(plan),
         evidence: Evidence::default(),
         judged: None,
         step_canary: Counts::default(),
@@ -236,7 +224,7 @@ pub(super) fn take_in(rollout: &mut Rollout, check: &Check, readings: &mut [(Rea
             readings[i] = begin_late(&rollout.plan, metric, status, check);
             // Nothing is known against it, and its share of the budget stays its own.
             evidence.push(Weight {
-                share: share_of(&rollout.plan),
+                share: policy::share(&rollout.plan),
                 ..Weight::default()
             });
             continue;
@@ -290,13 +278,6 @@ struct Weight {
     log: f64,
     /// Whether this check said something of it.
     is_known: bool,
-}
-
-/// Each sequential metric's share of the budget.
-fn share_of(plan: &Plan) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "twenty metrics at most")]
-    let metrics = metrics(plan).count().max(1) as f64;
-    1.0 / metrics
 }
 
 /// A test that a person changed while traffic is on the canary: it begins here, and nothing before is evidence.
@@ -419,32 +400,21 @@ pub(super) fn lacks(rollout: &Rollout) -> Option<String> {
     let lacking = metrics(&rollout.plan).filter_map(|(metric, test)| {
         let status = rollout.metrics.iter().find(|m| m.name == metric.name)?;
         let counted = status.counted.as_ref()?;
-        let needed = budget(&rollout.plan).recip().ln() + MIXTURE_COST;
+        let needed = policy::of(&rollout.plan, test).needed();
         let step = Stratum {
             canary: counted.step_canary,
             production: counted.step_production,
         };
-        let gathered = expected(&counted.design, step, test.fault);
+        let fault = Stratum {
+            canary: Counts {
+                bad: step.canary.requests * test.fault,
+                ..step.canary
+            },
+            ..step
+        };
+        let design = &counted.design;
+        let gathered = expected(&fault, design.tolerance, design.at_least, design.dispersion);
         (gathered < needed).then(|| words::lacking(&metric.name, test, step, gathered / needed))
     });
     lacking.into_iter().next()
-}
-
-/// The log evidence to expect of a step's requests if the canary's bad share were `fault`:
-/// `(n_c p_c + n_p p_p) kl(theta || q0) / phi` (analysis, section 2, the planner), with production's share as counted.
-fn expected(design: &crate::api::evidence::TestDesign, step: Stratum, fault: f64) -> f64 {
-    let Stratum { canary, production } = step;
-    let bad = canary.requests * fault;
-    let theta = bad / (bad + production.bad);
-    let tolerated = design.tolerance * canary.requests;
-    let q0 = tolerated / (tolerated + production.requests);
-    if theta.is_nan() || q0.is_nan() || theta <= q0 {
-        return 0.0;
-    }
-    let other = if production.bad > 0.0 {
-        production.bad * ((1.0 - theta) / (1.0 - q0)).ln()
-    } else {
-        0.0
-    };
-    (bad * (theta / q0).ln() + other) / design.dispersion
 }

@@ -23,7 +23,7 @@ mod tests;
 use std::fmt;
 
 pub use inventory::Inventory;
-pub use proposal::{TrafficQueries, needs_production, questions, traffic_queries, versions};
+pub use proposal::{TrafficQueries, check, counters, needs_production, traffic_queries, versions};
 pub use watched::watched;
 
 use crate::api::plan::Plan;
@@ -240,5 +240,6 @@ fn judge(report: &mut Report, inventory: &Inventory, plan: &Plan) {
     foreign::rights(report, inventory);
     metrics::metrics(report, inventory, plan);
     traffic::traffic(report, inventory, plan);
+    power::counters(report, inventory, plan);
     report.findings.sort_by_key(|finding| finding.severity);
 }

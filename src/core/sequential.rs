@@ -7,6 +7,7 @@ pub mod counts;
 pub mod design;
 pub mod dispersion;
 pub mod evidence;
+pub mod expected;
 pub mod planner;
 pub mod policy;
 pub mod recorded;

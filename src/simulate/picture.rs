@@ -159,7 +159,7 @@ fn sight(report: &Report, setup: &Setup) -> Result<Figure, SetupError> {
             points,
         });
     }
-    let tolerated = policy.tolerance * setup.traffic().production_bad;
+    let tolerated = policy.tolerated(setup.traffic());
     let levels = if tolerated > 0.0 {
         vec![Level {
             at: tolerated,

@@ -126,7 +126,7 @@ impl Cell {
             }
         }
         let (runs, rolled_back) = (count(outcomes.len()), count(times.len()));
-        let tolerated = policy.tolerance * traffic.production_bad;
+        let tolerated = policy.tolerated(traffic);
         Ok(Self {
             canary_bad,
             // The edge itself belongs to it, whatever rounding made of it.

@@ -137,7 +137,7 @@ impl Setup {
     pub fn canaries(&self, asked: &[f64]) -> Vec<f64> {
         let production = self.traffic.production_bad;
         let mut all = asked.to_vec();
-        all.extend([production, edge(self.policy.tolerance, production)]);
+        all.extend([production, exact(self.policy.tolerated(self.traffic))]);
         all.sort_by(f64::total_cmp);
         all.dedup_by(|a, b| (*a - *b).abs() <= 1e-12);
         all
@@ -241,14 +241,13 @@ impl Setup {
     }
 }
 
-/// The largest bad share that is tolerated, without the noise of the product: 1.5 times 0.001 is 0.0015.
-fn edge(tolerance: f64, production_bad: f64) -> f64 {
-    let edge = (tolerance * production_bad).min(1.0);
-    if edge <= 0.0 {
+/// A share without the noise of the product that it is: 1.5 times 0.001 is 0.0015.
+fn exact(share: f64) -> f64 {
+    if share <= 0.0 {
         return 0.0;
     }
-    let digits = 10.0_f64.powf(11.0 - edge.log10().floor());
-    (edge * digits).round() / digits
+    let digits = 10.0_f64.powf(11.0 - share.log10().floor());
+    (share * digits).round() / digits
 }
 
 fn checks(hold: f64, policy: &Policy) -> f64 {
@@ -295,6 +294,7 @@ mod tests {
             steps: steps.collect(),
             every: Duration::from_secs(every),
             tolerance: 1.5,
+            at_least: None,
             false_alarm: 0.01,
             dispersion: 1.0,
             confirmations: 0,
@@ -325,11 +325,8 @@ mod tests {
     fn production_itself_and_the_edge_of_tolerance_are_tried_besides() {
         let setup = setup(1.0, 15, &[300; 4]);
         assert_eq!(setup.canaries(&[0.2, 0.001, 0.02]), [0.001, 0.0015, 0.02, 0.2]);
-        for (tolerance, production, worst) in [(3.0, 0.1, 0.3), (3.0, 0.5, 1.0), (1.5, 0.0, 0.0)] {
-            assert!(
-                (edge(tolerance, production) - worst).abs() < 1e-15,
-                "{tolerance} {production}"
-            );
+        for (share, clean) in [(3.0 * 0.1, 0.3), (1.5 * 0.001, 0.0015), (1.0, 1.0), (0.0, 0.0)] {
+            assert!((exact(share) - clean).abs() < 1e-15, "{share}");
         }
     }
 

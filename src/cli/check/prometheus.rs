@@ -16,9 +16,8 @@ use crate::clients::prometheus::{
 };
 use crate::controller::checks;
 use crate::core::observation::{Answer, Question, Settings};
-use crate::core::preflight::inventory::{Inventory, MetricFacts, Seen, SequentialTest, TrafficFacts};
+use crate::core::preflight::inventory::{CountersFacts, Inventory, MetricFacts, Seen, TrafficFacts};
 use crate::core::preflight::{self, TrafficQueries};
-use crate::core::sequential::policy::test_of;
 
 /// The longest that Prometheus may take for one query.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -65,13 +64,11 @@ pub(super) async fn unready(servers: &Servers) -> Option<String> {
 
 /// Adds what Prometheus says at `now`.
 pub(super) async fn ask(inventory: &mut Inventory, plan: &Plan, asked: &Asked<'_>, now: Timestamp) {
-    inventory.sequential = test_of(plan).map(|(tolerance, false_alarm)| SequentialTest {
-        tolerance,
-        false_alarm,
-    });
     let servers = match asked {
         Asked::No(why) | Asked::InVain(why) => {
-            (inventory.metrics, inventory.traffic) = (Err((*why).to_owned()), Err((*why).to_owned()));
+            let why = (*why).to_owned();
+            (inventory.metrics, inventory.counters) = (Err(why.clone()), Err(why.clone()));
+            inventory.traffic = Err(why);
             return;
         }
         Asked::Of(servers) => *servers,
@@ -93,35 +90,36 @@ pub(super) async fn ask(inventory: &mut Inventory, plan: &Plan, asked: &Asked<'_
             None => Err(unknown.to_owned()),
         }
     };
-    let (metrics, traffic) = tokio::join!(metrics, traffic);
-    (inventory.metrics, inventory.traffic) = (metrics, traffic);
+    let (asked, traffic) = tokio::join!(metrics, traffic);
+    inventory.traffic = traffic;
+    (inventory.metrics, inventory.counters) = match asked {
+        Ok((metrics, counters)) => (Ok(metrics), Ok(counters)),
+        Err(why) => (Err(why.clone()), Err(why)),
+    };
 }
 
+/// What a baseline would ask, answered, with the last hour of each query.
 async fn metrics(
     servers: &Servers,
     inventory: &Inventory,
     plan: &Plan,
-    (production, canary): (&str, &str),
+    versions: (&str, &str),
     now: Timestamp,
-) -> Seen<Vec<MetricFacts>> {
+) -> Seen<(Vec<MetricFacts>, Vec<CountersFacts>)> {
     let settings = Settings {
         scrape_interval: inventory.scrape_interval,
         propagation_delay: Span::ZERO,
-        query_timeout: Span::ZERO,
+        query_timeout: Span::millis(i64::try_from(DEADLINE.as_millis()).unwrap_or(i64::MAX)),
         notify: None,
     };
-    let questions = preflight::questions(&inventory.name, plan, production, canary, &settings);
-    let deadline = Span::secs(15);
-    let hours = join_all(
-        questions
-            .iter()
-            .map(|question| hour(servers, plan, question, now)),
-    );
-    let (answers, hours) = tokio::join!(checks::ask_once(servers, questions.clone(), deadline, now), hours);
-    let facts = answers.into_iter().zip(hours);
-    Ok(facts
-        .map(|(answer, hour): (Answer, _)| MetricFacts { answer, hour })
-        .collect())
+    let request = preflight::check(&inventory.name, plan, versions, &settings, now);
+    let questions = request.questions.iter();
+    let hours = join_all(questions.map(|question| hour(servers, plan, question, now)));
+    let (check, hours) = tokio::join!(checks::ask_once(servers, &request, now), hours);
+    let counters = preflight::counters(plan, &check);
+    let facts = check.answers.into_iter().zip(hours);
+    let facts = facts.map(|(answer, hour): (Answer, _)| MetricFacts { answer, hour });
+    Ok((facts.collect(), counters))
 }
 
 /// The readings of the last hour, as a check would have had them.
@@ -179,22 +177,11 @@ async fn traffic(
     plan: &Plan,
     production: &str,
 ) -> Seen<TrafficFacts> {
-    let TrafficQueries { rate, bad, from_mesh } =
-        preflight::traffic_queries(&inventory.name, plan, production);
-    let (rate, bad, from_mesh) =
-        tokio::join!(sum(servers, &rate), sum(servers, &bad), sum(servers, &from_mesh));
-    let rate = rate?;
-    let share = |bad: f64| {
-        if rate > 0.0 {
-            (bad / rate).clamp(0.0, 1.0)
-        } else {
-            0.0
-        }
-    };
+    let TrafficQueries { rate, from_mesh } = preflight::traffic_queries(&inventory.name, plan, production);
+    let (rate, from_mesh) = tokio::join!(sum(servers, &rate), sum(servers, &from_mesh));
     Ok(TrafficFacts {
-        requests_per_second: rate,
+        requests_per_second: rate?,
         from_mesh,
-        production_bad: bad.map(share),
     })
 }
 

@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
-use crate::api::Span;
 use crate::api::conditions::ConditionType;
-use crate::api::plan::StepPlan;
-use crate::api::status::Rollout;
+use crate::api::plan::{MetricPlan, Plan, SequentialPlan, StepPlan};
+use crate::api::status::{MetricStatus, Rollout};
 
-use super::{CONFIRMATIONS, begin, budget, metrics, seen_together};
+use super::{CONFIRMATIONS, begin, metrics, seen_together};
 use crate::core::decision::CheckRequest;
-use crate::core::observation::CheckId;
-use crate::core::questions;
-use crate::core::sequential::planner::Traffic;
-use crate::core::sequential::policy::policy;
+use crate::core::observation::{Check, CheckId};
+use crate::core::sequential::planner::{Policy, Traffic};
+use crate::core::sequential::policy;
 use crate::core::sequential::sight::{nearest, sight};
 use crate::core::turn::Turn;
 
 /// Within so much time a fault should be found, or before the steps end.
 const SOON: Duration = Duration::from_mins(5);
+
+/// Of so many metrics a condition tells.
+const MOST_TOLD: usize = 3;
 
 /// Says what the rest of the rollout can see, by production's traffic before it began.
 pub(in crate::core) fn tell_sight(turn: &mut Turn<'_>, rollout: &Rollout) {
@@ -42,12 +43,8 @@ pub(in crate::core) fn foresee(turn: &mut Turn<'_>, mut rollout: Rollout) {
     }
     let id = CheckId::of(&rollout);
     if let Some(check) = turn.seen.check.as_ref().filter(|check| check.id == id) {
-        let mut problem = None;
-        for metric in &rollout.plan.metrics {
-            let status = crate::core::verdict::entry(&mut rollout.metrics, &metric.name);
-            problem = problem.or(begin(&rollout.plan, metric, status, check).err());
-        }
-        match problem {
+        let learnt = learn(&mut rollout, check);
+        match learnt.into_iter().find_map(|(_, learnt)| learnt.err()) {
             Some(why) => {
                 let text = format!("what a rollout could find is not known: {why}");
                 turn.condition(ConditionType::Detection, false, "NotMeasured", &text);
@@ -67,38 +64,103 @@ pub(in crate::core) fn foresee(turn: &mut Turn<'_>, mut rollout: Rollout) {
     }
 }
 
-/// Whether the declared fault is expected to be found in what is left of the steps, and what is, in words.
+/// Whether the declared faults are expected to be found in what is left of the steps, and what is, in words.
 fn words(rollout: &Rollout) -> Option<(bool, String)> {
-    let (metric, test) = metrics(&rollout.plan).next()?;
-    let status = rollout.metrics.iter().find(|m| m.name == metric.name)?;
-    let counted = status.counted.as_ref()?;
     let left = |step: &&StepPlan| step.weight >= rollout.confirmed && step.weight < 100;
     let steps: Vec<StepPlan> = rollout.plan.steps.iter().filter(left).copied().collect();
-    if steps.is_empty() {
-        let never = rollout.plan.steps.iter().all(|step| step.weight == 100);
-        let says = format!(
-            "{}: every step gives the canary all traffic, and nothing is left to compare it with; add a step below 100",
-            metric.name
-        );
-        return never.then_some((false, says));
+    let found: Vec<(bool, String)> = metrics(&rollout.plan)
+        .filter_map(|(metric, test)| {
+            let status = rollout.metrics.iter().find(|m| m.name == metric.name)?;
+            let (finds, says) = if steps.is_empty() {
+                never(&rollout.plan)?
+            } else {
+                let learnt = Learnt::of(status)?;
+                one(
+                    &learnt.policy(&rollout.plan, test, &steps),
+                    learnt.traffic,
+                    test.fault,
+                )?
+            };
+            Some((finds, format!("{}: {says}", metric.name)))
+        })
+        .collect();
+    let finds = found.iter().all(|(finds, _)| *finds);
+    // Of many metrics those that miss their fault are told of, as far as people read.
+    let told = found.iter().filter(|(one, _)| *one == finds);
+    let mut texts: Vec<&str> = told.take(MOST_TOLD).map(|(_, says)| says.as_str()).collect();
+    let untold = found.len() - texts.len();
+    let more = format!("and {untold} more");
+    if untold > 0 {
+        texts.push(&more);
     }
-    let every = questions::interval(rollout).max(Span::secs(1));
-    let mut policy = policy(&steps, Some(every), test.tolerance, budget(&rollout.plan));
-    policy.dispersion = counted.design.dispersion;
-    policy.confirmations = if seen_together(counted.reporter.as_deref()) {
-        0
-    } else {
-        CONFIRMATIONS
-    };
-    let traffic = Traffic {
-        requests_per_second: counted.requests_per_second,
-        production_bad: status.baseline.as_ref()?.value,
-    };
+    (!found.is_empty()).then(|| (finds, texts.join("; ")))
+}
+
+/// No step leaves traffic to production.
+fn never(plan: &Plan) -> Option<(bool, String)> {
+    let never = plan.steps.iter().all(|step| step.weight == 100);
+    let says = "every step gives the canary all traffic, and nothing is left to compare it with; add a step below 100";
+    never.then(|| (false, says.to_owned()))
+}
+
+fn one(policy: &Policy, traffic: Traffic, fault: f64) -> Option<(bool, String)> {
     let within = policy.length().min(SOON);
-    let finds = policy.time_to_detect(traffic, test.fault).ok()?.is_some();
-    let mut says = format!("{}: {}", metric.name, sight(&policy, traffic, within).ok()?);
-    if !finds && let Ok(Some((_, change))) = nearest(&policy, traffic, within) {
+    let finds = policy.time_to_detect(traffic, fault).ok()?.is_some();
+    let mut says = sight(policy, traffic, within).ok()?;
+    if !finds && let Ok(Some((_, change))) = nearest(policy, traffic, within) {
         says = format!("{says}; {change}");
     }
     Some((finds, says))
+}
+
+/// What production's counters say before a rollout, as far as the power of a test depends on it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::core) struct Learnt {
+    /// Production's traffic, and its bad share.
+    pub(in crate::core) traffic: Traffic,
+    /// phi, at least 1.
+    pub(in crate::core) dispersion: f64,
+    /// Further checks at the limit before the canary is unhealthy.
+    pub(in crate::core) confirmations: u32,
+}
+
+impl Learnt {
+    /// Of a metric whose counting has begun.
+    pub(in crate::core) fn of(status: &MetricStatus) -> Option<Self> {
+        let counted = status.counted.as_ref()?;
+        let together = seen_together(counted.reporter.as_deref());
+        Some(Self {
+            traffic: Traffic {
+                requests_per_second: counted.requests_per_second,
+                production_bad: status.baseline.as_ref()?.value,
+            },
+            dispersion: counted.design.dispersion,
+            confirmations: if together { 0 } else { CONFIRMATIONS },
+        })
+    }
+
+    /// The policy of a metric over these steps of its plan.
+    pub(in crate::core) fn policy(&self, plan: &Plan, test: &SequentialPlan, steps: &[StepPlan]) -> Policy {
+        Policy {
+            steps: policy::steps(steps),
+            dispersion: self.dispersion,
+            confirmations: self.confirmations,
+            ..policy::of(plan, test)
+        }
+    }
+}
+
+/// What a check of production's counters alone says of each sequential metric, or why nothing.
+pub(in crate::core) fn learn(rollout: &mut Rollout, check: &Check) -> Vec<(String, Result<Learnt, String>)> {
+    let Rollout {
+        plan, metrics: known, ..
+    } = rollout;
+    let of = |(metric, _): (&MetricPlan, _)| {
+        let status = crate::core::verdict::entry(known, &metric.name);
+        let begun = begin(plan, metric, status, check);
+        let unknown = || "nothing was counted".to_owned();
+        let learnt = begun.and_then(|()| Learnt::of(status).ok_or_else(unknown));
+        (metric.name.clone(), learnt)
+    };
+    metrics(plan).map(of).collect()
 }

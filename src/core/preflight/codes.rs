@@ -61,6 +61,7 @@ codes! {
     NOISE = "noise": "readings of the last hour vary about as much as the limit allows";
     TRAFFIC_NONE = "traffic-none": "production serves no requests";
     TRAFFIC_LITTLE = "traffic-little": "the first step gives the canary few requests";
+    COUNTERS_UNKNOWN = "counters-unknown": "production's counters cannot be counted, so that a sequential test cannot begin";
     POWER_NONE = "power-none": "the sequential test cannot see even a canary that fails always";
     POWER = "power": "what the sequential test can see";
 }

@@ -61,8 +61,8 @@ pub struct Inventory {
     pub metrics: Seen<Vec<MetricFacts>>,
     /// What Prometheus says of production's traffic.
     pub traffic: Seen<TrafficFacts>,
-    /// The sequential test of the plan, where it has one.
-    pub sequential: Option<SequentialTest>,
+    /// What production's counters say of each sequential metric of the plan.
+    pub counters: Seen<Vec<CountersFacts>>,
 }
 
 impl Inventory {
@@ -84,7 +84,7 @@ impl Inventory {
             rights: Err(why.to_owned()),
             metrics: Err(why.to_owned()),
             traffic: Err(why.to_owned()),
-            sequential: None,
+            counters: Err(why.to_owned()),
         }
     }
 }
@@ -336,15 +336,26 @@ pub struct TrafficFacts {
     pub requests_per_second: f64,
     /// Requests per second from within the mesh, gateways left out.
     pub from_mesh: Seen<f64>,
-    /// Production's share of bad requests, 0 to 1, by status code.
-    pub production_bad: Seen<f64>,
 }
 
-/// A sequential test, as far as its power depends on it.
+/// What production's counters say of a sequential metric, counted as at the start of a rollout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CountersFacts {
+    /// The metric's name.
+    pub metric: String,
+    /// What they say, or why they cannot be counted.
+    pub counted: Seen<CountedFacts>,
+}
+
+/// Counters that can be counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SequentialTest {
-    /// How many times production's bad share the canary's may be, above 0.
-    pub tolerance: f64,
-    /// Probability of ever rolling back a version within tolerance, between 0 and 1.
-    pub false_alarm: f64,
+pub struct CountedFacts {
+    /// Requests per second to production.
+    pub requests_per_second: f64,
+    /// Production's share of bad requests, 0 to 1.
+    pub production_bad: f64,
+    /// phi: how much more bad requests scatter than chance makes them, at least 1.
+    pub dispersion: f64,
+    /// Further checks at the limit before a canary is unhealthy.
+    pub confirmations: u32,
 }

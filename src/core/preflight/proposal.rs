@@ -1,14 +1,16 @@
-//! The questions of a baseline, as a rollout would ask them: a preflight asks the very same.
+//! The questions of a baseline, as a rollout would ask them: a preflight asks the very same, of the one Prometheus it knows.
 
 use jiff::Timestamp;
 
 use crate::api::plan::{MetricPlan, Plan, TestPlan};
 use crate::api::status::{Candidate, Rollout};
-use crate::core::observation::{ObjectName, Question, Settings};
+use crate::core::counting;
+use crate::core::decision::CheckRequest;
+use crate::core::observation::{Check, CheckId, ObjectName, Settings};
 use crate::core::query::{Template, Values};
 use crate::core::questions as core_questions;
 
-use super::inventory::Inventory;
+use super::inventory::{CountedFacts, CountersFacts, Inventory};
 use super::workload;
 
 /// Production's version and the canary's, as far as the inventory tells.
@@ -40,8 +42,6 @@ pub fn needs_production(plan: &Plan) -> bool {
 pub struct TrafficQueries {
     /// Requests per second.
     pub rate: String,
-    /// Of these the bad ones, by status code.
-    pub bad: String,
     /// Requests per second to every version from within the mesh, gateways left out.
     pub from_mesh: String,
 }
@@ -65,11 +65,9 @@ pub fn traffic_queries(name: &ObjectName, plan: &Plan, production: &str) -> Traf
             .map(|t| t.expand(&values))
             .unwrap_or_default()
     };
-    let counted = |more: &str| {
-        expand(&format!(
-            "max(sum by (reporter) (rate(istio_requests_total{{{OF_SERVICE},destination_version=\"$(version)\"{more}}}[5m])))"
-        ))
-    };
+    let counted = format!(
+        "max(sum by (reporter) (rate(istio_requests_total{{{OF_SERVICE},destination_version=\"$(version)\"}}[5m])))"
+    );
     let own = plan.metrics.iter().find_map(|metric| match &metric.test {
         TestPlan::Threshold(test) => test.traffic.as_deref(),
         TestPlan::Sequential(_) => None,
@@ -77,25 +75,44 @@ pub fn traffic_queries(name: &ObjectName, plan: &Plan, production: &str) -> Traf
     TrafficQueries {
         rate: match own.filter(|_| plan.target.version_label != "version") {
             Some(own) => expand(own),
-            None => counted(""),
+            None => expand(&counted),
         },
-        bad: counted(",response_code=~\"5..\""),
         from_mesh: expand(&format!(
             "sum(rate(istio_requests_total{{reporter=\"source\",{OF_SERVICE},source_workload!~\".*gateway.*\",source_workload!=\"unknown\"}}[5m]))"
         )),
     }
 }
 
-/// What a baseline of `plan` would ask, of these two versions.
+/// What a baseline of `plan` would ask at `now`, of these two versions.
 #[must_use]
-pub fn questions(
+pub fn check(
     name: &ObjectName,
     plan: &Plan,
-    production: &str,
-    canary: &str,
+    (production, canary): (&str, &str),
     settings: &Settings,
-) -> Vec<Question> {
-    core_questions::of_check(name, &rollout(plan, production, canary), settings, true)
+    now: Timestamp,
+) -> CheckRequest {
+    let rollout = rollout(plan, production, canary);
+    CheckRequest {
+        id: CheckId::of(&rollout),
+        server: None,
+        deadline: settings.query_timeout,
+        questions: core_questions::of_check(name, &rollout, settings, true),
+        samples: counting::samples_of_check(name, &rollout, settings, now, true),
+        scrape: settings.scrape_interval,
+    }
+}
+
+/// What the answers say of production's counters.
+#[must_use]
+pub fn counters(plan: &Plan, check: &Check) -> Vec<CountersFacts> {
+    let learnt = counting::learn(&mut rollout(plan, "", ""), check).into_iter();
+    learnt
+        .map(|(metric, learnt)| CountersFacts {
+            metric,
+            counted: learnt.map(CountedFacts::from),
+        })
+        .collect()
 }
 
 fn rollout(plan: &Plan, production: &str, canary: &str) -> Rollout {

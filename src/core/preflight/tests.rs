@@ -183,7 +183,6 @@ fn fine() -> Inventory {
         traffic: Ok(TrafficFacts {
             requests_per_second: 100.0,
             from_mesh: Ok(10.0),
-            production_bad: Ok(0.001),
         }),
         ..Inventory::new(name("shop"), Ok(spec(&json!({}))), "")
     }
@@ -504,11 +503,15 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
     (codes::TRAFFIC_LITTLE, Warning, "service shop", |i| {
         i.traffic.as_mut().unwrap().requests_per_second = 0.1;
     }),
-    (codes::POWER_NONE, Warning, "service shop", |i| {
-        i.sequential = Some(TEST);
-        i.traffic.as_mut().unwrap().requests_per_second = 0.01;
+    (codes::COUNTERS_UNKNOWN, Warning, "metric error-rate", |i| {
+        counted(i, Err("no series counts the requests of production".to_owned()));
     }),
-    (codes::POWER, Hint, "service shop", |i| i.sequential = Some(TEST)),
+    (codes::POWER_NONE, Warning, "metric error-rate", |i| {
+        counted(i, Ok(at(0.01)));
+    }),
+    (codes::POWER, Hint, "metric error-rate", |i| {
+        counted(i, Ok(at(100.0)));
+    }),
 ];
 
 /// What stays silent though it is near to what fires.
@@ -650,10 +653,23 @@ const SILENT: &[(&str, Change)] = &[
     }),
 ];
 
-const TEST: SequentialTest = SequentialTest {
-    tolerance: 1.5,
-    false_alarm: 0.01,
-};
+const fn at(requests_per_second: f64) -> CountedFacts {
+    CountedFacts {
+        requests_per_second,
+        production_bad: 0.001,
+        dispersion: 1.0,
+        confirmations: 0,
+    }
+}
+
+/// The shortest manifest, whose production was counted.
+fn counted(inventory: &mut Inventory, counted: Seen<CountedFacts>) {
+    inventory.spec = Ok(spec(&json!({"metrics": null})));
+    inventory.counters = Ok(vec![CountersFacts {
+        metric: "error-rate".to_owned(),
+        counted,
+    }]);
+}
 
 fn problem(of_subset: bool) -> RuleProblem {
     RuleProblem {
@@ -783,7 +799,7 @@ fn the_gravest_come_first() {
     let severities: Vec<_> = report.findings.iter().map(|f| f.severity).collect();
     assert_eq!(severities, [Error, Warning, Hint]);
     assert_eq!(Severity::ALL.map(|severity| report.count(severity)), [1, 1, 1]);
-    assert!(report.is_grave() && !after(|i| i.sequential = Some(TEST)).is_grave());
+    assert!(report.is_grave() && !after(|i| counted(i, Ok(at(100.0)))).is_grave());
 }
 
 #[test]
@@ -819,11 +835,14 @@ fn a_baselines_questions_are_those_of_a_rollout() {
         query_timeout: Span::ZERO,
         notify: None,
     };
-    let asked = questions(&name("shop"), &plan, "v1", "v2", &settings);
+    let now = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+    let request = check(&name("shop"), &plan, ("v1", "v2"), &settings, now);
+    let asked = request.questions;
     assert_eq!((asked.len(), asked[0].side), (1, Side::Production));
+    assert_eq!(request.samples, []);
     assert!(asked[0].query.contains("version=\"v1\""), "{asked:?}");
-    let TrafficQueries { rate, bad, from_mesh } = traffic_queries(&name("shop"), &plan, "v1");
-    for query in [&rate, &bad, &from_mesh] {
+    let TrafficQueries { rate, from_mesh } = traffic_queries(&name("shop"), &plan, "v1");
+    for query in [&rate, &from_mesh] {
         assert!(
             query.contains("destination_service_namespace=\"shop\""),
             "{query}"
@@ -850,8 +869,9 @@ fn the_traffic_of_another_version_label_is_counted_as_the_metric_says() {
 
 #[test]
 fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
-    let plan = crate::core::plan::resolve(&spec(&json!({}))).unwrap();
-    let policy = power::policy(&plan, TEST);
+    let plan = crate::core::plan::resolve(&spec(&json!({"metrics": null}))).unwrap();
+    let (_, test) = crate::core::sequential::policy::metrics(&plan).next().unwrap();
+    let policy = crate::core::sequential::policy::of(&plan, test);
     assert_eq!((policy.steps.len(), policy.every.as_secs()), (3, 10));
     let traffic = |requests_per_second| Traffic {
         requests_per_second,
@@ -864,52 +884,10 @@ fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
             .starts_with("at 10 requests/s, 0.1 % of them bad in production, nothing below"),
         "{finding:?}"
     );
-    assert!(finding.remedy.starts_with("Held twice as long"), "{finding:?}");
+    assert!(finding.remedy.starts_with("It sees more with "), "{finding:?}");
     assert_eq!(power::power(&policy, traffic(f64::NAN), "x"), None);
     let blind = power::power(&policy, traffic(1e-6), "x").unwrap();
     assert_eq!((blind.code, blind.severity), (codes::POWER_NONE, Warning));
 }
 
-#[test]
-fn the_operator_shows_what_it_sees_for_free_and_only_while_nothing_is_released() {
-    use crate::api::conditions::{Condition, ConditionType};
-    use crate::core::world::{STEPS, World, deployment as seen_deployment};
-
-    let shown = |world: &World| -> Option<Condition> {
-        let mut all = world.status.conditions.iter();
-        all.find(|c| c.kind == ConditionType::Preflight.as_str()).cloned()
-    };
-    let mut world = World::new(STEPS);
-    assert_eq!(shown(&world), None);
-    (world.seen.routes[0].production, world.seen.routes[0].canary) = (Some(90), Some(10));
-    world.run(5);
-    let condition = shown(&world).unwrap();
-    assert_eq!(
-        (condition.status.as_str(), condition.reason.as_str()),
-        ("False", "Errors")
-    );
-    let expected = "VirtualService aleph, http[0] (weight-not-zero): the canary has 10 of 100, and no rollout is under way; \
-                    `birdwatch check` says what to do";
-    assert_eq!(condition.message, expected);
-    (world.seen.routes[0].production, world.seen.routes[0].canary) = (Some(100), Some(0));
-    world.run(5);
-    assert_eq!(shown(&world), None);
-
-    // A canary of one pod against ten.
-    world.seen.deployments[0].replicas = 10;
-    let mut canary = seen_deployment("v2", 1);
-    canary.replicas = 1;
-    world.seen.deployments.push(canary);
-    world.run(5);
-    assert!(
-        world.status.rollout.is_some() && shown(&world).is_none(),
-        "{:?}",
-        world.status
-    );
-    let plan = crate::core::plan::resolve(&crate::core::world::spec(STEPS)).unwrap();
-    let found = watched(&world.seen, &plan);
-    assert_eq!(
-        found.iter().map(|f| f.code).collect::<Vec<_>>(),
-        [codes::CANARY_TOO_SMALL]
-    );
-}
+mod counters;

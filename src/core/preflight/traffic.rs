@@ -2,10 +2,9 @@
 
 use crate::api::plan::Plan;
 use crate::core::number::human;
-use crate::core::sequential::planner::Traffic;
 
 use super::inventory::Inventory;
-use super::{Report, codes, power};
+use super::{Report, codes};
 
 /// Requests of the canary in a step below which a share of them says little.
 const FEW: f64 = 30.0;
@@ -45,17 +44,6 @@ pub(super) fn traffic(report: &mut Report, inventory: &Inventory, plan: &Plan) {
                 ),
             );
         }
-    }
-    if let Some(test) = inventory.sequential
-        && let Some(bad) = report.look("production's share of bad requests", &traffic.production_bad)
-    {
-        let traffic = Traffic {
-            requests_per_second: rate,
-            production_bad: *bad,
-        };
-        report
-            .findings
-            .extend(power::power(&power::policy(plan, test), traffic, &object));
     }
 }
 

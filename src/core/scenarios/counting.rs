@@ -249,6 +249,21 @@ fn a_policy_that_sees_too_little_is_told_which_sees_more() {
 }
 
 #[test]
+fn of_several_metrics_those_are_told_of_whose_fault_is_missed() {
+    let mut world = World::new(
+        "service: aleph\nmetrics: [{preset: error-rate, fault: 0.9}, {name: fine, preset: error-rate, fault: 0.002}]\n",
+    );
+    world.traffic.requests_per_second = 5.0;
+    world.run(5);
+    let mut conditions = world.status.conditions.iter();
+    let found = conditions.find(|c| c.kind == "Detection").unwrap();
+    let expected = found.status == "False"
+        && found.message.starts_with("fine: at 5 requests/s, ")
+        && found.message.ends_with("; and 1 more");
+    assert!(expected, "{}", found.message);
+}
+
+#[test]
 fn under_a_clock_that_was_set_back_nothing_is_counted_twice() {
     let mut world = world(|side, _| if side == Side::Canary { 0.003 } else { 0.001 });
     world.until(|w| w.weight() == 10);
@@ -260,6 +275,24 @@ fn under_a_clock_that_was_set_back_nothing_is_counted_twice() {
     assert!(before > 100.0 && requests(&world) < 1.0, "{before}");
     world.run(40);
     assert!((100.0..400.0).contains(&requests(&world)), "{}", requests(&world));
+}
+
+#[test]
+fn the_order_of_metrics_is_no_part_of_the_test() {
+    let metrics = |first: &str, second: &str| {
+        let one = |name: &str| format!("{{name: {name}, preset: error-rate}}");
+        format!("{SERVICE}metrics: [{}, {}]\n", one(first), one(second))
+    };
+    let mut world = World::with_canary(&metrics("one", "two"));
+    world.traffic.bad = |_, _| 0.001;
+    world.until(|w| w.weight() == 10);
+    world.run(60);
+    let requests = |w: &World| metric(w).counted.as_ref().unwrap().evidence.canary.requests;
+    let before = requests(&world);
+    world.spec = Ok(spec(&metrics("two", "one")));
+    world.seen.generation = Some(2);
+    world.run(10);
+    assert!(before > 100.0 && requests(&world) > before, "{before}");
 }
 
 #[test]

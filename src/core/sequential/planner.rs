@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
+use super::counts::{Counts, Stratum};
+use super::expected::expected;
+
 /// What the mixture over multipliers and steps costs, in log evidence; fitted by simulation in the analysis.
-pub(crate) const MIXTURE_COST: f64 = 2.5;
+const MIXTURE_COST: f64 = 2.5;
 
 /// Halvings when searching for the smallest fault: enough for every digit that anyone prints.
 const HALVINGS: usize = 60;
@@ -27,7 +30,9 @@ pub struct Policy {
     pub every: Duration,
     /// r: the tolerated ratio of bad shares, above 0.
     pub tolerance: f64,
-    /// alpha: the probability of a false alarm, between 0 and 1.
+    /// The bad share that is nobody's concern, whatever production's, 0 to 1.
+    pub at_least: Option<f64>,
+    /// alpha: the probability of a false alarm, between 0 and 1; of a metric that shares it with others, its part.
     pub false_alarm: f64,
     /// phi: the dispersion, at least 1.
     pub dispersion: f64,
@@ -53,8 +58,8 @@ pub enum PlannerError {
     /// No time between checks.
     #[error("checks need time between them")]
     Every,
-    /// Tolerance, false alarm or dispersion out of range.
-    #[error("tolerance is above 0, the false alarm between 0 and 1, dispersion at least 1")]
+    /// Tolerance, `atLeast`, false alarm or dispersion out of range.
+    #[error("tolerance is above 0, the false alarm between 0 and 1, dispersion at least 1, atLeast 0 to 1")]
     Test,
     /// Traffic that is no number, below 0, or a share that is none.
     #[error("traffic is at least 0 requests per second, and bad shares are 0 to 1")]
@@ -96,7 +101,7 @@ impl Policy {
         if !seen(1.0) {
             return Ok(None);
         }
-        let (mut unseen, mut smallest) = ((self.tolerance * traffic.production_bad).min(1.0), 1.0);
+        let (mut unseen, mut smallest) = (self.tolerated(traffic), 1.0);
         for _ in 0..HALVINGS {
             let middle = f64::midpoint(unseen, smallest);
             if seen(middle) {
@@ -152,23 +157,18 @@ impl Policy {
     }
 
     fn rate(&self, traffic: Traffic, share: f64, canary_bad: f64) -> f64 {
-        let canary = share * canary_bad;
-        let production = (1.0 - share) * traffic.production_bad;
-        let tolerated = self.tolerance * share;
-        // Of the bad requests the canary has theta, and within tolerance at most q0. At weight 0 or 100 the two are the
-        // same, and without any bad request theta is no number: there is nothing to compare.
-        let theta = canary / (canary + production);
-        let q0 = tolerated / (tolerated + 1.0 - share);
-        if theta.is_nan() || theta <= q0 {
-            return 0.0;
-        }
-        // L (canary + production) kl(theta || q0), multiplied out so that production without bad requests works.
-        let other = if production > 0.0 {
-            production * ((1.0 - theta) / (1.0 - q0)).ln()
-        } else {
-            0.0
+        let counts = |share: f64, bad: f64| {
+            let requests = traffic.requests_per_second * share;
+            Counts {
+                requests,
+                bad: requests * bad,
+            }
         };
-        traffic.requests_per_second * (canary * (theta / q0).ln() + other) / self.dispersion
+        let second = Stratum {
+            canary: counts(share, canary_bad),
+            production: counts(1.0 - share, traffic.production_bad),
+        };
+        expected(&second, self.tolerance, self.at_least, self.dispersion)
     }
 
     fn walk(&self, traffic: Traffic, canary_bad: f64) -> Option<Duration> {
@@ -196,7 +196,16 @@ impl Policy {
         (time <= self.length()).then_some(time)
     }
 
-    fn needed(&self) -> f64 {
+    /// The largest bad share of a canary that is within bounds, 0 to 1.
+    #[must_use]
+    pub fn tolerated(&self, traffic: Traffic) -> f64 {
+        let ratio = self.tolerance * traffic.production_bad;
+        ratio.max(self.at_least.unwrap_or(0.0)).min(1.0)
+    }
+
+    /// The log evidence that is expected to be enough.
+    #[must_use]
+    pub fn needed(&self) -> f64 {
         MIXTURE_COST - self.false_alarm.ln()
     }
 
@@ -218,7 +227,8 @@ impl Policy {
         let tolerance = self.tolerance > 0.0 && self.tolerance.is_finite();
         let alpha = self.false_alarm > 0.0 && self.false_alarm < 1.0;
         let phi = self.dispersion >= 1.0 && self.dispersion.is_finite();
-        if tolerance && alpha && phi {
+        let share = self.at_least.is_none_or(|share| (0.0..=1.0).contains(&share));
+        if tolerance && alpha && phi && share {
             Ok(())
         } else {
             Err(PlannerError::Test)
@@ -256,6 +266,7 @@ mod tests {
             steps: [5.0, 10.0, 20.0, 50.0].map(step).into(),
             every: Duration::from_secs(15),
             tolerance: 1.5,
+            at_least: None,
             false_alarm: 0.01,
             dispersion: 1.0,
             confirmations: 0,
@@ -322,6 +333,32 @@ mod tests {
             ..policy()
         };
         assert_eq!(seconds(&late, traffic(1e6, 0.001), 1.0), None);
+    }
+
+    #[test]
+    fn a_share_that_is_nobodys_concern_and_a_shared_budget_take_longer() {
+        let usual = seconds(&policy(), traffic(100.0, 0.001), 0.02).unwrap();
+        let careless = |share| Policy {
+            at_least: Some(share),
+            ..policy()
+        };
+        assert_eq!(seconds(&careless(1e-4), traffic(100.0, 0.001), 0.02), Some(usual));
+        assert!(seconds(&careless(0.015), traffic(100.0, 0.001), 0.02).is_none_or(|s| s > usual));
+        assert_eq!(seconds(&careless(0.02), traffic(1e6, 0.001), 0.02), None);
+        assert_eq!(
+            careless(0.02).tolerated(traffic(1.0, 0.001)).to_bits(),
+            0.02_f64.to_bits()
+        );
+        let edge = careless(0.02).smallest_seen(traffic(1e5, 0.001), Duration::from_mins(20));
+        assert!((0.02..0.03).contains(&edge.unwrap().unwrap()), "{edge:?}");
+        let shared = Policy {
+            false_alarm: 0.01 / 20.0,
+            ..policy()
+        };
+        assert!(
+            seconds(&shared, traffic(10.0, 0.001), 0.02).unwrap()
+                > seconds(&policy(), traffic(10.0, 0.001), 0.02).unwrap()
+        );
     }
 
     #[test]

@@ -1,45 +1,76 @@
 //! From a plan to what the planner and the simulation ask about: the one place that knows both.
 
 use crate::api::Span;
-use crate::api::plan::{Plan, StepPlan, TestPlan};
+use crate::api::plan::{MetricPlan, Plan, SequentialPlan, StepPlan, TestPlan};
 
 use super::design::{Design, DesignError};
 use super::planner::{Policy, Step};
 
-/// The policy of a plan with these steps and this time between checks (absent: as [`crate::core::questions::interval`] has
-/// it, the shortest hold within 1 s and 10 s), tested with `tolerance` (a ratio above 0) and `false_alarm` (0 to 1). Errors
-/// are taken as independent and one check as enough; the caller sets dispersion and confirmations where it knows better.
+/// The sequential metrics of a plan.
+pub fn metrics(plan: &Plan) -> impl Iterator<Item = (&MetricPlan, &SequentialPlan)> {
+    plan.metrics.iter().filter_map(|metric| match &metric.test {
+        TestPlan::Sequential(test) => Some((metric, test)),
+        TestPlan::Threshold(_) => None,
+    })
+}
+
+/// alpha: the budget for false alarms that the sequential metrics of a plan share, the smallest that one of them asks for.
+#[must_use]
+pub fn budget(plan: &Plan) -> f64 {
+    let smallest = metrics(plan)
+        .map(|(_, test)| test.false_alarm)
+        .min_by(f64::total_cmp);
+    smallest.unwrap_or(1.0)
+}
+
+/// Each sequential metric's share of the budget.
+#[must_use]
+pub fn share(plan: &Plan) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "twenty metrics at most")]
+    let metrics = metrics(plan).count().max(1) as f64;
+    1.0 / metrics
+}
+
+/// The policy that a plan has for one of its sequential metrics, with that metric's part of the budget. Errors are taken as
+/// independent and one check as enough; the caller sets dispersion and confirmations where it knows better.
+#[must_use]
+pub fn of(plan: &Plan, test: &SequentialPlan) -> Policy {
+    Policy {
+        at_least: test.at_least,
+        ..policy(
+            &plan.steps,
+            plan.check_interval,
+            test.tolerance,
+            budget(plan) * share(plan),
+        )
+    }
+}
+
+/// Steps as the planner takes them.
+#[must_use]
+pub fn steps(plan: &[StepPlan]) -> Vec<Step> {
+    let step = |step: &StepPlan| Step {
+        weight: f64::from(step.weight),
+        hold: step.hold.std(),
+    };
+    plan.iter().map(step).collect()
+}
+
+/// The policy of these steps and this time between checks (absent: as [`crate::core::questions::interval`] has it, the
+/// shortest hold within 1 s and 10 s), tested with `tolerance` (a ratio above 0) and `false_alarm` (0 to 1).
 #[must_use]
 pub fn policy(steps: &[StepPlan], check_interval: Option<Span>, tolerance: f64, false_alarm: f64) -> Policy {
     let shortest = steps.iter().map(|step| step.hold).min().unwrap_or_default();
     let every = check_interval.unwrap_or_else(|| shortest.clamp(Span::secs(1), Span::secs(10)));
     Policy {
-        steps: steps
-            .iter()
-            .map(|step| Step {
-                weight: f64::from(step.weight),
-                hold: step.hold.std(),
-            })
-            .collect(),
+        steps: self::steps(steps),
         every: every.std(),
         tolerance,
+        at_least: None,
         false_alarm,
         dispersion: 1.0,
         confirmations: 0,
     }
-}
-
-/// Tolerance and false alarm of a plan's first sequential metric, the latter as all of them share it; none without one.
-#[must_use]
-pub fn test_of(plan: &Plan) -> Option<(f64, f64)> {
-    let tests = || {
-        plan.metrics.iter().filter_map(|metric| match &metric.test {
-            TestPlan::Sequential(test) => Some(test),
-            TestPlan::Threshold(_) => None,
-        })
-    };
-    let budget = tests().map(|test| test.false_alarm).min_by(f64::total_cmp)?;
-    Some((tests().next()?.tolerance, budget))
 }
 
 /// The test that a policy asks for. A step at 100 % gets no component of its own: without production beside the canary it
@@ -49,7 +80,7 @@ pub fn test_of(plan: &Plan) -> Option<(f64, f64)> {
 /// No step below 100 %, too many, or a test out of range.
 pub fn design(policy: &Policy) -> Result<Design, DesignError> {
     let compared = policy.steps.iter().filter(|step| step.weight < 100.0).count();
-    Design::new(policy.tolerance, policy.false_alarm, policy.dispersion, compared)
+    Design::new(policy.tolerance, policy.false_alarm, policy.dispersion, compared)?.at_least(policy.at_least)
 }
 
 #[cfg(test)]

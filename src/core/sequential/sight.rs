@@ -36,7 +36,7 @@ pub fn sight(policy: &Policy, traffic: Traffic, within: Duration) -> Result<Stri
     Ok(match smallest {
         None => format!("{load}, not even a version that fails every request is found {time}"),
         Some(_) if sees_all(policy, traffic, smallest) => {
-            let tolerated = percent(policy.tolerance * traffic.production_bad);
+            let tolerated = percent(policy.tolerated(traffic));
             format!("{load}, every fault beyond the tolerance of {tolerated} errors is found {time}")
         }
         Some(smallest) => format!(
@@ -83,8 +83,7 @@ pub fn nearest(
 
 /// Whether all that is not tolerated is seen, or nearly so.
 fn sees_all(policy: &Policy, traffic: Traffic, smallest: Option<f64>) -> bool {
-    let tolerated = (policy.tolerance * traffic.production_bad).min(1.0);
-    smallest.is_some_and(|smallest| smallest <= tolerated * NEAR_TOLERANCE)
+    smallest.is_some_and(|smallest| smallest <= policy.tolerated(traffic) * NEAR_TOLERANCE)
 }
 
 /// What is gained, in words; none when that is not clearly more.

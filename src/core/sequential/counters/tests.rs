@@ -266,6 +266,34 @@ fn what_one_version_did_while_nothing_is_known_of_the_other_is_not_counted() {
 }
 
 #[test]
+fn what_is_left_out_of_one_version_is_blind_for_the_other() {
+    let of = |side: Side, counted, values: [f64; 7], scraped: [bool; 7]| {
+        let mut kept = values.map(Some);
+        for (value, scraped) in kept.iter_mut().zip(scraped) {
+            *value = value.filter(|_| scraped);
+        }
+        Series {
+            target: side.to_string(),
+            ..line(side, counted, "", kept)
+        }
+    };
+    let total = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0];
+    // Both fail ten requests by second 115. Production's scrape of then is lost, so that its next one speaks of a time too in
+    // which nothing is known of the canary.
+    let bad = [0.0, 0.0, 0.0, 10.0, 10.0, 10.0, 10.0];
+    let canary = [true, true, true, true, false, false, true];
+    let production = [true, true, true, false, true, true, true];
+    let series = [
+        of(Side::Canary, Counted::All, total, canary),
+        of(Side::Canary, Counted::Part, bad, canary),
+        of(Side::Production, Counted::All, total, production),
+        of(Side::Production, Counted::Part, bad, production),
+    ];
+    let observed = pooled(&observe(&series, Part::Bad, &window()).unwrap());
+    assert_eq!(observed, Stratum::default());
+}
+
+#[test]
 fn a_version_that_is_first_seen_late_in_a_long_interval_is_compared_with_what_followed() {
     let late = [false, false, false, false, false, true, true];
     let series = [struck(Side::Canary, late), struck(Side::Production, [true; 7])].concat();

@@ -11,6 +11,7 @@ fn policy() -> Policy {
         steps: [5.0, 10.0, 20.0, 50.0].map(step).into(),
         every: Duration::from_secs(15),
         tolerance: 1.5,
+        at_least: None,
         false_alarm: 0.01,
         dispersion: 1.0,
         confirmations: 0,
