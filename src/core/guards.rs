@@ -304,8 +304,9 @@ fn conclude_lowered(turn: &mut Turn<'_>, rollout: &mut Rollout, why: &str) {
     turn.condition(ConditionType::Interference, true, "WeightLowered", why);
 }
 
-/// A route above the intended weight is lowered, every time.
-pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &Rollout) {
+/// A route above the intended weight is lowered, every time. What is read meanwhile is of neither weight: the step is looked at
+/// from now on, as after a change of weight of our own.
+pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let Some(route) = turn.seen.routes.iter().find(|r| r.is_above(rollout.intended)) else {
         if turn.next.phase != Phase::Frozen {
             turn.clear(ConditionType::Interference);
@@ -322,6 +323,10 @@ pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &Rollout) {
     turn.effect(Effect::Lower {
         percent: rollout.intended,
     });
+    if rollout.confirmed_at.is_some() {
+        rollout.confirmed_at = Some(turn.now);
+        counting::new_step(rollout);
+    }
     turn.alarm(
         rollout,
         ConditionType::Interference,

@@ -7,8 +7,9 @@ use crate::api::evidence::Counted as Counting;
 use crate::api::plan::{Counters, SequentialPlan};
 use crate::api::status::Rollout;
 
+use super::begin::HISTORY;
+use super::metrics;
 use super::read::Source;
-use super::{HISTORY, metrics};
 use crate::core::observation::{ObjectName, SampleQuestion, Settings, Side};
 use crate::core::preset::{self, DURATIONS, REQUESTS};
 use crate::core::query::Template;
