@@ -221,6 +221,7 @@ fn deployment(object: &Value, target: &Target) -> DeploymentFacts {
             .filter(|(name, image)| name != PROXY && !image.is_empty())
             .collect(),
         has_proxy: has_proxy(&template["spec"]),
+        host_network: template["spec"]["hostNetwork"] == true,
         pod_labels: texts(&template["metadata"]["labels"]),
         pod_annotations: texts(&template["metadata"]["annotations"]),
         meta: preflight::meta(&metadata, None),
@@ -231,6 +232,7 @@ fn service(object: &Value) -> ServiceFacts {
     let ports = object["spec"]["ports"].as_array().into_iter().flatten();
     ServiceFacts {
         name: text(&object["metadata"]["name"]),
+        labels: texts(&object["metadata"]["labels"]),
         ports: ports
             .map(|port| Port {
                 name: text(&port["name"]),

@@ -161,7 +161,7 @@ mod tests {
         vec![series("200", good), series("500", bad)]
     }
 
-    fn begun(series: Vec<Vec<SampleSeries>>) -> Counted {
+    fn begun(series: &[Vec<SampleSeries>]) -> Counted {
         let spec = serde_json::from_value(serde_json::json!({"service": "shop"})).unwrap();
         let plan = crate::core::plan::resolve(&spec).unwrap();
         let metric = plan.metrics[0].clone();
@@ -200,13 +200,13 @@ mod tests {
         let pods = |bad: [f64; 2]| {
             [("a", bad[0]), ("b", bad[1])].map(|(name, bad)| pod("destination", name, 990.0, bad))
         };
-        let even = begun([callers(), pods([10.0, 11.0]).into()].concat());
+        let even = begun(&[callers(), pods([10.0, 11.0]).into()].concat());
         assert_eq!(even.reporter.as_deref(), Some("source"));
         assert!(even.design.dispersion < 1.2, "{even:?}");
-        let clumped = begun([callers(), pods([1.0, 20.0]).into()].concat());
+        let clumped = begun(&[callers(), pods([1.0, 20.0]).into()].concat());
         assert!(clumped.design.dispersion > 5.0, "{clumped:?}");
         // Nobody knows: pods that do not report for themselves.
-        let unknown = begun(callers());
+        let unknown = begun(&callers());
         assert!((unknown.design.dispersion - 1.0).abs() < 1e-12, "{unknown:?}");
     }
 }

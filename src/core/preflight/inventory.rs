@@ -251,6 +251,8 @@ pub struct DeploymentFacts {
     pub images: Vec<(String, String)>,
     /// The pod template holds a proxy already.
     pub has_proxy: bool,
+    /// Its pods share their node's network.
+    pub host_network: bool,
     /// Labels of the pod template.
     pub pod_labels: BTreeMap<String, String>,
     /// Annotations of the pod template.
@@ -275,6 +277,8 @@ pub struct PodFacts {
 pub struct ServiceFacts {
     /// Its name.
     pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Its ports.
     pub ports: Vec<Port>,
     /// Labels of the pods it finds.

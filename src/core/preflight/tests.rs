@@ -164,6 +164,7 @@ fn fine() -> Inventory {
         pods: whole(vec![pod("v1", true), pod("v2", true)]),
         service: Ok(Some(ServiceFacts {
             name: "shop".into(),
+            labels: labels(&[]),
             ports: vec![Port {
                 name: "http-web".into(),
                 number: 80,
@@ -374,6 +375,29 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
     (codes::HOST_WITHOUT_SERVICE, Error, "spec.host", |i| {
         i.service = Ok(None);
     }),
+    (codes::NO_SIDECAR, Warning, "Deployment shop-v1", |i| {
+        i.namespace_labels = Ok(labels(&[("istio.io/dataplane-mode", "ambient")]));
+        i.pods = whole(vec![pod("v1", false)]);
+        i.deployments.found.pop();
+    }),
+    (
+        codes::NO_SIDECAR,
+        Warning,
+        "Deployment shop-v2, pod template",
+        |i| {
+            i.pods = whole(vec![pod("v1", true)]);
+            i.deployments.found[1].host_network = true;
+        },
+    ),
+    // Beside http it is mostly a port for metrics.
+    (codes::PORT_PROTOCOL, Hint, "Service shop, port 9090", |i| {
+        let ports = &mut i.service.as_mut().unwrap().as_mut().unwrap().ports;
+        ports.push(Port {
+            name: "metrics".into(),
+            number: 9090,
+            ..Port::default()
+        });
+    }),
     (codes::PORT_PROTOCOL, Warning, "Service shop, port 80", |i| {
         port(i).name = "web".into();
     }),
@@ -571,7 +595,10 @@ const SILENT: &[(&str, Change)] = &[
     }),
     ("a mesh without sidecars", |i| {
         i.pods.found.iter_mut().for_each(|pod| pod.has_proxy = false);
-        i.namespace_labels = Ok(labels(&[("istio.io/dataplane-mode", "ambient")]));
+        i.namespace_labels = Ok(labels(&[
+            ("istio.io/dataplane-mode", "ambient"),
+            ("istio.io/use-waypoint", "waypoint"),
+        ]));
     }),
     ("a port by appProtocol", |i| {
         port(i).name = "web".into();
