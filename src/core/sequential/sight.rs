@@ -150,8 +150,8 @@ fn longer(policy: &Policy, traffic: Traffic, factor: f64) -> Option<(Policy, Str
     let now = if policy.steps.iter().all(|step| kept(step) == step.hold) {
         String::new()
     } else {
-        let (now, then) = (time(kept(first)), time(stretched(kept(first), factor)));
-        format!(" as it is kept now (the first {then} instead of {now})")
+        let then = time(stretched(kept(first), factor));
+        format!(" as it is kept now ({then} for the first)")
     };
     let words = format!("with every step held {} times as long{now}", short(factor));
     Some((

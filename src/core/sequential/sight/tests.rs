@@ -239,7 +239,9 @@ fn what_is_proposed_is_longer_than_what_is_kept() {
     let load = traffic(2.0, 0.001);
     let (other, words) = nearest(&short, load, MINUTES_5).unwrap().unwrap();
     assert!(
-        words.starts_with("with every step held 2 times as long as it is kept now (the first 2 minutes instead of 1 minute), faults"),
+        words.starts_with(
+            "with every step held 2 times as long as it is kept now (2 minutes for the first), faults"
+        ),
         "{words}"
     );
     assert_eq!(other.steps.first().unwrap().hold, Duration::from_mins(2));
