@@ -1,8 +1,7 @@
 //! One rollout: traffic drawn check by check, counted and judged as in production, until it is rolled back or its steps
 //! end. What is counted when, and when a step may be passed, is what `core::counting` and `core::progress` do.
 
-use rand::rngs::StdRng;
-use rand::{Rng, RngExt as _};
+use rand::{RngExt as _, rngs::StdRng};
 use rand_distr::{Distribution as _, Poisson};
 
 use crate::core::sequential::counts::{Counts, Stratum};
@@ -264,7 +263,7 @@ fn counts(requests: f64, share: f64, rng: &mut StdRng) -> Counts {
     }
 }
 
-fn poisson(mean: f64, rng: &mut impl Rng) -> f64 {
+fn poisson(mean: f64, rng: &mut StdRng) -> f64 {
     // A mean of 0 has no distribution in the crate, and means nothing happens.
     Poisson::new(mean).map_or(0.0, |poisson| poisson.sample(rng))
 }
