@@ -248,6 +248,20 @@ fn a_policy_that_sees_too_little_is_told_which_sees_more() {
     assert!(found.message.contains("; "), "{}", found.message);
 }
 
+/// What can be seen within a rollout depends on how long its steps are kept, not on what the manifest holds them.
+#[test]
+fn what_a_policy_sees_is_told_of_steps_as_they_are_kept() {
+    let mut world = World::new("service: aleph\nsteps: [{weight: 50, hold: 1s}]\n");
+    world.run(5);
+    let mut conditions = world.status.conditions.iter();
+    let found = conditions.find(|c| c.kind == "Detection").unwrap();
+    assert!(
+        found.message.ends_with(" within the whole rollout of 6 seconds"),
+        "{}",
+        found.message
+    );
+}
+
 #[test]
 fn of_several_metrics_those_are_told_of_whose_fault_is_missed() {
     let mut world = World::new(
