@@ -157,8 +157,8 @@ struct Compared {
     pods: usize,
     per_second: f64,
     faults: &'static str,
-    /// Seconds between two checks that count.
-    grain: f64,
+    /// How far medians may be apart beside a tenth, seconds.
+    slack: f64,
 }
 
 impl Compared {
@@ -213,13 +213,13 @@ impl Compared {
         };
         cells
             .iter()
-            .map(|cell| u32::from(agree(cell, &there(number(&cell["fault"])), self.grain)))
+            .map(|cell| u32::from(agree(cell, &there(number(&cell["fault"])), self.slack)))
             .sum()
     }
 }
 
 /// Asserts that one cell agrees. Returns whether its power is not saturated.
-fn agree(replayed: &Value, simulated: &Value, grain: f64) -> bool {
+fn agree(replayed: &Value, simulated: &Value, slack: f64) -> bool {
     let share = |cell: &Value, key: &str| number(&cell["rolledBackShare"][key]);
     let median = |cell: &Value| cell["seconds"]["median"].as_f64();
     let told = format!(
@@ -245,8 +245,9 @@ fn agree(replayed: &Value, simulated: &Value, grain: f64) -> bool {
     }
     // Medians of some hundred times that are spread over the whole rollout, on a grid of checks that count: chance moves
     // them by a tenth, and one or two checks.
-    if let (Some(here), Some(there)) = (median(replayed), median(simulated)) {
-        assert!((here - there).abs() <= 0.1 * there + 2.0 * grain, "{told}");
+    let few = number(&replayed["rolledBack"]) < 40.0;
+    if let (false, Some(here), Some(there)) = (few, median(replayed), median(simulated)) {
+        assert!((here - there).abs() <= 0.1 * there + slack, "{told}");
     }
     let (here, there) = (number(&replayed["errorsMean"]), number(&simulated["errorsMean"]));
     assert!((here / there - 1.0).abs() <= 0.15, "{told}");
@@ -272,7 +273,7 @@ const LONG: Compared = Compared {
     pods: 3,
     per_second: 40.0,
     faults: "0.3%,0.5%,0.6%,0.7%,1%,2%,20%",
-    grain: 15.0,
+    slack: 30.0,
 };
 
 const SHORT: Compared = Compared {
@@ -280,16 +281,21 @@ const SHORT: Compared = Compared {
     pods: 3,
     per_second: 100.0,
     faults: "0.5%,1%,1.5%,2%,3%,5%,20%",
-    grain: 20.0,
+    slack: 40.0,
 };
 
 /// The same for more faults and pods; prints what `docs/backtest.md` says of it.
 #[test]
 #[ignore = "takes minutes; prints the comparison of the documentation"]
 fn many_faults_are_found_as_often_and_as_soon_as_in_a_simulation() {
-    let many = [LONG, SHORT]
-        .into_iter()
-        .flat_map(|one| [3, 20].map(|pods| Compared { pods, ..one }));
+    // Of many medians some lie at the end of a step; chance then moves them over the time in which the next counts nothing.
+    let many = [LONG, SHORT].into_iter().flat_map(|one| {
+        [3, 20].map(|pods| Compared {
+            pods,
+            slack: 75.0,
+            ..one
+        })
+    });
     let told: u32 = many.map(|one| one.agree(300)).sum();
     assert!(told >= 8, "{told}");
 }
