@@ -256,7 +256,7 @@ fn what_a_policy_sees_is_told_of_steps_as_they_are_kept() {
     let mut conditions = world.status.conditions.iter();
     let found = conditions.find(|c| c.kind == "Detection").unwrap();
     assert!(
-        found.message.ends_with(" within the whole rollout of 6 seconds"),
+        found.message.contains(" within the whole rollout of 6 seconds"),
         "{}",
         found.message
     );
