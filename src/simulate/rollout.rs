@@ -6,7 +6,7 @@ use rand_distr::{Distribution as _, Poisson};
 
 use crate::core::sequential::counts::{Counts, Stratum};
 use crate::core::sequential::expected::expected;
-use crate::core::sequential::planner::{Policy, Step};
+use crate::core::sequential::planner::{Policy, Step, Traffic};
 
 use super::world::{Setup, SetupError};
 use super::{Alarm, Evidence};
@@ -146,17 +146,18 @@ impl<'a> Under<'a> {
     }
 
     /// Whether what was seen of the step is enough to go on.
-    fn has_seen_enough(&self, policy: &Policy) -> bool {
+    fn has_seen_enough(&self, policy: &Policy, traffic: Traffic) -> bool {
         let alone = self.step.weight >= 100.0;
         let Stratum { canary, production } = self.seen;
         let compared =
             alone || policy.pace.scrape.is_zero() || canary.requests.min(production.requests) > 0.0;
-        self.judged.is_some() && compared && (alone || !self.lacks(policy))
+        self.judged.is_some() && compared && (alone || !self.lacks(policy, traffic))
     }
 
     /// With `advance: evidence`: too few requests to have shown the fault.
-    fn lacks(&self, policy: &Policy) -> bool {
-        let Some(fault) = policy.pace.fault else {
+    fn lacks(&self, policy: &Policy, traffic: Traffic) -> bool {
+        let beyond = |fault: &f64| *fault > policy.tolerated(traffic);
+        let Some(fault) = policy.pace.fault.filter(beyond) else {
             return false;
         };
         let canary = Counts {
@@ -212,7 +213,7 @@ pub(super) fn rollout(
             }
             let held = check + 1e-9 >= hold(policy, step);
             // Nothing is raised while a crossing waits to be confirmed.
-            if held && alarm.streak == 0 && under.has_seen_enough(policy) {
+            if held && alarm.streak == 0 && under.has_seen_enough(policy, traffic) {
                 errors += uncounted(&under, check, rates[CANARY] * canary_bad, rng);
                 begin = now;
                 break;
@@ -372,7 +373,7 @@ mod tests {
                 under.seen.production.requests = 1.0;
                 let last = checks(policy, step).find(|check| {
                     under.look(&clock, *check);
-                    *check >= super::hold(policy, step) && under.has_seen_enough(policy)
+                    *check >= super::hold(policy, step) && under.has_seen_enough(policy, setup.traffic())
                 });
                 lasted += last.unwrap() / 1000.0;
                 counted += under.counted / 1000.0;

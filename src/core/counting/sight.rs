@@ -11,7 +11,7 @@ use crate::core::decision::CheckRequest;
 use crate::core::observation::{Check, CheckId, Settings};
 use crate::core::sequential::planner::{Policy, Traffic};
 use crate::core::sequential::policy::{self, Timing};
-use crate::core::sequential::sight::{nearest, sight};
+use crate::core::sequential::sight::{nearest, percent, sight};
 use crate::core::turn::Turn;
 
 /// Within so much time a fault should be found, or before the steps end.
@@ -107,6 +107,14 @@ fn one(policy: &Policy, traffic: Traffic, fault: f64) -> Option<(bool, String)> 
     let within = policy.length(traffic).min(SOON);
     let finds = policy.time_to_detect(traffic, fault).ok()?.is_some();
     let mut says = sight(policy, traffic, within).ok()?;
+    if policy.tolerated(traffic) >= fault {
+        let says = format!(
+            "{says}; the declared fault of {} is within what is tolerated beside production's own share: it is neither found nor \
+             waited for",
+            percent(fault)
+        );
+        return Some((false, says));
+    }
     if !finds && let Ok(Some((_, change))) = nearest(policy, traffic, within) {
         says = format!("{says}; {change}");
     }
