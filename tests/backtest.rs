@@ -40,6 +40,8 @@ const SMALL: Shape = Shape {
     bad: 0.001,
     scrape_seconds: 60,
     days: 10,
+    gateway: false,
+    clump: 1,
 };
 
 fn birdwatch(command: &str, arguments: &str, input: &str) -> Output {
@@ -359,6 +361,37 @@ spec:
         "warmth over time",
     ] {
         assert!(page.contains(words), "{words}");
+    }
+}
+
+/// A gateway counts for both versions, and how clumpy errors are is asked of the pods.
+#[test]
+fn what_a_gateway_counted_is_replayed_with_the_clumps_of_the_pods() {
+    let dispersion = |clump| {
+        let past = Past::new(Shape {
+            gateway: true,
+            bad: 0.01,
+            clump,
+            ..SMALL
+        });
+        let arguments = "--since 1d --starts 4 --faults 20% --no-search --no-default";
+        let report = json(arguments, past.serve(), SHOP);
+        let healthy = &policy(&report, "file")["healthy"];
+        assert_eq!(
+            (&healthy["runs"], &healthy["endedBlind"]),
+            (&4.into(), &0.into()),
+            "{healthy}"
+        );
+        // Counted by the gateway, asked of both: as many requests as there were, and twice the samples.
+        assert!((number(&report["traffic"]["requestsPerSecond"]) - 10.0).abs() < 0.2);
+        assert!(number(&report["cost"]["samples"]) > f64::from(1430 * (9 + 3)));
+        [healthy, &report["metrics"][0]].map(|told| number(&told["dispersion"]))
+    };
+    for clumped in dispersion(8) {
+        assert!(clumped > 3.0, "{clumped}");
+    }
+    for even in dispersion(1) {
+        assert!(even < 2.0, "{even}");
     }
 }
 

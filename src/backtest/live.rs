@@ -10,11 +10,13 @@ use rand_distr::{Binomial, Distribution as _};
 
 use crate::api::plan::Counters;
 use crate::core::observation::{SampleAnswer, SampleQuestion, SampleSeries, Side};
+use crate::core::past::{OWN, is_complete};
 use crate::core::sequential::counters::{Counted, Window};
 use crate::core::sequential::counts::Counts;
 
 use super::history::{CounterHistory, Target};
 use super::trial::{Canary, Chance};
+use super::weights::Weights;
 
 /// What a rollout reads of the time before it, milliseconds: ten minutes of production, and some scrapes.
 const BEFORE: i64 = 600_000;
@@ -42,45 +44,6 @@ impl Line {
         self.at.push(at);
         self.requests.push(requests + counts.requests);
         self.bad.push(bad + counts.bad);
-    }
-}
-
-/// The canary's share of the traffic over time, 0 to 1.
-#[derive(Default)]
-pub(super) struct Weights(Vec<(i64, f64)>);
-
-impl Weights {
-    pub(super) fn set(&mut self, at: i64, share: f64) {
-        if self.0.last().is_none_or(|last| (last.1 - share).abs() > 0.0) {
-            self.0.push((at, share));
-        }
-    }
-
-    /// The share at an instant.
-    fn at(&self, at: i64) -> f64 {
-        let known = self.0.partition_point(|(since, _)| *since <= at);
-        let last = known.checked_sub(1).and_then(|last| self.0.get(last));
-        last.map_or(0.0, |(_, share)| *share)
-    }
-
-    /// The mean share from `from` to `until`.
-    fn mean(&self, from: i64, until: i64) -> f64 {
-        let (mut sum, mut end) = (0.0, until);
-        for (at, share) in self.0.iter().rev() {
-            let start = (*at).max(from);
-            if start < end {
-                sum += share * number(end - start);
-                end = start;
-            }
-            if *at <= from {
-                break;
-            }
-        }
-        if until > from {
-            (sum / number(until - from)).clamp(0.0, 1.0)
-        } else {
-            0.0
-        }
     }
 }
 
@@ -308,14 +271,12 @@ impl<'a> Live<'a> {
             let first = line.at.partition_point(|t| *t <= at.saturating_sub(range));
             let last = line.at.partition_point(|t| *t <= at);
             if first < last {
-                self.of_line(
-                    line,
-                    first..last,
-                    &format!("{name}-{i}"),
-                    asked.counted,
-                    &mut series,
-                );
+                let of = (format!("{name}-{i}"), self.history.source.reporter.as_deref());
+                self.of_line(line, first..last, of, asked.counted, &mut series);
             }
+        }
+        if asked.side == Side::Production && self.done.requests <= 0.0 {
+            self.add_pods(at.saturating_sub(range), at, asked.counted, &mut series);
         }
         SampleAnswer {
             metric: asked.metric.clone(),
@@ -327,18 +288,40 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// What production's pods reported for themselves before the canary had any request, where others count: the start of a
+    /// rollout learns from it how clumpy errors are. Left out where those others saw too little to be believed then: the past
+    /// of a canary is known by them alone.
+    fn add_pods(&self, from: i64, until: i64, counted: Option<Counted>, series: &mut Vec<SampleSeries>) {
+        let within = |target: &Target| target.after(from)..target.after(until);
+        let seen = |targets: &BTreeMap<String, Target>| -> f64 {
+            let of = |target: &Target| target.requests[within(target)].iter().skip(1).sum::<f64>();
+            targets.values().map(of).sum()
+        };
+        if !is_complete(seen(&self.history.targets), seen(&self.history.pods)) {
+            return;
+        }
+        for (i, target) in self.history.pods.values().enumerate() {
+            let mut line = Line::default();
+            for i in within(target) {
+                let (requests, bad) = (target.requests[i], target.bad[i]);
+                line.push(target.at[i], Counts { requests, bad });
+            }
+            let of = (format!("own-{i}"), Some(OWN));
+            self.of_line(&line, 0..line.at.len(), of, counted, series);
+        }
+    }
+
     fn of_line(
         &self,
         line: &Line,
         range: std::ops::Range<usize>,
-        pod: &str,
+        (pod, reporter): (String, Option<&str>),
         counted: Option<Counted>,
         series: &mut Vec<SampleSeries>,
     ) {
-        let reporter = self.history.source.reporter.as_deref();
         let bound = self.history.source.bound.as_deref().unwrap_or_default();
         let mut add = |label: (&str, &str), value: fn(f64, f64) -> f64| {
-            let mut labels = BTreeMap::from([("pod".to_owned(), pod.to_owned())]);
+            let mut labels = BTreeMap::from([("pod".to_owned(), pod.clone())]);
             for (name, text) in [("reporter", reporter.unwrap_or_default()), label] {
                 if !text.is_empty() {
                     labels.insert(name.to_owned(), text.to_owned());
@@ -388,9 +371,4 @@ fn binomial(count: f64, share: f64, rng: &mut StdRng) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "at most the count, which is a float")]
     let found = found as f64;
     found
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds and numbers of pods")]
-const fn number(whole: i64) -> f64 {
-    whole as f64
 }

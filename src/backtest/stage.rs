@@ -13,9 +13,10 @@ use crate::core::observation::{
 use crate::core::weights::share;
 
 use super::history::{History, QueryHistory};
-use super::live::{Live, Weights};
+use super::live::Live;
 use super::policy::Policy;
 use super::trial::{Trial, instant};
+use super::weights::Weights;
 
 /// Milliseconds until a check is answered.
 const ANSWERED: i64 = 100;

@@ -44,7 +44,7 @@ pub struct SimulateArgs {
     pub confirmations: Option<String>,
 
     /// What evidence is divided by, as errors come in clumps, 1 to 1000; the operator learns it from ten minutes of production's
-    /// pods, and where errors are independent finds some 1.4 with 3 pods, 1.2 with 10 and 1.1 with 30 [default: 1]
+    /// pods, and where errors are independent finds some 1.35 with 3 pods, 1.2 with 10 and 1.1 with 30 [default: 1]
     #[arg(long, value_name = "NUMBER")]
     pub dispersion: Option<String>,
 
