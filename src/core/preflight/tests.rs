@@ -530,8 +530,41 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
     (codes::COUNTERS_UNKNOWN, Warning, "metric error-rate", |i| {
         counted(i, Err("no series counts the requests of production".to_owned()));
     }),
+    // Whether or not anybody asks production.
+    (
+        codes::COMPARES_NOTHING,
+        Warning,
+        "BirdWatch shop, spec.steps",
+        |i| {
+            i.spec = Ok(spec(
+                &json!({"metrics": null, "steps": [{"weight": 100, "hold": "1m"}]}),
+            ));
+            i.counters = Err("no Prometheus".to_owned());
+        },
+    ),
+    (
+        codes::COMPARES_NOTHING,
+        Warning,
+        "BirdWatch shop, spec.increment",
+        |i| {
+            counted(i, Ok(at(100.0)));
+            i.spec = Ok(spec(&json!({"metrics": null, "steps": null, "increment": 100})));
+        },
+    ),
     (codes::POWER_NONE, Warning, "metric error-rate", |i| {
         counted(i, Ok(at(0.01)));
+    }),
+    (codes::POWER_FAULT, Warning, "metric error-rate", |i| {
+        counted(i, Ok(at(1.5)));
+    }),
+    (codes::POWER_FAULT, Warning, "metric error-rate", |i| {
+        counted(
+            i,
+            Ok(CountedFacts {
+                production_bad: 0.04,
+                ..at(1000.0)
+            }),
+        );
     }),
     (codes::POWER, Hint, "metric error-rate", |i| {
         counted(i, Ok(at(100.0)));

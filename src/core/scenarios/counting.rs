@@ -501,4 +501,10 @@ fn a_rollout_that_compares_nothing_says_so() {
         "{}",
         found.message
     );
+    let preflight = world.status.conditions.iter().find(|c| c.kind == "Preflight");
+    let preflight = &preflight.unwrap().message;
+    assert!(
+        preflight.contains("every step gives the canary all traffic"),
+        "{preflight}"
+    );
 }
