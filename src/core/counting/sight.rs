@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::api::Span;
 use crate::api::conditions::ConditionType;
 use crate::api::plan::{MetricPlan, Plan, SequentialPlan, StepPlan};
 use crate::api::status::{MetricStatus, Rollout};
@@ -119,6 +122,31 @@ fn one(policy: &Policy, traffic: Traffic, fault: f64) -> Option<(bool, String)> 
         says = format!("{says}; {change}");
     }
     Some((finds, says))
+}
+
+/// How long the present step is expected to be kept, where that is longer than its hold: until what is counted of it was scraped.
+pub(in crate::core) fn lasts(rollout: &Rollout, settings: &Settings) -> Option<Span> {
+    let hold = rollout.hold?;
+    let step = StepPlan {
+        weight: rollout.confirmed,
+        hold,
+    };
+    let of = |(metric, test): (&MetricPlan, &SequentialPlan)| {
+        let status = rollout.metrics.iter().find(|m| m.name == metric.name)?;
+        let learnt = Learnt::of(status)?;
+        let policy = learnt.policy(&rollout.plan, test, &[step], Timing::from(settings));
+        Some(policy.length(learnt.traffic))
+    };
+    let longest = metrics(&rollout.plan).filter_map(of).max()?;
+    let lasts = Span::secs(u32::try_from(longest.as_secs()).unwrap_or(u32::MAX));
+    (lasts > hold).then_some(lasts)
+}
+
+/// How long the present step has lasted at its end, in words; none without a metric that counts.
+pub(in crate::core) fn lasted(rollout: &Rollout, now: Timestamp) -> Option<String> {
+    metrics(&rollout.plan).next()?;
+    let lasted = Span::between(rollout.confirmed_at?, now);
+    Some(format!("{} % was held {lasted}", rollout.confirmed))
 }
 
 impl From<&Settings> for Timing {
