@@ -34,6 +34,23 @@ pub fn share(plan: &Plan) -> f64 {
     1.0 / metrics
 }
 
+/// The most components that the evidence of a rollout's metrics has together, so that a status stays small.
+const MOST_COMPONENTS: usize = 500;
+
+/// How many steps in a row share a component of the evidence: one, unless many metrics meet many steps. Whatever they are, a
+/// component begins with the first of them, and the promise of the test is the same.
+#[must_use]
+pub fn steps_of_component(plan: &Plan) -> usize {
+    let most = MOST_COMPONENTS / metrics(plan).count().max(1);
+    compared(plan).div_ceil(most.max(1)).max(1)
+}
+
+/// The steps that leave production something to be compared with.
+#[must_use]
+pub fn compared(plan: &Plan) -> usize {
+    plan.steps.iter().filter(|step| step.weight < 100).count()
+}
+
 /// The policy that a plan has for one of its sequential metrics, with that metric's part of the budget. Errors are taken as
 /// independent and one check as enough; the caller sets dispersion and confirmations where it knows better.
 #[must_use]
