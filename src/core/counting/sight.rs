@@ -81,7 +81,7 @@ fn words(rollout: &Rollout, timing: Timing) -> Option<(bool, String)> {
                 one(
                     &learnt.policy(&rollout.plan, test, &steps, timing),
                     learnt.traffic,
-                    test.fault,
+                    test,
                 )?
             };
             Some((finds, format!("{}: {says}", metric.name)))
@@ -106,10 +106,11 @@ fn never(plan: &Plan) -> Option<(bool, String)> {
     never.then(|| (false, says.to_owned()))
 }
 
-fn one(policy: &Policy, traffic: Traffic, fault: f64) -> Option<(bool, String)> {
+fn one(policy: &Policy, traffic: Traffic, test: &SequentialPlan) -> Option<(bool, String)> {
+    let (fault, noun) = (test.fault, policy::noun(test));
     let within = policy.length(traffic).min(SOON);
     let finds = policy.time_to_detect(traffic, fault).ok()?.is_some();
-    let mut says = sight(policy, traffic, within).ok()?;
+    let mut says = sight(policy, traffic, within, noun).ok()?;
     if policy.tolerated(traffic) >= fault {
         let says = format!(
             "{says}; the declared fault of {} is within what is tolerated beside production's own share: it is neither found nor \
@@ -118,7 +119,7 @@ fn one(policy: &Policy, traffic: Traffic, fault: f64) -> Option<(bool, String)> 
         );
         return Some((false, says));
     }
-    if !finds && let Ok(Some((_, change))) = nearest(policy, traffic, within) {
+    if !finds && let Ok(Some((_, change))) = nearest(policy, traffic, within, noun) {
         says = format!("{says}; {change}");
     }
     Some((finds, says))

@@ -34,7 +34,7 @@ pub(super) fn counters(report: &mut Report, inventory: &Inventory, plan: &Plan) 
             Some(Ok(counted)) => {
                 let learnt = Learnt::from(counted);
                 let policy = learnt.policy(plan, test, &plan.steps, inventory.timing());
-                report.findings.extend(power(&policy, learnt.traffic, &object));
+                report.findings.extend(power(&policy, learnt.traffic, policy::noun(test), &object));
                 let waits = plan.advance == Advance::Evidence;
                 let missed = fault(&policy, learnt.traffic, test.fault, waits, &object);
                 report.findings.extend(missed);
@@ -94,14 +94,16 @@ impl From<Learnt> for CountedFacts {
     }
 }
 
-/// What the policy sees of a canary under that traffic; none where the numbers make no policy.
+/// What the policy sees of a canary under that traffic, whose bad requests are called `noun`; none where the numbers make no policy.
 #[must_use]
-pub fn power(policy: &Policy, traffic: Traffic, object: &str) -> Option<Finding> {
+pub fn power(policy: &Policy, traffic: Traffic, noun: &str, object: &str) -> Option<Finding> {
     let within = policy.length(traffic);
     let span = Span::millis(i64::try_from(within.as_millis()).unwrap_or(i64::MAX));
     let usual = usual(policy, traffic);
     let seen = policy.smallest_seen(traffic, within).ok()?;
-    let more = nearest(policy, traffic, within).ok()?.map(|(_, words)| words);
+    let more = nearest(policy, traffic, within, noun)
+        .ok()?
+        .map(|(_, words)| words);
     let (severity, code, what, why) = match seen {
         None => (
             Severity::Warning,

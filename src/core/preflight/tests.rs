@@ -973,7 +973,7 @@ fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
         requests_per_second,
         production_bad: 0.001,
     };
-    let finding = power::power(&policy, traffic(10.0), "service shop").unwrap();
+    let finding = power::power(&policy, traffic(10.0), "errors", "service shop").unwrap();
     assert!(
         finding
             .what
@@ -981,8 +981,8 @@ fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
         "{finding:?}"
     );
     assert!(finding.remedy.starts_with("It sees more with "), "{finding:?}");
-    assert_eq!(power::power(&policy, traffic(f64::NAN), "x"), None);
-    let blind = power::power(&policy, traffic(1e-6), "x").unwrap();
+    assert_eq!(power::power(&policy, traffic(f64::NAN), "errors", "x"), None);
+    let blind = power::power(&policy, traffic(1e-6), "errors", "x").unwrap();
     assert_eq!((blind.code, blind.severity), (codes::POWER_NONE, Warning));
 }
 

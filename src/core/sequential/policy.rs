@@ -1,7 +1,7 @@
 //! From a plan to what the planner and the simulation ask about: the one place that knows both.
 
 use crate::api::Span;
-use crate::api::plan::{MetricPlan, Plan, SequentialPlan, StepPlan, TestPlan};
+use crate::api::plan::{Counters, MetricPlan, Plan, SequentialPlan, StepPlan, TestPlan};
 use crate::api::spec::Advance;
 use crate::core::questions;
 
@@ -15,6 +15,16 @@ pub fn metrics(plan: &Plan) -> impl Iterator<Item = (&MetricPlan, &SequentialPla
         TestPlan::Sequential(test) => Some((metric, test)),
         TestPlan::Threshold(_) => None,
     })
+}
+
+/// What the bad requests of a test are called, in the plural.
+#[must_use]
+pub const fn noun(test: &SequentialPlan) -> &'static str {
+    match test.counters {
+        Counters::Errors {} => "errors",
+        Counters::Slow { .. } => "slow requests",
+        Counters::Bad { .. } | Counters::Good { .. } => "bad requests",
+    }
 }
 
 /// alpha: the budget for false alarms that the sequential metrics of a plan share, the smallest that one of them asks for.
