@@ -179,6 +179,7 @@ mod tests {
                 counted: None,
                 from: at(-40),
                 at: at(0),
+                unknown_names: Ok(Vec::new()),
                 outcome: Ok(series.concat()),
             }],
             scrape: Span::secs(15),

@@ -228,9 +228,26 @@ fn all<'a>(
     Ok(found.into_iter())
 }
 
+/// No series may be no request; of a name that Prometheus has never heard of it says nothing.
+fn is_known(unknown_names: &Result<Vec<String>, String>) -> Result<(), String> {
+    match unknown_names {
+        Ok(names) if names.is_empty() => Ok(()),
+        Ok(names) => Err(format!(
+            "no series named {}: it is misspelt, or has to be exported from the start, with 0",
+            names.join(", ")
+        )),
+        Err(why) => Err(format!(
+            "the selector has no series, and its names could not be looked up: {why}"
+        )),
+    }
+}
+
 /// The series of an answer, Istio's by one scraper.
 fn of_answer(answer: &SampleAnswer) -> Result<Vec<&SampleSeries>, String> {
     let series = answer.outcome.as_ref().map_err(Clone::clone)?;
+    if series.is_empty() {
+        is_known(&answer.unknown_names)?;
+    }
     Ok(match answer.counted {
         Some(_) => series.iter().collect(),
         None => once::once(series),

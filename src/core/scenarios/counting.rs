@@ -475,6 +475,24 @@ fn a_metric_that_cannot_begin_takes_nothing_from_the_others() {
     );
 }
 
+/// A counter of bad requests that answers nothing says so of a name that exists only.
+#[test]
+fn a_misspelt_counter_of_bad_requests_never_moves_traffic() {
+    let own = r#"metrics: [{name: own, total: 'rq_total{v="$(version)"}', bad: 'bd_totl{v="$(version)"}'}]"#;
+    let release = |misspelt| {
+        let mut world = World::with_canary(&format!("{SERVICE}{own}\n"));
+        world.traffic.bad = |_, _| 0.0;
+        world.traffic.misspelt = misspelt;
+        world.run(1200);
+        world
+    };
+    let world = release(Some("bd_totl"));
+    assert_eq!((world.path(), world.status.phase), (vec![0], Phase::Baseline));
+    let told = "no series named bd_totl: it is misspelt, or has to be exported from the start, with 0";
+    assert!(world.status.message.contains(told), "{}", world.status.message);
+    assert_eq!(release(None).status.phase, Phase::Promoted, "none bad so far");
+}
+
 #[test]
 fn no_step_is_passed_without_any_request_in_it() {
     let mut world = world(|_, _| 0.001);

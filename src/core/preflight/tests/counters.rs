@@ -56,6 +56,7 @@ fn answered(request: &CheckRequest) -> Check {
         from: asked.from,
         at: asked.at,
         outcome: Ok(asked.counted.map_or_else(Vec::new, samples)),
+        unknown_names: Ok(Vec::new()),
     };
     Check {
         id: request.id.clone(),
