@@ -14,7 +14,7 @@ use super::inventory::{CountedFacts, Inventory};
 use super::spec::this;
 use super::{Finding, Report, Severity, codes};
 
-/// phi up to which errors seem to come one by one.
+/// phi up to which nothing is said of it.
 const CALM: f64 = 1.2;
 
 /// Whether each sequential metric can be counted, and what it sees.
@@ -186,11 +186,12 @@ fn fault(policy: &Policy, traffic: Traffic, fault: f64, waits: bool, object: &st
     })
 }
 
-/// What the power is told for: "at 10 requests/s, 0.1 % of them bad in production,".
+/// What the power is told for: "at 10 requests/s, 0.1 % of them bad in production,". phi is an upper limit, which errors that
+/// come one by one reach too: it is told as what it does to the evidence.
 fn usual(policy: &Policy, traffic: Traffic) -> String {
     let clumps = if policy.dispersion > CALM {
-        let times = human(policy.dispersion);
-        format!(" and in clumps (they scatter {times} times as much as by chance)")
+        let times = human((10.0 * policy.dispersion).round() / 10.0);
+        format!(" (they may come in clumps: evidence is divided by {times})")
     } else {
         String::new()
     };

@@ -135,7 +135,9 @@ impl Traffic {
             from: question.from,
             at: question.at,
             unknown_names: Ok(match (question.counted, self.misspelt) {
-                (Some(Counted::Part), Some(name)) => vec![name.to_owned()],
+                (Some(Counted::Part), Some(name)) if question.names.contains_key(name) => {
+                    vec![name.to_owned()]
+                }
                 _ => Vec::new(),
             }),
             outcome: self.broken.map_or(Ok(series), |why| Err(why.to_owned())),
