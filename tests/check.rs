@@ -470,3 +470,130 @@ fn the_page_shows_every_code_and_what_is_really_said() {
     let (_, stdout, _) = check(&["refused.yaml", "-o", "json"]);
     assert!(page.contains(&stdout), "paste this:\n{stdout}");
 }
+
+/// A file of that text, in a folder that is the test's own.
+fn file(name: &str, text: &str) -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// What the three commands that read a file say of it, and whether they could read it.
+fn all_three(path: &str) -> [(bool, String); 3] {
+    let (code, stdout, stderr) = check(&[path]);
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_birdwatch"));
+        command.args(arguments).env_remove("PROMETHEUS_URL");
+        said(&command.output().unwrap())
+    };
+    let simulated = run(&["simulate", path, "--runs", "1"]);
+    let nobody = "http://127.0.0.1:1";
+    let replayed = run(&["backtest", path, "--prometheus", nobody, "--production", "v1"]);
+    [
+        (code != Some(2), stdout + &stderr),
+        (simulated.0 == Some(0), simulated.2),
+        (replayed.2.contains("cannot be reached"), replayed.2),
+    ]
+}
+
+const ONE: &str = "apiVersion: otomato.link/v1alpha1\nkind: BirdWatch\nmetadata:\n  name: shop\n  namespace: store\nspec:\n  \
+                   service: shop\n  steps: [{weight: 5, hold: 1m}, {weight: 50, hold: 1m}]\n";
+
+#[test]
+fn check_simulate_and_backtest_read_the_same_files() {
+    let json = json!({"apiVersion": "otomato.link/v1alpha1", "kind": "BirdWatch", "metadata": {"name": "shop"}, "spec": {"service": "shop", "steps": [{"weight": 50, "hold": "1m"}, {"weight": 60, "hold": "1m"}]}});
+    let mut live = json.clone();
+    live["metadata"]["managedFields"] = json!([{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]);
+    live["metadata"]["creationTimestamp"] = json!("2026-11-21T00:00:00Z");
+    live["status"] = json!({"phase": "Idle", "fromTheFuture": 1});
+    let list =
+        json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": [live]});
+    let several = format!("kind: Service\napiVersion: v1\nmetadata: {{name: x}}\n---\n{ONE}---\n");
+    for (name, text) in [
+        ("one.yaml", ONE.to_owned()),
+        ("windows.yaml", format!("\u{feff}{}", ONE.replace('\n', "\r\n"))),
+        ("one.json", json.to_string()),
+        ("live.json", live.to_string()),
+        ("list.json", list.to_string()),
+        ("several.yaml", several),
+    ] {
+        let path = file(name, &text);
+        for (read, said) in all_three(&path) {
+            assert!(read, "{name}: {said}");
+        }
+    }
+    for (name, text) in [
+        ("empty.yaml", ""),
+        ("other.yaml", "kind: Service\napiVersion: v1\n"),
+    ] {
+        for (_, said) in all_three(&file(name, text.replace("v1\n", "apps/v1").as_str())) {
+            assert!(said.contains("no BirdWatch in"), "{name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_no_birdwatch_can_be_is_said_by_all_three() {
+    let spelt = |from: &str, to: &str| ONE.replace(from, to);
+    for (name, text, code, says) in [
+        (
+            "field.yaml",
+            spelt("steps:", "Steps:"),
+            "field-unknown",
+            "spec.Steps",
+        ),
+        (
+            "depth.yaml",
+            spelt("{weight: 50", "{wieght: 50"),
+            "field-unknown",
+            "the nearest is weight",
+        ),
+        (
+            "version.yaml",
+            spelt("v1alpha1", "v1beta1"),
+            "object-invalid",
+            "not otomato.link/v1alpha1",
+        ),
+        (
+            "group.yaml",
+            spelt("otomato.link/v1alpha1", "flagger.app/v1"),
+            "object-invalid",
+            "it is flagger.app/v1",
+        ),
+        (
+            "kind.yaml",
+            spelt("kind: BirdWatch", "kind: Birdwatch"),
+            "object-invalid",
+            "not BirdWatch",
+        ),
+        (
+            "name.yaml",
+            spelt("name: shop", "name: Not A Name"),
+            "object-invalid",
+            "\"Not A Name\" is no name",
+        ),
+        (
+            "namespace.yaml",
+            spelt("store", "The_Store"),
+            "object-invalid",
+            "\"The_Store\" is no name",
+        ),
+        (
+            "twice.yaml",
+            format!("{ONE}---\n{ONE}"),
+            "birdwatch-twice",
+            "more than once",
+        ),
+    ] {
+        let path = file(name, &text);
+        let (exit, stdout, _) = check(&[&path, "--output", "json"]);
+        assert_eq!(exit, Some(1), "{name}");
+        assert!(found(&as_json(&stdout).0).contains(code), "{name}: {stdout}");
+        let [_, simulated, replayed] = all_three(&path);
+        for (read, said) in [simulated, replayed] {
+            assert!(!read && said.contains(says), "{name}: {said}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ use crate::clients::http::ClientError;
 use crate::clients::prometheus::ConfigError;
 use crate::controller::objects::RawBirdWatch;
 use crate::core::observation::ObjectName;
-use crate::core::preflight::{self, Report};
+use crate::core::preflight::{self, Finding, Report};
 use crate::runtime::clock::Clock;
 
 use cluster::Cluster;
@@ -117,7 +117,7 @@ async fn look(settings: &CheckSettings) -> Result<(Vec<Checked>, Option<String>)
                 name: name.clone(),
             };
             match &cluster {
-                Some(cluster) => vec![cluster.bird_watch(&name).await?],
+                Some(cluster) => vec![(cluster.bird_watch(&name).await?, Vec::new())],
                 None => return Err(CheckError::NotThere(name)),
             }
         }
@@ -137,8 +137,9 @@ async fn look(settings: &CheckSettings) -> Result<(Vec<Checked>, Option<String>)
         (Some(servers), None) => Asked::Of(servers),
     };
     let mut checked = Vec::new();
-    for subject in subjects {
-        checked.push(Box::pin(one(settings, cluster.as_ref(), &given, &subject, &asked)).await);
+    for (subject, document) in subjects {
+        let subject = (&subject, document);
+        checked.push(Box::pin(one(settings, cluster.as_ref(), &given, subject, &asked)).await);
     }
     Ok((checked, unready))
 }
@@ -147,7 +148,7 @@ async fn one(
     settings: &CheckSettings,
     cluster: Option<&Cluster>,
     given: &Objects,
-    subject: &RawBirdWatch,
+    (subject, document): (&RawBirdWatch, Vec<Finding>),
     asked: &Asked<'_>,
 ) -> Checked {
     let name = subject.name();
@@ -161,6 +162,7 @@ async fn one(
         _ => given.clone(),
     };
     let mut inventory = gather::inventory(subject, &objects, settings);
+    inventory.document = document;
     if let Some(plan) = &plan {
         inventory.rights = match cluster {
             Some(cluster) => cluster.rights(&name.namespace, &settings.operator).await,

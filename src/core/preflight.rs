@@ -5,6 +5,7 @@ pub mod codes;
 pub mod inventory;
 pub mod power;
 
+mod document;
 mod foreign;
 mod mesh;
 mod metrics;
@@ -22,6 +23,7 @@ mod tests;
 
 use std::fmt;
 
+pub use document::{document, twice};
 pub use inventory::Inventory;
 pub use proposal::{TrafficQueries, check, counters, needs_production, traffic_queries, versions};
 pub use watched::watched;
@@ -195,7 +197,10 @@ pub fn findings(inventory: &Inventory) -> Vec<Finding> {
 /// What is wrong, and what could not be looked at.
 #[must_use]
 pub fn report(inventory: &Inventory) -> Report {
-    let mut report = Report::default();
+    let mut report = Report {
+        findings: inventory.document.clone(),
+        ..Report::default()
+    };
     let spec = match &inventory.spec {
         Ok(spec) => spec,
         Err(why) => {

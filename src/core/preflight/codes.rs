@@ -19,6 +19,9 @@ macro_rules! codes {
 }
 
 codes! {
+    OBJECT_INVALID = "object-invalid": "apiVersion, kind, name or namespace cannot be used";
+    FIELD_UNKNOWN = "field-unknown": "there is no such field: it is misspelt, or in the wrong place";
+    BIRDWATCH_TWICE = "birdwatch-twice": "a file holds the same BirdWatch more than once";
     SPEC_INVALID = "spec-invalid": "the spec cannot be read, or breaks a rule";
     QUERY_SYNTAX = "query-syntax": "a query is not PromQL, names an unknown variable, or can never give a number";
     QUERY_GROWS = "query-grows": "a query grows with traffic and is compared between versions with different shares of it";
