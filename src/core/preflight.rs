@@ -7,11 +7,13 @@ pub mod power;
 
 mod document;
 mod foreign;
+mod host;
 mod mesh;
 mod metrics;
 mod port;
 mod proposal;
 mod sidecar;
+mod slow;
 mod spec;
 mod threshold;
 mod traffic;
@@ -223,6 +225,7 @@ pub fn report(inventory: &Inventory) -> Report {
 fn judge(report: &mut Report, inventory: &Inventory, plan: &Plan) {
     spec::plan(report, inventory, plan);
     mesh::rule(report, inventory, plan);
+    host::counted(report, inventory, plan);
     mesh::services(report, inventory, plan);
     workload::deployments(report, inventory, plan);
     sidecar::sidecars(report, inventory, plan);
@@ -233,5 +236,6 @@ fn judge(report: &mut Report, inventory: &Inventory, plan: &Plan) {
     metrics::metrics(report, inventory, plan);
     traffic::traffic(report, inventory, plan);
     power::counters(report, inventory, plan);
+    slow::bounds(report, inventory, plan);
     report.findings.sort_by_key(|finding| finding.severity);
 }

@@ -367,6 +367,8 @@ pub struct CountersFacts {
     pub metric: String,
     /// What they say, or why they cannot be counted.
     pub counted: Seen<CountedFacts>,
+    /// The bound of the histogram above which requests are slow, as its label `le` has it.
+    pub bound: Option<String>,
 }
 
 /// Counters that can be counted.
