@@ -27,6 +27,7 @@ fn program(arguments: &[&str]) -> Command {
         .args(arguments);
     for name in [
         "PROMETHEUS_URL",
+        "PROMETHEUS_SERVERS_FILE",
         "SCRAPE_INTERVAL",
         "CLUSTER_DOMAIN",
         "CA_FILE",
@@ -489,12 +490,12 @@ fn all_three(path: &str) -> [(bool, String); 3] {
         said(&command.output().unwrap())
     };
     let simulated = run(&["simulate", path, "--runs", "1"]);
-    let nobody = "http://127.0.0.1:1";
-    let replayed = run(&["backtest", path, "--prometheus", nobody, "--production", "v1"]);
+    // It gets as far as what no file here says.
+    let replayed = run(&["backtest", path, "--prometheus", "http://127.0.0.1:1"]);
     [
         (code != Some(2), stdout + &stderr),
         (simulated.0 == Some(0), simulated.2),
-        (replayed.2.contains("cannot be reached"), replayed.2),
+        (replayed.2.contains("add --production"), replayed.2),
     ]
 }
 
@@ -596,4 +597,89 @@ fn what_no_birdwatch_can_be_is_said_by_all_three() {
             assert!(!read && said.contains(says), "{name}: {said}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_that_a_birdwatch_names_is_asked_of_a_list() {
+    let answers = prometheus("0.1", "100");
+    let second = serve(move |method, uri, body| {
+        let path = uri.path().strip_prefix("/second")?;
+        answers(method, &path.parse().ok()?, body)
+    })
+    .await;
+    let list = format!(
+        "- {{name: first, url: \"http://127.0.0.1:9\"}}\n- {{name: second, url: \"{second}/second\"}}\n"
+    );
+    let list = file("servers.yaml", &list);
+    let fine = std::fs::read_to_string(root().join("tests/check/fine.yaml")).unwrap();
+    for (server, code, says) in [
+        ("second", 0, ""),
+        ("first", 2, "Prometheus cannot be reached"),
+        (
+            "third",
+            2,
+            "spec.prometheus is third, and the servers file has first, second",
+        ),
+    ] {
+        let named = fine.replace(
+            "\n  service: shop\n",
+            &format!("\n  service: shop\n  prometheus: {server}\n"),
+        );
+        let path = file(&format!("{server}.yaml"), &named);
+        let asked = run(program(&[
+            &path,
+            "--prometheus-servers-file",
+            &list,
+            "-o",
+            "json",
+        ]))
+        .await;
+        assert_eq!(asked.0, Some(code), "{server}: {asked:?}");
+        let all: Value = serde_json::from_str(&asked.1).unwrap();
+        assert!(
+            all["error"].as_str().unwrap_or_default().contains(says),
+            "{server}: {all}"
+        );
+    }
+    let both = [
+        "fine.yaml",
+        "--prometheus",
+        "http://x",
+        "--prometheus-servers-file",
+        &list,
+    ];
+    let (code, _, stderr) = run(program(&both)).await;
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("give one of the two"), "{stderr}");
+}
+
+#[test]
+fn as_json_it_says_why_nothing_could_be_checked() {
+    for (path, says) in [
+        ("nonesuch.yaml", "cannot read nonesuch.yaml"),
+        ("nothing.yaml", "no BirdWatch in"),
+    ] {
+        let (code, stdout, stderr) = check(&[path, "-o", "json"]);
+        let all: Value = serde_json::from_str(&stdout).unwrap();
+        let error = all["error"].as_str().unwrap();
+        assert!(error.contains(says) && stderr.contains(says), "{stdout}");
+        assert_eq!(
+            (code, &all["schema"], all.get("checks")),
+            (Some(2), &json!(1), None)
+        );
+    }
+}
+
+#[test]
+fn images_of_containers_that_run_first_are_looked_at_too() {
+    let fine = std::fs::read_to_string(root().join("tests/check/fine.yaml")).unwrap();
+    let list = "containers: [";
+    let first = "initContainers: [{name: migrate, image: \"shop-migrate:latest\"}, {name: istio-init, image: \"proxyv2:latest\"}]\n      ";
+    assert!(fine.contains(list), "{fine}");
+    let path = file("init.yaml", &fine.replace(list, &format!("{first}{list}")));
+    let (_, stdout, _) = check(&[&path]);
+    assert!(
+        stdout.contains("container migrate") && !stdout.contains("istio-init"),
+        "{stdout}"
+    );
 }
