@@ -34,8 +34,9 @@ pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
         format!("it is not YAML: {first}")
     })?;
     let mut objects = Vec::new();
-    read.into_iter()
-        .for_each(|document| flatten(document, &mut objects));
+    for document in read {
+        flatten(document, &mut objects);
+    }
     Ok(objects)
 }
 

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::cli::check::objects::name_of;
 
-    fn taken(document: Value) -> Result<Objects, String> {
+    fn taken(document: &Value) -> Result<Objects, String> {
         let mut objects = Objects::none(ELSEWHERE);
         manifest::documents(&document.to_string())?
             .into_iter()
@@ -80,7 +80,7 @@ mod tests {
             object("Service", Value::Null), object("Pod", "other".into()), object("Namespace", Value::Null),
             object("ConfigMap", Value::Null),
         ]});
-        let objects = taken(list).unwrap();
+        let objects = taken(&list).unwrap();
         let namespace = |kind| name_of(&objects.of(kind)[0]).namespace;
         assert_eq!(
             (
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn only_what_concerns_us_needs_a_name() {
         assert!(
-            taken(json!({"apiVersion": "v1", "kind": "Pod"}))
+            taken(&json!({"apiVersion": "v1", "kind": "Pod"}))
                 .unwrap_err()
                 .contains("metadata.name")
         );
@@ -107,7 +107,7 @@ mod tests {
             json!({"kind": "Service", "apiVersion": "serving.knative.dev/v1"}),
         ] {
             assert!(
-                taken(fine.clone()).is_ok_and(|objects| objects.of(Kind::Service).is_empty()),
+                taken(&fine).is_ok_and(|objects| objects.of(Kind::Service).is_empty()),
                 "{fine}"
             );
         }

@@ -544,7 +544,7 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         },
     ),
     (codes::BIRDWATCH_TWICE, Error, "BirdWatch shop", |i| {
-        i.document = vec![twice("shop")]
+        i.document = vec![twice("shop")];
     }),
     (codes::BOUND_NEXT, Hint, "metric latency", |i| {
         i.spec = Ok(spec(
@@ -1055,10 +1055,10 @@ fn traffic_is_what_the_metrics_count() {
     };
     assert_eq!(told(&own, Ok(at(10.0))), [""; 0]);
     assert_eq!(told(&own, Err("nothing".to_owned())), [""; 0]);
-    let remedy = |metrics| told(&metrics, Err("nothing".to_owned())).join("");
-    assert!(remedy(json!([{"preset": "error-rate"}])).contains("with total and bad"));
+    let remedy = |metrics: &serde_json::Value| told(metrics, Err("nothing".to_owned())).join("");
+    assert!(remedy(&json!([{"preset": "error-rate"}])).contains("with total and bad"));
     let query = json!([{"name": "q", "query": "max(share{version=\"$(version)\"})", "max": 1}]);
-    assert!(remedy(query).contains("a query in traffic"));
+    assert!(remedy(&query).contains("a query in traffic"));
 }
 
 #[test]
@@ -1089,19 +1089,19 @@ fn the_bound_that_counts_is_named_and_one_that_is_too_long_too() {
 
 #[test]
 fn only_what_asks_for_the_service_minds_another_host() {
-    let told = |host: &str, metrics: serde_json::Value| {
+    let told = |host: &str, metrics: &serde_json::Value| {
         let mut inventory = fine();
         inventory.spec = Ok(spec(&json!({"metrics": metrics})));
         inventory.rule.as_mut().unwrap().as_mut().unwrap().host = Some(host.to_owned());
         findings(&inventory).iter().any(|f| f.code == codes::HOST_OTHER)
     };
     let preset = json!([{"preset": "error-rate"}]);
-    assert!(told("web.shop.svc.cluster.local", preset.clone()));
-    assert!(told("shop.other.svc.cluster.local", preset.clone()));
-    assert!(told("api.example.com", preset.clone()));
-    assert!(!told("shop.shop.svc.cluster.local", preset));
+    assert!(told("web.shop.svc.cluster.local", &preset));
+    assert!(told("shop.other.svc.cluster.local", &preset));
+    assert!(told("api.example.com", &preset));
+    assert!(!told("shop.shop.svc.cluster.local", &preset));
     let literal = json!([{"name": "q", "query": "max(share{service=\"web\"})", "max": 1}]);
-    assert!(!told("web.shop.svc.cluster.local", literal));
+    assert!(!told("web.shop.svc.cluster.local", &literal));
 }
 
 #[test]
