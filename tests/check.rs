@@ -27,6 +27,7 @@ fn program(arguments: &[&str]) -> Command {
         .args(arguments);
     for name in [
         "PROMETHEUS_URL",
+        "PROMETHEUS_SERVERS_FILE",
         "SCRAPE_INTERVAL",
         "CLUSTER_DOMAIN",
         "CA_FILE",
@@ -469,4 +470,216 @@ fn the_page_shows_every_code_and_what_is_really_said() {
     assert!(page.contains(&stdout), "paste this:\n{stdout}");
     let (_, stdout, _) = check(&["refused.yaml", "-o", "json"]);
     assert!(page.contains(&stdout), "paste this:\n{stdout}");
+}
+
+/// A file of that text, in a folder that is the test's own.
+fn file(name: &str, text: &str) -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// What the three commands that read a file say of it, and whether they could read it.
+fn all_three(path: &str) -> [(bool, String); 3] {
+    let (code, stdout, stderr) = check(&[path]);
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_birdwatch"));
+        command.args(arguments).env_remove("PROMETHEUS_URL");
+        said(&command.output().unwrap())
+    };
+    let simulated = run(&["simulate", path, "--runs", "1"]);
+    // It gets as far as what no file here says.
+    let replayed = run(&["backtest", path, "--prometheus", "http://127.0.0.1:1"]);
+    [
+        (code != Some(2), stdout + &stderr),
+        (simulated.0 == Some(0), simulated.2),
+        (replayed.2.contains("add --production"), replayed.2),
+    ]
+}
+
+const ONE: &str = "apiVersion: otomato.link/v1alpha1\nkind: BirdWatch\nmetadata:\n  name: shop\n  namespace: store\nspec:\n  \
+                   service: shop\n  steps: [{weight: 5, hold: 1m}, {weight: 50, hold: 1m}]\n";
+
+#[test]
+fn check_simulate_and_backtest_read_the_same_files() {
+    let json = json!({"apiVersion": "otomato.link/v1alpha1", "kind": "BirdWatch", "metadata": {"name": "shop"}, "spec": {"service": "shop", "steps": [{"weight": 50, "hold": "1m"}, {"weight": 60, "hold": "1m"}]}});
+    let mut live = json.clone();
+    live["metadata"]["managedFields"] = json!([{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]);
+    live["metadata"]["creationTimestamp"] = json!("2026-11-21T00:00:00Z");
+    live["status"] = json!({"phase": "Idle", "fromTheFuture": 1});
+    let list =
+        json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": [live]});
+    let several = format!("kind: Service\napiVersion: v1\nmetadata: {{name: x}}\n---\n{ONE}---\n");
+    for (name, text) in [
+        ("one.yaml", ONE.to_owned()),
+        ("windows.yaml", format!("\u{feff}{}", ONE.replace('\n', "\r\n"))),
+        ("one.json", json.to_string()),
+        ("live.json", live.to_string()),
+        ("list.json", list.to_string()),
+        ("several.yaml", several),
+    ] {
+        let path = file(name, &text);
+        for (read, said) in all_three(&path) {
+            assert!(read, "{name}: {said}");
+        }
+    }
+    for (name, text) in [
+        ("empty.yaml", ""),
+        ("other.yaml", "kind: Service\napiVersion: v1\n"),
+    ] {
+        for (_, said) in all_three(&file(name, text.replace("v1\n", "apps/v1").as_str())) {
+            assert!(said.contains("no BirdWatch in"), "{name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_no_birdwatch_can_be_is_said_by_all_three() {
+    let spelt = |from: &str, to: &str| ONE.replace(from, to);
+    for (name, text, code, says) in [
+        (
+            "field.yaml",
+            spelt("steps:", "Steps:"),
+            "field-unknown",
+            "spec.Steps",
+        ),
+        (
+            "depth.yaml",
+            spelt("{weight: 50", "{wieght: 50"),
+            "field-unknown",
+            "the nearest is weight",
+        ),
+        (
+            "version.yaml",
+            spelt("v1alpha1", "v1beta1"),
+            "object-invalid",
+            "not otomato.link/v1alpha1",
+        ),
+        (
+            "group.yaml",
+            spelt("otomato.link/v1alpha1", "flagger.app/v1"),
+            "object-invalid",
+            "it is flagger.app/v1",
+        ),
+        (
+            "kind.yaml",
+            spelt("kind: BirdWatch", "kind: Birdwatch"),
+            "object-invalid",
+            "not BirdWatch",
+        ),
+        (
+            "name.yaml",
+            spelt("name: shop", "name: Not A Name"),
+            "object-invalid",
+            "\"Not A Name\" is no name",
+        ),
+        (
+            "namespace.yaml",
+            spelt("store", "The_Store"),
+            "object-invalid",
+            "\"The_Store\" is no name",
+        ),
+        (
+            "twice.yaml",
+            format!("{ONE}---\n{ONE}"),
+            "birdwatch-twice",
+            "more than once",
+        ),
+    ] {
+        let path = file(name, &text);
+        let (exit, stdout, _) = check(&[&path, "--output", "json"]);
+        assert_eq!(exit, Some(1), "{name}");
+        assert!(found(&as_json(&stdout).0).contains(code), "{name}: {stdout}");
+        let [_, simulated, replayed] = all_three(&path);
+        for (read, said) in [simulated, replayed] {
+            assert!(!read && said.contains(says), "{name}: {said}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_that_a_birdwatch_names_is_asked_of_a_list() {
+    let answers = prometheus("0.1", "100");
+    let second = serve(move |method, uri, body| {
+        let path = uri.path().strip_prefix("/second")?;
+        answers(method, &path.parse().ok()?, body)
+    })
+    .await;
+    let list = format!(
+        "- {{name: first, url: \"http://127.0.0.1:9\"}}\n- {{name: second, url: \"{second}/second\"}}\n"
+    );
+    let list = file("servers.yaml", &list);
+    let fine = std::fs::read_to_string(root().join("tests/check/fine.yaml")).unwrap();
+    for (server, code, says) in [
+        ("second", 0, ""),
+        ("first", 2, "Prometheus cannot be reached"),
+        (
+            "third",
+            2,
+            "spec.prometheus is third, and the servers file has first, second",
+        ),
+    ] {
+        let named = fine.replace(
+            "\n  service: shop\n",
+            &format!("\n  service: shop\n  prometheus: {server}\n"),
+        );
+        let path = file(&format!("{server}.yaml"), &named);
+        let asked = run(program(&[
+            &path,
+            "--prometheus-servers-file",
+            &list,
+            "-o",
+            "json",
+        ]))
+        .await;
+        assert_eq!(asked.0, Some(code), "{server}: {asked:?}");
+        let all: Value = serde_json::from_str(&asked.1).unwrap();
+        assert!(
+            all["error"].as_str().unwrap_or_default().contains(says),
+            "{server}: {all}"
+        );
+    }
+    let both = [
+        "fine.yaml",
+        "--prometheus",
+        "http://x",
+        "--prometheus-servers-file",
+        &list,
+    ];
+    let (code, _, stderr) = run(program(&both)).await;
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("give one of the two"), "{stderr}");
+}
+
+#[test]
+fn as_json_it_says_why_nothing_could_be_checked() {
+    for (path, says) in [
+        ("nonesuch.yaml", "cannot read nonesuch.yaml"),
+        ("nothing.yaml", "no BirdWatch in"),
+    ] {
+        let (code, stdout, stderr) = check(&[path, "-o", "json"]);
+        let all: Value = serde_json::from_str(&stdout).unwrap();
+        let error = all["error"].as_str().unwrap();
+        assert!(error.contains(says) && stderr.contains(says), "{stdout}");
+        assert_eq!(
+            (code, &all["schema"], all.get("checks")),
+            (Some(2), &json!(1), None)
+        );
+    }
+}
+
+#[test]
+fn images_of_containers_that_run_first_are_looked_at_too() {
+    let fine = std::fs::read_to_string(root().join("tests/check/fine.yaml")).unwrap();
+    let list = "containers: [";
+    let first = "initContainers: [{name: migrate, image: \"shop-migrate:latest\"}, {name: istio-init, image: \"proxyv2:latest\"}]\n      ";
+    assert!(fine.contains(list), "{fine}");
+    let path = file("init.yaml", &fine.replace(list, &format!("{first}{list}")));
+    let (_, stdout, _) = check(&[&path]);
+    assert!(
+        stdout.contains("container migrate") && !stdout.contains("istio-init"),
+        "{stdout}"
+    );
 }

@@ -333,7 +333,7 @@ fn nonsense_in_files_is_refused_in_words_and_with_a_code() {
     refused("no-such.yaml", "", 1, "cannot read no-such.yaml");
     for (arguments, input, words) in [
         ("-", "kind: Service", "-: no BirdWatch in it"),
-        ("-", "a: [", "-: no YAML"),
+        ("-", "a: [", "-: it is not YAML"),
         ("-", &twice, "choose with --name among small, other"),
         (
             "- --name third",

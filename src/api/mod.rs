@@ -15,6 +15,7 @@ pub mod rollout;
 mod rules;
 pub mod spec;
 pub mod status;
+pub mod strict;
 
 pub use duration::Span;
 pub use spec::{BirdWatch, BirdWatchSpec};

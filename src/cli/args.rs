@@ -164,6 +164,11 @@ pub struct CheckArgs {
     #[arg(long, env = "PROMETHEUS_URL", value_name = "URL", hide_env_values = true)]
     pub prometheus: Option<String>,
 
+    /// YAML file with a list of named Prometheus servers, as for the operator; the one that the BirdWatch names, or the
+    /// first. Instead of --prometheus
+    #[arg(long, env = "PROMETHEUS_SERVERS_FILE", value_name = "FILE")]
+    pub prometheus_servers_file: Option<String>,
+
     /// How often Prometheus scrapes the mesh [default: 15s]
     #[arg(long, env = "SCRAPE_INTERVAL", value_name = "DURATION")]
     pub scrape_interval: Option<String>,

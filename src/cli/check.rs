@@ -16,7 +16,7 @@ use crate::clients::http::ClientError;
 use crate::clients::prometheus::ConfigError;
 use crate::controller::objects::RawBirdWatch;
 use crate::core::observation::ObjectName;
-use crate::core::preflight::{self, Report};
+use crate::core::preflight::{self, Finding, Report};
 use crate::runtime::clock::Clock;
 
 use cluster::Cluster;
@@ -75,13 +75,16 @@ struct Checked {
 /// # Errors
 /// Nothing could be checked.
 pub async fn check(settings: CheckSettings) -> Result<ExitCode, CheckError> {
-    let (checked, in_vain) = Box::pin(look(&settings)).await?;
-    let text = match settings.format {
-        settings::Format::Text => show::text(&checked),
-        settings::Format::Json => show::json(&checked),
+    let looked = Box::pin(look(&settings)).await;
+    let text = match (settings.format, &looked) {
+        (settings::Format::Text, Ok((checked, _))) => show::text(checked),
+        (settings::Format::Json, Ok((checked, in_vain))) => show::json(checked, in_vain.as_deref()),
+        (settings::Format::Text, Err(_)) => String::new(),
+        (settings::Format::Json, Err(error)) => show::failure(&error.to_string()),
     };
     // A pipe that is closed early (`| head`) is no error.
     let _ = std::io::stdout().write_all(text.as_bytes());
+    let (checked, in_vain) = looked?;
     if let Some(why) = in_vain {
         eprintln!("birdwatch: {why}");
         return Ok(ExitCode::from(COULD_NOT_CHECK));
@@ -117,38 +120,37 @@ async fn look(settings: &CheckSettings) -> Result<(Vec<Checked>, Option<String>)
                 name: name.clone(),
             };
             match &cluster {
-                Some(cluster) => vec![cluster.bird_watch(&name).await?],
+                Some(cluster) => vec![(cluster.bird_watch(&name).await?, Vec::new())],
                 None => return Err(CheckError::NotThere(name)),
             }
         }
     };
-    let servers = settings
-        .prometheus
-        .as_ref()
-        .map(prometheus::Target::servers)
-        .transpose()?;
-    let unready = match &servers {
-        Some(servers) => prometheus::unready(servers).await,
+    let target = match &settings.prometheus {
+        Some(target) => Some((target.clone(), target.configs()?)),
         None => None,
     };
-    let asked = match (&servers, &unready) {
-        (None, _) => Asked::No("give --prometheus"),
-        (Some(_), Some(why)) => Asked::InVain(why),
-        (Some(servers), None) => Asked::Of(servers),
-    };
-    let mut checked = Vec::new();
-    for subject in subjects {
-        checked.push(Box::pin(one(settings, cluster.as_ref(), &given, &subject, &asked)).await);
+    let (mut checked, mut in_vain) = (Vec::new(), None);
+    for (subject, document) in subjects {
+        let plan = gather::plan(&subject);
+        let asked = match &plan {
+            Some(plan) => Asked::about(target.as_ref(), plan).await,
+            None => Asked::No("it takes a spec that can be used"),
+        };
+        let subject = (&subject, document);
+        checked.push(Box::pin(one(settings, cluster.as_ref(), &given, subject, &asked)).await);
+        if let Asked::InVain(why) = asked {
+            in_vain.get_or_insert(why);
+        }
     }
-    Ok((checked, unready))
+    Ok((checked, in_vain))
 }
 
 async fn one(
     settings: &CheckSettings,
     cluster: Option<&Cluster>,
     given: &Objects,
-    subject: &RawBirdWatch,
-    asked: &Asked<'_>,
+    (subject, document): (&RawBirdWatch, Vec<Finding>),
+    asked: &Asked,
 ) -> Checked {
     let name = subject.name();
     let plan = gather::plan(subject);
@@ -161,6 +163,7 @@ async fn one(
         _ => given.clone(),
     };
     let mut inventory = gather::inventory(subject, &objects, settings);
+    inventory.document = document;
     if let Some(plan) = &plan {
         inventory.rights = match cluster {
             Some(cluster) => cluster.rights(&name.namespace, &settings.operator).await,

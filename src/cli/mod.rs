@@ -7,6 +7,7 @@ mod controllers;
 pub mod crd;
 pub mod drain;
 mod given;
+mod manifest;
 mod parts;
 mod progress;
 pub mod reference;

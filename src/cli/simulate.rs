@@ -4,7 +4,7 @@ pub mod args;
 pub mod settings;
 pub(super) mod work;
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 
 use serde_json::Value;
 
@@ -16,10 +16,8 @@ use crate::core::sequential::policy;
 use crate::simulate::report::Report;
 use crate::simulate::{Setup, SetupError, picture};
 
+use super::manifest;
 use settings::{Output, SimulateSettings};
-
-/// Larger files hold no `BirdWatch` that anyone wrote.
-const MAX_FILE: u64 = 16 << 20;
 
 /// What the steps of a spec without a sequential metric are tested with.
 const TOLERANCE: f64 = 1.5;
@@ -154,13 +152,7 @@ fn plan_of(settings: &SimulateSettings) -> Result<Plan, SimulateError> {
 }
 
 pub(super) fn read(file: &str) -> Result<String, SimulateError> {
-    let mut text = String::new();
-    let done = if file == "-" {
-        std::io::stdin().take(MAX_FILE).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(file).and_then(|open| open.take(MAX_FILE).read_to_string(&mut text))
-    };
-    done.map(|_| text).map_err(|source| SimulateError::Read {
+    manifest::read(file).map_err(|source| SimulateError::Read {
         file: file.to_owned(),
         source,
     })
@@ -168,35 +160,43 @@ pub(super) fn read(file: &str) -> Result<String, SimulateError> {
 
 /// The `BirdWatch` of that name among a file's documents, or the only one.
 pub(super) fn pick(text: &str, name: Option<&str>) -> Result<BirdWatch, String> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|e| format!("no YAML: {e}"))?;
     let name_of = |document: &Value| {
         document["metadata"]["name"]
             .as_str()
             .unwrap_or_default()
             .to_owned()
     };
-    let all: Vec<Value> = documents
-        .into_iter()
-        .filter(|d| d["kind"] == "BirdWatch")
-        .collect();
-    let names: Vec<String> = all.iter().map(name_of).collect();
+    let documents = manifest::documents(text)?;
+    let all: Vec<Value> = documents.into_iter().filter(manifest::is_bird_watch).collect();
+    let mut names: Vec<String> = all.iter().map(name_of).collect();
+    names.dedup();
     let mut chosen = all
         .into_iter()
         .filter(|d| name.is_none_or(|name| name_of(d) == name));
     match (chosen.next(), chosen.next(), name) {
-        (Some(one), None, _) => {
-            serde_json::from_value(one).map_err(|e| format!("its BirdWatch cannot be read: {e}"))
-        }
+        (Some(one), None, _) => read_one(one),
         (None, _, Some(name)) if !names.is_empty() => {
             Err(format!("no BirdWatch {name} in it, but {}", names.join(", ")))
         }
         (None, ..) => Err("no BirdWatch in it".to_owned()),
-        (Some(_), Some(_), Some(name)) => Err(format!("two BirdWatches {name} in it")),
-        (Some(_), Some(_), None) => Err(format!(
-            "several BirdWatches in it: choose with --name among {}",
-            names.join(", ")
-        )),
+        (Some(_), Some(_), Some(name)) => Err(format!("BirdWatch {name} is in it more than once: keep one")),
+        (Some(_), Some(_), None) => Err(match names.as_slice() {
+            [name] => format!("BirdWatch {name} is in it more than once: keep one"),
+            names => format!(
+                "several BirdWatches in it: choose with --name among {}",
+                names.join(", ")
+            ),
+        }),
     }
+}
+
+fn read_one(mut document: Value) -> Result<BirdWatch, String> {
+    if let Some(problem) = manifest::problem(&document) {
+        return Err(problem);
+    }
+    // Only the operator's, and maybe a newer one's.
+    document["status"].take();
+    serde_json::from_value(document).map_err(|e| format!("its BirdWatch cannot be read: {e}"))
 }
 
 fn json(report: &Report) -> String {
@@ -241,7 +241,7 @@ spec: {service: other}
         assert_eq!(refused(TWO, Some("c")), "no BirdWatch c in it, but a, b");
         assert_eq!(refused("kind: Service", None), "no BirdWatch in it");
         assert_eq!(refused("kind: Service", Some("a")), "no BirdWatch in it");
-        assert!(refused("a: [", None).starts_with("no YAML: "));
+        assert!(refused("a: [", None).starts_with("it is not YAML: "));
         let spoiled = TWO.replace("service: other", "service: [1]");
         assert!(refused(&spoiled, Some("b")).contains("cannot be read"));
     }

@@ -5,12 +5,15 @@ pub mod codes;
 pub mod inventory;
 pub mod power;
 
+mod document;
 mod foreign;
+mod host;
 mod mesh;
 mod metrics;
 mod port;
 mod proposal;
 mod sidecar;
+mod slow;
 mod spec;
 mod threshold;
 mod traffic;
@@ -22,6 +25,7 @@ mod tests;
 
 use std::fmt;
 
+pub use document::{document, twice};
 pub use inventory::Inventory;
 pub use proposal::{TrafficQueries, check, counters, needs_production, traffic_queries, versions};
 pub use watched::watched;
@@ -195,7 +199,10 @@ pub fn findings(inventory: &Inventory) -> Vec<Finding> {
 /// What is wrong, and what could not be looked at.
 #[must_use]
 pub fn report(inventory: &Inventory) -> Report {
-    let mut report = Report::default();
+    let mut report = Report {
+        findings: inventory.document.clone(),
+        ..Report::default()
+    };
     let spec = match &inventory.spec {
         Ok(spec) => spec,
         Err(why) => {
@@ -218,6 +225,7 @@ pub fn report(inventory: &Inventory) -> Report {
 fn judge(report: &mut Report, inventory: &Inventory, plan: &Plan) {
     spec::plan(report, inventory, plan);
     mesh::rule(report, inventory, plan);
+    host::counted(report, inventory, plan);
     mesh::services(report, inventory, plan);
     workload::deployments(report, inventory, plan);
     sidecar::sidecars(report, inventory, plan);
@@ -228,5 +236,6 @@ fn judge(report: &mut Report, inventory: &Inventory, plan: &Plan) {
     metrics::metrics(report, inventory, plan);
     traffic::traffic(report, inventory, plan);
     power::counters(report, inventory, plan);
+    slow::bounds(report, inventory, plan);
     report.findings.sort_by_key(|finding| finding.severity);
 }

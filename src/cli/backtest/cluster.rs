@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::api::BirdWatch;
 use crate::api::plan::Target;
-use crate::cli::simulate;
+use crate::cli::{manifest, simulate};
 use crate::controller::{client_config, find_istio};
 use crate::core::plan;
 use crate::istio::DestinationRule;
@@ -76,7 +76,7 @@ fn is_file(what: &str) -> bool {
 
 /// The rule of that name among a file's documents.
 fn rule_in(text: &str, target: &Target) -> Option<DestinationRule> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).ok()?;
+    let documents = manifest::documents(text).ok()?;
     let is = |document: &&Value| {
         document["kind"] == "DestinationRule" && document["metadata"]["name"] == *target.destination_rule
     };

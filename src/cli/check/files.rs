@@ -1,11 +1,10 @@
-//! Objects from files of YAML documents (JSON is YAML too).
-
-use std::io::Read as _;
+//! Objects from files, by their kinds.
 
 use serde_json::{Map, Value};
 
 use super::CheckError;
 use super::objects::{Kind, Objects};
+use crate::cli::manifest;
 
 /// What is not in the files may be anywhere.
 const ELSEWHERE: &str = "not in the files";
@@ -31,29 +30,11 @@ fn documents(file: &str) -> Result<Vec<Value>, CheckError> {
         file: file.to_owned(),
         problem,
     };
-    let text = if file == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(file)
-    };
-    let text = text.map_err(|error| unreadable(error.to_string()))?;
-    serde_saphyr::from_multiple(&text).map_err(|error| {
-        let first = error.to_string().lines().next().unwrap_or_default().to_owned();
-        unreadable(format!("it is not YAML: {first}"))
-    })
+    let text = manifest::read(file).map_err(|error| unreadable(error.to_string()))?;
+    manifest::documents(&text).map_err(unreadable)
 }
 
 fn take(objects: &mut Objects, mut document: Value, namespace: &str) -> Result<(), String> {
-    if document.is_null() {
-        return Ok(());
-    }
-    // What `kubectl get -o yaml` prints of several.
-    if let Some(Value::Array(items)) = document.get_mut("items").map(Value::take) {
-        return items
-            .into_iter()
-            .try_for_each(|item| take(objects, item, namespace));
-    }
     let Some(kind) = Kind::of(&document) else {
         return Ok(());
     };
@@ -63,7 +44,7 @@ fn take(objects: &mut Objects, mut document: Value, namespace: &str) -> Result<(
         .filter(|metadata| metadata.get("name").is_some_and(Value::is_string))
         .ok_or_else(|| format!("a {kind:?} has no metadata.name"))?;
     place(metadata, kind, namespace);
-    objects.put(kind, document);
+    objects.put_once(kind, document);
     Ok(())
 }
 
@@ -84,9 +65,12 @@ mod tests {
     use super::*;
     use crate::cli::check::objects::name_of;
 
-    fn taken(document: Value) -> Result<Objects, String> {
+    fn taken(document: &Value) -> Result<Objects, String> {
         let mut objects = Objects::none(ELSEWHERE);
-        take(&mut objects, document, "shop").map(|()| objects)
+        manifest::documents(&document.to_string())?
+            .into_iter()
+            .try_for_each(|document| take(&mut objects, document, "shop"))
+            .map(|()| objects)
     }
 
     #[test]
@@ -96,7 +80,7 @@ mod tests {
             object("Service", Value::Null), object("Pod", "other".into()), object("Namespace", Value::Null),
             object("ConfigMap", Value::Null),
         ]});
-        let objects = taken(list).unwrap();
+        let objects = taken(&list).unwrap();
         let namespace = |kind| name_of(&objects.of(kind)[0]).namespace;
         assert_eq!(
             (
@@ -112,7 +96,7 @@ mod tests {
     #[test]
     fn only_what_concerns_us_needs_a_name() {
         assert!(
-            taken(json!({"apiVersion": "v1", "kind": "Pod"}))
+            taken(&json!({"apiVersion": "v1", "kind": "Pod"}))
                 .unwrap_err()
                 .contains("metadata.name")
         );
@@ -123,7 +107,7 @@ mod tests {
             json!({"kind": "Service", "apiVersion": "serving.knative.dev/v1"}),
         ] {
             assert!(
-                taken(fine.clone()).is_ok_and(|objects| objects.of(Kind::Service).is_empty()),
+                taken(&fine).is_ok_and(|objects| objects.of(Kind::Service).is_empty()),
                 "{fine}"
             );
         }

@@ -27,6 +27,8 @@ use super::settings::CheckSettings;
 
 /// The name of Istio's proxy among a pod's containers.
 const PROXY: &str = "istio-proxy";
+/// The one that sets up its network.
+const INIT: &str = "istio-init";
 
 /// The plan of a `BirdWatch`, where its spec makes one.
 pub(super) fn plan(object: &RawBirdWatch) -> Option<Plan> {
@@ -212,7 +214,8 @@ impl Around<'_> {
 
 fn deployment(object: &Value, target: &Target) -> DeploymentFacts {
     let template = &object["spec"]["template"];
-    let containers = template["spec"]["containers"].as_array().into_iter().flatten();
+    let lists = ["containers", "initContainers"].map(|list| template["spec"][list].as_array());
+    let containers = lists.into_iter().flatten().flatten();
     let read = Deployment::deserialize(object).unwrap_or_default();
     let metadata = ObjectMeta::deserialize(&object["metadata"]).unwrap_or_default();
     DeploymentFacts {
@@ -220,7 +223,7 @@ fn deployment(object: &Value, target: &Target) -> DeploymentFacts {
         has_status: object["status"]["observedGeneration"].is_i64() || object["status"]["replicas"].is_i64(),
         images: containers
             .map(|container| (text(&container["name"]), text(&container["image"])))
-            .filter(|(name, image)| name != PROXY && !image.is_empty())
+            .filter(|(name, image)| name != PROXY && name != INIT && !image.is_empty())
             .collect(),
         has_proxy: has_proxy(&template["spec"]),
         host_network: template["spec"]["hostNetwork"] == true,

@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use crate::controller::objects::RawBirdWatch;
 use crate::core::observation::ObjectName;
+use crate::core::preflight::{self, Finding};
 
 use super::CheckError;
+use crate::cli::manifest;
 
 /// The kinds that a check knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,10 +26,12 @@ pub(super) enum Kind {
 impl Kind {
     /// The kind of a document; none for one that does not concern us.
     pub(super) fn of(document: &Value) -> Option<Self> {
+        if manifest::is_bird_watch(document) {
+            return Some(Self::BirdWatch);
+        }
         let version = document["apiVersion"].as_str()?;
         let group = version.split_once('/').map_or("", |(group, _)| group);
         Some(match (group, document["kind"].as_str()?) {
-            ("otomato.link", "BirdWatch") => Self::BirdWatch,
             ("networking.istio.io", "VirtualService") => Self::VirtualService,
             ("networking.istio.io", "DestinationRule") => Self::DestinationRule,
             ("apps", "Deployment") => Self::Deployment,
@@ -47,6 +51,8 @@ pub(super) struct Objects {
     others: BTreeMap<Kind, String>,
     /// The same for kinds that `others` does not name; empty: there are none.
     elsewhere: String,
+    /// What came more than once.
+    twice: Vec<(Kind, ObjectName)>,
 }
 
 impl Objects {
@@ -87,6 +93,15 @@ impl Objects {
         }
     }
 
+    /// The same, and remembers if it was there before.
+    pub(super) fn put_once(&mut self, kind: Kind, object: Value) {
+        let name = name_of(&object);
+        if self.named(kind, &name).is_some() {
+            self.twice.push((kind, name));
+        }
+        self.put(kind, object);
+    }
+
     /// Notes that there may be others of a kind, and why.
     pub(super) fn incomplete(&mut self, kind: Kind, why: String) {
         self.others.insert(kind, why);
@@ -101,13 +116,19 @@ impl Objects {
         }
     }
 
-    /// The `BirdWatch`es, which came from `file`.
-    pub(super) fn bird_watches(&self, file: &str) -> Result<Vec<RawBirdWatch>, CheckError> {
+    /// The `BirdWatch`es, which came from `file`, and what is wrong with them as documents.
+    pub(super) fn bird_watches(&self, file: &str) -> Result<Vec<(RawBirdWatch, Vec<Finding>)>, CheckError> {
         let read = |object: &Value| {
-            serde_json::from_value(object.clone()).map_err(|error| CheckError::File {
+            let name = name_of(object);
+            let read = serde_json::from_value(object.clone()).map_err(|error| CheckError::File {
                 file: file.to_owned(),
-                problem: format!("BirdWatch {}: {error}", name_of(object).name),
-            })
+                problem: format!("BirdWatch {}: {error}", name.name),
+            })?;
+            let mut findings = preflight::document(object);
+            if self.twice.contains(&(Kind::BirdWatch, name.clone())) {
+                findings.push(preflight::twice(&name.name));
+            }
+            Ok((read, findings))
         };
         let found = self.of(Kind::BirdWatch);
         if found.is_empty() {

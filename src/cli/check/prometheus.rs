@@ -8,12 +8,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 
+use super::CheckError;
 use crate::api::Span;
 use crate::api::plan::{Plan, TestPlan};
 use crate::api::spec::Direction;
-use crate::clients::prometheus::{
-    ConfigError, Outcome, QueryObserver, RangeSeries, ServerConfig, Servers, Stretch,
-};
+use crate::clients::prometheus::{Outcome, QueryObserver, RangeSeries, ServerConfig, Servers, Stretch};
 use crate::controller::checks;
 use crate::core::observation::{Answer, Question, Settings};
 use crate::core::preflight::inventory::{CountersFacts, Inventory, MetricFacts, Seen, TrafficFacts};
@@ -26,52 +25,122 @@ const DEADLINE: Duration = Duration::from_secs(15);
 const HOUR: Duration = Duration::from_hours(1);
 const EVERY: Duration = Duration::from_mins(1);
 
+/// Whom to ask.
+#[derive(Clone, Debug)]
+pub enum At {
+    /// The server at a URL, which may hold a password.
+    Url(String),
+    /// The servers of a YAML list in a file.
+    List(PathBuf),
+}
+
 /// Where Prometheus is.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Its URL; may hold a password.
-    pub url: String,
+    /// Whom to ask.
+    pub at: At,
     /// PEM file with further certificate authorities to trust.
     pub ca_file: Option<PathBuf>,
 }
 
 impl Target {
-    /// A client for it.
-    pub(super) fn servers(&self) -> Result<Servers, ConfigError> {
-        let mut server = ServerConfig::from_url(&self.url)?;
-        server.ca_file.clone_from(&self.ca_file);
-        let nobody: Arc<dyn QueryObserver> = Arc::new(());
-        Servers::new(vec![server], &nobody)
+    /// Every server that there is.
+    pub(super) fn configs(&self) -> Result<Vec<ServerConfig>, CheckError> {
+        let mut configs = match &self.at {
+            At::Url(url) => vec![ServerConfig::from_url(url)?],
+            At::List(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| CheckError::File {
+                    file: path.display().to_string(),
+                    problem: error.to_string(),
+                })?;
+                ServerConfig::list(&text).map_err(|error| CheckError::File {
+                    file: path.display().to_string(),
+                    problem: error.to_string(),
+                })?
+            }
+        };
+        for config in &mut configs {
+            config.common_ca_file.clone_from(&self.ca_file);
+        }
+        // Whether they can be used is said even where nobody is asked.
+        Servers::new(configs.clone(), &nobody())?;
+        Ok(configs)
+    }
+
+    /// A client for the server that a `BirdWatch` calls by that name, or why there is none. A URL has no name.
+    pub(super) fn server(&self, configs: &[ServerConfig], name: Option<&str>) -> Result<Servers, String> {
+        let name = name.filter(|_| matches!(self.at, At::List(_)));
+        let known = || {
+            configs
+                .iter()
+                .map(|config| config.name.clone())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let is_meant = |config: &&ServerConfig| name.is_none_or(|name| config.name == name);
+        let config = configs.iter().find(is_meant).ok_or_else(|| {
+            let name = name.unwrap_or_default();
+            format!("spec.prometheus is {name}, and the servers file has {}", known())
+        })?;
+        Servers::new(vec![config.clone()], &nobody()).map_err(|error| error.to_string())
     }
 }
 
+fn nobody() -> Arc<dyn QueryObserver> {
+    Arc::new(())
+}
+
 /// Whether Prometheus can be asked.
-pub(super) enum Asked<'a> {
+pub(super) enum Asked {
     /// Nobody named one; what to do about it.
-    No(&'a str),
+    No(&'static str),
     /// It does not answer; why.
-    InVain(&'a str),
+    InVain(String),
     /// It answers.
-    Of(&'a Servers),
+    Of(Servers),
+}
+
+impl Asked {
+    fn servers(&self) -> Result<&Servers, &str> {
+        match self {
+            Self::Of(servers) => Ok(servers),
+            Self::No(why) => Err(why),
+            Self::InVain(why) => Err(why),
+        }
+    }
+
+    /// Whom to ask about a plan.
+    pub(super) async fn about(target: Option<&(Target, Vec<ServerConfig>)>, plan: &Plan) -> Self {
+        let Some((target, configs)) = target else {
+            return Self::No("give --prometheus");
+        };
+        match target.server(configs, plan.prometheus.as_deref()) {
+            Err(why) => Self::InVain(why),
+            Ok(servers) => match unready(&servers).await {
+                Some(why) => Self::InVain(why),
+                None => Self::Of(servers),
+            },
+        }
+    }
 }
 
 /// Why Prometheus does not answer; none where it does.
-pub(super) async fn unready(servers: &Servers) -> Option<String> {
+async fn unready(servers: &Servers) -> Option<String> {
     let server = servers.iter().next()?;
     let failure = server.ready(DEADLINE).await.err()?;
     Some(format!("{}: {failure}", server.address()))
 }
 
 /// Adds what Prometheus says at `now`.
-pub(super) async fn ask(inventory: &mut Inventory, plan: &Plan, asked: &Asked<'_>, now: Timestamp) {
-    let servers = match asked {
-        Asked::No(why) | Asked::InVain(why) => {
-            let why = (*why).to_owned();
+pub(super) async fn ask(inventory: &mut Inventory, plan: &Plan, asked: &Asked, now: Timestamp) {
+    let servers = match asked.servers() {
+        Err(why) => {
+            let why = why.to_owned();
             (inventory.metrics, inventory.counters) = (Err(why.clone()), Err(why.clone()));
             inventory.traffic = Err(why);
             return;
         }
-        Asked::Of(servers) => *servers,
+        Ok(servers) => servers,
     };
     let (production, canary) = preflight::versions(inventory, plan);
     // A version that no series can have, where there is none yet.

@@ -1,9 +1,9 @@
 //! The settings of `birdwatch check`: checked, complete, and built once from what the user typed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::prometheus::Target;
+use super::prometheus::{At, Target};
 use crate::cli::args::CheckArgs;
 use crate::cli::given::{Given, SettingsError};
 
@@ -78,6 +78,7 @@ impl CheckSettings {
             cluster,
             namespace,
             prometheus,
+            prometheus_servers_file,
             scrape_interval,
             propagation_delay,
             cluster_domain,
@@ -90,6 +91,11 @@ impl CheckSettings {
         let in_cluster = cluster || matches!(subject, Subject::Name(_));
         let ca_file = Given::new("--ca-file", "CA_FILE", ca_file).text();
         let url = Given::new("--prometheus", "PROMETHEUS_URL", prometheus).text();
+        let list = Given::new(
+            "--prometheus-servers-file",
+            "PROMETHEUS_SERVERS_FILE",
+            prometheus_servers_file,
+        );
         let scrape = Given::new("--scrape-interval", "SCRAPE_INTERVAL", scrape_interval);
         let delay = Given::new("--propagation-delay", "PROPAGATION_DELAY", propagation_delay);
         let formats = [("text", Format::Text), ("json", Format::Json)];
@@ -100,10 +106,7 @@ impl CheckSettings {
                 namespace: namespace.is_some().then(|| asked.clone()),
             }),
             namespace: asked,
-            prometheus: url.map(|url| Target {
-                url,
-                ca_file: ca_file.map(Into::into),
-            }),
+            prometheus: target(url, &list, ca_file.map(Into::into))?,
             scrape_interval: scrape.duration(15_000, 100..=3_600_000)?,
             propagation_delay: delay.duration(5_000, 100..=600_000)?,
             domain: Given::new("--cluster-domain", "CLUSTER_DOMAIN", cluster_domain)
@@ -112,6 +115,22 @@ impl CheckSettings {
             format: Given::new("--output", "", output).choice(Format::Text, &formats)?,
         })
     }
+}
+
+fn target(
+    url: Option<String>,
+    list: &Given,
+    ca_file: Option<PathBuf>,
+) -> Result<Option<Target>, SettingsError> {
+    let at = match (url, list.as_str()) {
+        (Some(_), Some(_)) => {
+            return Err(list.error("is given beside --prometheus", "give one of the two"));
+        }
+        (Some(url), None) => At::Url(url),
+        (None, Some(list)) => At::List(list.into()),
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(Target { at, ca_file }))
 }
 
 /// A file where it is one or looks like one; else a name.

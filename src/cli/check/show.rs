@@ -107,6 +107,15 @@ struct Output<'a> {
     schema: u32,
     summary: Summary,
     checks: Vec<Check<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+/// What is said where nothing could be checked.
+#[derive(Serialize)]
+struct Failure<'a> {
+    schema: u32,
+    error: &'a str,
 }
 
 #[derive(Default, Serialize)]
@@ -141,8 +150,15 @@ struct NotLookedAt<'a> {
     why: &'a str,
 }
 
-/// The same as JSON.
-pub(super) fn json(checked: &[Checked]) -> String {
+/// Why nothing could be checked, as JSON.
+pub(super) fn failure(error: &str) -> String {
+    let failure = Failure { schema: 1, error };
+    let text = serde_json::to_string_pretty(&failure).unwrap_or_default();
+    format!("{text}\n")
+}
+
+/// The same as JSON; `error` is why a part could not be looked at although it was asked for.
+pub(super) fn json(checked: &[Checked], error: Option<&str>) -> String {
     let mut summary = Summary::default();
     for one in checked {
         summary.errors += one.report.count(Severity::Error);
@@ -153,6 +169,7 @@ pub(super) fn json(checked: &[Checked]) -> String {
         schema: 1,
         summary,
         checks: checked.iter().map(check).collect(),
+        error,
     };
     // Texts and numbers always have a JSON form.
     let mut text = serde_json::to_string_pretty(&output).unwrap_or_default();

@@ -11,7 +11,7 @@ pub(crate) fn is_dns_label(text: &str) -> bool {
 }
 
 /// The name of an object: DNS labels with dots between them, at most 253 characters.
-pub(super) fn is_dns_subdomain(text: &str) -> bool {
+pub(crate) fn is_dns_subdomain(text: &str) -> bool {
     let part = |part| {
         is_wrapped(
             part,

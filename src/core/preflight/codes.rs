@@ -19,6 +19,9 @@ macro_rules! codes {
 }
 
 codes! {
+    OBJECT_INVALID = "object-invalid": "apiVersion, kind, name or namespace cannot be used";
+    FIELD_UNKNOWN = "field-unknown": "there is no such field: it is misspelt, or in the wrong place";
+    BIRDWATCH_TWICE = "birdwatch-twice": "a file holds the same BirdWatch more than once";
     SPEC_INVALID = "spec-invalid": "the spec cannot be read, or breaks a rule";
     QUERY_SYNTAX = "query-syntax": "a query is not PromQL, names an unknown variable, or can never give a number";
     QUERY_GROWS = "query-grows": "a query grows with traffic and is compared between versions with different shares of it";
@@ -26,6 +29,7 @@ codes! {
     SETTLE_TOO_SHORT = "settle-too-short": "`settle` is shorter than a query looks back";
     RULE_MISSING = "destinationrule-missing": "the DestinationRule is not there";
     RULE_INVALID = "destinationrule-invalid": "the DestinationRule has no host, or a part that cannot be read";
+    HOST_OTHER = "host-other": "traffic goes to another host than the one whose requests are counted";
     SUBSET_MISSING = "subset-missing": "the DestinationRule lacks a subset, or has it twice";
     LABEL_MISSING = "label-missing": "a subset, or a Deployment, has no version label";
     SERVICE_MISSING = "virtualservice-missing": "a VirtualService of the spec is not there";
@@ -58,6 +62,7 @@ codes! {
     QUERY_NOT_A_NUMBER = "query-not-a-number": "a query gives NaN or an infinity";
     LIMIT_BROKEN = "limit-broken": "production itself is beyond a limit: no rollout starts";
     UNIT = "unit": "limits and readings seem to be in different units";
+    BOUND_NEXT = "bound-next": "`slowerThan` is no bound of the histogram: the next one counts";
     NOISE = "noise": "readings of the last hour vary about as much as the limit allows";
     TRAFFIC_NONE = "traffic-none": "production serves no requests";
     TRAFFIC_LITTLE = "traffic-little": "the first step gives the canary few requests";

@@ -8,6 +8,8 @@ use crate::api::{BirdWatchSpec, Span};
 use crate::core::observation::{Answer, DeploymentSeen, ObjectName};
 use crate::core::sequential::policy::Timing;
 
+use super::Finding;
+
 /// Something that was looked at; `Err` says why it could not be.
 pub type Seen<T> = Result<T, String>;
 
@@ -36,6 +38,8 @@ impl<T> Listed<T> {
 pub struct Inventory {
     /// Namespace and name of the `BirdWatch`.
     pub name: ObjectName,
+    /// What is wrong with the document that it was read from.
+    pub document: Vec<Finding>,
     /// Its spec, or why it cannot be read.
     pub spec: Result<BirdWatchSpec, String>,
     /// A rollout is under way or frozen: weights are the operator's now.
@@ -83,6 +87,7 @@ impl Inventory {
     pub fn new(name: ObjectName, spec: Result<BirdWatchSpec, String>, why: &str) -> Self {
         Self {
             name,
+            document: Vec::new(),
             spec,
             under_way: false,
             scrape_interval: Span::secs(15),
@@ -362,6 +367,8 @@ pub struct CountersFacts {
     pub metric: String,
     /// What they say, or why they cannot be counted.
     pub counted: Seen<CountedFacts>,
+    /// The bound of the histogram above which requests are slow, as its label `le` has it.
+    pub bound: Option<String>,
 }
 
 /// Counters that can be counted.

@@ -12,10 +12,13 @@ use crate::core::sequential::sight::{load, nearest, percent};
 
 use super::inventory::{CountedFacts, Inventory};
 use super::spec::this;
-use super::{Finding, Report, Severity, codes};
+use super::{Finding, Report, Severity, codes, slow};
 
 /// phi up to which nothing is said of it.
 const CALM: f64 = 1.2;
+
+/// How many times what is tolerated may be the least that is seen, where nearly all is.
+const NEARLY: f64 = 1.25;
 
 /// Whether each sequential metric can be counted, and what it sees.
 pub(super) fn counters(report: &mut Report, inventory: &Inventory, plan: &Plan) {
@@ -44,7 +47,7 @@ pub(super) fn counters(report: &mut Report, inventory: &Inventory, plan: &Plan) 
                 &object,
                 format!("production cannot be counted: {why}"),
                 "The test compares the canary with production: no rollout starts before production's counters are known.",
-                "See that the service has traffic, that Prometheus scrapes what counts it, and that the selectors name its series.",
+                slow::remedy(why),
             ),
             None => {}
         }
@@ -124,10 +127,7 @@ pub fn power(policy: &Policy, traffic: Traffic, noun: &str, object: &str) -> Opt
     let remedy = match (more, seen) {
         (Some(words), _) => format!("It sees more {words}."),
         (None, None) => "Release when there is more traffic.".to_owned(),
-        (None, Some(_)) => {
-            "Nothing: of what is not tolerated it sees nearly all, or no change in reach sees clearly more."
-                .to_owned()
-        }
+        (None, Some(share)) => enough(share, policy.tolerated(traffic)),
     };
     Some(Finding {
         severity,
@@ -137,6 +137,17 @@ pub fn power(policy: &Policy, traffic: Traffic, noun: &str, object: &str) -> Opt
         why: why.to_owned(),
         remedy,
     })
+}
+
+/// What to do where no change in reach sees clearly more than `seen`, beside what is `tolerated` (0 to 1).
+pub(super) fn enough(seen: f64, tolerated: f64) -> String {
+    let allowed = percent(tolerated);
+    if seen <= NEARLY * tolerated {
+        return format!("Nothing: up to {allowed} is tolerated, and above that it sees nearly all.");
+    }
+    format!(
+        "No change in reach sees clearly more, though only {allowed} is tolerated: that takes more traffic, or much longer steps."
+    )
 }
 
 /// Where a canary with the metric's declared `fault` (0 to 1) is not expected to be noticed. None where it is, and where nothing

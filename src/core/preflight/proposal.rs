@@ -46,8 +46,15 @@ pub struct TrafficQueries {
     pub from_mesh: String,
 }
 
-/// What to ask about production's traffic: a metric's own `traffic` where another label than `version` tells versions
-/// apart, else Istio's counter. Both reporters count the same requests, so the larger is taken.
+/// A metric's own `traffic`, where there is one: it knows what Istio does not count.
+pub(super) fn own_traffic(plan: &Plan) -> Option<&str> {
+    plan.metrics.iter().find_map(|metric| match &metric.test {
+        TestPlan::Threshold(test) => test.traffic.as_deref(),
+        TestPlan::Sequential(_) => None,
+    })
+}
+
+/// What to ask about production's traffic: a metric's own `traffic`, else Istio's counter. Both reporters count the same requests, so the larger is taken.
 #[must_use]
 pub fn traffic_queries(name: &ObjectName, plan: &Plan, production: &str) -> TrafficQueries {
     const OF_SERVICE: &str =
@@ -68,12 +75,8 @@ pub fn traffic_queries(name: &ObjectName, plan: &Plan, production: &str) -> Traf
     let counted = format!(
         "max(sum by (reporter) (rate(istio_requests_total{{{OF_SERVICE},destination_version=\"$(version)\"}}[5m])))"
     );
-    let own = plan.metrics.iter().find_map(|metric| match &metric.test {
-        TestPlan::Threshold(test) => test.traffic.as_deref(),
-        TestPlan::Sequential(_) => None,
-    });
     TrafficQueries {
-        rate: match own.filter(|_| plan.target.version_label != "version") {
+        rate: match own_traffic(plan) {
             Some(own) => expand(own),
             None => expand(&counted),
         },
@@ -106,9 +109,16 @@ pub fn check(
 /// What the answers say of production's counters.
 #[must_use]
 pub fn counters(plan: &Plan, check: &Check) -> Vec<CountersFacts> {
-    let learnt = counting::learn(&mut rollout(plan, "", ""), check).into_iter();
+    let mut rollout = rollout(plan, "", "");
+    let learnt = counting::learn(&mut rollout, check);
+    let bound = |metric: &str| {
+        let mut of = rollout.metrics.iter().filter(|status| status.name == metric);
+        of.next()?.counted.as_ref()?.bound.clone()
+    };
     learnt
+        .into_iter()
         .map(|(metric, learnt)| CountersFacts {
+            bound: bound(&metric),
             metric,
             counted: learnt.map(CountedFacts::from),
         })

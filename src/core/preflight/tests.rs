@@ -527,6 +527,49 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
     (codes::TRAFFIC_LITTLE, Warning, "service shop", |i| {
         i.traffic.as_mut().unwrap().requests_per_second = 0.1;
     }),
+    (codes::OBJECT_INVALID, Error, "BirdWatch shop, kind", |i| {
+        i.document = document(&json!({
+            "apiVersion": "otomato.link/v1alpha1", "kind": "birdwatch", "metadata": {"name": "shop"},
+        }));
+    }),
+    (
+        codes::FIELD_UNKNOWN,
+        Error,
+        "BirdWatch shop, spec.maxWieght",
+        |i| {
+            i.document = document(&json!({
+                "apiVersion": "otomato.link/v1alpha1", "kind": "BirdWatch", "metadata": {"name": "shop"},
+                "spec": {"maxWieght": 20},
+            }));
+        },
+    ),
+    (codes::BIRDWATCH_TWICE, Error, "BirdWatch shop", |i| {
+        i.document = vec![twice("shop")];
+    }),
+    (codes::BOUND_NEXT, Hint, "metric latency", |i| {
+        i.spec = Ok(spec(
+            &json!({"metrics": [{"preset": "latency", "slowerThan": "400ms"}]}),
+        ));
+        i.counters = Ok(vec![CountersFacts {
+            metric: "latency".to_owned(),
+            counted: Ok(at(10.0)),
+            bound: Some("500".to_owned()),
+        }]);
+    }),
+    (codes::UNIT, Warning, "metric latency", |i| {
+        i.spec = Ok(spec(
+            &json!({"metrics": [{"preset": "latency", "slowerThan": 300}]}),
+        ));
+    }),
+    (
+        codes::HOST_OTHER,
+        Warning,
+        "DestinationRule shop, spec.host",
+        |i| {
+            i.spec = Ok(metric(&json!({"query": "max(share{service=\"$(service)\"})"})));
+            i.rule.as_mut().unwrap().as_mut().unwrap().host = Some("web.shop.svc.cluster.local".to_owned());
+        },
+    ),
     (codes::COUNTERS_UNKNOWN, Warning, "metric error-rate", |i| {
         counted(i, Err("no series counts the requests of production".to_owned()));
     }),
@@ -728,6 +771,7 @@ fn counted(inventory: &mut Inventory, counted: Seen<CountedFacts>) {
     inventory.counters = Ok(vec![CountersFacts {
         metric: "error-rate".to_owned(),
         counted,
+        bound: None,
     }]);
 }
 
@@ -987,3 +1031,86 @@ fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
 }
 
 mod counters;
+
+/// Requests that Istio does not count are no lack of traffic, whoever counts them.
+#[test]
+fn traffic_is_what_the_metrics_count() {
+    let own = json!([{
+        "name": "orders", "total": "orders_total{version=\"$(version)\"}", "bad": "bad_total{version=\"$(version)\"}",
+    }]);
+    let told = |metrics: &serde_json::Value, facts: Seen<CountedFacts>| {
+        let mut inventory = fine();
+        inventory.spec = Ok(spec(&json!({"metrics": metrics})));
+        inventory.traffic.as_mut().unwrap().requests_per_second = 0.0;
+        inventory.counters = Ok(vec![CountersFacts {
+            metric: "orders".to_owned(),
+            counted: facts,
+            bound: None,
+        }]);
+        let found = findings(&inventory).into_iter();
+        found
+            .filter(|f| f.code == codes::TRAFFIC_NONE)
+            .map(|f| f.remedy)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&own, Ok(at(10.0))), [""; 0]);
+    assert_eq!(told(&own, Err("nothing".to_owned())), [""; 0]);
+    let remedy = |metrics: &serde_json::Value| told(metrics, Err("nothing".to_owned())).join("");
+    assert!(remedy(&json!([{"preset": "error-rate"}])).contains("with total and bad"));
+    let query = json!([{"name": "q", "query": "max(share{version=\"$(version)\"})", "max": 1}]);
+    assert!(remedy(&query).contains("a query in traffic"));
+}
+
+#[test]
+fn the_bound_that_counts_is_named_and_one_that_is_too_long_too() {
+    let told = |bound: Option<&str>, facts: Seen<CountedFacts>| {
+        let mut inventory = fine();
+        inventory.spec = Ok(spec(
+            &json!({"metrics": [{"preset": "latency", "slowerThan": "400ms"}]}),
+        ));
+        inventory.counters = Ok(vec![CountersFacts {
+            metric: "latency".to_owned(),
+            counted: facts,
+            bound: bound.map(str::to_owned),
+        }]);
+        findings(&inventory)
+    };
+    let of = |findings: Vec<Finding>, code| findings.into_iter().find(|f| f.code == code);
+    let next = of(told(Some("500"), Ok(at(10.0))), codes::BOUND_NEXT).unwrap();
+    assert!(
+        next.what.contains("400 ms") && next.what.contains("500 ms"),
+        "{next:?}"
+    );
+    assert_eq!(of(told(Some("400"), Ok(at(10.0))), codes::BOUND_NEXT), None);
+    let none = Err("no bound of the histogram is 400 ms or more".to_owned());
+    let unknown = of(told(None, none), codes::COUNTERS_UNKNOWN).unwrap();
+    assert!(unknown.remedy.contains("shorter slowerThan"), "{unknown:?}");
+}
+
+#[test]
+fn only_what_asks_for_the_service_minds_another_host() {
+    let told = |host: &str, metrics: &serde_json::Value| {
+        let mut inventory = fine();
+        inventory.spec = Ok(spec(&json!({"metrics": metrics})));
+        inventory.rule.as_mut().unwrap().as_mut().unwrap().host = Some(host.to_owned());
+        findings(&inventory).iter().any(|f| f.code == codes::HOST_OTHER)
+    };
+    let preset = json!([{"preset": "error-rate"}]);
+    assert!(told("web.shop.svc.cluster.local", &preset));
+    assert!(told("shop.other.svc.cluster.local", &preset));
+    assert!(told("api.example.com", &preset));
+    assert!(!told("shop.shop.svc.cluster.local", &preset));
+    let literal = json!([{"name": "q", "query": "max(share{service=\"web\"})", "max": 1}]);
+    assert!(!told("web.shop.svc.cluster.local", &literal));
+}
+
+#[test]
+fn where_nothing_sees_more_it_is_said_whether_that_is_enough() {
+    let close = power::enough(0.016, 0.015);
+    assert!(close.starts_with("Nothing: up to 1.5 % is tolerated"), "{close}");
+    let far = power::enough(0.034, 0.015);
+    assert!(
+        far.starts_with("No change in reach") && far.contains("1.5 %"),
+        "{far}"
+    );
+}

@@ -1,32 +1,31 @@
 //! What production's traffic lets anybody see: whether there is any, and enough of it.
 
 use crate::api::Span;
-use crate::api::plan::{Plan, StepPlan};
+use crate::api::plan::{Counters, Plan, StepPlan, TestPlan};
 use crate::core::number::human;
 use crate::core::questions;
 use crate::core::sequential::planner::Traffic;
 use crate::core::sequential::policy::{self, Timing};
 
 use super::inventory::Inventory;
-use super::{Report, codes};
+use super::{Report, codes, proposal};
 
 /// Requests of the canary in a step below which a share of them says little.
 const FEW: f64 = 30.0;
 
 pub(super) fn traffic(report: &mut Report, inventory: &Inventory, plan: &Plan) {
-    let Some(traffic) = report.look("traffic", &inventory.traffic) else {
+    let counted = counted(inventory);
+    let asked = || {
+        report
+            .look("traffic", &inventory.traffic)
+            .map(|traffic| traffic.requests_per_second)
+    };
+    let Some(rate) = counted.or_else(asked) else {
         return;
     };
     let object = format!("service {}", plan.target.service);
-    let rate = traffic.requests_per_second;
     if rate <= 0.0 {
-        return report.warning(
-            codes::TRAFFIC_NONE,
-            &object,
-            "production served no request in the last minutes",
-            "Without traffic nothing is known of a canary: only the first step is taken, and the rollout waits there.",
-            "Release while there is traffic, or send some; a workload that is not HTTP needs metrics[].traffic.",
-        );
+        return none(report, plan, &object);
     }
     if let Some(step) = plan.steps.first() {
         let of_canary = rate * f64::from(step.weight) / 100.0;
@@ -57,6 +56,46 @@ pub(super) fn traffic(report: &mut Report, inventory: &Inventory, plan: &Plan) {
             );
         }
     }
+}
+
+/// The rate by the counters of a sequential metric, whoever counts them.
+fn counted(inventory: &Inventory) -> Option<f64> {
+    let facts = inventory.counters.iter().flatten();
+    let rates = facts.filter_map(|facts| Some(facts.counted.as_ref().ok()?.requests_per_second));
+    rates.reduce(f64::max)
+}
+
+fn none(report: &mut Report, plan: &Plan, object: &str) {
+    let own = proposal::own_traffic(plan).is_some();
+    let counts_itself = policy::metrics(plan)
+        .any(|(_, test)| matches!(test.counters, Counters::Good { .. } | Counters::Bad { .. }));
+    // What Istio does not count is no lack of traffic: that these cannot be counted is said of the counters.
+    if counts_itself && !own {
+        return;
+    }
+    let compares = plan
+        .metrics
+        .iter()
+        .any(|metric| matches!(metric.test, TestPlan::Threshold(_)));
+    report.warning(
+        codes::TRAFFIC_NONE,
+        object,
+        if own {
+            "production served no request in the last minutes, by the query in traffic"
+        } else {
+            "production served no request in the last minutes that Istio counted"
+        },
+        "Without traffic nothing is known of a canary: only the first step is taken, and the rollout waits there.",
+        match (own, compares) {
+            (true, _) => "Release while there is traffic, or send some; else see that the query in traffic counts it.",
+            (false, true) => {
+                "Release while there is traffic, or send some; of what Istio does not count, give the metric a query in traffic."
+            }
+            (false, false) => {
+                "Release while there is traffic, or send some; what Istio does not count, count yourself, with total and bad."
+            }
+        },
+    );
 }
 
 /// How much of a step is looked at, and how much of what it is kept is lost, seconds.
