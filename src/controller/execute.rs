@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use crate::core::decision::Effect;
 use crate::core::observation::{ObjectName, Side};
-use crate::istio::destination_rule::{label_patch, restore_label_patch};
 use crate::istio::owner::{Manager, SUBSETS, WEIGHTS, managers};
-use crate::istio::restore::restore_patch;
-use crate::istio::routes::{self, Pair};
-use crate::istio::weights::{Guard, lower_patch, weight_patch};
+use crate::istio::routes::Pair;
 use crate::istio::{DestinationRule, Problem, VirtualService};
 use crate::runtime::metrics::Direction;
 
@@ -16,7 +13,7 @@ use super::context::{MANAGER, Scope};
 use super::errors::{Error, Fault, backoff};
 use super::look::Look;
 use super::memory::{Entry, Identified};
-use super::route_key;
+use super::patches;
 
 /// Tries to lower one object in one go; after them the next reconcile tries on, within a second.
 const LOWERING_TRIES: u32 = 4;
@@ -123,8 +120,8 @@ impl Executor<'_> {
             let Some(object) = self.scope.virtual_service(name) else {
                 return Ok(Done::Nothing);
             };
-            let routes = routes::find(&object, pair, &self.scope.context.cluster_domain).ours;
-            let Some(patch) = lower_patch(&object, &routes, percent) else {
+            let domain = &self.scope.context.cluster_domain;
+            let Some(patch) = patches::lowering(&object, pair, domain, percent) else {
                 return Ok(if tries == 0 { Done::Nothing } else { Done::Changed });
             };
             let fault = match self.scope.patch_weights(name, patch, Direction::Down).await {
@@ -153,8 +150,9 @@ impl Executor<'_> {
     async fn raise(&self, percent: u8) -> Result<Done, Error> {
         let mut done = Done::Nothing;
         for service in &self.look.objects.services {
-            let patch = weight_patch(&service.object, &service.routes, percent, Guard::ResourceVersion);
-            let Some(patch) = patch else { continue };
+            let Some(patch) = patches::raising(service, percent) else {
+                continue;
+            };
             let name = self.at(&service.object.object_name().name);
             let written = self.scope.patch_weights(&name, patch, Direction::Up).await;
             self.service_answered(&name, written, &format!("raising {} to {percent} %", name.name))
@@ -168,15 +166,14 @@ impl Executor<'_> {
         let (Some(pair), Some(rollout)) = (&self.look.objects.pair, &self.look.status.rollout) else {
             return Ok(Done::Nothing);
         };
-        let kept = route_key::kept(&rollout.kept.routes);
+        let domain = &self.scope.context.cluster_domain;
         let mut done = Ok(Done::Nothing);
         for service in &rollout.plan.target.virtual_services {
             let name = self.at(service);
             let Some(object) = self.scope.virtual_service(&name) else {
                 continue;
             };
-            let routes = routes::find(&object, pair, &self.scope.context.cluster_domain).ours;
-            let Some(patch) = restore_patch(&object, &routes, &kept, 0) else {
+            let Some(patch) = patches::restoring_weights(&object, pair, domain, rollout) else {
                 continue;
             };
             let written = self.scope.patch_weights(&name, patch, Direction::Down).await;
@@ -189,39 +186,26 @@ impl Executor<'_> {
     }
 
     async fn label(&self, subset: Side, version: &str) -> Result<Done, Error> {
-        let Some(target) = &self.look.objects.target else {
-            return Ok(Done::Nothing);
-        };
-        let name = match subset {
-            Side::Production => &target.production_subset,
-            Side::Canary => &target.canary_subset,
-        };
-        let patch = |rule: &DestinationRule| label_patch(rule, name, &target.version_label, version);
-        self.relabel(patch, &format!("pointing subset {name} at {version}"))
-            .await
+        let objects = &self.look.objects;
+        let name = objects.subset(subset).unwrap_or_default();
+        let what = format!("pointing subset {name} at {version}");
+        self.relabel(objects.labelling(subset, version), &what).await
     }
 
     async fn restore_label(&self, written: &str, kept: Option<&str>) -> Result<Done, Error> {
-        let Some(target) = &self.look.objects.target else {
-            return Ok(Done::Nothing);
-        };
-        let subset = &target.canary_subset;
-        let patch =
-            |rule: &DestinationRule| restore_label_patch(rule, subset, &target.version_label, kept, written);
-        self.relabel(patch, &format!("giving subset {subset} its label back"))
-            .await
+        let objects = &self.look.objects;
+        let name = objects.subset(Side::Canary).unwrap_or_default();
+        let what = format!("giving subset {name} its label back");
+        self.relabel(objects.restoring_label(written, kept), &what).await
     }
 
     async fn relabel(
         &self,
-        patch: impl FnOnce(&DestinationRule) -> Result<Option<json_patch::Patch>, Problem>,
+        patch: Result<Option<(&DestinationRule, json_patch::Patch)>, Problem>,
         what: &str,
     ) -> Result<Done, Error> {
-        let Some(rule) = &self.look.objects.rule else {
-            return Ok(Done::Nothing);
-        };
-        let patch = match patch(rule) {
-            Ok(Some(patch)) => patch,
+        let (rule, patch) = match patch {
+            Ok(Some(found)) => found,
             Ok(None) => return Ok(Done::Nothing),
             Err(problem) => {
                 tracing::warn!(%problem, what, "not possible");

@@ -117,6 +117,11 @@ async fn pass(
     };
     let committed = commit(scope, &look, entry, intent, now).await?;
     exhibit::show(scope, &look, &next, &committed, now);
+    let leaving = look.seen.deleting || look.seen.draining;
+    let permitted: Vec<Effect> = effects
+        .into_iter()
+        .filter(|effect| committed.permits(effect, leaving))
+        .collect();
     match committed {
         Committed::Gone => return Ok(Again::At(None)),
         Committed::Refused(why) => {
@@ -124,11 +129,10 @@ async fn pass(
             scope.context.deliver.committed(&look.name, &look.status, &next);
             let later = now + REFUSED;
             let later = Again::At(Some(wake.map_or(later, |wake| wake.min(later))));
-            if !(look.seen.deleting || look.seen.draining) {
+            if !leaving {
                 return lowered.map(|_| later);
             }
-            let back: Vec<Effect> = effects.into_iter().filter(Effect::gives_back).collect();
-            return Ok(again(lowered?.max(executor.rest(&back).await?), later));
+            return Ok(again(lowered?.max(executor.rest(&permitted).await?), later));
         }
         Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
         Committed::Written => {
@@ -140,7 +144,7 @@ async fn pass(
             stands(scope, &look, entry, &look.stored);
         }
     }
-    let done = lowered?.max(executor.rest(&effects).await?);
+    let done = lowered?.max(executor.rest(&permitted).await?);
     Ok(again(done, Again::At(wake)))
 }
 
