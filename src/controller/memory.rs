@@ -194,6 +194,13 @@ impl Remembered {
         self.untold.sent = Some((status, events));
     }
 
+    /// A check was decided upon, and the decision came to nothing: it is taken in by the next, unless there is a newer one.
+    pub fn give_back(&mut self, check: Option<Check>) {
+        if self.check.is_none() {
+            self.check = check;
+        }
+    }
+
     /// The Events that are due because `stored` is what a write without an answer was to bring.
     pub fn found_written(&mut self, stored: &BirdWatchStatus) -> Vec<Event> {
         match self.untold.sent.take() {
@@ -369,6 +376,32 @@ mod tests {
             other,
             "another rollout is not judged by it"
         );
+    }
+
+    #[test]
+    fn a_check_whose_decision_came_to_nothing_is_there_for_the_next_one() {
+        let check = |second| -> Check {
+            let plan = Plan::default();
+            let id = CheckId {
+                rollout: "r1".into(),
+                step: 1,
+                plan,
+            };
+            Check {
+                id,
+                asked_at: Timestamp::from_second(second).unwrap(),
+                answers: Vec::new(),
+                samples: Vec::new(),
+                scrape: crate::api::Span::ZERO,
+            }
+        };
+        // The next check is asked already, so that nothing is left of this one.
+        let mut remembered = Remembered::default();
+        remembered.give_back(Some(check(1)));
+        assert_eq!(remembered.check, Some(check(1)));
+        remembered.check = Some(check(2));
+        remembered.give_back(Some(check(1)));
+        assert_eq!(remembered.check, Some(check(2)), "what is newer says more");
     }
 
     #[test]

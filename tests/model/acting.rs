@@ -1,0 +1,660 @@
+//! What happens when something happens: the server, the watches, what operators send and what becomes of it.
+
+use std::time::Duration;
+
+use birdwatch::controller::commit::Committed;
+use birdwatch::controller::errors::Fault;
+use birdwatch::core::decision::Effect;
+
+use super::promises;
+use super::state::*;
+use super::tables::{Patched, Tables};
+use super::thinking::{Call, Thought};
+
+/// What a call comes to at the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Landed {
+    Done,
+    Conflict,
+    Gone,
+}
+
+/// Happens, where it can.
+pub(crate) fn happen(tables: &mut Tables, world: &World, action: Action) -> Option<World> {
+    let mut next = *world;
+    match action {
+        Action::See(o, kind) => see(&mut next, usize::from(o), kind),
+        Action::Reconcile(o, b) => reconcile(tables, &mut next, usize::from(o), usize::from(b)),
+        Action::Call(o, b, fate) => call(tables, &mut next, usize::from(o), usize::from(b), fate)?,
+        Action::Answer(o, b, said) => answer(&mut next, usize::from(o), usize::from(b), said)?,
+        Action::Crash(o, keeps) => crash(&mut next, o, keeps),
+        Action::Lead(o) => lead(&mut next, o),
+        Action::Arrive(arrives) => arrive(tables, &mut next, arrives)?,
+        Action::Release => release(tables, &mut next)?,
+        Action::Edit(edit) => {
+            next.rest.edits -= 1;
+            change(tables, &mut next, edit)?;
+        }
+        Action::Mend => mend(tables, &mut next),
+        Action::Tick => tick(tables, &mut next),
+    }
+    show(tables, &mut next);
+    renumber(&mut next);
+    (next != *world).then_some(next)
+}
+
+/// The next version comes by itself.
+fn release(tables: &mut Tables, world: &mut World) -> Option<()> {
+    let version = tables.configuration.releases[usize::from(world.rest.released)];
+    world.rest.released += 1;
+    change(tables, world, Edit::Deploy(version))
+}
+
+/// An operator's watch shows the newest object of a kind.
+fn see(world: &mut World, o: usize, kind: Kind) {
+    let server = world.server;
+    let operator = &mut world.operators[o];
+    let sees = &mut operator.sees;
+    match kind {
+        Kind::Bird(b) => {
+            let b = usize::from(b);
+            sees.birds[b] = server.birds[b];
+            if sees.birds[b].is_none() {
+                (operator.memos[b], operator.wake[b]) = (Memo::default(), None);
+            }
+        }
+        Kind::Route => {
+            sees.route = server.route;
+            operator.memos.iter_mut().for_each(|memo| memo.routes_writer = false);
+        }
+        Kind::Rule => {
+            sees.rule = server.rule;
+            operator.memos.iter_mut().for_each(|memo| memo.rule_writer = false);
+        }
+        Kind::Pods => sees.pods = server.pods,
+    }
+    for b in 0..BIRDS {
+        operator.due[b] = operator.sees.birds[b].is_some();
+    }
+}
+
+/// The kinds of which an operator sees something old.
+pub(crate) fn unseen(world: &World, o: usize) -> Vec<Kind> {
+    let (server, sees) = (&world.server, &world.operators[o].sees);
+    let birds = (0..BIRDS).filter(|b| server.birds[*b] != sees.birds[*b]);
+    let mut kinds: Vec<Kind> = birds.map(|b| Kind::Bird(u8::try_from(b).unwrap())).collect();
+    kinds.extend((server.route.version != sees.route.version).then_some(Kind::Route));
+    kinds.extend((server.rule.version != sees.rule.version).then_some(Kind::Rule));
+    kinds.extend((server.pods.version != sees.pods.version).then_some(Kind::Pods));
+    kinds
+}
+
+/// Operators that see everything at once do.
+fn show(tables: &Tables, world: &mut World) {
+    for o in 0..tables.configuration.operators {
+        let may_be_stale = tables.configuration.stale && o + 1 == tables.configuration.operators;
+        if !may_be_stale {
+            for kind in unseen(world, o) {
+                see(world, o, kind);
+            }
+        }
+    }
+}
+
+/// An operator begins a reconcile: it looks, decides, asks, and sends its first call.
+fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
+    let gap = world.rest.gap;
+    let operator = &mut world.operators[o];
+    (operator.due[b], operator.wake[b]) = (false, None);
+    let sees = operator.sees;
+    let Some(bird) = sees.birds[b] else { return };
+    let key = (
+        u8::try_from(b).unwrap(),
+        sees.birds.map(|bird| bird.map(|bird| bird.is)),
+        sees.route.is,
+        sees.rule.is,
+        sees.pods.is,
+        operator.memos[b],
+        gap,
+    );
+    let place = tables.think(key);
+    let thought = tables.thought(place);
+    let taken = operator.memos[b].check;
+    operator.memos[b] = thought.memo;
+    operator.jobs[b] = Some(Job {
+        thought: place,
+        at: 0,
+        bird,
+        route: sees.route,
+        rule: sees.rule,
+        sent: sees.route,
+        next: thought.next,
+        taken,
+        wake: thought.wake,
+        changed: false,
+        failed: false,
+        orphan: false,
+    });
+    let broken = thought
+        .broken
+        .or_else(|| promises::of_thought(tables, world, &thought, &sees));
+    world.rest.ghost.broken = world.rest.ghost.broken.or(broken);
+    condemn(tables, world, &thought);
+    go_on(tables, world, o, b);
+}
+
+/// An attempt is taken back once its rollback finds or leaves nothing on the canary.
+fn condemn(tables: &Tables, world: &mut World, thought: &Thought) {
+    if thought.is_rolling_back && tables.weight(world.server.route.is) == 0 {
+        world.rest.ghost.condemned = thought.attempt;
+    }
+}
+
+/// Sends the next call that there is something to send for, or ends the reconcile.
+fn go_on(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
+    while let Some(mut job) = world.operators[o].jobs[b] {
+        let thought = tables.thought(job.thought);
+        let Some(call) = thought.call(job.at) else {
+            return finish(world, o, b, job.changed);
+        };
+        if job.failed && matches!(call, Call::Effect(effect) if !matches!(effect, Effect::Lower { .. })) {
+            return finish(world, o, b, true);
+        }
+        let operator = &mut world.operators[o];
+        if is_needed(tables, operator, b, &job, call) {
+            job.sent = operator.sees.route;
+            operator.jobs[b] = Some(job);
+            return;
+        }
+        job.at += 1;
+        operator.jobs[b] = Some(job);
+    }
+}
+
+fn is_needed(tables: &mut Tables, operator: &Operator, b: usize, job: &Job, call: &Call) -> bool {
+    let bird = operator.sees.birds[b];
+    let (thought, at) = (job.thought, job.at);
+    let mut patches = |of: Id| tables.patch_route(thought, at, of, of, true) != Patched::Nothing;
+    match call {
+        Call::Status => true,
+        Call::Effect(Effect::Lower { .. } | Effect::RestoreWeights) => patches(operator.sees.route.is),
+        Call::Effect(Effect::Raise { .. }) => patches(job.route.is),
+        Call::Effect(Effect::Label { .. } | Effect::RestoreLabel { .. }) => {
+            let of = job.rule.is;
+            tables.patch_rule(thought, at, of, of, true) != Patched::Nothing
+        }
+        Call::Effect(Effect::AddFinalizer) => bird.is_some_and(|bird| !bird.is.finalizer),
+        Call::Effect(Effect::RemoveFinalizer) => bird.is_some_and(|bird| bird.is.finalizer),
+        Call::Effect(Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter) => true,
+    }
+}
+
+/// A reconcile is over. `again`: something is known that was not.
+fn finish(world: &mut World, o: usize, b: usize, again: bool) {
+    let operator = &mut world.operators[o];
+    let Some(job) = operator.jobs[b].take() else { return };
+    if job.orphan {
+        return;
+    }
+    match job.wake {
+        _ if again => operator.due[b] = true,
+        Some(0) => operator.due[b] = true,
+        wake => operator.wake[b] = wake,
+    }
+}
+
+/// The call on its way meets its fate.
+fn call(tables: &mut Tables, world: &mut World, o: usize, b: usize, fate: Fate) -> Option<()> {
+    let job = world.operators[o].jobs[b]?;
+    let landed = match fate {
+        Fate::Answered | Fate::Unanswered => Some(land(tables, world, o, b, &job, job.orphan)),
+        Fate::Lost => None,
+        Fate::Delayed => {
+            let bird = u8::try_from(b).unwrap();
+            world.late = Some(Late { bird, job });
+            None
+        }
+    };
+    if fate == Fate::Unanswered && landed != Some(Landed::Done) {
+        return None;
+    }
+    if job.orphan {
+        world.operators[o].jobs[b] = None;
+        return Some(());
+    }
+    let answer = landed.filter(|_| fate == Fate::Answered);
+    let thought = tables.thought(job.thought);
+    match thought.call(job.at)? {
+        Call::Status => after_status(tables, world, o, b, &thought, answer),
+        Call::Effect(Effect::Lower { .. }) => after_lowering(tables, world, o, b, answer),
+        Call::Effect(_) => after_effect(tables, world, o, b, answer),
+    }
+    Some(())
+}
+
+/// The server does what a call says, or refuses.
+fn land(tables: &mut Tables, world: &mut World, o: usize, b: usize, job: &Job, is_stale: bool) -> Landed {
+    let thought = tables.thought(job.thought);
+    let Some(call) = thought.call(job.at) else {
+        return Landed::Gone;
+    };
+    let sees = world.operators[o].sees;
+    match call {
+        Call::Status => {
+            let next = job.next;
+            put_bird(world, b, Some(job.bird.version), |bird| bird.status = next)
+        }
+        Call::Effect(effect) => match effect {
+            Effect::Lower { .. } | Effect::RestoreWeights => patch_route(tables, world, job, job.sent, is_stale),
+            Effect::Raise { .. } => patch_route(tables, world, job, job.route, is_stale),
+            Effect::Label { .. } | Effect::RestoreLabel { .. } => patch_rule(tables, world, job),
+            Effect::AddFinalizer | Effect::RemoveFinalizer => {
+                let wanted = *effect == Effect::AddFinalizer;
+                let newest = sees.birds[b].filter(|_| !is_stale);
+                let version = newest.map(|bird| bird.version);
+                put_bird(world, b, version, |bird| bird.finalizer = wanted)
+            }
+            Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter => Landed::Done,
+        },
+    }
+}
+
+fn put_bird(world: &mut World, b: usize, version: Option<u8>, put: impl FnOnce(&mut Bird)) -> Landed {
+    let Some(bird) = &mut world.server.birds[b] else {
+        return Landed::Gone;
+    };
+    if Some(bird.version) != version {
+        return Landed::Conflict;
+    }
+    put(&mut bird.is);
+    bird.version += 1;
+    if bird.is.deleting && !bird.is.finalizer {
+        world.server.birds[b] = None;
+    }
+    Landed::Done
+}
+
+fn patch_route(
+    tables: &mut Tables,
+    world: &mut World,
+    job: &Job,
+    from: Seen<Id>,
+    is_stale: bool,
+) -> Landed {
+    let route = world.server.route;
+    let same = from.version == route.version;
+    match tables.patch_route(job.thought, job.at, from.is, route.is, same) {
+        Patched::Nothing => Landed::Done,
+        Patched::Conflict => Landed::Conflict,
+        Patched::Now(after) => {
+            let thought = tables.thought(job.thought);
+            let is_raise = matches!(thought.effect(job.at), Some(Effect::Raise { .. }));
+            let raised = is_raise.then(|| promises::of_raise(tables, &world.rest.ghost, &thought, is_stale));
+            world.server.route = Seen {
+                is: after,
+                version: route.version + 1,
+            };
+            let ghost = &mut world.rest.ghost;
+            ghost.by_hand = false;
+            weigh(tables, ghost, after);
+            let broken = raised.flatten().or(promises::of_write(tables, &world.server));
+            ghost.broken = ghost.broken.or(broken);
+            condemn(tables, world, &thought);
+            Landed::Done
+        }
+    }
+}
+
+/// Levels that the weights have come below are held no longer.
+fn weigh(tables: &Tables, ghost: &mut Ghost, route: Id) {
+    let weight = tables.weight(route);
+    for (level, held) in tables.levels.iter().zip(&mut ghost.held) {
+        *held = if *level <= weight { *held } else { 0 };
+    }
+}
+
+fn patch_rule(tables: &mut Tables, world: &mut World, job: &Job) -> Landed {
+    let rule = world.server.rule;
+    let same = job.rule.version == rule.version;
+    match tables.patch_rule(job.thought, job.at, job.rule.is, rule.is, same) {
+        Patched::Nothing => Landed::Done,
+        Patched::Conflict => Landed::Conflict,
+        Patched::Now(after) => {
+            world.server.rule = Seen {
+                is: after,
+                version: rule.version + 1,
+            };
+            let ghost = &mut world.rest.ghost;
+            ghost.broken = ghost.broken.or(promises::of_write(tables, &world.server));
+            Landed::Done
+        }
+    }
+}
+
+/// The answer to an operator's own call shows it the object, without a watch.
+fn shown(world: &mut World, o: usize, kind: Kind) {
+    let due = world.operators[o].due;
+    see(world, o, kind);
+    world.operators[o].due = due;
+}
+
+fn kind_of(effect: &Effect, b: usize) -> Kind {
+    match effect {
+        Effect::Lower { .. } | Effect::Raise { .. } | Effect::RestoreWeights => Kind::Route,
+        Effect::IdentifyRoutesWriter => Kind::Route,
+        Effect::Label { .. } | Effect::RestoreLabel { .. } | Effect::IdentifyRuleWriter => Kind::Rule,
+        Effect::AddFinalizer | Effect::RemoveFinalizer => Kind::Bird(u8::try_from(b).unwrap()),
+    }
+}
+
+fn after_lowering(tables: &mut Tables, world: &mut World, o: usize, b: usize, answer: Option<Landed>) {
+    let Some(mut job) = world.operators[o].jobs[b] else { return };
+    match answer {
+        // Read again, and tried again at once: `go_on` makes another patch, if there is still something to lower.
+        Some(Landed::Conflict) => {}
+        Some(Landed::Done | Landed::Gone) => (job.changed, job.at) = (true, job.at + 1),
+        None => (job.failed, job.changed, job.at) = (true, true, job.at + 1),
+    }
+    world.operators[o].jobs[b] = Some(job);
+    if answer.is_some() {
+        shown(world, o, Kind::Route);
+    }
+    go_on(tables, world, o, b);
+}
+
+fn after_status(
+    tables: &mut Tables,
+    world: &mut World,
+    o: usize,
+    b: usize,
+    thought: &Thought,
+    answer: Option<Landed>,
+) {
+    let Some(mut job) = world.operators[o].jobs[b] else { return };
+    let fault = match answer {
+        Some(Landed::Done) => None,
+        Some(Landed::Conflict) => Some(Fault::Conflict),
+        Some(Landed::Gone) => Some(Fault::Gone),
+        None => Some(Fault::late(Duration::from_secs(4))),
+    };
+    let committed = match &fault {
+        None => Committed::Written,
+        Some(Fault::Gone) => Committed::Gone,
+        Some(_) => Committed::Overtaken,
+    };
+    let written = fault.is_none();
+    if committed != Committed::Gone {
+        let memo = &mut world.operators[o].memos[b];
+        (memo.held, memo.check) = tables.settle(memo, &job, thought.acted_upon, fault);
+        if written {
+            memo.last_write = Some(0);
+        }
+    }
+    if answer.is_some() {
+        shown(world, o, Kind::Bird(u8::try_from(b).unwrap()));
+    }
+    let leaving = job.bird.is.deleting;
+    let goes_on = |call: &Call| matches!(call, Call::Effect(effect) if committed.permits(effect, leaving));
+    job.at += 1;
+    let permitted = thought.call(job.at).is_none_or(goes_on);
+    world.operators[o].jobs[b] = Some(job);
+    if !written || job.failed || !permitted {
+        return finish(world, o, b, true);
+    }
+    go_on(tables, world, o, b);
+}
+
+fn after_effect(tables: &mut Tables, world: &mut World, o: usize, b: usize, answer: Option<Landed>) {
+    let Some(mut job) = world.operators[o].jobs[b] else { return };
+    let thought = tables.thought(job.thought);
+    let Some(effect) = thought.effect(job.at) else { return };
+    if answer.is_some() {
+        shown(world, o, kind_of(effect, b));
+    }
+    let memo = &mut world.operators[o].memos[b];
+    match (effect, answer) {
+        (Effect::IdentifyRoutesWriter, Some(_)) => memo.routes_writer = true,
+        (Effect::IdentifyRuleWriter, Some(_)) => memo.rule_writer = true,
+        _ => {}
+    }
+    // What has no finalizer any more needs none removed; nothing else is done for what is gone.
+    let is_done = match answer {
+        Some(Landed::Gone) => *effect == Effect::RemoveFinalizer,
+        answer => answer == Some(Landed::Done),
+    };
+    if job.failed || !is_done {
+        return finish(world, o, b, true);
+    }
+    (job.changed, job.at) = (true, job.at + 1);
+    world.operators[o].jobs[b] = Some(job);
+    go_on(tables, world, o, b);
+}
+
+fn answer(world: &mut World, o: usize, b: usize, said: Said) -> Option<()> {
+    let operator = &mut world.operators[o];
+    let memo = &mut operator.memos[b];
+    let (request, asked) = memo.asking.take()?;
+    memo.check = Some(Answered { request, asked, said });
+    memo.heard = Some((request, said));
+    operator.due[b] = true;
+    world.rest.ghost.bad |= said == Said::Bad;
+    Some(())
+}
+
+/// What an operator forgets that ends, or no longer leads.
+fn forget(operator: &mut Operator) {
+    operator.memos = Default::default();
+    operator.due = Default::default();
+    operator.wake = Default::default();
+}
+
+fn crash(world: &mut World, o: u8, keeps: bool) {
+    let operator = &mut world.operators[usize::from(o)];
+    forget(operator);
+    let jobs = std::mem::take(&mut operator.jobs);
+    if keeps && let Some((bird, job)) = (0_u8..).zip(jobs).find_map(|(b, job)| Some((b, job?))) {
+        world.late = Some(Late { bird, job });
+    }
+    if world.rest.leader == Some(o) {
+        (world.rest.leader, world.rest.absent) = (None, 0);
+    }
+}
+
+fn lead(world: &mut World, o: u8) {
+    if let Some(before) = world.rest.leader {
+        let operator = &mut world.operators[usize::from(before)];
+        forget(operator);
+        operator.jobs.iter_mut().flatten().for_each(|job| job.orphan = true);
+    } else if world.rest.absent > 0 {
+        world.rest.gap = Some((world.rest.absent, 0));
+    }
+    (world.rest.leader, world.rest.absent) = (Some(o), 0);
+    let operator = &mut world.operators[usize::from(o)];
+    for b in 0..BIRDS {
+        operator.due[b] = operator.sees.birds[b].is_some();
+    }
+}
+
+fn arrive(tables: &mut Tables, world: &mut World, arrives: bool) -> Option<()> {
+    let Late { bird, job } = world.late.take()?;
+    if arrives {
+        land(tables, world, 0, usize::from(bird), &job, true);
+    }
+    Some(())
+}
+
+/// A person, or a release, changes something on the server.
+fn change(tables: &mut Tables, world: &mut World, edit: Edit) -> Option<()> {
+    let server = &mut world.server;
+    let bird = |b: u8, birds: &mut [Option<Seen<Bird>>; BIRDS], edit: &mut dyn FnMut(&mut Bird)| {
+        let bird = birds[usize::from(b)].as_mut()?;
+        let before = bird.is;
+        edit(&mut bird.is);
+        bird.version += 1;
+        (bird.is != before).then_some(())
+    };
+    match edit {
+        Edit::Form(b, form) => bird(b, &mut server.birds, &mut |bird| bird.form = form)?,
+        Edit::Verb(b, verb) => bird(b, &mut server.birds, &mut |bird| bird.verb = verb)?,
+        Edit::Delete(b) => {
+            bird(b, &mut server.birds, &mut |bird| bird.deleting = true)?;
+            let place = usize::from(b);
+            server.birds[place] = server.birds[place].filter(|bird| bird.is.finalizer);
+        }
+        Edit::Weight(canary) => {
+            if tables.weight(server.route.is) == canary {
+                return None;
+            }
+            let route = super::objects::set_weight(tables.routes.at(server.route.is), canary);
+            server.route = Seen {
+                is: tables.route(route),
+                version: server.route.version + 1,
+            };
+            let ghost = &mut world.rest.ghost;
+            ghost.by_hand = true;
+            weigh(tables, ghost, server.route.is);
+        }
+        Edit::Available(version, available) => {
+            let pods = server.pods.is[usize::from(version)].as_mut()?;
+            if pods.available == available {
+                return None;
+            }
+            pods.available = available;
+            server.pods.version += 1;
+        }
+        Edit::Revise(version) => {
+            let pods = server.pods.is[usize::from(version)].as_mut()?;
+            if pods.revision > 1 {
+                return None;
+            }
+            pods.revision += 1;
+            server.pods.version += 1;
+        }
+        Edit::Deploy(version) => {
+            let pods = &mut server.pods.is[usize::from(version)];
+            if pods.is_some() {
+                return None;
+            }
+            *pods = Some(Pods {
+                revision: 1,
+                available: 2,
+            });
+            server.pods.version += 1;
+        }
+    }
+    Some(())
+}
+
+/// People end pauses, and every pod is there.
+fn mend(tables: &Tables, world: &mut World) {
+    let server = &mut world.server;
+    for bird in server.birds.iter_mut().flatten() {
+        let form = tables.configuration.mended(bird.is.form);
+        if form != bird.is.form {
+            bird.is.form = form;
+            bird.version += 1;
+        }
+    }
+    let before = server.pods.is;
+    server.pods.is.iter_mut().flatten().for_each(|pods| pods.available = 2);
+    server.pods.version += u8::from(server.pods.is != before);
+}
+
+fn older(age: Ticks) -> Ticks {
+    (age + 1).min(LONG)
+}
+
+/// Everything is a tick older.
+fn tick(tables: &mut Tables, world: &mut World) {
+    for bird in world.server.birds.iter_mut().flatten() {
+        bird.is.status = tables.later(bird.is.status);
+    }
+    for operator in &mut world.operators {
+        for bird in operator.sees.birds.iter_mut().flatten() {
+            bird.is.status = tables.later(bird.is.status);
+        }
+        operator.memos.iter_mut().for_each(|memo| remember_longer(tables, memo));
+        operator.jobs.iter_mut().flatten().for_each(|job| wait_longer(tables, job));
+        for b in 0..BIRDS {
+            match operator.wake[b] {
+                Some(0 | 1) => (operator.wake[b], operator.due[b]) = (None, true),
+                wake => operator.wake[b] = wake.map(|wake| wake - 1),
+            }
+        }
+    }
+    if let Some(late) = &mut world.late {
+        wait_longer(tables, &mut late.job);
+    }
+    let rest = &mut world.rest;
+    if rest.leader.is_none() {
+        rest.absent = older(rest.absent);
+    }
+    rest.gap = rest
+        .gap
+        .map(|(from, to)| (older(from), older(to)))
+        .filter(|(_, to)| *to < LONG);
+    let weight = tables.weight(world.server.route.is);
+    for (level, held) in tables.levels.iter().zip(&mut rest.ghost.held) {
+        *held = if *level <= weight { older(*held) } else { 0 };
+    }
+}
+
+fn remember_longer(tables: &mut Tables, memo: &mut Memo) {
+    if let Some(held) = &mut memo.held {
+        held.based_on = tables.later(held.based_on);
+        held.status = tables.later(held.status);
+    }
+    memo.last_write = memo.last_write.map(older);
+    memo.zero = memo.zero.map(|age| older(age).min(1));
+    memo.check.iter_mut().for_each(|check| check.asked = older(check.asked));
+    memo.asking.iter_mut().for_each(|(_, asked)| *asked = older(*asked));
+}
+
+fn wait_longer(tables: &mut Tables, job: &mut Job) {
+    job.bird.is.status = tables.later(job.bird.is.status);
+    job.next = tables.later(job.next);
+    job.taken.iter_mut().for_each(|check| check.asked = older(check.asked));
+    job.wake = job.wake.map(|wake| wake.saturating_sub(1));
+}
+
+/// Gives every resource version that somebody holds its rank among those of its object.
+fn renumber(world: &mut World) {
+    for b in 0..BIRDS {
+        ranks(world, |objects| objects.birds[b].as_mut().map(|o| &mut o.version), |of, job| {
+            (of == b).then_some(vec![&mut job.bird.version])
+        });
+    }
+    ranks(world, |objects| Some(&mut objects.route.version), |_, job| {
+        Some(vec![&mut job.route.version, &mut job.sent.version])
+    });
+    ranks(world, |objects| Some(&mut objects.rule.version), |_, job| {
+        Some(vec![&mut job.rule.version])
+    });
+    ranks(world, |objects| Some(&mut objects.pods.version), |_, _| None);
+}
+
+fn ranks(
+    world: &mut World,
+    of_objects: impl Fn(&mut Objects) -> Option<&mut u8>,
+    of_job: impl Fn(usize, &mut Job) -> Option<Vec<&mut u8>>,
+) {
+    let mut versions: Vec<&mut u8> = Vec::with_capacity(8);
+    versions.extend(of_objects(&mut world.server));
+    for operator in &mut world.operators {
+        versions.extend(of_objects(&mut operator.sees));
+        for (b, job) in operator.jobs.iter_mut().enumerate() {
+            versions.extend(job.as_mut().and_then(|job| of_job(b, job)).into_iter().flatten());
+        }
+    }
+    if let Some(late) = &mut world.late {
+        let b = usize::from(late.bird);
+        versions.extend(of_job(b, &mut late.job).into_iter().flatten());
+    }
+    let mut order: Vec<u8> = versions.iter().map(|version| **version).collect();
+    order.sort_unstable();
+    order.dedup();
+    for version in versions {
+        let rank = order.iter().position(|known| known == version).unwrap();
+        *version = u8::try_from(rank).unwrap();
+    }
+}

@@ -1,0 +1,427 @@
+//! The explicit-state search, by `stateright`; and what it cannot say of graphs with cycles, by our own search backwards:
+//! from every state an end is reached.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use birdwatch::api::status::Phase;
+use stateright::{Checker, Model, Property};
+
+use super::acting::{happen, unseen};
+use super::configuration::Configuration;
+use super::objects::{labels, route, rule};
+use super::promises::PROMISES;
+use super::state::*;
+use super::tables::Tables;
+use super::thinking::Call;
+
+/// A fair environment in which Prometheus answers, and always the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fair {
+    Good,
+    Bad,
+}
+
+/// What the search backwards needs: states, which of them are ends, and the steps of a fair environment.
+#[derive(Default)]
+struct Graph {
+    /// Fingerprint, whether it is a decided end, and whether a bad canary has no traffic there.
+    states: Vec<(u64, bool, bool)>,
+    /// From, to, and in which environment.
+    steps: Vec<(u64, u64, Option<Fair>)>,
+    /// Every phase that was there: a search that goes nowhere proves nothing.
+    phases: BTreeSet<Phase>,
+}
+
+/// The model of one configuration.
+struct Small {
+    tables: Mutex<Tables>,
+    graph: Mutex<Graph>,
+    /// A state to be shown the way to.
+    wanted: Option<u64>,
+}
+
+/// What the check of a configuration came to.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    pub(crate) name: &'static str,
+    pub(crate) states: usize,
+    pub(crate) steps: usize,
+    pub(crate) depth: usize,
+    pub(crate) decisions: usize,
+    pub(crate) took: Duration,
+    pub(crate) phases: BTreeSet<Phase>,
+    /// What is wrong, with the way there.
+    pub(crate) wrong: Option<String>,
+}
+
+impl std::fmt::Display for Findings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            name,
+            states,
+            steps,
+            depth,
+            decisions,
+            took,
+            wrong,
+            phases: _,
+        } = self;
+        let verdict = if wrong.is_some() { "BROKEN" } else { "kept" };
+        write!(
+            f,
+            "{name:<34} {states:>9} states {steps:>10} steps  depth {depth:>3}  {decisions:>7} decisions  {:>6.1} s  {verdict}",
+            took.as_secs_f64()
+        )
+    }
+}
+
+fn fingerprint(state: &State) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Model for Small {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let mut tables = self.tables.lock().unwrap();
+        let world = beginning(&mut tables);
+        vec![tables.pack(&world)]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.rest.ghost.broken.is_some() {
+            return;
+        }
+        let tables = self.tables.lock().unwrap();
+        let world = tables.unpack(state);
+        possible(&tables, &world, actions);
+        if self.wanted.is_none() {
+            let mut graph = self.graph.lock().unwrap();
+            let birds = world.server.birds.iter().flatten();
+            graph.phases.extend(birds.map(|bird| tables.statuses.at(bird.is.status).phase));
+            graph
+                .states
+                .push((fingerprint(state), is_end(&tables, &world), is_safe(&tables, &world)));
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut tables = self.tables.lock().unwrap();
+        let world = tables.unpack(state);
+        let next = happen(&mut tables, &world, action)?;
+        let next = tables.pack(&next);
+        if let Some(fair) = fairness(&world, action).filter(|_| self.wanted.is_none()) {
+            let step = (fingerprint(state), fingerprint(&next), fair);
+            self.graph.lock().unwrap().steps.push(step);
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![Property::always("every promise is kept", |model: &Self, state: &State| {
+            let is_wanted = || model.wanted.is_some_and(|wanted| wanted == fingerprint(state));
+            state.rest.ghost.broken.is_none() && !is_wanted()
+        })]
+    }
+}
+
+/// Version v1 in production, and operators that have just begun.
+fn beginning(tables: &mut Tables) -> World {
+    let status = tables.status(Default::default());
+    let first = |is| Seen { is, version: 0 };
+    let bird = Seen {
+        is: Bird {
+            status,
+            form: 0,
+            verb: 0,
+            deleting: false,
+            finalizer: false,
+        },
+        version: 0,
+    };
+    let mut birds = [None; BIRDS];
+    birds[..tables.configuration.birds].fill(Some(bird));
+    let mut pods = [None; VERSIONS];
+    pods[0] = Some(Pods {
+        revision: 1,
+        available: 2,
+    });
+    let server = Objects {
+        birds,
+        route: first(tables.route(route())),
+        rule: first(tables.rule(rule())),
+        pods: Seen { is: pods, version: 0 },
+    };
+    let operator = Operator {
+        sees: server,
+        memos: Default::default(),
+        due: Default::default(),
+        wake: Default::default(),
+        jobs: Default::default(),
+    };
+    let rest = Rest {
+        edits: tables.configuration.edits.0,
+        ..Rest::default()
+    };
+    World {
+        server,
+        operators: [operator; OPERATORS],
+        late: None,
+        rest,
+    }
+}
+
+/// What can happen now.
+fn possible(tables: &Tables, world: &World, actions: &mut Vec<Action>) {
+    let configuration = &tables.configuration;
+    for o in 0..configuration.operators {
+        of_operator(configuration, world, o, actions);
+    }
+    if world.late.is_some() {
+        actions.extend([Action::Arrive(true), Action::Arrive(false)]);
+    }
+    let known = |bird: &Option<Seen<Bird>>| bird.is_none_or(|b| tables.statuses.at(b.is.status).known.is_some());
+    let seen_first = world.server.birds.iter().all(known);
+    if seen_first && usize::from(world.rest.released) < configuration.releases.len() {
+        actions.push(Action::Release);
+    }
+    if world.rest.edits > 0 {
+        actions.extend(configuration.edits.1.iter().map(|edit| Action::Edit(*edit)));
+    }
+    let is_paused = |bird: &Seen<Bird>| configuration.mended(bird.is.form) != bird.is.form;
+    let lacks_pods = world.server.pods.is.iter().flatten().any(|pods| pods.available < 2);
+    if lacks_pods || world.server.birds.iter().flatten().any(is_paused) {
+        actions.push(Action::Mend);
+    }
+    if may_pass(configuration, world) {
+        actions.push(Action::Tick);
+    }
+}
+
+fn of_operator(configuration: &Configuration, world: &World, o: usize, actions: &mut Vec<Action>) {
+    let operator = &world.operators[o];
+    let place = u8::try_from(o).unwrap();
+    let leads = world.rest.leader == Some(place);
+    let may_delay = configuration.delays && world.late.is_none();
+    for b in 0..configuration.birds {
+        let bird = u8::try_from(b).unwrap();
+        if let Some(job) = operator.jobs[b] {
+            actions.push(Action::Call(place, bird, Fate::Answered));
+            if configuration.lossy || configuration.crashes {
+                actions.push(Action::Call(place, bird, Fate::Unanswered));
+            }
+            if configuration.lossy || job.orphan {
+                actions.push(Action::Call(place, bird, Fate::Lost));
+            }
+            if may_delay {
+                actions.push(Action::Call(place, bird, Fate::Delayed));
+            }
+        } else if leads && operator.due[b] && operator.sees.birds[b].is_some() {
+            actions.push(Action::Reconcile(place, bird));
+        }
+        if leads && operator.memos[b].asking.is_some() {
+            let sayings = [(true, Said::Good), (configuration.bad, Said::Bad), (configuration.unknown, Said::Unknown)];
+            let possible = sayings.into_iter().filter(|(may, _)| *may);
+            actions.extend(possible.map(|(_, said)| Action::Answer(place, bird, said)));
+        }
+    }
+    actions.extend(unseen(world, o).into_iter().map(|kind| Action::See(place, kind)));
+    let working = operator.jobs.iter().any(Option::is_some);
+    if configuration.crashes && leads {
+        actions.push(Action::Crash(place, false));
+        if may_delay && working {
+            actions.push(Action::Crash(place, true));
+        }
+    }
+    let taken = world.rest.leader.is_some();
+    if !leads && (configuration.moves || !taken) && !working {
+        actions.push(Action::Lead(place));
+    }
+}
+
+/// Whether a tick may pass: an operator that does not sleep has done by then what it can do now, and Prometheus answers
+/// within a tick.
+fn may_pass(configuration: &Configuration, world: &World) -> bool {
+    let patient = |operator: &Operator| operator.memos.iter().flat_map(|m| m.asking).all(|(_, asked)| asked < 1);
+    if !world.operators.iter().all(patient) {
+        return false;
+    }
+    let Some(leader) = world.rest.leader.filter(|_| !configuration.slow) else {
+        return true;
+    };
+    let operator = &world.operators[usize::from(leader)];
+    let is_idle = |b: usize| operator.jobs[b].is_none() && !(operator.due[b] && operator.sees.birds[b].is_some());
+    (0..BIRDS).all(is_idle)
+}
+
+/// Whether a fair environment does this, in the end: and in which one.
+fn fairness(world: &World, action: Action) -> Option<Option<Fair>> {
+    match action {
+        Action::Answer(_, _, Said::Good) => Some(Some(Fair::Good)),
+        Action::Answer(_, _, Said::Bad) => Some(Some(Fair::Bad)),
+        Action::Lead(_) => world.rest.leader.is_none().then_some(None),
+        Action::See(..)
+        | Action::Reconcile(..)
+        | Action::Call(_, _, Fate::Answered)
+        | Action::Mend
+        | Action::Tick => Some(None),
+        _ => None,
+    }
+}
+
+/// A decided end: no rollout is under way, or it is frozen for people to decide; nothing of ours is left on the canary
+/// otherwise, and what is being deleted is gone.
+fn is_end(tables: &Tables, world: &World) -> bool {
+    let mut frozen = false;
+    for bird in world.server.birds.iter().flatten() {
+        let status = tables.statuses.at(bird.is.status);
+        let is_over = status.rollout.as_ref().is_none_or(|r| r.ended.is_some());
+        frozen |= status.phase == Phase::Frozen;
+        if bird.is.deleting || !(is_over || status.phase == Phase::Frozen) {
+            return false;
+        }
+    }
+    let settled = world.operators.iter().all(|o| o.jobs.iter().all(|job| job.is_none_or(|j| j.orphan)));
+    settled && (frozen || world.rest.ghost.by_hand || tables.weight(world.server.route.is) == 0)
+}
+
+/// A canary that Prometheus calls bad has no traffic: or it is frozen, or in production already.
+fn is_safe(tables: &Tables, world: &World) -> bool {
+    let (production, canary) = labels(tables.rules.at(world.server.rule.is));
+    let promoted = production == canary;
+    let frozen = |bird: &Seen<Bird>| tables.statuses.at(bird.is.status).phase == Phase::Frozen;
+    tables.weight(world.server.route.is) == 0
+        || promoted
+        || world.rest.ghost.by_hand
+        || world.server.birds.iter().flatten().any(frozen)
+}
+
+impl Graph {
+    /// The first state from which no end is reached in a fair environment, in the order of discovery; and how many there are.
+    fn stuck(&self, fair: Fair) -> Option<(u64, usize)> {
+        let place: HashMap<u64, u32> = (0_u32..).zip(&self.states).map(|(place, state)| (state.0, place)).collect();
+        let mut back: Vec<Vec<u32>> = vec![Vec::new(); self.states.len()];
+        for (from, to, environment) in &self.steps {
+            if environment.is_none_or(|environment| environment == fair)
+                && let (Some(from), Some(to)) = (place.get(from), place.get(to))
+            {
+                back[*to as usize].push(*from);
+            }
+        }
+        let is_goal = |state: &(u64, bool, bool)| if fair == Fair::Good { state.1 } else { state.2 };
+        let mut reaches: Vec<bool> = self.states.iter().map(is_goal).collect();
+        let mut next: Vec<u32> = (0_u32..).zip(&reaches).filter_map(|(place, goal)| goal.then_some(place)).collect();
+        while let Some(state) = next.pop() {
+            for from in &back[state as usize] {
+                if !std::mem::replace(&mut reaches[*from as usize], true) {
+                    next.push(*from);
+                }
+            }
+        }
+        let stuck = reaches.iter().filter(|reaches| !**reaches).count();
+        let first = reaches.iter().position(|reaches| !reaches)?;
+        Some((self.states[first].0, stuck))
+    }
+}
+
+/// Explores a configuration whole.
+#[expect(clippy::disallowed_methods, reason = "how long the search took is what is asked")]
+pub(crate) fn explore(configuration: &Configuration) -> Findings {
+    let begun = Instant::now();
+    let checker = search(configuration, None);
+    let broken = way(&checker);
+    let model = checker.model();
+    let graph = std::mem::take(&mut *model.graph.lock().unwrap());
+    let mut wrong = broken;
+    for (fair, what) in [
+        (Fair::Good, "no decided end is reached, though all is well and Prometheus says good"),
+        (Fair::Bad, "the canary keeps its traffic, though Prometheus says bad"),
+    ] {
+        if wrong.is_none()
+            && (fair == Fair::Good || configuration.bad)
+            && let Some((state, count)) = graph.stuck(fair)
+        {
+            let there = way(&search(configuration, Some(state))).unwrap_or_default();
+            wrong = Some(format!("from {count} states {what}; the way to the first:\n{there}"));
+        }
+    }
+    let decisions = model.tables.lock().unwrap().thoughts.len();
+    Findings {
+        name: configuration.name,
+        states: checker.unique_state_count(),
+        steps: checker.state_count(),
+        depth: checker.max_depth(),
+        decisions,
+        took: begun.elapsed(),
+        phases: graph.phases,
+        wrong,
+    }
+}
+
+fn search(configuration: &Configuration, wanted: Option<u64>) -> impl Checker<Small> {
+    let model = Small {
+        tables: Mutex::new(Tables::new(configuration.clone())),
+        graph: Mutex::default(),
+        wanted,
+    };
+    // One thread: breadth first, so that the way to what is wrong is a shortest one, and the same each time.
+    model.checker().threads(1).spawn_bfs().join()
+}
+
+/// The way to the state that was found, for people.
+fn way(checker: &impl Checker<Small>) -> Option<String> {
+    let path = checker.discovery("every promise is kept")?;
+    let model = checker.model();
+    let tables = model.tables.lock().unwrap();
+    let mut text = String::new();
+    let last = path.last_state().rest.ghost.broken;
+    for (state, action) in path.into_vec() {
+        let world = tables.unpack(&state);
+        let _ = writeln!(text, "  {}", describe(&tables, &world));
+        if let Some(action) = action {
+            let _ = writeln!(text, "{}", told(&tables, &world, action));
+        }
+    }
+    if let Some(broken) = last {
+        let (promise, words) = PROMISES[usize::from(broken)];
+        let _ = writeln!(text, "promise {promise} is broken: {words}");
+    }
+    Some(text)
+}
+
+fn told(tables: &Tables, world: &World, action: Action) -> String {
+    if let Action::Call(o, b, fate) = action
+        && let Some(job) = world.operators[usize::from(o)].jobs[usize::from(b)]
+        && let Some(call) = tables.thought(job.thought).call(job.at)
+    {
+        let call = match call {
+            Call::Status => "status".to_owned(),
+            Call::Effect(effect) => format!("{effect:?}"),
+        };
+        return format!("operator {o}: {call} {fate:?}");
+    }
+    format!("{action:?}")
+}
+
+fn describe(tables: &Tables, world: &World) -> String {
+    let mut text = format!("weight {}", tables.weight(world.server.route.is));
+    for bird in world.server.birds.iter().flatten() {
+        let status = tables.statuses.at(bird.is.status);
+        let _ = write!(text, " | {} \"{}\"", status.phase.as_str(), status.message);
+        if let Some(rollout) = &status.rollout {
+            let _ = write!(
+                text,
+                " {} step {} intended {} confirmed {} {:?}",
+                rollout.id, rollout.step, rollout.intended, rollout.confirmed, rollout.verdict
+            );
+        }
+    }
+    text
+}

@@ -1,0 +1,42 @@
+//! The state machine, model-checked: `core::decide` and the pure parts of the controller around it, driven through every
+//! order of events that the bounds of a configuration allow. See `docs/proof.md`.
+
+#![expect(clippy::unwrap_used, reason = "the model fails where it cannot go on")]
+
+mod acting;
+mod aging;
+mod configuration;
+mod configurations;
+mod exploring;
+mod objects;
+mod promises;
+mod state;
+mod tables;
+mod thinking;
+
+use configuration::Configuration;
+
+/// Explores them one after the other, prints what was found, and fails where anything is wrong.
+fn prove(configurations: &[Configuration]) {
+    let only = std::env::var("ONLY").ok();
+    let wanted = |c: &&Configuration| only.as_ref().is_none_or(|only| c.name.contains(only.as_str()));
+    let mut wrong = Vec::new();
+    for configuration in configurations.iter().filter(wanted) {
+        let findings = exploring::explore(configuration);
+        println!("{findings}");
+        println!("{:?}", findings.phases);
+        wrong.extend(findings.wrong.map(|why| format!("{}: {why}", configuration.name)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_promise_is_kept_in_every_state_and_an_end_is_reached_from_it() {
+    prove(&configurations::quick());
+}
+
+#[test]
+#[ignore = "minutes; `make prove`"]
+fn every_promise_is_kept_in_the_large_configurations_too() {
+    prove(&configurations::long());
+}
