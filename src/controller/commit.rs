@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use crate::api::BirdWatchStatus;
 use crate::core::decide;
 use crate::core::decision::{Effect, Event};
-use crate::core::observation::Check;
 use crate::runtime::metrics::NoticeResult;
 
 use super::context::Scope;
@@ -50,8 +49,6 @@ pub struct Intent {
     pub events: Vec<Event>,
     /// Traffic was lowered for it already: it stays in memory, and its write is retried if this one fails.
     pub acted_upon: bool,
-    /// The check that was taken in: what is not written has not heard it.
-    pub check: Option<Check>,
 }
 
 /// What is left of an intent once its write is answered, or nobody answers.
@@ -91,7 +88,6 @@ impl Intent {
             status: next,
             events,
             acted_upon,
-            check,
         } = self;
         match answer {
             Ok(version) => {
@@ -116,7 +112,6 @@ impl Intent {
             }
             Err(fault) => {
                 remembered.not_written(next.clone(), events, acted_upon);
-                remembered.give_back(check);
                 if acted_upon {
                     keep(remembered, stored, next, true);
                 }

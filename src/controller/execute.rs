@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::decision::Effect;
-use crate::core::observation::{ObjectName, Side};
+use crate::core::observation::{OURSELVES, ObjectName, Side};
 use crate::istio::owner::{Manager, SUBSETS, WEIGHTS, managers};
 use crate::istio::routes::Pair;
 use crate::istio::{DestinationRule, Problem, VirtualService};
@@ -20,8 +20,6 @@ const LOWERING_TRIES: u32 = 4;
 
 /// Who wrote something that nobody owns up to.
 const SOMEBODY: &str = "somebody";
-/// Who wrote something that only we own up to.
-const OURSELVES: &str = "this operator, before it was restarted,";
 
 /// What carrying out effects came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

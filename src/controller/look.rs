@@ -241,7 +241,7 @@ fn observe(
         },
         routes_writer: known(&remembered.routes_writer, objects.service_versions()),
         rule_writer: known(&remembered.rule_writer, objects.rule_version()),
-        check: remembered.check.clone(),
+        check: remembered.latest_check(now),
         asking: remembered.asking.as_ref().map(|asking| asking.id.clone()),
         gaps: sight.gaps(),
         acks: remembered.acks.clone(),

@@ -194,13 +194,6 @@ impl Remembered {
         self.untold.sent = Some((status, events));
     }
 
-    /// A check was decided upon, and the decision came to nothing: it is taken in by the next, unless there is a newer one.
-    pub fn give_back(&mut self, check: Option<Check>) {
-        if self.check.is_none() {
-            self.check = check;
-        }
-    }
-
     /// The Events that are due because `stored` is what a write without an answer was to bring.
     pub fn found_written(&mut self, stored: &BirdWatchStatus) -> Vec<Event> {
         match self.untold.sent.take() {
@@ -214,6 +207,13 @@ impl Remembered {
         let mut all = std::mem::take(&mut self.untold).due;
         all.append(&mut events);
         all
+    }
+
+    /// The latest finished check. It stays until there is a newer one: a status that has not heard it may be found at any
+    /// time. One that was asked by a clock that was ahead proves nothing, now or later.
+    pub fn latest_check(&mut self, now: Timestamp) -> Option<Check> {
+        self.check.take_if(|check| check.asked_at > now);
+        self.check.clone()
     }
 
     /// Ends the check under way, if any.
@@ -379,29 +379,27 @@ mod tests {
     }
 
     #[test]
-    fn a_check_whose_decision_came_to_nothing_is_there_for_the_next_one() {
-        let check = |second| -> Check {
-            let plan = Plan::default();
-            let id = CheckId {
-                rollout: "r1".into(),
-                step: 1,
-                plan,
-            };
-            Check {
-                id,
-                asked_at: Timestamp::from_second(second).unwrap(),
-                answers: Vec::new(),
-                samples: Vec::new(),
-                scrape: crate::api::Span::ZERO,
-            }
+    fn a_check_of_a_clock_that_was_ahead_is_forgotten_for_good() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let id = CheckId {
+            rollout: "r1".into(),
+            step: 1,
+            plan: Plan::default(),
         };
-        // The next check is asked already, so that nothing is left of this one.
-        let mut remembered = Remembered::default();
-        remembered.give_back(Some(check(1)));
-        assert_eq!(remembered.check, Some(check(1)));
-        remembered.check = Some(check(2));
-        remembered.give_back(Some(check(1)));
-        assert_eq!(remembered.check, Some(check(2)), "what is newer says more");
+        let check = Check {
+            id,
+            asked_at: at(10),
+            answers: Vec::new(),
+            samples: Vec::new(),
+            scrape: crate::api::Span::ZERO,
+        };
+        let mut remembered = Remembered {
+            check: Some(check.clone()),
+            ..Remembered::default()
+        };
+        assert_eq!(remembered.latest_check(at(12)), Some(check));
+        assert_eq!(remembered.latest_check(at(7)), None);
+        assert_eq!(remembered.latest_check(at(12)), None);
     }
 
     #[test]

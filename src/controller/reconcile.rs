@@ -114,7 +114,6 @@ async fn pass(
         status: next.clone(),
         events,
         acted_upon,
-        check: look.seen.check.clone(),
     };
     let committed = commit(scope, &look, entry, intent, now).await?;
     exhibit::show(scope, &look, &next, &committed, now);

@@ -8,7 +8,7 @@ use crate::api::status::{Candidate, NoticeKind, Outcome, Phase, Rollout};
 use super::candidates;
 use super::counting;
 use super::decision::Effect;
-use super::observation::{DeploymentSeen, RuleSeen};
+use super::observation::{DeploymentSeen, OURSELVES, RouteSeen, RuleSeen};
 use super::progress;
 use super::start;
 use super::turn::Turn;
@@ -17,6 +17,9 @@ use super::turn::Turn;
 pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollout> {
     if turn.seen.finalizer {
         turn.effect(Effect::RemoveFinalizer);
+    }
+    if let Some(last) = last {
+        take_back(turn, last);
     }
     // Without a spec that names them, the Deployments of the service were not looked for.
     if let Ok(plan) = &turn.desired {
@@ -43,6 +46,39 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
             wait(turn, phase, reason, &why);
             None
         }
+    }
+}
+
+/// The reason why a weight is lowered that nobody asked for.
+const LATE: &str = "LateRaise";
+
+/// The first raise of an attempt may reach the server after its end, when nothing was lowered that would have refused it: whoever
+/// sent it led no longer, or had given up waiting. What is written by nobody but us is no person's wish.
+fn take_back(turn: &mut Turn<'_>, last: &Rollout) {
+    let is_late = |route: &&RouteSeen| {
+        let first = last.plan.steps.first().map(|step| step.weight);
+        !route.is_at(0) && (first.is_some_and(|weight| route.is_at(weight)) || route.is_at(100))
+    };
+    let Some(route) = turn.seen.routes.iter().find(is_late).filter(|_| last.raised && last.step == 0) else {
+        if conditions::holds_for(&turn.next.conditions, ConditionType::Interference, LATE) {
+            turn.clear(ConditionType::Interference);
+        }
+        return;
+    };
+    match turn.seen.routes_writer.as_deref() {
+        None => turn.effect(Effect::IdentifyRoutesWriter),
+        Some(OURSELVES) => {
+            let text = format!(
+                "a raise of {} reached {} after its end: the canary's {} of {} go back",
+                last.canary.version,
+                route.key,
+                route.canary_share(),
+                route.total
+            );
+            turn.effect(Effect::Lower { percent: 0 });
+            turn.alarm(last, ConditionType::Interference, LATE, &text, NoticeKind::Conflict);
+        }
+        Some(_) => {}
     }
 }
 

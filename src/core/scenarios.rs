@@ -1095,6 +1095,7 @@ mod clocks;
 mod counting;
 mod evidence;
 mod judging;
+mod late;
 mod passed_over;
 mod pauses;
 mod told;

@@ -29,6 +29,7 @@ pub(crate) fn happen(tables: &mut Tables, world: &World, action: Action) -> Opti
         Action::Answer(o, b, said) => answer(&mut next, usize::from(o), usize::from(b), said)?,
         Action::Crash(o, keeps) => crash(&mut next, o, keeps),
         Action::Lead(o) => lead(&mut next, o),
+        Action::Lose(o) => lose(&mut next, o),
         Action::Arrive(arrives) => arrive(tables, &mut next, arrives)?,
         Action::Release => release(tables, &mut next)?,
         Action::Edit(edit) => {
@@ -65,7 +66,7 @@ fn see(world: &mut World, o: usize, kind: Kind) {
         }
         Kind::Route => {
             sees.route = server.route;
-            operator.memos.iter_mut().for_each(|memo| memo.routes_writer = false);
+            operator.memos.iter_mut().for_each(|memo| memo.routes_writer = None);
         }
         Kind::Rule => {
             sees.rule = server.rule;
@@ -119,7 +120,6 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
     );
     let place = tables.think(key);
     let thought = tables.thought(place);
-    let taken = operator.memos[b].check;
     operator.memos[b] = thought.memo;
     operator.jobs[b] = Some(Job {
         thought: place,
@@ -129,7 +129,6 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
         rule: sees.rule,
         sent: sees.route,
         next: thought.next,
-        taken,
         wake: thought.wake,
         changed: false,
         failed: false,
@@ -139,14 +138,17 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
         .broken
         .or_else(|| promises::of_thought(tables, world, &thought, &sees));
     world.rest.ghost.broken = world.rest.ghost.broken.or(broken);
-    condemn(tables, world, &thought);
+    condemn(tables, world, o, b);
     go_on(tables, world, o, b);
 }
 
 /// An attempt is taken back once its rollback finds or leaves nothing on the canary.
-fn condemn(tables: &Tables, world: &mut World, thought: &Thought) {
+fn condemn(tables: &Tables, world: &mut World, o: usize, b: usize) {
+    let operator = &mut world.operators[o];
+    let Some(job) = operator.jobs[b].filter(|job| !job.orphan) else { return };
+    let thought = tables.thought(job.thought);
     if thought.is_rolling_back && tables.weight(world.server.route.is) == 0 {
-        world.rest.ghost.condemned = thought.attempt;
+        operator.memos[b].condemned = thought.attempt;
     }
 }
 
@@ -222,6 +224,7 @@ fn call(tables: &mut Tables, world: &mut World, o: usize, b: usize, fate: Fate) 
         world.operators[o].jobs[b] = None;
         return Some(());
     }
+    condemn(tables, world, o, b);
     let answer = landed.filter(|_| fate == Fate::Answered);
     let thought = tables.thought(job.thought);
     match thought.call(job.at)? {
@@ -245,8 +248,16 @@ fn land(tables: &mut Tables, world: &mut World, o: usize, b: usize, job: &Job, i
             put_bird(world, b, Some(job.bird.version), |bird| bird.status = next)
         }
         Call::Effect(effect) => match effect {
-            Effect::Lower { .. } | Effect::RestoreWeights => patch_route(tables, world, job, job.sent, is_stale),
-            Effect::Raise { .. } => patch_route(tables, world, job, job.route, is_stale),
+            Effect::Lower { .. } | Effect::RestoreWeights => patch_route(tables, world, job, job.sent),
+            Effect::Raise { .. } => {
+                let condemned = world.operators[o].memos[b].condemned;
+                let again = condemned.is_some() && condemned == thought.attempt;
+                let broken = promises::of_raise(tables, world, &thought, again, is_stale);
+                let landed = patch_route(tables, world, job, job.route);
+                let ghost = &mut world.rest.ghost;
+                ghost.broken = ghost.broken.or(broken.filter(|_| landed == Landed::Done));
+                landed
+            }
             Effect::Label { .. } | Effect::RestoreLabel { .. } => patch_rule(tables, world, job),
             Effect::AddFinalizer | Effect::RemoveFinalizer => {
                 let wanted = *effect == Effect::AddFinalizer;
@@ -274,32 +285,21 @@ fn put_bird(world: &mut World, b: usize, version: Option<u8>, put: impl FnOnce(&
     Landed::Done
 }
 
-fn patch_route(
-    tables: &mut Tables,
-    world: &mut World,
-    job: &Job,
-    from: Seen<Id>,
-    is_stale: bool,
-) -> Landed {
+fn patch_route(tables: &mut Tables, world: &mut World, job: &Job, from: Seen<Id>) -> Landed {
     let route = world.server.route;
     let same = from.version == route.version;
     match tables.patch_route(job.thought, job.at, from.is, route.is, same) {
         Patched::Nothing => Landed::Done,
         Patched::Conflict => Landed::Conflict,
         Patched::Now(after) => {
-            let thought = tables.thought(job.thought);
-            let is_raise = matches!(thought.effect(job.at), Some(Effect::Raise { .. }));
-            let raised = is_raise.then(|| promises::of_raise(tables, &world.rest.ghost, &thought, is_stale));
             world.server.route = Seen {
                 is: after,
                 version: route.version + 1,
             };
+            world.rest.by_hand = false;
             let ghost = &mut world.rest.ghost;
-            ghost.by_hand = false;
             weigh(tables, ghost, after);
-            let broken = raised.flatten().or(promises::of_write(tables, &world.server));
-            ghost.broken = ghost.broken.or(broken);
-            condemn(tables, world, &thought);
+            ghost.broken = ghost.broken.or(promises::of_write(tables, &world.server));
             Landed::Done
         }
     }
@@ -385,7 +385,7 @@ fn after_status(
     let written = fault.is_none();
     if committed != Committed::Gone {
         let memo = &mut world.operators[o].memos[b];
-        (memo.held, memo.check) = tables.settle(memo, &job, thought.acted_upon, fault);
+        memo.held = tables.settle(memo, &job, thought.acted_upon, fault);
         if written {
             memo.last_write = Some(0);
         }
@@ -411,9 +411,10 @@ fn after_effect(tables: &mut Tables, world: &mut World, o: usize, b: usize, answ
     if answer.is_some() {
         shown(world, o, kind_of(effect, b));
     }
+    let by_hand = world.rest.by_hand;
     let memo = &mut world.operators[o].memos[b];
     match (effect, answer) {
-        (Effect::IdentifyRoutesWriter, Some(_)) => memo.routes_writer = true,
+        (Effect::IdentifyRoutesWriter, Some(_)) => memo.routes_writer = Some(by_hand),
         (Effect::IdentifyRuleWriter, Some(_)) => memo.rule_writer = true,
         _ => {}
     }
@@ -461,11 +462,7 @@ fn crash(world: &mut World, o: u8, keeps: bool) {
 }
 
 fn lead(world: &mut World, o: u8) {
-    if let Some(before) = world.rest.leader {
-        let operator = &mut world.operators[usize::from(before)];
-        forget(operator);
-        operator.jobs.iter_mut().flatten().for_each(|job| job.orphan = true);
-    } else if world.rest.absent > 0 {
+    if world.rest.absent > 0 {
         world.rest.gap = Some((world.rest.absent, 0));
     }
     (world.rest.leader, world.rest.absent) = (Some(o), 0);
@@ -473,6 +470,13 @@ fn lead(world: &mut World, o: u8) {
     for b in 0..BIRDS {
         operator.due[b] = operator.sees.birds[b].is_some();
     }
+}
+
+fn lose(world: &mut World, o: u8) {
+    let operator = &mut world.operators[usize::from(o)];
+    forget(operator);
+    operator.jobs.iter_mut().flatten().for_each(|job| job.orphan = true);
+    (world.rest.leader, world.rest.absent) = (None, 0);
 }
 
 fn arrive(tables: &mut Tables, world: &mut World, arrives: bool) -> Option<()> {
@@ -510,9 +514,8 @@ fn change(tables: &mut Tables, world: &mut World, edit: Edit) -> Option<()> {
                 is: tables.route(route),
                 version: server.route.version + 1,
             };
-            let ghost = &mut world.rest.ghost;
-            ghost.by_hand = true;
-            weigh(tables, ghost, server.route.is);
+            world.rest.by_hand = true;
+            weigh(tables, &mut world.rest.ghost, server.route.is);
         }
         Edit::Available(version, available) => {
             let pods = server.pods.is[usize::from(version)].as_mut()?;
@@ -613,7 +616,6 @@ fn remember_longer(tables: &mut Tables, memo: &mut Memo) {
 fn wait_longer(tables: &mut Tables, job: &mut Job) {
     job.bird.is.status = tables.later(job.bird.is.status);
     job.next = tables.later(job.next);
-    job.taken.iter_mut().for_each(|check| check.asked = older(check.asked));
     job.wake = job.wake.map(|wake| wake.saturating_sub(1));
 }
 

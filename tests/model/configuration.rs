@@ -27,6 +27,16 @@ progressDeadline: 20s
 settle: 0s
 "#;
 
+/// One step: the first raise is the last.
+pub(crate) const ONE_STEP: &str = r#"
+service: shop
+metrics: [{name: errors, query: 'errors{version="$(version)"}', deviation: 0.5, max: 5}]
+steps: [{weight: 100, hold: 10s}]
+checkInterval: 10s
+progressDeadline: 20s
+settle: 0s
+"#;
+
 /// What exists, what may go wrong, and what people may do.
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {

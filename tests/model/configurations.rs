@@ -1,6 +1,6 @@
 //! The configurations that are explored.
 
-use super::configuration::{Configuration, FOUR_STEPS, TWO_STEPS};
+use super::configuration::{Configuration, FOUR_STEPS, ONE_STEP, TWO_STEPS};
 use super::state::Edit;
 
 fn with(spec: &str, more: &str) -> String {
@@ -68,7 +68,15 @@ pub(crate) fn long() -> Vec<Configuration> {
         },
         Configuration {
             delays: true,
+            unknown: false,
+            verbs: vec!["", "rollback/1"],
+            edits: (1, vec![Edit::Verb(0, 1)]),
+            ..Configuration::new("a write that comes later, a verb", ONE_STEP)
+        },
+        Configuration {
+            delays: true,
             crashes: true,
+            unknown: false,
             ..Configuration::new("writes that arrive late", TWO_STEPS)
         },
         Configuration {

@@ -166,13 +166,17 @@ fn beginning(tables: &mut Tables) -> World {
         wake: Default::default(),
         jobs: Default::default(),
     };
+    let mut operators = [operator; OPERATORS];
+    operators[0].due = server.birds.map(|bird| bird.is_some());
     let rest = Rest {
+        leader: Some(0),
+        by_hand: true,
         edits: tables.configuration.edits.0,
         ..Rest::default()
     };
     World {
         server,
-        operators: [operator; OPERATORS],
+        operators,
         late: None,
         rest,
     }
@@ -240,8 +244,12 @@ fn of_operator(configuration: &Configuration, world: &World, o: usize, actions: 
             actions.push(Action::Crash(place, true));
         }
     }
-    let taken = world.rest.leader.is_some();
-    if !leads && (configuration.moves || !taken) && !working {
+    if configuration.moves && leads {
+        actions.push(Action::Lose(place));
+    }
+    // A lease must have run out before it is taken.
+    let is_free = world.rest.leader.is_none() && world.rest.absent > 0;
+    if is_free && !working {
         actions.push(Action::Lead(place));
     }
 }
@@ -289,7 +297,7 @@ fn is_end(tables: &Tables, world: &World) -> bool {
         }
     }
     let settled = world.operators.iter().all(|o| o.jobs.iter().all(|job| job.is_none_or(|j| j.orphan)));
-    settled && (frozen || world.rest.ghost.by_hand || tables.weight(world.server.route.is) == 0)
+    settled && (frozen || world.rest.by_hand || tables.weight(world.server.route.is) == 0)
 }
 
 /// A canary that Prometheus calls bad has no traffic: or it is frozen, or in production already.
@@ -299,7 +307,7 @@ fn is_safe(tables: &Tables, world: &World) -> bool {
     let frozen = |bird: &Seen<Bird>| tables.statuses.at(bird.is.status).phase == Phase::Frozen;
     tables.weight(world.server.route.is) == 0
         || promoted
-        || world.rest.ghost.by_hand
+        || world.rest.by_hand
         || world.server.birds.iter().flatten().any(frozen)
 }
 

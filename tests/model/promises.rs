@@ -2,7 +2,8 @@
 //! seen and not by what the core says of itself.
 
 use birdwatch::api::Span;
-use birdwatch::api::spec::IfUnhealthy;
+use birdwatch::api::plan::MetricPlan;
+use birdwatch::api::spec::{IfUnhealthy, IfUnknown};
 use birdwatch::api::status::{FailureReason, Phase, Rollout, Verdict};
 use birdwatch::controller::look::Look;
 use birdwatch::core::decision::{Decision, Effect};
@@ -14,7 +15,7 @@ use super::tables::Tables;
 use super::thinking::Thought;
 
 /// What is promised, and how the model puts it. A state in which one is broken names it by its place here.
-pub(crate) const PROMISES: [(&str, &str); 17] = [
+pub(crate) const PROMISES: [(&str, &str); 19] = [
     ("1", "a pass that judges a canary unhealthy rolls back or freezes"),
     ("1", "a rollback lowers in the pass that decides it, and whenever traffic is left"),
     ("1", "an attempt that was taken back is never raised again"),
@@ -32,6 +33,8 @@ pub(crate) const PROMISES: [(&str, &str); 17] = [
     ("6", "a subset's label changes only while its weight is 0"),
     ("6", "production's label follows a whole hold at 100, judged good"),
     ("1", "a raise is announced by a status that says so"),
+    ("1", "a judged rollback does not send traffic to production without pods"),
+    ("8", "of two BirdWatches on the same objects the older acts"),
 ];
 
 const JUDGED: u8 = 0;
@@ -51,6 +54,8 @@ const ANALYSED: u8 = 13;
 const LABELLED: u8 = 14;
 const PROMOTED: u8 = 15;
 const ANNOUNCED: u8 = 16;
+const TO_NOTHING: u8 = 17;
+const OLDER: u8 = 18;
 
 /// What a decision breaks, if anything.
 pub(crate) fn of_decision(
@@ -62,6 +67,10 @@ pub(crate) fn of_decision(
 ) -> Option<u8> {
     let judged = judged(tables, memo, look, decision).filter(|_| same_plan);
     let mut broken = judged.or_else(|| lowers(look, decision));
+    let raises = |effect: &Effect| matches!(effect, Effect::Raise { .. } | Effect::Label { .. });
+    if look.seen.conflict.is_some() && decision.effects.iter().any(raises) {
+        broken = broken.or(Some(OLDER));
+    }
     for effect in &decision.effects {
         let of_effect = match effect {
             Effect::Raise { percent } => raise(tables, memo, look, decision, *percent),
@@ -129,7 +138,10 @@ fn lowers(look: &Look, decision: &Decision) -> Option<u8> {
         .filter(|d| d.version.as_ref() == Some(&after.production.version));
     let gone = of_production.map(|d| d.available).sum::<i32>() == 0;
     let lowers = decision.effects.contains(&Effect::Lower { percent: 0 });
-    (!lowers && (goes_ahead || !gone)).then_some(LOWERS)
+    match lowers {
+        true => (gone && !goes_ahead).then_some(TO_NOTHING),
+        false => (goes_ahead || !gone).then_some(LOWERS),
+    }
 }
 
 fn raise(tables: &Tables, memo: &Memo, look: &Look, decision: &Decision, percent: u8) -> Option<u8> {
@@ -210,7 +222,10 @@ fn clock(decision: &Decision) -> Option<u8> {
 pub(crate) fn of_thought(tables: &Tables, world: &World, thought: &Thought, sees: &Objects) -> Option<u8> {
     let after = thought.after.as_ref();
     let failure = after.and_then(|r| r.failure.as_ref()).map(|f| f.reason);
-    if failure == Some(FailureReason::MetricUnhealthy) && !world.rest.ghost.bad {
+    let patient = |m: &MetricPlan| m.if_unknown != IfUnknown::Unhealthy;
+    let by_unknown = failure == Some(FailureReason::MetricUnknown)
+        && after.is_some_and(|r| r.plan.metrics.iter().all(patient));
+    if by_unknown || failure == Some(FailureReason::MetricUnhealthy) && !world.rest.ghost.bad {
         return Some(NEVER_BAD);
     }
     let labels = thought.calls.iter().any(|call| {
@@ -231,14 +246,31 @@ fn hold(rollout: Option<&Rollout>) -> Ticks {
 }
 
 /// What a raise breaks that has reached the server.
-pub(crate) fn of_raise(tables: &Tables, ghost: &Ghost, thought: &Thought, is_stale: bool) -> Option<u8> {
+pub(crate) fn of_raise(
+    tables: &Tables,
+    world: &World,
+    thought: &Thought,
+    again: bool,
+    is_stale: bool,
+) -> Option<u8> {
+    let ghost = &world.rest.ghost;
     let after = running(thought.after.as_ref())?;
-    if !is_stale && ghost.condemned.is_some() && ghost.condemned == thought.attempt {
+    // Whoever no longer leads may land one raise, which is lowered again; that is asked of the ends.
+    if !is_stale && (again || is_over(tables, world, after)) {
         return Some(RAISED_AGAIN);
     }
     let asked = after.step == 0 || after.promote_asked;
     let held = asked || is_held(tables, ghost, i64::from(after.confirmed), hold(Some(after)));
     (!held).then_some(NOT_HELD)
+}
+
+/// Whether the status on the server says that the attempt is taken back, or over.
+fn is_over(tables: &Tables, world: &World, attempt: &Rollout) -> bool {
+    world.server.birds.iter().flatten().any(|bird| {
+        let status = tables.statuses.at(bird.is.status);
+        let rollout = status.rollout.as_ref().filter(|r| r.id == attempt.id);
+        rollout.is_some_and(|r| r.ended.is_some() || status.phase == Phase::RollingBack)
+    })
 }
 
 /// Whether the canary has had a weight for that long, or more than it.

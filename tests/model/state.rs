@@ -98,11 +98,13 @@ pub(crate) struct Memo {
     pub(crate) asking: Option<(Id, Ticks)>,
     /// Since when the canary is seen at 0.
     pub(crate) zero: Option<Ticks>,
-    /// Who last wrote the routes, or the rule, is found out for the version that is seen.
-    pub(crate) routes_writer: bool,
+    /// Who last wrote the routes, a person or not, is found out for the version that is seen; and so for the rule.
+    pub(crate) routes_writer: Option<bool>,
     pub(crate) rule_writer: bool,
     /// No part of the operator: what it heard last, for the promises to be checked by.
     pub(crate) heard: Option<(Id, Said)>,
+    /// Neither: the attempt that it has taken back last.
+    pub(crate) condemned: Option<Id>,
 }
 
 /// A reconcile under way: a decision, and how far it is carried out.
@@ -117,9 +119,8 @@ pub(crate) struct Job {
     pub(crate) rule: Seen<Id>,
     /// The routes, the newest known when the call on its way was sent.
     pub(crate) sent: Seen<Id>,
-    /// The status to write, as time shifts it, and the check it has taken in.
+    /// The status to write, as time shifts it.
     pub(crate) next: Id,
-    pub(crate) taken: Option<Answered>,
     pub(crate) wake: Option<Ticks>,
     /// Something was changed: look again at once.
     pub(crate) changed: bool,
@@ -155,10 +156,6 @@ pub(crate) struct Ghost {
     pub(crate) bad: bool,
     /// For how long the canary has had at least the weight of each level of the configuration.
     pub(crate) held: [Ticks; LEVELS],
-    /// The last hand on the weights was a person's.
-    pub(crate) by_hand: bool,
-    /// The attempt whose rollback was the last to be carried out.
-    pub(crate) condemned: Option<Id>,
     /// The promise that was broken, by its place in the list of them.
     pub(crate) broken: Option<u8>,
 }
@@ -184,6 +181,8 @@ pub(crate) struct Rest {
     pub(crate) edits: u8,
     /// Which of the configuration's releases have happened.
     pub(crate) released: u8,
+    /// The last hand on the weights was a person's, as the managed fields of the object say.
+    pub(crate) by_hand: bool,
     pub(crate) ghost: Ghost,
 }
 
@@ -241,8 +240,10 @@ pub(crate) enum Action {
     Answer(u8, u8, Said),
     /// An operator is killed and started again; what is on its way may still arrive, where it is kept.
     Crash(u8, bool),
-    /// An operator begins to lead, and whoever led no longer does.
+    /// An operator begins to lead.
     Lead(u8),
+    /// It leads no longer: what is on its way goes on, and nothing after it.
+    Lose(u8),
     /// A delayed write arrives, or does not.
     Arrive(bool),
     /// The next version comes.

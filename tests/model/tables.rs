@@ -116,7 +116,7 @@ pub(crate) struct Tables {
     pub(crate) thought_of: HashMap<super::thinking::Key, Id>,
     patched_routes: HashMap<PatchKey, Patched>,
     patched_rules: HashMap<PatchKey, Patched>,
-    pub(crate) settled: HashMap<super::thinking::SettleKey, (Option<Held>, Option<Answered>)>,
+    pub(crate) settled: HashMap<super::thinking::SettleKey, Option<Held>>,
     servers: Copies<Objects>,
     operators: Copies<Operator>,
     lates: Copies<Late>,

@@ -10,7 +10,7 @@ use birdwatch::controller::look::{self, look_from};
 use birdwatch::controller::memory::{self, Asking, Identified, Remembered};
 use birdwatch::core::decide::decide_on;
 use birdwatch::core::decision::{CheckRequest, Decision, Effect};
-use birdwatch::core::observation::{Answer, Check, Gap, Outcome, Point, Side};
+use birdwatch::core::observation::{Answer, Check, Gap, OURSELVES, Outcome, Point, Side};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::task::AbortHandle;
@@ -33,15 +33,7 @@ pub(crate) type Key = (
 );
 
 /// What the memory of a commit depends on.
-pub(crate) type SettleKey = (
-    Option<Held>,
-    Option<Answered>,
-    Id,
-    Id,
-    Option<Answered>,
-    bool,
-    bool,
-);
+pub(crate) type SettleKey = (Option<Held>, Id, Id, bool, bool);
 
 /// A call of the API server that a decision leads to.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,7 +129,6 @@ impl Tables {
             status: (**self.statuses.at(next)).clone(),
             events: Vec::new(),
             acted_upon: !lower.is_empty(),
-            check: None,
         };
         let acted_upon = intent.acted_upon;
         let is_written = intent.is_worth_writing(&remembered, &look.stored, now());
@@ -152,7 +143,7 @@ impl Tables {
         };
         if let Some(request) = check {
             let request = self.requests.place(format!("{request:?}"), request);
-            (after_look.check, after_look.asking) = (None, Some((request, 0)));
+            after_look.asking = Some((request, 0));
         }
         let status = is_written.then_some(Call::Status);
         let calls = lower.into_iter().map(Call::Effect);
@@ -172,34 +163,25 @@ impl Tables {
         }
     }
 
-    /// What is held, and the latest check, once the write of a status has met its fate.
-    pub(crate) fn settle(
-        &mut self,
-        memo: &Memo,
-        job: &Job,
-        acted_upon: bool,
-        fault: Option<Fault>,
-    ) -> (Option<Held>, Option<Answered>) {
+    /// What is held once the write of a status has met its fate.
+    pub(crate) fn settle(&mut self, memo: &Memo, job: &Job, acted_upon: bool, fault: Option<Fault>) -> Option<Held> {
         let stored = job.bird.is.status;
-        let key = (memo.held, memo.check, stored, job.next, job.taken, acted_upon, fault.is_none());
+        let key = (memo.held, stored, job.next, acted_upon, fault.is_none());
         if let Some(known) = self.settled.get(&key) {
             return *known;
         }
         let mut remembered = self.remembered_held(memo);
-        remembered.check = memo.check.map(|answered| self.check(answered));
         let intent = Intent {
             status: (**self.statuses.at(job.next)).clone(),
             events: Vec::new(),
             acted_upon,
-            check: job.taken.map(|answered| self.check(answered)),
         };
         let stored = Arc::clone(self.statuses.at(stored));
         let answer = fault.map_or_else(|| Ok(Some("2".to_owned())), Err);
         intent.settle(&mut remembered, &stored, 0, answer, now());
         let held = self.held(remembered.held.take());
-        let check = memo.check.or(job.taken).filter(|_| remembered.check.is_some());
-        self.settled.insert(key, (held, check));
-        (held, check)
+        self.settled.insert(key, held);
+        held
     }
 
     fn held(&mut self, held: Option<memory::Held>) -> Option<Held> {
@@ -270,12 +252,12 @@ impl Tables {
             id: self.requests.at(request).id.clone(),
             task: NOBODY.clone(),
         });
-        let somebody = || Identified {
+        let found = |by_hand| Identified {
             versions: vec![Some("1".to_owned())],
-            name: "somebody".to_owned(),
+            name: if by_hand { "kubectl-edit" } else { OURSELVES }.to_owned(),
         };
-        remembered.routes_writer = memo.routes_writer.then(somebody);
-        remembered.rule_writer = memo.rule_writer.then(somebody);
+        remembered.routes_writer = memo.routes_writer.map(found);
+        remembered.rule_writer = memo.rule_writer.then(|| found(true));
         if let Some(zero) = memo.zero {
             let (_, plan) = &self.specs[usize::from(bird.form)];
             remembered.zero_since(&plan.target, true, ago(zero));
