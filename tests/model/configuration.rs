@@ -10,30 +10,33 @@ use super::state::{Edit, LEVELS};
 /// Four steps, the last of them longer; everything else in ticks too.
 pub(crate) const FOUR_STEPS: &str = r#"
 service: shop
-metrics: [{name: errors, query: 'errors{version="$(version)"}', deviation: 0.5, max: 5}]
+metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
 steps: [{weight: 25, hold: 10s}, {weight: 50, hold: 10s}, {weight: 75, hold: 10s}, {weight: 100, hold: 20s}]
 checkInterval: 10s
 progressDeadline: 20s
+minCapacity: 1
 settle: 0s
 "#;
 
 /// Two steps, where what happens between is of more interest.
 pub(crate) const TWO_STEPS: &str = r#"
 service: shop
-metrics: [{name: errors, query: 'errors{version="$(version)"}', deviation: 0.5, max: 5}]
+metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
 steps: [{weight: 50, hold: 10s}, {weight: 100, hold: 10s}]
 checkInterval: 10s
 progressDeadline: 20s
+minCapacity: 1
 settle: 0s
 "#;
 
 /// One step: the first raise is the last.
 pub(crate) const ONE_STEP: &str = r#"
 service: shop
-metrics: [{name: errors, query: 'errors{version="$(version)"}', deviation: 0.5, max: 5}]
+metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
 steps: [{weight: 100, hold: 10s}]
 checkInterval: 10s
 progressDeadline: 20s
+minCapacity: 1
 settle: 0s
 "#;
 

@@ -14,7 +14,7 @@ use birdwatch::istio::{DestinationRule, VirtualService};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::state::{AllPods, Bird, Pods, Ticks, VERSIONS};
+use super::state::{Bird, Pods, Ticks};
 
 /// The length of a tick. Every span in a configuration is a whole number of them.
 pub(crate) const TICK: Span = Span::secs(10);
@@ -138,7 +138,8 @@ pub(crate) fn bird(place: usize, bird: Bird, spec: &BirdWatchSpec, verb: &str, s
     ))
 }
 
-fn deployment(number: usize, pods: Pods) -> Deployment {
+/// The Deployment of a version.
+pub(crate) fn deployment(number: usize, pods: Pods) -> Deployment {
     let version = version(number);
     let mut metadata = metadata(&format!("{SERVICE}-{version}"));
     metadata["uid"] = json!(format!("uid-{version}"));
@@ -169,7 +170,7 @@ impl View {
     pub(crate) fn new(
         birds: Vec<Arc<RawBirdWatch>>,
         target: &Target,
-        pods: &AllPods,
+        deployments: Vec<Arc<Deployment>>,
         route: Arc<VirtualService>,
         rule: Arc<DestinationRule>,
         gap: Option<Gap>,
@@ -179,9 +180,9 @@ impl View {
         let service = named(SERVICE);
         index.virtual_service(&service, Some(&route));
         index.destination_rule(&service, Some(&rule));
-        let there = (0..VERSIONS).filter_map(|number| Some(deployment(number, pods[number]?)));
-        let deployments: BTreeMap<_, _> = there
-            .map(|deployment| (named(deployment.metadata.name.as_deref().unwrap()), Arc::new(deployment)))
+        let deployments: BTreeMap<_, _> = deployments
+            .into_iter()
+            .map(|deployment| (named(deployment.metadata.name.as_deref().unwrap()), deployment))
             .collect();
         for (name, deployment) in &deployments {
             index.deployment(name, Some(deployment));

@@ -190,7 +190,7 @@ fn evidence(tables: &Tables, memo: &Memo, after: &Rollout) -> Option<u8> {
         .is_some_and(|at| Span::between(at, now()) <= TICK.times(2));
     let heard = memo
         .heard
-        .filter(|(request, _)| tables.requests.at(*request).id == CheckId::of(after));
+        .filter(|(request, _)| tables.asked(*request).id == CheckId::of(after));
     let good = heard.is_none_or(|(_, said)| said == Said::Good);
     (!(after.verdict == Some(Verdict::Good) && fresh && good)).then_some(NO_EVIDENCE)
 }

@@ -9,6 +9,7 @@ use birdwatch::api::plan::Plan;
 use birdwatch::api::status::Rollout;
 use birdwatch::api::{BirdWatchSpec, BirdWatchStatus};
 use birdwatch::controller::look;
+use birdwatch::controller::objects::Deployment;
 use birdwatch::controller::patches;
 use birdwatch::core::decision::{CheckRequest, Effect};
 use birdwatch::core::plan;
@@ -110,7 +111,8 @@ pub(crate) struct Tables {
     later: HashMap<Id, Id>,
     pub(crate) routes: Kept<VirtualService>,
     pub(crate) rules: Kept<DestinationRule>,
-    pub(crate) requests: Kept<CheckRequest>,
+    requests: Vec<CheckRequest>,
+    pub(crate) deployments: HashMap<(usize, Pods), Arc<Deployment>>,
     pub(crate) attempts: Kept<String>,
     pub(crate) thoughts: Vec<Arc<Thought>>,
     pub(crate) thought_of: HashMap<super::thinking::Key, Id>,
@@ -140,7 +142,8 @@ impl Tables {
             later: HashMap::new(),
             routes: Kept::default(),
             rules: Kept::default(),
-            requests: Kept::default(),
+            requests: Vec::new(),
+            deployments: HashMap::new(),
             attempts: Kept::default(),
             thoughts: Vec::new(),
             thought_of: HashMap::new(),
@@ -212,6 +215,20 @@ impl Tables {
         let (production, canary) = objects::weights(route);
         let sum = production + canary == 100 && production >= 0 && canary >= 0;
         (objects::not_ours(route, rule) == self.not_ours, sum)
+    }
+
+    /// The place of a request; there are few.
+    pub(crate) fn request(&mut self, request: CheckRequest) -> Id {
+        let known = self.requests.iter().position(|known| *known == request);
+        let place = known.unwrap_or_else(|| {
+            self.requests.push(request);
+            self.requests.len() - 1
+        });
+        Id::try_from(place).unwrap()
+    }
+
+    pub(crate) fn asked(&self, request: Id) -> &CheckRequest {
+        &self.requests[request as usize]
     }
 
     pub(crate) fn thought(&self, place: Id) -> Arc<Thought> {

@@ -8,6 +8,7 @@ use birdwatch::controller::commit::Intent;
 use birdwatch::controller::errors::Fault;
 use birdwatch::controller::look::{self, look_from};
 use birdwatch::controller::memory::{self, Asking, Identified, Remembered};
+use birdwatch::controller::objects::Deployment;
 use birdwatch::core::decide::decide_on;
 use birdwatch::core::decision::{CheckRequest, Decision, Effect};
 use birdwatch::core::observation::{Answer, Check, Gap, OURSELVES, Outcome, Point, Side};
@@ -142,7 +143,7 @@ impl Tables {
             ..*memo
         };
         if let Some(request) = check {
-            let request = self.requests.place(format!("{request:?}"), request);
+            let request = self.request(request);
             after_look.asking = Some((request, 0));
         }
         let status = is_written.then_some(Call::Status);
@@ -208,8 +209,19 @@ impl Tables {
         Arc::new(objects::bird(usize::from(place), bird, spec, verb, status.clone()))
     }
 
-    fn view(&self, key: &Key) -> View {
+    fn deployments(&mut self, pods: &AllPods) -> Vec<Arc<Deployment>> {
+        let there = (0..VERSIONS).filter_map(|number| Some((number, pods[number]?)));
+        let known = &mut self.deployments;
+        let deployment = |(number, pods)| {
+            let make = || Arc::new(objects::deployment(number, pods));
+            Arc::clone(known.entry((number, pods)).or_insert_with(make))
+        };
+        there.map(deployment).collect()
+    }
+
+    fn view(&mut self, key: &Key) -> View {
         let (_, birds, route, rule, pods, _, gap) = key;
+        let deployments = self.deployments(pods);
         let there = (0_u8..).zip(birds).filter_map(|(place, bird)| Some((place, (*bird)?)));
         let objects = there.map(|(place, bird)| {
             let status = match self.configuration.birds {
@@ -218,10 +230,11 @@ impl Tables {
             };
             self.object(place, bird, &status)
         });
+        let objects = objects.collect();
         View::new(
-            objects.collect(),
+            objects,
             &self.specs[0].1.target,
-            pods,
+            deployments,
             Arc::clone(self.routes.at(*route)),
             Arc::clone(self.rules.at(*rule)),
             gap.map(|(from, to)| Gap {
@@ -249,7 +262,7 @@ impl Tables {
         let mut remembered = self.remembered_held(memo);
         remembered.check = memo.check.map(|answered| self.check(answered));
         remembered.asking = memo.asking.map(|(request, _)| Asking {
-            id: self.requests.at(request).id.clone(),
+            id: self.asked(request).id.clone(),
             task: NOBODY.clone(),
         });
         let found = |by_hand| Identified {
@@ -272,7 +285,7 @@ impl Tables {
             questions,
             scrape,
             ..
-        } = &**self.requests.at(answered.request);
+        } = self.asked(answered.request);
         let one = |value| {
             Outcome::Series(vec![Point {
                 labels: String::new(),
