@@ -63,7 +63,12 @@ pub struct Settled {
 impl Intent {
     /// Whether it is to be written: anything but bare readings differs, or they are old enough.
     #[must_use]
-    pub fn is_worth_writing(&self, remembered: &Remembered, stored: &BirdWatchStatus, now: Timestamp) -> bool {
+    pub fn is_worth_writing(
+        &self,
+        remembered: &Remembered,
+        stored: &BirdWatchStatus,
+        now: Timestamp,
+    ) -> bool {
         let last_write = remembered.last_write.unwrap_or(now);
         decide::worth_writing(stored, &self.status, last_write, now)
     }

@@ -205,11 +205,7 @@ fn observe(
         other_routes,
         mut warnings,
     } = world;
-    warnings.extend(
-        spec.as_ref()
-            .ok()
-            .and_then(|spec| sight.warning(spec)),
-    );
+    warnings.extend(spec.as_ref().ok().and_then(|spec| sight.warning(spec)));
     let zero = !routes.is_empty() && routes.iter().all(|route| route.is_at(0));
     let target = objects.target.as_ref();
     let known = |found: &Option<Identified>, versions: Vec<Option<String>>| {
@@ -284,9 +280,8 @@ impl World {
         let host = self.rule(sight, &rule_name, rule.as_deref(), &target);
         let pair = Pair {
             // Without a rule to say so it is the service of that name: lowering goes on.
-            host: host.unwrap_or_else(|| {
-                host::resolve(&target.service, &name.namespace, sight.cluster_domain())
-            }),
+            host: host
+                .unwrap_or_else(|| host::resolve(&target.service, &name.namespace, sight.cluster_domain())),
             production: target.production_subset.clone(),
             canary: target.canary_subset.clone(),
         };

@@ -59,7 +59,13 @@ fn take_back(turn: &mut Turn<'_>, last: &Rollout) {
         let first = last.plan.steps.first().map(|step| step.weight);
         !route.is_at(0) && (first.is_some_and(|weight| route.is_at(weight)) || route.is_at(100))
     };
-    let Some(route) = turn.seen.routes.iter().find(is_late).filter(|_| last.raised && last.step == 0) else {
+    let Some(route) = turn
+        .seen
+        .routes
+        .iter()
+        .find(is_late)
+        .filter(|_| last.raised && last.step == 0)
+    else {
         if conditions::holds_for(&turn.next.conditions, ConditionType::Interference, LATE) {
             turn.clear(ConditionType::Interference);
         }
@@ -76,7 +82,13 @@ fn take_back(turn: &mut Turn<'_>, last: &Rollout) {
                 route.total
             );
             turn.effect(Effect::Lower { percent: 0 });
-            turn.alarm(last, ConditionType::Interference, LATE, &text, NoticeKind::Conflict);
+            turn.alarm(
+                last,
+                ConditionType::Interference,
+                LATE,
+                &text,
+                NoticeKind::Conflict,
+            );
         }
         Some(_) => {}
     }

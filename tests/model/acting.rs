@@ -66,11 +66,17 @@ fn see(world: &mut World, o: usize, kind: Kind) {
         }
         Kind::Route => {
             sees.route = server.route;
-            operator.memos.iter_mut().for_each(|memo| memo.routes_writer = None);
+            operator
+                .memos
+                .iter_mut()
+                .for_each(|memo| memo.routes_writer = None);
         }
         Kind::Rule => {
             sees.rule = server.rule;
-            operator.memos.iter_mut().for_each(|memo| memo.rule_writer = false);
+            operator
+                .memos
+                .iter_mut()
+                .for_each(|memo| memo.rule_writer = false);
         }
         Kind::Pods => sees.pods = server.pods,
     }
@@ -145,7 +151,9 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
 /// An attempt is taken back once its rollback finds or leaves nothing on the canary.
 fn condemn(tables: &Tables, world: &mut World, o: usize, b: usize) {
     let operator = &mut world.operators[o];
-    let Some(job) = operator.jobs[b].filter(|job| !job.orphan) else { return };
+    let Some(job) = operator.jobs[b].filter(|job| !job.orphan) else {
+        return;
+    };
     let thought = tables.thought(job.thought);
     if thought.is_rolling_back && tables.weight(world.server.route.is) == 0 {
         operator.memos[b].condemned = thought.attempt;
@@ -194,7 +202,9 @@ fn is_needed(tables: &mut Tables, operator: &Operator, b: usize, job: &Job, call
 /// A reconcile is over. `again`: something is known that was not.
 fn finish(world: &mut World, o: usize, b: usize, again: bool) {
     let operator = &mut world.operators[o];
-    let Some(job) = operator.jobs[b].take() else { return };
+    let Some(job) = operator.jobs[b].take() else {
+        return;
+    };
     if job.orphan {
         return;
     }
@@ -348,7 +358,9 @@ fn kind_of(effect: &Effect, b: usize) -> Kind {
 }
 
 fn after_lowering(tables: &mut Tables, world: &mut World, o: usize, b: usize, answer: Option<Landed>) {
-    let Some(mut job) = world.operators[o].jobs[b] else { return };
+    let Some(mut job) = world.operators[o].jobs[b] else {
+        return;
+    };
     match answer {
         // Read again, and tried again at once: `go_on` makes another patch, if there is still something to lower.
         Some(Landed::Conflict) => {}
@@ -370,7 +382,9 @@ fn after_status(
     thought: &Thought,
     answer: Option<Landed>,
 ) {
-    let Some(mut job) = world.operators[o].jobs[b] else { return };
+    let Some(mut job) = world.operators[o].jobs[b] else {
+        return;
+    };
     let fault = match answer {
         Some(Landed::Done) => None,
         Some(Landed::Conflict) => Some(Fault::Conflict),
@@ -405,9 +419,13 @@ fn after_status(
 }
 
 fn after_effect(tables: &mut Tables, world: &mut World, o: usize, b: usize, answer: Option<Landed>) {
-    let Some(mut job) = world.operators[o].jobs[b] else { return };
+    let Some(mut job) = world.operators[o].jobs[b] else {
+        return;
+    };
     let thought = tables.thought(job.thought);
-    let Some(effect) = thought.effect(job.at) else { return };
+    let Some(effect) = thought.effect(job.at) else {
+        return;
+    };
     if answer.is_some() {
         shown(world, o, kind_of(effect, b));
     }
@@ -475,7 +493,11 @@ fn lead(world: &mut World, o: u8) {
 fn lose(world: &mut World, o: u8) {
     let operator = &mut world.operators[usize::from(o)];
     forget(operator);
-    operator.jobs.iter_mut().flatten().for_each(|job| job.orphan = true);
+    operator
+        .jobs
+        .iter_mut()
+        .flatten()
+        .for_each(|job| job.orphan = true);
     (world.rest.leader, world.rest.absent) = (None, 0);
 }
 
@@ -559,7 +581,12 @@ fn mend(tables: &Tables, world: &mut World) {
         }
     }
     let before = server.pods.is;
-    server.pods.is.iter_mut().flatten().for_each(|pods| pods.available = 2);
+    server
+        .pods
+        .is
+        .iter_mut()
+        .flatten()
+        .for_each(|pods| pods.available = 2);
     server.pods.version += u8::from(server.pods.is != before);
 }
 
@@ -576,8 +603,15 @@ fn tick(tables: &mut Tables, world: &mut World) {
         for bird in operator.sees.birds.iter_mut().flatten() {
             bird.is.status = tables.later(bird.is.status);
         }
-        operator.memos.iter_mut().for_each(|memo| remember_longer(tables, memo));
-        operator.jobs.iter_mut().flatten().for_each(|job| wait_longer(tables, job));
+        operator
+            .memos
+            .iter_mut()
+            .for_each(|memo| remember_longer(tables, memo));
+        operator
+            .jobs
+            .iter_mut()
+            .flatten()
+            .for_each(|job| wait_longer(tables, job));
         for b in 0..BIRDS {
             match operator.wake[b] {
                 Some(0 | 1) => (operator.wake[b], operator.due[b]) = (None, true),
@@ -609,8 +643,12 @@ fn remember_longer(tables: &mut Tables, memo: &mut Memo) {
     }
     memo.last_write = memo.last_write.map(older);
     memo.zero = memo.zero.map(|age| older(age).min(1));
-    memo.check.iter_mut().for_each(|check| check.asked = older(check.asked));
-    memo.asking.iter_mut().for_each(|(_, asked)| *asked = older(*asked));
+    memo.check
+        .iter_mut()
+        .for_each(|check| check.asked = older(check.asked));
+    memo.asking
+        .iter_mut()
+        .for_each(|(_, asked)| *asked = older(*asked));
 }
 
 fn wait_longer(tables: &mut Tables, job: &mut Job) {
@@ -622,16 +660,22 @@ fn wait_longer(tables: &mut Tables, job: &mut Job) {
 /// Gives every resource version that somebody holds its rank among those of its object.
 fn renumber(world: &mut World) {
     for b in 0..BIRDS {
-        ranks(world, |objects| objects.birds[b].as_mut().map(|o| &mut o.version), |of, job| {
-            (of == b).then_some(vec![&mut job.bird.version])
-        });
+        ranks(
+            world,
+            |objects| objects.birds[b].as_mut().map(|o| &mut o.version),
+            |of, job| (of == b).then_some(vec![&mut job.bird.version]),
+        );
     }
-    ranks(world, |objects| Some(&mut objects.route.version), |_, job| {
-        Some(vec![&mut job.route.version, &mut job.sent.version])
-    });
-    ranks(world, |objects| Some(&mut objects.rule.version), |_, job| {
-        Some(vec![&mut job.rule.version])
-    });
+    ranks(
+        world,
+        |objects| Some(&mut objects.route.version),
+        |_, job| Some(vec![&mut job.route.version, &mut job.sent.version]),
+    );
+    ranks(
+        world,
+        |objects| Some(&mut objects.rule.version),
+        |_, job| Some(vec![&mut job.rule.version]),
+    );
     ranks(world, |objects| Some(&mut objects.pods.version), |_, _| None);
 }
 

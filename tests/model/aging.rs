@@ -33,7 +33,9 @@ pub(crate) fn canonical(mut status: BirdWatchStatus) -> BirdWatchStatus {
 
 /// The same status a tick later.
 pub(crate) fn a_tick_later(mut status: BirdWatchStatus) -> BirdWatchStatus {
-    instants(&mut status, &mut |at, _| *at = at.checked_sub(TICK.signed()).unwrap());
+    instants(&mut status, &mut |at, _| {
+        *at = at.checked_sub(TICK.signed()).unwrap()
+    });
     canonical(status)
 }
 
@@ -42,7 +44,11 @@ fn instants(status: &mut BirdWatchStatus, visit: &mut dyn FnMut(&mut Timestamp, 
     let Some(rollout) = status.rollout.as_mut().filter(|r| r.ended.is_none()) else {
         return;
     };
-    let patient = rollout.plan.metrics.iter().any(|m| m.if_unknown == IfUnknown::Unhealthy);
+    let patient = rollout
+        .plan
+        .metrics
+        .iter()
+        .any(|m| m.if_unknown == IfUnknown::Unhealthy);
     let Rollout {
         clock,
         canary_label_at,
@@ -69,12 +75,22 @@ fn shown(status: &mut BirdWatchStatus, visit: &mut dyn FnMut(&mut Timestamp)) {
     }
     status.verb.iter_mut().for_each(|verb| visit(&mut verb.at));
     let conditions = status.conditions.iter_mut();
-    conditions.filter_map(|c| c.last_transition_time.as_mut()).for_each(&mut *visit);
-    let Some(rollout) = &mut status.rollout else { return };
+    conditions
+        .filter_map(|c| c.last_transition_time.as_mut())
+        .for_each(&mut *visit);
+    let Some(rollout) = &mut status.rollout else {
+        return;
+    };
     visit(&mut rollout.started);
-    rollout.failure.iter_mut().for_each(|failure| visit(&mut failure.at));
+    rollout
+        .failure
+        .iter_mut()
+        .for_each(|failure| visit(&mut failure.at));
     for metric in &mut rollout.metrics {
-        metric.baseline.iter_mut().for_each(|baseline| visit(&mut baseline.at));
+        metric
+            .baseline
+            .iter_mut()
+            .for_each(|baseline| visit(&mut baseline.at));
         metric.last.iter_mut().for_each(|reading| visit(&mut reading.at));
     }
     if rollout.ended.is_some() {
@@ -87,7 +103,13 @@ fn shown(status: &mut BirdWatchStatus, visit: &mut dyn FnMut(&mut Timestamp)) {
             metrics,
             ..
         } = rollout;
-        let all = [ended, canary_label_at, production_label_at, confirmed_at, last_check];
+        let all = [
+            ended,
+            canary_label_at,
+            production_label_at,
+            confirmed_at,
+            last_check,
+        ];
         let unknown = metrics.iter_mut().filter_map(|m| m.unknown_since.as_mut());
         all.into_iter().flatten().chain(unknown).for_each(visit);
     }

@@ -52,7 +52,9 @@ fn frozen(name: &'static str) -> Configuration {
 
 /// Those that a minute is enough for.
 pub(crate) fn quick() -> Vec<Configuration> {
-    let sudden = everything().into_iter().filter(|edit| !matches!(edit, Edit::Verb(..)));
+    let sudden = everything()
+        .into_iter()
+        .filter(|edit| !matches!(edit, Edit::Verb(..)));
     vec![
         Configuration::new("four steps", FOUR_STEPS),
         Configuration {

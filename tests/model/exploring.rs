@@ -105,10 +105,14 @@ impl Model for Small {
         if self.wanted.is_none() {
             let mut graph = self.graph.lock().unwrap();
             let birds = world.server.birds.iter().flatten();
-            graph.phases.extend(birds.map(|bird| tables.statuses.at(bird.is.status).phase));
             graph
-                .states
-                .push((fingerprint(state), is_end(&tables, &world), is_safe(&tables, &world)));
+                .phases
+                .extend(birds.map(|bird| tables.statuses.at(bird.is.status).phase));
+            graph.states.push((
+                fingerprint(state),
+                is_end(&tables, &world),
+                is_safe(&tables, &world),
+            ));
         }
     }
 
@@ -125,10 +129,13 @@ impl Model for Small {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always("every promise is kept", |model: &Self, state: &State| {
-            let is_wanted = || model.wanted.is_some_and(|wanted| wanted == fingerprint(state));
-            state.rest.ghost.broken.is_none() && !is_wanted()
-        })]
+        vec![Property::always(
+            "every promise is kept",
+            |model: &Self, state: &State| {
+                let is_wanted = || model.wanted.is_some_and(|wanted| wanted == fingerprint(state));
+                state.rest.ghost.broken.is_none() && !is_wanted()
+            },
+        )]
     }
 }
 
@@ -191,7 +198,8 @@ fn possible(tables: &Tables, world: &World, actions: &mut Vec<Action>) {
     if world.late.is_some() {
         actions.extend([Action::Arrive(true), Action::Arrive(false)]);
     }
-    let known = |bird: &Option<Seen<Bird>>| bird.is_none_or(|b| tables.statuses.at(b.is.status).known.is_some());
+    let known =
+        |bird: &Option<Seen<Bird>>| bird.is_none_or(|b| tables.statuses.at(b.is.status).known.is_some());
     let seen_first = world.server.birds.iter().all(known);
     if seen_first && usize::from(world.rest.released) < configuration.releases.len() {
         actions.push(Action::Release);
@@ -200,7 +208,13 @@ fn possible(tables: &Tables, world: &World, actions: &mut Vec<Action>) {
         actions.extend(configuration.edits.1.iter().map(|edit| Action::Edit(*edit)));
     }
     let is_paused = |bird: &Seen<Bird>| configuration.mended(bird.is.form) != bird.is.form;
-    let lacks_pods = world.server.pods.is.iter().flatten().any(|pods| pods.available < 2);
+    let lacks_pods = world
+        .server
+        .pods
+        .is
+        .iter()
+        .flatten()
+        .any(|pods| pods.available < 2);
     if lacks_pods || world.server.birds.iter().flatten().any(is_paused) {
         actions.push(Action::Mend);
     }
@@ -231,7 +245,11 @@ fn of_operator(configuration: &Configuration, world: &World, o: usize, actions: 
             actions.push(Action::Reconcile(place, bird));
         }
         if leads && operator.memos[b].asking.is_some() {
-            let sayings = [(true, Said::Good), (configuration.bad, Said::Bad), (configuration.unknown, Said::Unknown)];
+            let sayings = [
+                (true, Said::Good),
+                (configuration.bad, Said::Bad),
+                (configuration.unknown, Said::Unknown),
+            ];
             let possible = sayings.into_iter().filter(|(may, _)| *may);
             actions.extend(possible.map(|(_, said)| Action::Answer(place, bird, said)));
         }
@@ -257,7 +275,13 @@ fn of_operator(configuration: &Configuration, world: &World, o: usize, actions: 
 /// Whether a tick may pass: an operator that does not sleep has done by then what it can do now, and Prometheus answers
 /// within a tick.
 fn may_pass(configuration: &Configuration, world: &World) -> bool {
-    let patient = |operator: &Operator| operator.memos.iter().flat_map(|m| m.asking).all(|(_, asked)| asked < 1);
+    let patient = |operator: &Operator| {
+        operator
+            .memos
+            .iter()
+            .flat_map(|m| m.asking)
+            .all(|(_, asked)| asked < 1)
+    };
     if !world.operators.iter().all(patient) {
         return false;
     }
@@ -265,7 +289,8 @@ fn may_pass(configuration: &Configuration, world: &World) -> bool {
         return true;
     };
     let operator = &world.operators[usize::from(leader)];
-    let is_idle = |b: usize| operator.jobs[b].is_none() && !(operator.due[b] && operator.sees.birds[b].is_some());
+    let is_idle =
+        |b: usize| operator.jobs[b].is_none() && !(operator.due[b] && operator.sees.birds[b].is_some());
     (0..BIRDS).all(is_idle)
 }
 
@@ -296,7 +321,10 @@ fn is_end(tables: &Tables, world: &World) -> bool {
             return false;
         }
     }
-    let settled = world.operators.iter().all(|o| o.jobs.iter().all(|job| job.is_none_or(|j| j.orphan)));
+    let settled = world
+        .operators
+        .iter()
+        .all(|o| o.jobs.iter().all(|job| job.is_none_or(|j| j.orphan)));
     settled && (frozen || world.rest.by_hand || tables.weight(world.server.route.is) == 0)
 }
 
@@ -314,7 +342,10 @@ fn is_safe(tables: &Tables, world: &World) -> bool {
 impl Graph {
     /// The first state from which no end is reached in a fair environment, in the order of discovery; and how many there are.
     fn stuck(&self, fair: Fair) -> Option<(u64, usize)> {
-        let place: HashMap<u64, u32> = (0_u32..).zip(&self.states).map(|(place, state)| (state.0, place)).collect();
+        let place: HashMap<u64, u32> = (0_u32..)
+            .zip(&self.states)
+            .map(|(place, state)| (state.0, place))
+            .collect();
         let mut back: Vec<Vec<u32>> = vec![Vec::new(); self.states.len()];
         for (from, to, environment) in &self.steps {
             if environment.is_none_or(|environment| environment == fair)
@@ -325,7 +356,10 @@ impl Graph {
         }
         let is_goal = |state: &(u64, bool, bool)| if fair == Fair::Good { state.1 } else { state.2 };
         let mut reaches: Vec<bool> = self.states.iter().map(is_goal).collect();
-        let mut next: Vec<u32> = (0_u32..).zip(&reaches).filter_map(|(place, goal)| goal.then_some(place)).collect();
+        let mut next: Vec<u32> = (0_u32..)
+            .zip(&reaches)
+            .filter_map(|(place, goal)| goal.then_some(place))
+            .collect();
         while let Some(state) = next.pop() {
             for from in &back[state as usize] {
                 if !std::mem::replace(&mut reaches[*from as usize], true) {
@@ -340,7 +374,10 @@ impl Graph {
 }
 
 /// Explores a configuration whole.
-#[expect(clippy::disallowed_methods, reason = "how long the search took is what is asked")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long the search took is what is asked"
+)]
 pub(crate) fn explore(configuration: &Configuration) -> Findings {
     let begun = Instant::now();
     let checker = search(configuration, None);
@@ -349,15 +386,23 @@ pub(crate) fn explore(configuration: &Configuration) -> Findings {
     let graph = std::mem::take(&mut *model.graph.lock().unwrap());
     let mut wrong = broken;
     for (fair, what) in [
-        (Fair::Good, "no decided end is reached, though all is well and Prometheus says good"),
-        (Fair::Bad, "the canary keeps its traffic, though Prometheus says bad"),
+        (
+            Fair::Good,
+            "no decided end is reached, though all is well and Prometheus says good",
+        ),
+        (
+            Fair::Bad,
+            "the canary keeps its traffic, though Prometheus says bad",
+        ),
     ] {
         if wrong.is_none()
             && (fair == Fair::Good || configuration.bad)
             && let Some((state, count)) = graph.stuck(fair)
         {
             let there = way(&search(configuration, Some(state))).unwrap_or_default();
-            wrong = Some(format!("from {count} states {what}; the way to the first:\n{there}"));
+            wrong = Some(format!(
+                "from {count} states {what}; the way to the first:\n{there}"
+            ));
         }
     }
     let decisions = model.tables.lock().unwrap().thoughts.len();

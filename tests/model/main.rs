@@ -8,6 +8,7 @@ mod aging;
 mod configuration;
 mod configurations;
 mod exploring;
+mod mutations;
 mod objects;
 mod promises;
 mod state;

@@ -66,7 +66,11 @@ pub(crate) fn route() -> VirtualService {
 
 /// The two weights of our route, production first.
 pub(crate) fn weights(route: &VirtualService) -> (i64, i64) {
-    let at = |index: usize| route.spec["http"][1]["route"][index]["weight"].as_i64().unwrap_or(-1);
+    let at = |index: usize| {
+        route.spec["http"][1]["route"][index]["weight"]
+            .as_i64()
+            .unwrap_or(-1)
+    };
     (at(0), at(1))
 }
 
@@ -102,7 +106,10 @@ pub(crate) fn labels(rule: &DestinationRule) -> (Option<&str>, Option<&str>) {
 pub(crate) fn not_ours(route: &VirtualService, rule: &DestinationRule) -> (Value, Value) {
     let (mut route, mut rule) = (route.spec.clone(), rule.spec.clone());
     for index in 0..2 {
-        route["http"][1]["route"][index].as_object_mut().unwrap().remove("weight");
+        route["http"][1]["route"][index]
+            .as_object_mut()
+            .unwrap()
+            .remove("weight");
         let labels = &mut rule["subsets"][index]["labels"];
         labels.as_object_mut().unwrap().remove("version");
     }
@@ -119,7 +126,13 @@ pub(crate) fn bird_name(place: usize) -> ObjectName {
 }
 
 /// A `BirdWatch` as an operator sees it.
-pub(crate) fn bird(place: usize, bird: Bird, spec: &BirdWatchSpec, verb: &str, status: Value) -> RawBirdWatch {
+pub(crate) fn bird(
+    place: usize,
+    bird: Bird,
+    spec: &BirdWatchSpec,
+    verb: &str,
+    status: Value,
+) -> RawBirdWatch {
     let mut metadata = metadata(&bird_name(place).name);
     metadata["uid"] = json!(format!("uid-{place}"));
     metadata["generation"] = json!(bird.form + 1);

@@ -17,11 +17,20 @@ use super::thinking::Thought;
 /// What is promised, and how the model puts it. A state in which one is broken names it by its place here.
 pub(crate) const PROMISES: [(&str, &str); 19] = [
     ("1", "a pass that judges a canary unhealthy rolls back or freezes"),
-    ("1", "a rollback lowers in the pass that decides it, and whenever traffic is left"),
+    (
+        "1",
+        "a rollback lowers in the pass that decides it, and whenever traffic is left",
+    ),
     ("1", "an attempt that was taken back is never raised again"),
-    ("2", "a raise goes to the next step, or to 100 where a person asked"),
+    (
+        "2",
+        "a raise goes to the next step, or to 100 where a person asked",
+    ),
     ("2", "no raise without a baseline"),
-    ("2", "no raise but on a good check of this step, and the last one heard"),
+    (
+        "2",
+        "no raise but on a good check of this step, and the last one heard",
+    ),
     ("2", "no raise while paused"),
     ("2", "no raise to pods that are not there"),
     ("2", "no raise before the step was held"),
@@ -33,7 +42,10 @@ pub(crate) const PROMISES: [(&str, &str); 19] = [
     ("6", "a subset's label changes only while its weight is 0"),
     ("6", "production's label follows a whole hold at 100, judged good"),
     ("1", "a raise is announced by a status that says so"),
-    ("1", "a judged rollback does not send traffic to production without pods"),
+    (
+        "1",
+        "a judged rollback does not send traffic to production without pods",
+    ),
     ("8", "of two BirdWatches on the same objects the older acts"),
 ];
 
@@ -157,7 +169,12 @@ fn raise(tables: &Tables, memo: &Memo, look: &Look, decision: &Decision, percent
     if !(next == Some(percent) || asked && percent == 100) {
         return Some(NEXT_STEP);
     }
-    if look.seen.spec.as_ref().is_ok_and(|spec| spec.paused == Some(true)) {
+    if look
+        .seen
+        .spec
+        .as_ref()
+        .is_ok_and(|spec| spec.paused == Some(true))
+    {
         return Some(PAUSED);
     }
     let pods = canary(&look.seen, after);
@@ -179,7 +196,12 @@ fn raise(tables: &Tables, memo: &Memo, look: &Look, decision: &Decision, percent
 
 fn evidence(tables: &Tables, memo: &Memo, after: &Rollout) -> Option<u8> {
     if after.step == 0 {
-        let has = |name: &str| after.metrics.iter().any(|m| m.name == name && m.baseline.is_some());
+        let has = |name: &str| {
+            after
+                .metrics
+                .iter()
+                .any(|m| m.name == name && m.baseline.is_some())
+        };
         return (!after.plan.metrics.iter().all(|m| has(&m.name))).then_some(NO_BASELINE);
     }
     if after.promote_asked {

@@ -182,7 +182,8 @@ impl Tables {
 
     pub(crate) fn status(&mut self, status: BirdWatchStatus) -> Id {
         let status = aging::canonical(status);
-        self.statuses.place(serde_json::to_string(&status).unwrap(), status)
+        self.statuses
+            .place(serde_json::to_string(&status).unwrap(), status)
     }
 
     /// The same status a tick later.
@@ -197,7 +198,8 @@ impl Tables {
     }
 
     pub(crate) fn route(&mut self, route: VirtualService) -> Id {
-        self.routes.place(serde_json::to_string(&route.spec).unwrap(), route)
+        self.routes
+            .place(serde_json::to_string(&route.spec).unwrap(), route)
     }
 
     pub(crate) fn rule(&mut self, rule: DestinationRule) -> Id {

@@ -85,7 +85,9 @@ static NOBODY: LazyLock<AbortHandle> = LazyLock::new(|| {
 fn ticks(from: Timestamp, to: Timestamp) -> Ticks {
     let seconds = to.duration_since(from).as_secs().max(0);
     let tick = TICK.signed().as_secs();
-    u8::try_from((seconds + tick - 1) / tick).unwrap_or(LONG).min(LONG)
+    u8::try_from((seconds + tick - 1) / tick)
+        .unwrap_or(LONG)
+        .min(LONG)
 }
 
 impl Tables {
@@ -165,7 +167,13 @@ impl Tables {
     }
 
     /// What is held once the write of a status has met its fate.
-    pub(crate) fn settle(&mut self, memo: &Memo, job: &Job, acted_upon: bool, fault: Option<Fault>) -> Option<Held> {
+    pub(crate) fn settle(
+        &mut self,
+        memo: &Memo,
+        job: &Job,
+        acted_upon: bool,
+        fault: Option<Fault>,
+    ) -> Option<Held> {
         let stored = job.bird.is.status;
         let key = (memo.held, stored, job.next, acted_upon, fault.is_none());
         if let Some(known) = self.settled.get(&key) {
@@ -206,7 +214,13 @@ impl Tables {
     ) -> Arc<birdwatch::controller::objects::RawBirdWatch> {
         let (spec, _) = &self.specs[usize::from(bird.form)];
         let verb = self.configuration.verbs[usize::from(bird.verb)];
-        Arc::new(objects::bird(usize::from(place), bird, spec, verb, status.clone()))
+        Arc::new(objects::bird(
+            usize::from(place),
+            bird,
+            spec,
+            verb,
+            status.clone(),
+        ))
     }
 
     fn deployments(&mut self, pods: &AllPods) -> Vec<Arc<Deployment>> {
@@ -222,7 +236,9 @@ impl Tables {
     fn view(&mut self, key: &Key) -> View {
         let (_, birds, route, rule, pods, _, gap) = key;
         let deployments = self.deployments(pods);
-        let there = (0_u8..).zip(birds).filter_map(|(place, bird)| Some((place, (*bird)?)));
+        let there = (0_u8..)
+            .zip(birds)
+            .filter_map(|(place, bird)| Some((place, (*bird)?)));
         let objects = there.map(|(place, bird)| {
             let status = match self.configuration.birds {
                 1 => Value::Null,

@@ -32,7 +32,11 @@ fn a_weight_that_a_person_sets_after_the_end_of_an_attempt_stays() {
     let mut world = taken_back();
     world.set_weight(10);
     world.run(60);
-    assert_eq!(world.weight(), 10, "the writer is asked for, and is somebody else");
+    assert_eq!(
+        world.weight(),
+        10,
+        "the writer is asked for, and is somebody else"
+    );
     world.set_weight(20);
     world.seen.routes_writer = Some(OURSELVES.to_owned());
     world.run(60);
