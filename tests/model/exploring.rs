@@ -2,7 +2,6 @@
 //! from every state an end is reached.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,13 +9,16 @@ use std::time::{Duration, Instant};
 use birdwatch::api::status::Phase;
 use stateright::{Checker, Model, Property};
 
-use super::acting::{happen, unseen};
+use super::acting::happen;
 use super::configuration::Configuration;
 use super::objects::{labels, route, rule};
-use super::promises::PROMISES;
+use super::possible::possible;
 use super::state::*;
 use super::tables::Tables;
-use super::thinking::Call;
+use super::telling;
+
+/// The one property of safety: a state says itself which promise was broken.
+const KEPT: &str = "every promise is kept";
 
 /// A fair environment in which Prometheus answers, and always the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,111 +191,6 @@ fn beginning(tables: &mut Tables) -> World {
     }
 }
 
-/// What can happen now.
-fn possible(tables: &Tables, world: &World, actions: &mut Vec<Action>) {
-    let configuration = &tables.configuration;
-    for o in 0..configuration.operators {
-        of_operator(configuration, world, o, actions);
-    }
-    if world.late.is_some() {
-        actions.extend([Action::Arrive(true), Action::Arrive(false)]);
-    }
-    let known =
-        |bird: &Option<Seen<Bird>>| bird.is_none_or(|b| tables.statuses.at(b.is.status).known.is_some());
-    let seen_first = world.server.birds.iter().all(known);
-    if seen_first && usize::from(world.rest.released) < configuration.releases.len() {
-        actions.push(Action::Release);
-    }
-    if world.rest.edits > 0 {
-        actions.extend(configuration.edits.1.iter().map(|edit| Action::Edit(*edit)));
-    }
-    let is_paused = |bird: &Seen<Bird>| configuration.mended(bird.is.form) != bird.is.form;
-    let lacks_pods = world
-        .server
-        .pods
-        .is
-        .iter()
-        .flatten()
-        .any(|pods| pods.available < 2);
-    if lacks_pods || world.server.birds.iter().flatten().any(is_paused) {
-        actions.push(Action::Mend);
-    }
-    if may_pass(configuration, world) {
-        actions.push(Action::Tick);
-    }
-}
-
-fn of_operator(configuration: &Configuration, world: &World, o: usize, actions: &mut Vec<Action>) {
-    let operator = &world.operators[o];
-    let place = u8::try_from(o).unwrap();
-    let leads = world.rest.leader == Some(place);
-    let may_delay = configuration.delays && world.late.is_none();
-    for b in 0..configuration.birds {
-        let bird = u8::try_from(b).unwrap();
-        if let Some(job) = operator.jobs[b] {
-            actions.push(Action::Call(place, bird, Fate::Answered));
-            if configuration.lossy || configuration.crashes {
-                actions.push(Action::Call(place, bird, Fate::Unanswered));
-            }
-            if configuration.lossy || job.orphan {
-                actions.push(Action::Call(place, bird, Fate::Lost));
-            }
-            if may_delay {
-                actions.push(Action::Call(place, bird, Fate::Delayed));
-            }
-        } else if leads && operator.due[b] && operator.sees.birds[b].is_some() {
-            actions.push(Action::Reconcile(place, bird));
-        }
-        if leads && operator.memos[b].asking.is_some() {
-            let sayings = [
-                (true, Said::Good),
-                (configuration.bad, Said::Bad),
-                (configuration.unknown, Said::Unknown),
-            ];
-            let possible = sayings.into_iter().filter(|(may, _)| *may);
-            actions.extend(possible.map(|(_, said)| Action::Answer(place, bird, said)));
-        }
-    }
-    actions.extend(unseen(world, o).into_iter().map(|kind| Action::See(place, kind)));
-    let working = operator.jobs.iter().any(Option::is_some);
-    if configuration.crashes && leads {
-        actions.push(Action::Crash(place, false));
-        if may_delay && working {
-            actions.push(Action::Crash(place, true));
-        }
-    }
-    if configuration.moves && leads {
-        actions.push(Action::Lose(place));
-    }
-    // A lease must have run out before it is taken.
-    let is_free = world.rest.leader.is_none() && world.rest.absent > 0;
-    if is_free && !working {
-        actions.push(Action::Lead(place));
-    }
-}
-
-/// Whether a tick may pass: an operator that does not sleep has done by then what it can do now, and Prometheus answers
-/// within a tick.
-fn may_pass(configuration: &Configuration, world: &World) -> bool {
-    let patient = |operator: &Operator| {
-        operator
-            .memos
-            .iter()
-            .flat_map(|m| m.asking)
-            .all(|(_, asked)| asked < 1)
-    };
-    if !world.operators.iter().all(patient) {
-        return false;
-    }
-    let Some(leader) = world.rest.leader.filter(|_| !configuration.slow) else {
-        return true;
-    };
-    let operator = &world.operators[usize::from(leader)];
-    let is_idle =
-        |b: usize| operator.jobs[b].is_none() && !(operator.due[b] && operator.sees.birds[b].is_some());
-    (0..BIRDS).all(is_idle)
-}
-
 /// Whether a fair environment does this, in the end: and in which one.
 fn fairness(world: &World, action: Action) -> Option<Option<Fair>> {
     match action {
@@ -428,53 +325,9 @@ fn search(configuration: &Configuration, wanted: Option<u64>) -> impl Checker<Sm
     model.checker().threads(1).spawn_bfs().join()
 }
 
-/// The way to the state that was found, for people.
+/// The way to the state that was found.
 fn way(checker: &impl Checker<Small>) -> Option<String> {
-    let path = checker.discovery("every promise is kept")?;
-    let model = checker.model();
-    let tables = model.tables.lock().unwrap();
-    let mut text = String::new();
-    let last = path.last_state().rest.ghost.broken;
-    for (state, action) in path.into_vec() {
-        let world = tables.unpack(&state);
-        let _ = writeln!(text, "  {}", describe(&tables, &world));
-        if let Some(action) = action {
-            let _ = writeln!(text, "{}", told(&tables, &world, action));
-        }
-    }
-    if let Some(broken) = last {
-        let (promise, words) = PROMISES[usize::from(broken)];
-        let _ = writeln!(text, "promise {promise} is broken: {words}");
-    }
-    Some(text)
-}
-
-fn told(tables: &Tables, world: &World, action: Action) -> String {
-    if let Action::Call(o, b, fate) = action
-        && let Some(job) = world.operators[usize::from(o)].jobs[usize::from(b)]
-        && let Some(call) = tables.thought(job.thought).call(job.at)
-    {
-        let call = match call {
-            Call::Status => "status".to_owned(),
-            Call::Effect(effect) => format!("{effect:?}"),
-        };
-        return format!("operator {o}: {call} {fate:?}");
-    }
-    format!("{action:?}")
-}
-
-fn describe(tables: &Tables, world: &World) -> String {
-    let mut text = format!("weight {}", tables.weight(world.server.route.is));
-    for bird in world.server.birds.iter().flatten() {
-        let status = tables.statuses.at(bird.is.status);
-        let _ = write!(text, " | {} \"{}\"", status.phase.as_str(), status.message);
-        if let Some(rollout) = &status.rollout {
-            let _ = write!(
-                text,
-                " {} step {} intended {} confirmed {} {:?}",
-                rollout.id, rollout.step, rollout.intended, rollout.confirmed, rollout.verdict
-            );
-        }
-    }
-    text
+    let path = checker.discovery(KEPT)?;
+    let tables = checker.model().tables.lock().unwrap();
+    Some(telling::way(&tables, path.into_vec()))
 }

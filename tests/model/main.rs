@@ -10,9 +10,14 @@ mod configurations;
 mod exploring;
 mod mutations;
 mod objects;
+mod passing;
+mod people;
+mod possible;
 mod promises;
+mod server;
 mod state;
 mod tables;
+mod telling;
 mod thinking;
 
 use birdwatch::api::status::Phase;

@@ -159,7 +159,13 @@ fn copy() -> PathBuf {
 /// What the model says of the tree; none where it finds nothing.
 fn verdict(tree: &Path) -> Option<String> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let run = Command::new(env!("CARGO"))
+    let mut run = Command::new(env!("CARGO"));
+    // What cargo says to this process it must not hear again: some crates are built anew for it.
+    let said = std::env::vars().map(|(name, _)| name);
+    for name in said.filter(|name| name.starts_with("CARGO_") && name != "CARGO_HOME") {
+        run.env_remove(name);
+    }
+    let run = run
         .args([
             "test",
             "--locked",
