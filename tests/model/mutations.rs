@@ -136,11 +136,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A copy of every file that git knows of.
+/// A copy of every file that git does not ignore.
 fn copy() -> PathBuf {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
     let listed = Command::new("git")
-        .args(["ls-files", "-z"])
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root())
         .output()
         .unwrap();
