@@ -56,6 +56,13 @@ impl Weights {
         }
     }
 
+    /// The share at an instant.
+    fn at(&self, at: i64) -> f64 {
+        let known = self.0.partition_point(|(since, _)| *since <= at);
+        let last = known.checked_sub(1).and_then(|last| self.0.get(last));
+        last.map_or(0.0, |(_, share)| *share)
+    }
+
     /// The mean share from `from` to `until`.
     fn mean(&self, from: i64, until: i64) -> f64 {
         let (mut sum, mut end) = (0.0, until);
@@ -86,9 +93,6 @@ pub(super) struct Live<'a> {
     targets: Vec<&'a Target>,
     next: Vec<usize>,
     production: Vec<Line>,
-    /// All of production in one, where targets are not told apart any more: as good, and much cheaper to read.
-    pooled: [Line; 1],
-    fresh: Vec<(i64, Counts)>,
     /// Of each target; or the canary's only one, scraped at instants of its own.
     canary: Vec<Line>,
     /// In which order pods become the canary's.
@@ -128,8 +132,6 @@ impl<'a> Live<'a> {
             pods,
             next: targets.iter().map(|target| target.after(first)).collect(),
             production: targets.iter().map(|_| Line::default()).collect(),
-            pooled: [Line::default()],
-            fresh: Vec::new(),
             canary: (0..if own { 1 } else { targets.len() })
                 .map(|_| Line::default())
                 .collect(),
@@ -159,7 +161,12 @@ impl<'a> Live<'a> {
                 self.next[i] += 1;
                 let before = index.checked_sub(1).and_then(|i| target.at.get(i));
                 let since = before.map_or(at - self.scrape, |before| *before);
-                let share = weights.mean(since.max(at - self.scrape * 5 / 2), at);
+                let share = if self.is_own() {
+                    // Whose scrapes come at other instants gets what production shows at once as if it happened then.
+                    weights.at(at)
+                } else {
+                    weights.mean(since.max(at - self.scrape * 5 / 2), at)
+                };
                 let all = Counts {
                     requests: target.requests[index],
                     bad: target.bad[index],
@@ -171,10 +178,6 @@ impl<'a> Live<'a> {
                     self.of_share(i, at, all, share);
                 }
             }
-        }
-        self.fresh.sort_by_key(|(at, _)| *at);
-        for (at, counts) in self.fresh.drain(..) {
-            self.pooled[0].push(at, counts);
         }
         if self.is_own() {
             self.scrape_own(now);
@@ -239,9 +242,6 @@ impl<'a> Live<'a> {
 
     fn add_production(&mut self, i: usize, at: i64, counts: Counts) {
         self.production[i].push(at, counts);
-        if !self.history.is_shared() {
-            self.fresh.push((at, counts));
-        }
     }
 
     /// A series begins with its first request.
@@ -287,9 +287,8 @@ impl<'a> Live<'a> {
         self.waiting.drain(..taken);
     }
 
-    /// What Prometheus answers. `apart`: the targets of production are to be told apart, as they are before any traffic
-    /// moves, to learn how clumpy its errors are.
-    pub(super) fn answer(&self, asked: &SampleQuestion, apart: bool) -> SampleAnswer {
+    /// What Prometheus answers.
+    pub(super) fn answer(&self, asked: &SampleQuestion) -> SampleAnswer {
         let scrape = u64::try_from(self.scrape).unwrap_or_default();
         let window = Window::new(asked.from, asked.at, std::time::Duration::from_millis(scrape));
         let range = window.map_or(0, |window| {
@@ -297,8 +296,7 @@ impl<'a> Live<'a> {
         });
         let at = asked.at.as_millisecond();
         let lines = match asked.side {
-            Side::Production if apart || self.history.is_shared() => self.production.as_slice(),
-            Side::Production => self.pooled.as_slice(),
+            Side::Production => self.production.as_slice(),
             Side::Canary => self.canary.as_slice(),
         };
         let name = match asked.side {

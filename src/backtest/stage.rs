@@ -158,7 +158,7 @@ impl<'a> Stage<'a> {
         match effect {
             Effect::Lower { percent } => set(*percent, true),
             Effect::Raise { percent } => set(*percent, false),
-            Effect::RestoreWeights => set(0, false),
+            Effect::RestoreWeights | Effect::TakeBack => set(0, false),
             Effect::Label { subset, version } => {
                 let Ok(rule) = &mut seen.rule else { return false };
                 let label = match subset {
@@ -193,10 +193,6 @@ impl<'a> Stage<'a> {
             .questions
             .iter()
             .map(|question| self.answer(question, asked, percent));
-        let apart = request
-            .samples
-            .iter()
-            .all(|question| question.side == Side::Production);
         let samples = request.samples.iter().map(|question| {
             let found = self.policy.counters(&question.metric).and_then(|counters| {
                 let mut all = self.history.counters.iter().zip(&self.live);
@@ -211,7 +207,7 @@ impl<'a> Stage<'a> {
                     at: question.at,
                     outcome: Err("the past of this metric is not known".to_owned()),
                 },
-                |(_, live)| live.answer(question, apart),
+                |(_, live)| live.answer(question),
             )
         });
         self.seen.check = Some(Check {

@@ -38,6 +38,13 @@ impl Committed {
             Self::Overtaken | Self::Gone => false,
         }
     }
+
+    /// Those of `effects` that may be carried out now.
+    #[must_use]
+    pub fn permitted(&self, mut effects: Vec<Effect>, leaving: bool) -> Vec<Effect> {
+        effects.retain(|effect| self.permits(effect, leaving));
+        effects
+    }
 }
 
 /// What a decision is to leave behind.

@@ -1,17 +1,19 @@
 //! Carries out the effects of a decision, each idempotent. It decides nothing: what an effect says is done, or not.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::core::decision::Effect;
 use crate::core::observation::{OURSELVES, ObjectName, Side};
 use crate::istio::owner::{Manager, SUBSETS, WEIGHTS, managers};
-use crate::istio::routes::Pair;
+use crate::istio::routes::{Pair, Route};
+use crate::istio::weights::compare;
 use crate::istio::{DestinationRule, Problem, VirtualService};
 use crate::runtime::metrics::Direction;
 
 use super::context::{MANAGER, Scope};
 use super::errors::{Error, Fault, backoff};
-use super::look::Look;
+use super::look::{Look, Service};
 use super::memory::{Entry, Identified};
 use super::patches;
 
@@ -66,7 +68,8 @@ impl Executor<'_> {
         for effect in effects {
             let what = match effect {
                 Effect::Lower { .. } => continue,
-                Effect::Raise { percent } => self.raise(*percent).await,
+                Effect::Raise { percent } => self.bring_to(*percent, Direction::Up).await,
+                Effect::TakeBack => self.bring_to(0, Direction::Down).await,
                 Effect::Label { subset, version } => self.label(*subset, version).await,
                 Effect::RestoreWeights => or_refused(self.restore_weights().await, || {
                     self.entry.lock().weights_refused = Some(self.look.objects.service_versions());
@@ -145,15 +148,16 @@ impl Executor<'_> {
         }
     }
 
-    async fn raise(&self, percent: u8) -> Result<Done, Error> {
+    /// Brings what was looked at to a weight, and nothing newer: what somebody changed meanwhile is looked at first.
+    async fn bring_to(&self, percent: u8, direction: Direction) -> Result<Done, Error> {
         let mut done = Done::Nothing;
         for service in &self.look.objects.services {
-            let Some(patch) = patches::raising(service, percent) else {
+            let Some(patch) = patches::bringing_to(service, percent) else {
                 continue;
             };
             let name = self.at(&service.object.object_name().name);
-            let written = self.scope.patch_weights(&name, patch, Direction::Up).await;
-            self.service_answered(&name, written, &format!("raising {} to {percent} %", name.name))
+            let written = self.scope.patch_weights(&name, patch, direction).await;
+            self.service_answered(&name, written, &format!("bringing {} to {percent} %", name.name))
                 .await?;
             done = Done::Changed;
         }
@@ -249,6 +253,7 @@ impl Executor<'_> {
     }
 
     async fn identify_routes_writer(&self) -> Result<Done, Error> {
+        let confirmed = self.look.status.rollout.as_ref().map_or(0, |r| r.confirmed);
         let mut versions = Vec::new();
         let mut writers: Vec<Manager> = Vec::new();
         for service in &self.look.objects.services {
@@ -258,7 +263,7 @@ impl Executor<'_> {
                 read.map_err(|fault| call("asking who wrote the routes", fault))?;
             let Some(found) = found else { continue };
             versions.push(found.metadata.resource_version.clone());
-            writers.extend(managers(&found.metadata, &WEIGHTS));
+            writers.extend(managers(&found.metadata, &moved(service, confirmed)));
         }
         let name = latest(writers);
         self.entry.lock().routes_writer = Some(Identified { versions, name });
@@ -339,6 +344,18 @@ fn or_refused(restored: Result<Done, Error>, refused: impl FnOnce()) -> Result<D
 
 fn worse(so_far: Result<Done, Error>, next: Result<Done, Error>) -> Result<Done, Error> {
     Ok(so_far?.max(next?))
+}
+
+/// The lists of an object with routes of ours that are not at `percent`: whoever wrote other lists, or other objects, moved nothing.
+fn moved(service: &Service, percent: u8) -> Vec<&'static [&'static str]> {
+    let is_moved = |route: &Route| compare(route, percent) != Ordering::Equal;
+    let kinds = service.routes.iter().filter(|route| is_moved(route));
+    let lists: Vec<&str> = kinds.map(|route| route.kind.field()).collect();
+    let is_list = |path: &&[&str]| {
+        let list = path.last().and_then(|field| field.strip_prefix("f:"));
+        list.is_some_and(|list| lists.contains(&list))
+    };
+    WEIGHTS.into_iter().filter(is_list).collect()
 }
 
 /// The latest of those who wrote; where there is nobody but us, it was us, and a crash kept us from saying why.

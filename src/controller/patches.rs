@@ -20,9 +20,9 @@ pub fn lowering(object: &VirtualService, pair: &Pair, cluster_domain: &str, perc
     lower_patch(object, &routes, percent)
 }
 
-/// Brings the routes of `service`, as they were decided on, to `percent`; none where they are there.
+/// Brings the routes of `service`, as they were decided on, to `percent`, and no newer ones; none where they are there.
 #[must_use]
-pub fn raising(service: &Service, percent: u8) -> Option<Patch> {
+pub fn bringing_to(service: &Service, percent: u8) -> Option<Patch> {
     weight_patch(&service.object, &service.routes, percent, Guard::ResourceVersion)
 }
 

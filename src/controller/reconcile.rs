@@ -118,10 +118,7 @@ async fn pass(
     let committed = commit(scope, &look, entry, intent, now).await?;
     exhibit::show(scope, &look, &next, &committed, now);
     let leaving = look.seen.deleting || look.seen.draining;
-    let permitted: Vec<Effect> = effects
-        .into_iter()
-        .filter(|effect| committed.permits(effect, leaving))
-        .collect();
+    let permitted = committed.permitted(effects, leaving);
     match committed {
         Committed::Gone => return Ok(Again::At(None)),
         Committed::Refused(why) => {

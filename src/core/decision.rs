@@ -34,6 +34,8 @@ pub enum Effect {
         /// The canary's weight in percent.
         percent: u8,
     },
+    /// Bring every route of ours to 0, fenced by the resourceVersions seen: at rest, where a weight may be a person's.
+    TakeBack,
     /// Point a subset at a version, fenced by the resourceVersion seen.
     Label {
         /// Whose subset.

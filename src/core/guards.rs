@@ -115,7 +115,7 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
 
 /// Right after a change of weight Prometheus cannot yet have seen the canary's requests: no news.
 fn is_too_early(turn: &Turn<'_>, rollout: &Rollout, check: &Check) -> bool {
-    let settle = questions::settle(&turn.seen.name, rollout, &turn.seen.settings);
+    let settle = questions::settle(&rollout.plan, turn.seen.settings.scrape_interval);
     let settled = rollout.confirmed_at.map(|at| Turn::after(at, settle));
     let answered = |answer: &Answer| !matches!(answer.outcome, Outcome::Failed(_));
     settled.is_some_and(|at| check.asked_at < at) && check.answers.iter().all(answered)
@@ -304,8 +304,9 @@ fn conclude_lowered(turn: &mut Turn<'_>, rollout: &mut Rollout, why: &str) {
     turn.condition(ConditionType::Interference, true, "WeightLowered", why);
 }
 
-/// A route above the intended weight is lowered, every time.
-pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &Rollout) {
+/// A route above the intended weight is lowered, every time. What is read meanwhile is of neither weight: the step is looked at
+/// from now on, as after a change of weight of our own.
+pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let Some(route) = turn.seen.routes.iter().find(|r| r.is_above(rollout.intended)) else {
         if turn.next.phase != Phase::Frozen {
             turn.clear(ConditionType::Interference);
@@ -322,6 +323,10 @@ pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &Rollout) {
     turn.effect(Effect::Lower {
         percent: rollout.intended,
     });
+    if rollout.confirmed_at.is_some() {
+        rollout.confirmed_at = Some(turn.now);
+        counting::new_step(rollout);
+    }
     turn.alarm(
         rollout,
         ConditionType::Interference,
@@ -365,6 +370,6 @@ pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     rollout.plan = plan.clone();
     if rollout.confirmed > 0 {
         rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(1);
-        questions::set_hold(&turn.seen.name, rollout, &turn.seen.settings);
+        questions::set_hold(rollout, &turn.seen.settings);
     }
 }

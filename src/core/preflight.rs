@@ -110,24 +110,26 @@ impl Report {
         self.findings.iter().any(|f| f.severity <= Severity::Warning)
     }
 
-    fn add(
+    /// Notes a finding: what is so, why that matters, what to do.
+    fn say(
         &mut self,
         severity: Severity,
         code: &'static str,
         object: &str,
-        [what, why, remedy]: [String; 3],
+        what: impl Into<String>,
+        why: &str,
+        remedy: impl Into<String>,
     ) {
         self.findings.push(Finding {
             severity,
             code,
             object: object.to_owned(),
-            what,
-            why,
-            remedy,
+            what: what.into(),
+            why: why.to_owned(),
+            remedy: remedy.into(),
         });
     }
 
-    /// Notes an error: what is so, why that matters, what to do.
     fn error(
         &mut self,
         code: &'static str,
@@ -136,12 +138,7 @@ impl Report {
         why: &str,
         remedy: impl Into<String>,
     ) {
-        self.add(
-            Severity::Error,
-            code,
-            object,
-            [what.into(), why.to_owned(), remedy.into()],
-        );
+        self.say(Severity::Error, code, object, what, why, remedy);
     }
 
     fn warning(
@@ -152,12 +149,7 @@ impl Report {
         why: &str,
         remedy: impl Into<String>,
     ) {
-        self.add(
-            Severity::Warning,
-            code,
-            object,
-            [what.into(), why.to_owned(), remedy.into()],
-        );
+        self.say(Severity::Warning, code, object, what, why, remedy);
     }
 
     fn hint(
@@ -168,12 +160,7 @@ impl Report {
         why: &str,
         remedy: impl Into<String>,
     ) {
-        self.add(
-            Severity::Hint,
-            code,
-            object,
-            [what.into(), why.to_owned(), remedy.into()],
-        );
+        self.say(Severity::Hint, code, object, what, why, remedy);
     }
 
     /// Notes that something could not be looked at, once.

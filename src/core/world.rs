@@ -377,6 +377,7 @@ impl World {
         match effect {
             Effect::Lower { percent } => self.write_routes(*percent, true),
             Effect::Raise { percent } => self.write_routes(*percent, false),
+            Effect::TakeBack => self.write_routes(0, false),
             Effect::Label { subset, version } => {
                 let rule = self.seen.rule.as_mut().unwrap();
                 match subset {

@@ -85,9 +85,10 @@ fn name(metadata: &ObjectMeta) -> ObjectName {
 fn route(object: &VirtualService, found: &Route) -> RouteFacts {
     let written = &object.spec[found.kind.field()][found.index];
     let retries = &written["retries"];
-    let injected = ["abort", "delay"]
-        .into_iter()
-        .filter(|kind| !written["fault"][kind].is_null());
+    let injected = ["abort", "delay"].into_iter().filter(|kind| {
+        let fault = &written["fault"][kind];
+        !fault.is_null() && fault["percentage"]["value"].as_f64() != Some(0.0)
+    });
     RouteFacts {
         label: label(found.kind, found.index, found.name.as_deref()),
         is_http: found.kind == Kind::Http,
@@ -143,7 +144,7 @@ mod tests {
             {
                 "name": "main", "route": [to("production", 90), to("canary", 10)],
                 "retries": {"attempts": 3, "retryOn": "5xx,reset"},
-                "fault": {"abort": {"httpStatus": 500}, "delay": null},
+                "fault": {"abort": {"httpStatus": 500}, "delay": {"percentage": {"value": 0}}},
             },
             {"route": [to("canary", 100)]},
         ], "tcp": [{"route": [to("production", 1), to("canary", 0)]}]}));

@@ -174,16 +174,15 @@ fn is_needed(tables: &mut Tables, operator: &Operator, b: usize, job: &Job, call
     let (thought, at) = (job.thought, job.at);
     let mut patches = |of: Id| tables.patch_route(thought, at, of, of, true) != Patched::Nothing;
     match call {
-        Call::Status => true,
+        Call::Status | Call::Effect(Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter) => true,
         Call::Effect(Effect::Lower { .. } | Effect::RestoreWeights) => patches(operator.sees.route.is),
-        Call::Effect(Effect::Raise { .. }) => patches(job.route.is),
+        Call::Effect(Effect::Raise { .. } | Effect::TakeBack) => patches(job.route.is),
         Call::Effect(Effect::Label { .. } | Effect::RestoreLabel { .. }) => {
             let of = job.rule.is;
             tables.patch_rule(thought, at, of, of, true) != Patched::Nothing
         }
         Call::Effect(Effect::AddFinalizer) => bird.is_some_and(|bird| !bird.is.finalizer),
         Call::Effect(Effect::RemoveFinalizer) => bird.is_some_and(|bird| bird.is.finalizer),
-        Call::Effect(Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter) => true,
     }
 }
 
@@ -242,8 +241,11 @@ fn shown(world: &mut World, o: usize, kind: Kind) {
 
 fn kind_of(effect: &Effect, b: usize) -> Kind {
     match effect {
-        Effect::Lower { .. } | Effect::Raise { .. } | Effect::RestoreWeights => Kind::Route,
-        Effect::IdentifyRoutesWriter => Kind::Route,
+        Effect::Lower { .. }
+        | Effect::Raise { .. }
+        | Effect::TakeBack
+        | Effect::RestoreWeights
+        | Effect::IdentifyRoutesWriter => Kind::Route,
         Effect::Label { .. } | Effect::RestoreLabel { .. } | Effect::IdentifyRuleWriter => Kind::Rule,
         Effect::AddFinalizer | Effect::RemoveFinalizer => Kind::Bird(u8::try_from(b).unwrap()),
     }

@@ -34,7 +34,7 @@ pub(crate) fn canonical(mut status: BirdWatchStatus) -> BirdWatchStatus {
 /// The same status a tick later.
 pub(crate) fn a_tick_later(mut status: BirdWatchStatus) -> BirdWatchStatus {
     instants(&mut status, &mut |at, _| {
-        *at = at.checked_sub(TICK.signed()).unwrap()
+        *at = at.checked_sub(TICK.signed()).unwrap();
     });
     canonical(status)
 }

@@ -41,6 +41,10 @@ settle: 0s
 "#;
 
 /// What exists, what may go wrong, and what people may do.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is allowed or not, whatever the others are"
+)]
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     pub(crate) name: &'static str,

@@ -99,6 +99,14 @@ pub(crate) fn long() -> Vec<Configuration> {
             ..Configuration::new("a write comes late, and a verb", ONE_STEP)
         },
         Configuration {
+            delays: true,
+            bad: false,
+            unknown: false,
+            verbs: vec!["", "rollback/1"],
+            edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(100)]),
+            ..Configuration::new("a write comes late, and a hand", ONE_STEP)
+        },
+        Configuration {
             operators: 2,
             moves: true,
             stale: true,

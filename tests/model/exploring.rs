@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use birdwatch::api::BirdWatchStatus;
 use birdwatch::api::status::Phase;
 use stateright::{Checker, Model, Property};
 
@@ -20,9 +21,11 @@ use super::telling;
 /// The one property of safety: a state says itself which promise was broken.
 const KEPT: &str = "every promise is kept";
 
-/// A fair environment in which Prometheus answers, and always the same.
+/// A fair environment, in which Prometheus answers, and always the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fair {
+    /// Whatever it says.
+    Always,
     Good,
     Bad,
 }
@@ -33,7 +36,7 @@ struct Graph {
     /// Fingerprint, whether it is a decided end, and whether a bad canary has no traffic there.
     states: Vec<(u64, bool, bool)>,
     /// From, to, and in which environment.
-    steps: Vec<(u64, u64, Option<Fair>)>,
+    steps: Vec<(u64, u64, Fair)>,
     /// Every phase that was there: a search that goes nowhere proves nothing.
     phases: BTreeSet<Phase>,
 }
@@ -143,7 +146,7 @@ impl Model for Small {
 
 /// Version v1 in production, and operators that have just begun.
 fn beginning(tables: &mut Tables) -> World {
-    let status = tables.status(Default::default());
+    let status = tables.status(BirdWatchStatus::default());
     let first = |is| Seen { is, version: 0 };
     let bird = Seen {
         is: Bird {
@@ -192,16 +195,16 @@ fn beginning(tables: &mut Tables) -> World {
 }
 
 /// Whether a fair environment does this, in the end: and in which one.
-fn fairness(world: &World, action: Action) -> Option<Option<Fair>> {
+fn fairness(world: &World, action: Action) -> Option<Fair> {
     match action {
-        Action::Answer(_, _, Said::Good) => Some(Some(Fair::Good)),
-        Action::Answer(_, _, Said::Bad) => Some(Some(Fair::Bad)),
-        Action::Lead(_) => world.rest.leader.is_none().then_some(None),
+        Action::Answer(_, _, Said::Good) => Some(Fair::Good),
+        Action::Answer(_, _, Said::Bad) => Some(Fair::Bad),
+        Action::Lead(_) => world.rest.leader.is_none().then_some(Fair::Always),
         Action::See(..)
         | Action::Reconcile(..)
         | Action::Call(_, _, Fate::Answered)
         | Action::Mend
-        | Action::Tick => Some(None),
+        | Action::Tick => Some(Fair::Always),
         _ => None,
     }
 }
@@ -245,7 +248,7 @@ impl Graph {
             .collect();
         let mut back: Vec<Vec<u32>> = vec![Vec::new(); self.states.len()];
         for (from, to, environment) in &self.steps {
-            if environment.is_none_or(|environment| environment == fair)
+            if [Fair::Always, fair].contains(environment)
                 && let (Some(from), Some(to)) = (place.get(from), place.get(to))
             {
                 back[*to as usize].push(*from);

@@ -131,7 +131,7 @@ pub(crate) fn bird(
     bird: Bird,
     spec: &BirdWatchSpec,
     verb: &str,
-    status: Value,
+    status: &Value,
 ) -> RawBirdWatch {
     let mut metadata = metadata(&bird_name(place).name);
     metadata["uid"] = json!(format!("uid-{place}"));

@@ -95,7 +95,7 @@ fn may_pass(configuration: &Configuration, world: &World) -> bool {
         operator
             .memos
             .iter()
-            .flat_map(|m| m.asking)
+            .filter_map(|m| m.asking)
             .all(|(_, asked)| asked < 1)
     };
     if !world.operators.iter().all(patient) {

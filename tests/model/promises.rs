@@ -15,7 +15,7 @@ use super::tables::Tables;
 use super::thinking::Thought;
 
 /// What is promised, and how the model puts it. A state in which one is broken names it by its place here.
-pub(crate) const PROMISES: [(&str, &str); 19] = [
+pub(crate) const PROMISES: [(&str, &str); 21] = [
     ("1", "a pass that judges a canary unhealthy rolls back or freezes"),
     (
         "1",
@@ -47,6 +47,11 @@ pub(crate) const PROMISES: [(&str, &str); 19] = [
         "a judged rollback does not send traffic to production without pods",
     ),
     ("8", "of two BirdWatches on the same objects the older acts"),
+    ("4", "weights that a person has set at rest stay"),
+    (
+        "4",
+        "at rest no weight is written, but a raise of ours that came late is taken back",
+    ),
 ];
 
 const JUDGED: u8 = 0;
@@ -68,6 +73,8 @@ const PROMOTED: u8 = 15;
 const ANNOUNCED: u8 = 16;
 const TO_NOTHING: u8 = 17;
 const OLDER: u8 = 18;
+pub(crate) const BY_HAND: u8 = 19;
+const AT_REST: u8 = 20;
 
 /// What a decision breaks, if anything.
 pub(crate) fn of_decision(
@@ -83,6 +90,7 @@ pub(crate) fn of_decision(
     if look.seen.conflict.is_some() && decision.effects.iter().any(raises) {
         broken = broken.or(Some(OLDER));
     }
+    broken = broken.or_else(|| at_rest(look, decision));
     for effect in &decision.effects {
         let of_effect = match effect {
             Effect::Raise { percent } => raise(tables, memo, look, decision, *percent),
@@ -150,10 +158,26 @@ fn lowers(look: &Look, decision: &Decision) -> Option<u8> {
         .filter(|d| d.version.as_ref() == Some(&after.production.version));
     let gone = of_production.map(|d| d.available).sum::<i32>() == 0;
     let lowers = decision.effects.contains(&Effect::Lower { percent: 0 });
-    match lowers {
-        true => (gone && !goes_ahead).then_some(TO_NOTHING),
-        false => (goes_ahead || !gone).then_some(LOWERS),
+    if lowers {
+        (gone && !goes_ahead).then_some(TO_NOTHING)
+    } else {
+        (goes_ahead || !gone).then_some(LOWERS)
     }
+}
+
+/// Whether anything is done to weights at rest that was not announced and never confirmed.
+fn at_rest(look: &Look, decision: &Decision) -> Option<u8> {
+    let last = look.status.rollout.as_ref();
+    if running(last).is_some() {
+        return None;
+    }
+    let unconfirmed = last.is_some_and(|r| r.raised && r.step == 0);
+    let is_wrong = |effect: &Effect| match effect {
+        Effect::Lower { .. } | Effect::Raise { .. } => true,
+        Effect::TakeBack => !unconfirmed,
+        _ => false,
+    };
+    decision.effects.iter().any(is_wrong).then_some(AT_REST)
 }
 
 fn raise(tables: &Tables, memo: &Memo, look: &Look, decision: &Decision, percent: u8) -> Option<u8> {
@@ -256,7 +280,7 @@ pub(crate) fn of_thought(tables: &Tables, world: &World, thought: &Thought, sees
     });
     let current = sees.route.version == world.server.route.version;
     if labels && current {
-        return (!is_held(tables, &world.rest.ghost, 100, hold(after))).then_some(PROMOTED);
+        return (!is_held(tables, world.rest.ghost, 100, hold(after))).then_some(PROMOTED);
     }
     None
 }
@@ -275,7 +299,7 @@ pub(crate) fn of_raise(
     again: bool,
     is_stale: bool,
 ) -> Option<u8> {
-    let ghost = &world.rest.ghost;
+    let ghost = world.rest.ghost;
     let after = running(thought.after.as_ref())?;
     // Whoever no longer leads may land one raise, which is lowered again; that is asked of the ends.
     if !is_stale && (again || is_over(tables, world, after)) {
@@ -296,7 +320,7 @@ fn is_over(tables: &Tables, world: &World, attempt: &Rollout) -> bool {
 }
 
 /// Whether the canary has had a weight for that long, or more than it.
-fn is_held(tables: &Tables, ghost: &Ghost, weight: i64, hold: Ticks) -> bool {
+fn is_held(tables: &Tables, ghost: Ghost, weight: i64, hold: Ticks) -> bool {
     let level = tables.levels.iter().position(|level| *level == weight);
     level.is_some_and(|level| ghost.held[level] >= hold)
 }

@@ -45,6 +45,14 @@ pub(crate) fn land(
                 ghost.broken = ghost.broken.or(broken.filter(|_| landed == Landed::Done));
                 landed
             }
+            Effect::TakeBack => {
+                let by_hand = world.rest.by_hand;
+                let landed = patch_route(tables, world, job, job.route);
+                let ghost = &mut world.rest.ghost;
+                let broken = (landed == Landed::Done && by_hand).then_some(promises::BY_HAND);
+                ghost.broken = ghost.broken.or(broken);
+                landed
+            }
             Effect::Label { .. } | Effect::RestoreLabel { .. } => patch_rule(tables, world, job),
             Effect::AddFinalizer | Effect::RemoveFinalizer => {
                 let wanted = *effect == Effect::AddFinalizer;

@@ -248,9 +248,13 @@ impl Tables {
         let object = Arc::clone(self.routes.at(from));
         let patch = match decided.effect(at) {
             Some(Effect::Lower { percent }) => patches::lowering(&object, &self.pair, DOMAIN, *percent),
-            Some(Effect::Raise { percent }) => {
+            Some(effect @ (Effect::Raise { .. } | Effect::TakeBack)) => {
                 let routes = routes::find(&object, &self.pair, DOMAIN).ours;
-                patches::raising(&look::Service { object, routes }, *percent)
+                let percent = match effect {
+                    Effect::Raise { percent } => *percent,
+                    _ => 0,
+                };
+                patches::bringing_to(&look::Service { object, routes }, percent)
             }
             Some(Effect::RestoreWeights) => restoring(&object, &self.pair, decided.rollout.as_ref()),
             _ => None,

@@ -109,7 +109,7 @@ impl Tables {
         let (spec, plan) = self.specs[usize::from(bird.form)].clone();
         let stored = (**self.statuses.at(bird.status)).clone();
         let object = self.object(*place, bird, &Value::Null);
-        let mut remembered = self.remembered(memo, &bird);
+        let mut remembered = self.remembered(memo, bird);
         let view = self.view(key);
         let look = look_from(&view, object, Ok(spec), stored, &mut remembered, now());
         let same_plan = look.status.rollout.as_ref().is_some_and(|r| r.plan == plan);
@@ -214,13 +214,7 @@ impl Tables {
     ) -> Arc<birdwatch::controller::objects::RawBirdWatch> {
         let (spec, _) = &self.specs[usize::from(bird.form)];
         let verb = self.configuration.verbs[usize::from(bird.verb)];
-        Arc::new(objects::bird(
-            usize::from(place),
-            bird,
-            spec,
-            verb,
-            status.clone(),
-        ))
+        Arc::new(objects::bird(usize::from(place), bird, spec, verb, status))
     }
 
     fn deployments(&mut self, pods: &AllPods) -> Vec<Arc<Deployment>> {
@@ -274,7 +268,7 @@ impl Tables {
     }
 
     /// What is remembered, as production keeps it.
-    fn remembered(&self, memo: &Memo, bird: &Bird) -> Remembered {
+    fn remembered(&self, memo: &Memo, bird: Bird) -> Remembered {
         let mut remembered = self.remembered_held(memo);
         remembered.check = memo.check.map(|answered| self.check(answered));
         remembered.asking = memo.asking.map(|(request, _)| Asking {

@@ -1,5 +1,7 @@
 //! From samples with labels to series that count something: whose, of which requests, and by which exporter.
 
+mod once;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::evidence::Counted as Counting;
@@ -39,6 +41,16 @@ pub(super) const fn part(test: &SequentialPlan) -> Part {
     match test.counters {
         Counters::Errors {} | Counters::Bad { .. } => Part::Bad,
         Counters::Slow { .. } | Counters::Good { .. } => Part::Good,
+    }
+}
+
+/// The series by which pods report for themselves: clumps of errors show in them.
+pub(super) fn of_pods(test: &SequentialPlan, source: &Source) -> Source {
+    let own = || "destination".to_owned();
+    let is_istios = matches!(test.counters, Counters::Errors {} | Counters::Slow { .. });
+    Source {
+        reporter: is_istios.then(own),
+        bound: source.bound.clone(),
     }
 }
 
@@ -130,7 +142,7 @@ pub(super) fn series(
 ) -> Result<Vec<Series>, String> {
     let mut found = Vec::new();
     for answer in answers {
-        for one in answer.outcome.as_ref().map_err(Clone::clone)? {
+        for one in of_answer(answer)? {
             if source
                 .reporter
                 .as_deref()
@@ -172,7 +184,7 @@ fn is_failure(one: &SampleSeries) -> bool {
 }
 
 fn of(side: Side, counted: Counted, one: &SampleSeries, is_istios: bool) -> Series {
-    // A proxy's counters are the same by whichever of its ports and jobs they are scraped; they count once.
+    // A proxy's counters are the same by whichever of its ports and jobs they are scraped.
     let is_pod = is_istios && one.labels.contains_key("pod");
     let target = if is_pod { &POD[..] } else { &TARGET[..] };
     let text = |of_target: bool| {
@@ -206,10 +218,18 @@ fn all<'a>(
 ) -> Result<impl Iterator<Item = (&'a SampleAnswer, &'a SampleSeries)> + use<'a>, String> {
     let mut found = Vec::new();
     for answer in answers.iter().copied().filter(|answer| answer.side == side) {
-        let series = answer.outcome.as_ref().map_err(Clone::clone)?;
-        found.extend(series.iter().map(move |one| (answer, one)));
+        found.extend(of_answer(answer)?.into_iter().map(move |one| (answer, one)));
     }
     Ok(found.into_iter())
+}
+
+/// The series of an answer, Istio's by one scraper.
+fn of_answer(answer: &SampleAnswer) -> Result<Vec<&SampleSeries>, String> {
+    let series = answer.outcome.as_ref().map_err(Clone::clone)?;
+    Ok(match answer.counted {
+        Some(_) => series.iter().collect(),
+        None => once::once(series),
+    })
 }
 
 fn label<'a>(one: &'a SampleSeries, name: &str) -> Option<&'a str> {

@@ -3,7 +3,7 @@
 use crate::api::plan::Plan;
 
 use super::inventory::{Inventory, Port};
-use super::{Report, codes};
+use super::{Report, Severity, codes};
 
 /// Protocols whose requests a proxy can tell apart.
 const HTTP: [&str; 6] = [
@@ -69,7 +69,10 @@ pub(super) fn ports(report: &mut Report, inventory: &Inventory, plan: &Plan) {
         match says(port) {
             Says::Nothing => {
                 let named = if port.name.is_empty() { "it has no name and no appProtocol".to_owned() } else { format!("it is named {} and has no appProtocol", port.name) };
-                report.warning(
+                // Beside a port of http it is mostly one for metrics or the like, which no route of ours is about.
+                let severity = if some_http { Severity::Hint } else { Severity::Warning };
+                report.say(
+                    severity,
                     codes::PORT_PROTOCOL,
                     &object,
                     format!("{named}: nothing says which protocol it speaks"),

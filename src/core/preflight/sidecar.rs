@@ -32,8 +32,11 @@ fn of_deployment(report: &mut Report, inventory: &Inventory, deployment: &Deploy
         .collect();
     let is_ambient =
         is_ambient(&deployment.pod_labels) || inventory.namespace_labels.as_ref().is_ok_and(is_ambient);
-    if deployment.has_proxy || is_ambient {
+    if deployment.has_proxy {
         return;
+    }
+    if is_ambient {
+        return waypoint(report, inventory, deployment);
     }
     if !without.is_empty() {
         return report.warning(
@@ -66,6 +69,29 @@ fn of_deployment(report: &mut Report, inventory: &Inventory, deployment: &Deploy
     }
 }
 
+/// In an ambient mesh a waypoint counts requests; ztunnel counts connections alone.
+fn waypoint(report: &mut Report, inventory: &Inventory, deployment: &DeploymentFacts) {
+    const WAYPOINT: &str = "istio.io/use-waypoint";
+    let uses = |labels: &Labels| labels.get(WAYPOINT).is_some_and(|name| name != "none");
+    let service = inventory.service.as_ref().ok().and_then(Option::as_ref);
+    let (Ok(namespace), Some(service)) = (&inventory.namespace_labels, service) else {
+        return report.unseen(
+            "whether a waypoint counts the requests",
+            "the namespace or the Service is not known",
+        );
+    };
+    if uses(namespace) || uses(&service.labels) || uses(&deployment.pod_labels) {
+        return;
+    }
+    report.warning(
+        codes::NO_SIDECAR,
+        &format!("Deployment {}", deployment.seen.name),
+        format!("its pods are in an ambient mesh, and neither the namespace nor the Service has {WAYPOINT}"),
+        "Without a waypoint there are connections and no requests: nobody counts errors, and http routes do not apply.",
+        format!("Label the namespace or the Service {WAYPOINT} with the name of a waypoint."),
+    );
+}
+
 fn some(names: &[&str]) -> String {
     const MOST: usize = 3;
     let more = names.len().saturating_sub(MOST);
@@ -90,6 +116,11 @@ fn will_be_injected(deployment: &DeploymentFacts, namespace: Option<&Labels>) ->
     let own = own
         .or_else(|| deployment.pod_annotations.get(INJECT))
         .map(String::as_str);
+    if deployment.host_network {
+        return Some(Err(
+            "hostNetwork is true, and Istio injects nothing into such pods".to_owned(),
+        ));
+    }
     if own == Some("false") {
         return Some(Err(format!("{INJECT} is \"false\"")));
     }

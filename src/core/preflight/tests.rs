@@ -164,6 +164,7 @@ fn fine() -> Inventory {
         pods: whole(vec![pod("v1", true), pod("v2", true)]),
         service: Ok(Some(ServiceFacts {
             name: "shop".into(),
+            labels: labels(&[]),
             ports: vec![Port {
                 name: "http-web".into(),
                 number: 80,
@@ -374,6 +375,29 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
     (codes::HOST_WITHOUT_SERVICE, Error, "spec.host", |i| {
         i.service = Ok(None);
     }),
+    (codes::NO_SIDECAR, Warning, "Deployment shop-v1", |i| {
+        i.namespace_labels = Ok(labels(&[("istio.io/dataplane-mode", "ambient")]));
+        i.pods = whole(vec![pod("v1", false)]);
+        i.deployments.found.pop();
+    }),
+    (
+        codes::NO_SIDECAR,
+        Warning,
+        "Deployment shop-v2, pod template",
+        |i| {
+            i.pods = whole(vec![pod("v1", true)]);
+            i.deployments.found[1].host_network = true;
+        },
+    ),
+    // Beside http it is mostly a port for metrics.
+    (codes::PORT_PROTOCOL, Hint, "Service shop, port 9090", |i| {
+        let ports = &mut i.service.as_mut().unwrap().as_mut().unwrap().ports;
+        ports.push(Port {
+            name: "metrics".into(),
+            number: 9090,
+            ..Port::default()
+        });
+    }),
     (codes::PORT_PROTOCOL, Warning, "Service shop, port 80", |i| {
         port(i).name = "web".into();
     }),
@@ -571,7 +595,10 @@ const SILENT: &[(&str, Change)] = &[
     }),
     ("a mesh without sidecars", |i| {
         i.pods.found.iter_mut().for_each(|pod| pod.has_proxy = false);
-        i.namespace_labels = Ok(labels(&[("istio.io/dataplane-mode", "ambient")]));
+        i.namespace_labels = Ok(labels(&[
+            ("istio.io/dataplane-mode", "ambient"),
+            ("istio.io/use-waypoint", "waypoint"),
+        ]));
     }),
     ("a port by appProtocol", |i| {
         port(i).name = "web".into();
@@ -865,6 +892,42 @@ fn the_traffic_of_another_version_label_is_counted_as_the_metric_says() {
     let plan = crate::core::plan::resolve(&spec).unwrap();
     let asked = traffic_queries(&name("shop"), &plan, "v1");
     assert_eq!(asked.rate, "sum(rate(hits_total{release=\"v1\"}[2m]))");
+}
+
+/// A step of five seconds is kept a minute where Prometheus scrapes every 15 s, and a third of that is counted.
+#[test]
+fn power_and_few_requests_are_told_of_steps_as_they_are_kept() {
+    let told = |scrape: u32| {
+        let mut inventory = fine();
+        counted(&mut inventory, Ok(at(100.0)));
+        inventory.traffic.as_mut().unwrap().requests_per_second = 100.0;
+        inventory.spec = Ok(spec(
+            &json!({"metrics": null, "steps": [{"weight": 1, "hold": "5s"}]}),
+        ));
+        inventory.scrape_interval = Span::secs(scrape);
+        let findings = findings(&inventory);
+        let of = |code| findings.iter().find(|f| f.code == code).cloned();
+        (of(codes::TRAFFIC_LITTLE), of(codes::POWER).unwrap())
+    };
+    let (little, power) = told(15);
+    let little = little.unwrap();
+    assert!(
+        little
+            .what
+            .ends_with("(1 % for 5s, 20 s of which are counted) gives the canary about 20 requests"),
+        "{little:?}"
+    );
+    assert_eq!(
+        little.remedy,
+        "Hold the first step 1m10s or longer, or begin with a higher weight."
+    );
+    // The step at 100 % is kept as long.
+    assert!(power.what.ends_with(" bad is noticed within 2m"), "{power:?}");
+    let (_, slower) = told(60);
+    assert!(
+        slower.what.ends_with(" bad is noticed within 6m30s"),
+        "{slower:?}"
+    );
 }
 
 #[test]

@@ -157,6 +157,40 @@ fn a_step_that_waits_for_evidence_goes_on_with_enough_requests_only() {
 }
 
 #[test]
+fn a_fault_that_production_itself_makes_tolerable_is_not_waited_for_and_that_is_said() {
+    let yaml = format!("{SERVICE}advance: evidence\nmetrics: [{{preset: error-rate, fault: 0.05}}]\n");
+    let mut world = World::with_canary(&yaml);
+    world.traffic.bad = |_, _| 0.04;
+    world.until(|w| w.weight() == 10);
+    let found = world
+        .status
+        .conditions
+        .iter()
+        .find(|c| c.kind == "Detection")
+        .unwrap();
+    let says = "the declared fault of 5 % is within what is tolerated";
+    assert!(
+        found.status == "False" && found.message.contains(says),
+        "{}",
+        found.message
+    );
+    world.run_to(Phase::Promoted);
+}
+
+#[test]
+fn checks_that_come_seldom_count_all_that_happened_between_them() {
+    let mut world =
+        World::with_canary("service: aleph\nsteps: [{weight: 50, hold: 2h}]\ncheckInterval: 30m\n");
+    world.traffic.requests_per_second = 10.0;
+    world.traffic.bad = |_, _| 0.001;
+    world.until(|w| w.weight() == 50);
+    world.run(7000);
+    let counted = metric(&world).counted.as_ref().unwrap();
+    // All but what the checks have yet to come to, at five requests a second.
+    assert!(counted.step_canary.requests >= 3600.0 * 5.0, "{counted:?}");
+}
+
+#[test]
 fn an_edit_of_the_test_gathers_anew_and_one_of_the_fault_does_not() {
     let mut world = world(|_, _| 0.001);
     let with = |text: &str| {
@@ -248,6 +282,20 @@ fn a_policy_that_sees_too_little_is_told_which_sees_more() {
     assert!(found.message.contains("; "), "{}", found.message);
 }
 
+/// What can be seen within a rollout depends on how long its steps are kept, not on what the manifest holds them.
+#[test]
+fn what_a_policy_sees_is_told_of_steps_as_they_are_kept() {
+    let mut world = World::new("service: aleph\nsteps: [{weight: 50, hold: 1s}]\n");
+    world.run(5);
+    let mut conditions = world.status.conditions.iter();
+    let found = conditions.find(|c| c.kind == "Detection").unwrap();
+    assert!(
+        found.message.contains(" within the whole rollout of 6 seconds"),
+        "{}",
+        found.message
+    );
+}
+
 #[test]
 fn of_several_metrics_those_are_told_of_whose_fault_is_missed() {
     let mut world = World::new(
@@ -275,6 +323,82 @@ fn under_a_clock_that_was_set_back_nothing_is_counted_twice() {
     assert!(before > 100.0 && requests(&world) < 1.0, "{before}");
     world.run(40);
     assert!((100.0..400.0).contains(&requests(&world)), "{}", requests(&world));
+}
+
+/// Scraped every 15 s, each version at seconds of its own, and checked every 5 s.
+fn seldom_scraped(bad: BadShare) -> World {
+    let mut world = world(bad);
+    world.seen.settings.scrape_interval = Span::secs(15);
+    (world.traffic.every, world.traffic.phases) = (15, [2, 9]);
+    world
+}
+
+#[test]
+fn versions_that_are_scraped_at_other_seconds_are_compared_however_often_one_checks() {
+    let mut sick = seldom_scraped(|side, _| if side == Side::Canary { 0.2 } else { 0.001 });
+    sick.run_to(Phase::RolledBack);
+    assert_eq!(sick.path(), [0, 10, 0]);
+    let mut healthy = seldom_scraped(|_, _| 0.001);
+    healthy.until(|w| w.weight() == 50);
+    healthy.run(58);
+    let counted = metric(&healthy).counted.clone().unwrap();
+    let ratio = counted.step_canary.requests / counted.step_production.requests;
+    assert!(
+        (0.4..2.5).contains(&ratio),
+        "nothing of either is lost: {counted:?}"
+    );
+    healthy.run_to(Phase::Promoted);
+    let mut shared = seldom_scraped(|_, when| if when > at(90) { 0.05 } else { 0.001 });
+    shared.run_to(Phase::Promoted);
+}
+
+#[test]
+fn an_operator_that_is_told_of_more_scrapes_than_there_are_says_so_before_any_traffic_moves() {
+    let mut world = world(|_, _| 0.001);
+    world.seen.settings.scrape_interval = Span::secs(15);
+    world.traffic.every = 60;
+    world.run(120);
+    assert_eq!((world.status.phase, world.weight()), (Phase::Baseline, 0));
+    let says = "production is scraped every 1m, and the operator is told of 15s";
+    assert!(world.status.message.contains(says), "{}", world.status.message);
+}
+
+#[test]
+fn a_confirmation_comes_from_what_is_at_the_limit_and_so_does_the_blame() {
+    let mut world = World::with_canary(&format!(
+        "{SERVICE}metrics: [{{name: a, preset: error-rate}}, {{name: b, preset: error-rate, atLeast: 0.95, fault: 0.99}}]\n"
+    ));
+    world.traffic.bad = |side, _| if side == Side::Canary { 0.5 } else { 0.001 };
+    world.until(|w| w.status.rollout.as_ref().is_some_and(|r| r.alarm.streak == 1));
+    world.traffic.silent = "a";
+    world.run(60);
+    let rollout = world.status.rollout.as_ref().unwrap();
+    assert_eq!((rollout.alarm.streak, &rollout.failure), (1, &None));
+    assert_eq!((world.status.phase, world.weight()), (Phase::Progressing, 10));
+    world.traffic.silent = "";
+    world.run_to(Phase::RolledBack);
+    let failure = world.status.rollout.as_ref().unwrap().failure.as_ref().unwrap();
+    assert!(failure.message.starts_with("a: canary "), "{}", failure.message);
+}
+
+#[test]
+fn what_was_counted_while_somebody_else_held_the_weight_is_of_no_step() {
+    let mut world = world(|_, _| 0.001);
+    world.until(|w| w.weight() == 10);
+    world.run(40);
+    assert!(metric(&world).counted.as_ref().unwrap().step_canary.requests > 0.0);
+    let now = world.now;
+    (world.seen.routes[0].production, world.seen.routes[0].canary) = (Some(20), Some(80));
+    world.run(1);
+    assert_eq!(world.weight(), 10);
+    let rollout = world.status.rollout.as_ref().unwrap();
+    let counted = rollout.metrics[0].counted.as_ref().unwrap();
+    assert_eq!(
+        (counted.judged, counted.step_canary.requests.to_bits()),
+        (None, 0)
+    );
+    assert!(rollout.confirmed_at >= Some(now));
+    world.run_to(Phase::Promoted);
 }
 
 #[test]

@@ -189,6 +189,31 @@ impl Unknown {
     }
 }
 
+/// Whether to wait with this window: one of the targets that live, of either version, was not scraped in it yet. What the others
+/// show would be compared with less than belongs to it, or with nothing. After two scrapes nobody is waited for.
+#[must_use]
+pub fn is_awaited(series: &[Series], window: &Window) -> bool {
+    let length = window.now.duration_since(window.previous).unsigned_abs();
+    let Ok(targets) = gather(series, window) else {
+        return false;
+    };
+    let is_late = |target: &Target| {
+        let is_late = |side| target.lives(side, Counted::All, window) && !target.is_scraped(side, window);
+        [Side::Canary, Side::Production].into_iter().any(is_late)
+    };
+    length < window.scrape.saturating_mul(2) && targets.values().any(is_late)
+}
+
+/// How far apart the samples of a target are: the median; none where no series has two.
+#[must_use]
+pub fn spacing(series: &[Series]) -> Option<Duration> {
+    let apart = |pair: &[Sample]| pair[1].at.duration_since(pair[0].at).unsigned_abs();
+    let all = series.iter().flat_map(|one| one.samples.windows(2).map(apart));
+    let mut all: Vec<Duration> = all.collect();
+    all.sort_unstable();
+    all.get(all.len() / 2).copied()
+}
+
 /// Counts what each target saw in the window. The order of series and samples does not matter, nor do repeated ones.
 ///
 /// # Errors

@@ -23,6 +23,10 @@ pub(crate) struct Traffic {
     pub(crate) requests_per_second: f64,
     pub(crate) bad: BadShare,
     pub(crate) reporter: &'static str,
+    /// Seconds between two scrapes.
+    pub(crate) every: i64,
+    /// The second in which the canary's pod is scraped, and production's.
+    pub(crate) phases: [i64; 2],
     /// What Prometheus has forgotten.
     pub(crate) lost_before: Timestamp,
     /// The metric that nothing counts.
@@ -41,6 +45,8 @@ impl Default for Traffic {
             requests_per_second: 100.0,
             bad: |_, _| 0.001,
             reporter: "destination",
+            every: 1,
+            phases: [0, 0],
             lost_before: Timestamp::MIN,
             silent: "",
             flow_until: None,
@@ -82,7 +88,11 @@ impl Traffic {
         let start = question.at.saturating_sub(Span::millis(millis).signed()).unwrap();
         let start = start.max(self.lost_before);
         let of = |read: fn(&Counters) -> f64, code: &str| {
-            let seen = |(when, _): &&(Timestamp, _)| *when > start && *when <= question.at;
+            let phase = self.phases[usize::from(question.side == Side::Production)];
+            let seen = |(when, _): &&(Timestamp, _)| {
+                let is_scraped = (when.as_second() - phase).rem_euclid(self.every) == 0;
+                is_scraped && *when > start && *when <= question.at
+            };
             let samples = self.scrapes.iter().filter(seen);
             let samples = samples.map(|(when, all)| (*when, read(&all[question.side as usize]).floor()));
             // A series begins with its first request.

@@ -217,3 +217,88 @@ fn a_question_without_an_answer_makes_the_rest_worth_nothing() {
         "no connection"
     );
 }
+
+/// The same series scraped three seconds later, by whatever these labels name.
+fn again(one: &SampleSeries, labels: &[(&str, &str)]) -> SampleSeries {
+    let mut copy = one.clone();
+    for (name, value) in labels {
+        copy.labels.insert((*name).to_owned(), (*value).to_owned());
+    }
+    for (when, _) in &mut copy.samples {
+        *when = when.checked_add(jiff::SignedDuration::from_secs(3)).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn a_proxy_that_is_scraped_twice_counts_once_whatever_label_tells_the_scrapers_apart() {
+    let istio = |side: &str, code: &str, to| {
+        let labels = [
+            ("reporter", "destination"),
+            ("namespace", "shop"),
+            ("pod", side),
+            ("response_code", code),
+        ];
+        series(&labels, 0.0, to)
+    };
+    for label in ["endpoint", "prometheus_replica", "job", "app"] {
+        let twice = |series: Vec<SampleSeries>| {
+            let first = series.iter().map(|one| {
+                let mut one = one.clone();
+                one.labels.insert(label.to_owned(), "a".to_owned());
+                one
+            });
+            let second = series.iter().map(|one| again(one, &[(label, "b")]));
+            // A series that one of them lacks does not make the other one's count besides.
+            first
+                .chain(second)
+                .chain([again(&series[0], &[("extra", "c"), (label, "b")])])
+                .collect()
+        };
+        let test = test(Counters::Errors {});
+        let answers = [
+            answer(
+                Side::Canary,
+                None,
+                twice(vec![istio("c", "200", 60.0), istio("c", "500", 20.0)]),
+            ),
+            answer(
+                Side::Production,
+                None,
+                twice(vec![istio("p", "200", 600.0), istio("p", "500", 40.0)]),
+            ),
+        ];
+        let all: Vec<&SampleAnswer> = answers.iter().collect();
+        let source = source(&test, &all).unwrap();
+        let (canary, production) = counts(&test, &answers, &source);
+        assert_eq!(
+            (canary, production),
+            (seen(60.0, 15.0), seen(480.0, 30.0)),
+            "{label}"
+        );
+    }
+}
+
+#[test]
+fn of_two_scrapers_the_one_that_goes_on_is_read() {
+    let labels = |job| {
+        [
+            ("reporter", "destination"),
+            ("pod", "p"),
+            ("response_code", "200"),
+            ("job", job),
+        ]
+    };
+    let mut stopped = series(&labels("a"), 0.0, 600.0);
+    stopped.samples.truncate(2);
+    let found = [stopped, again(&series(&labels("b"), 0.0, 600.0), &[])];
+    let read = super::once::once(&found);
+    assert_eq!(read.len(), 1);
+    assert_eq!(label(read[0], "job"), Some("b"));
+    // Two pods are no two scrapers.
+    let pods = [
+        series(&[("pod", "p")], 0.0, 1.0),
+        again(&series(&[("pod", "q")], 0.0, 1.0), &[]),
+    ];
+    assert_eq!(super::once::once(&pods).len(), 2);
+}

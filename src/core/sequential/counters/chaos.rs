@@ -208,6 +208,51 @@ proptest! {
     }
 
     #[test]
+    fn checks_between_scrapes_lose_nothing(
+        ticks in proptest::collection::vec((1_u32..300, 0_u32..100), 24),
+        phases in proptest::array::uniform2(0_i64..SCRAPE_SECONDS),
+        every in 1_i64..SCRAPE_SECONDS,
+    ) {
+        let second = |second: i64| Timestamp::from_second(1_700_000_010 + second).unwrap();
+        // Counters that both versions' pods have, scraped at different seconds.
+        let of = |side: Side, phase: i64| {
+            let mut total = [0.0, 0.0];
+            let scraped = ticks.iter().enumerate().map(|(n, (requests, bad))| {
+                total[0] += f64::from(*requests);
+                total[1] += f64::from(bad * requests / 100);
+                (second(i64::try_from(n).unwrap() * SCRAPE_SECONDS + phase), total)
+            });
+            let scraped: Vec<_> = scraped.collect();
+            [Counted::All, Counted::Part].map(|counted| Series {
+                side,
+                counted,
+                target: side.to_string(),
+                labels: String::new(),
+                samples: scraped
+                    .iter()
+                    .map(|(at, total)| Sample { at: *at, value: total[counted as usize] })
+                    .collect(),
+            })
+        };
+        let series = [of(Side::Canary, phases[0]), of(Side::Production, phases[1])].concat();
+        let (begin, end) = (4 * SCRAPE_SECONDS - 1, 22 * SCRAPE_SECONDS - 1);
+        let (mut judged, mut seen) = (second(begin), Stratum::default());
+        for now in (begin + every..=end).step_by(usize::try_from(every).unwrap()) {
+            let window = Window::new(judged, second(now), Duration::from_secs(15)).unwrap();
+            if is_awaited(&series, &window) {
+                continue;
+            }
+            let found = pooled(&observe(&series, Part::Bad, &window).unwrap());
+            prop_assert!(found.compares(), "{found:?}");
+            seen = Stratum { canary: seen.canary.plus(found.canary), production: seen.production.plus(found.production) };
+            judged = second(now);
+        }
+        let whole = Window::new(second(begin), judged, Duration::from_secs(15)).unwrap();
+        prop_assert_eq!(seen, pooled(&observe(&series, Part::Bad, &whole).unwrap()));
+        prop_assert!(second(end).duration_since(judged).as_secs() <= 2 * SCRAPE_SECONDS + every);
+    }
+
+    #[test]
     fn order_and_repetition_do_not_matter(world in world(), every in 1_usize..6, seed in any::<u64>()) {
         let series = scraped(&world);
         let mut shuffled = series.clone();

@@ -59,6 +59,13 @@ impl<'a> Target<'a> {
         scrapes.any(|(_, values)| values.keys().any(is))
     }
 
+    /// Whether its requests of this version were scraped within the window.
+    pub(super) fn is_scraped(&self, side: Side, window: &Window) -> bool {
+        let is = |line: &Line| line.side == side && line.counted == Counted::All;
+        let mut scrapes = self.scrapes.iter().filter(|(at, _)| **at > window.previous);
+        scrapes.any(|(_, values)| values.keys().any(is))
+    }
+
     /// Whether what happened since the previous check is known: it was scraped about then, or twice since.
     pub(super) fn reaches_back(&self, window: &Window) -> bool {
         let about = |at: &Timestamp| {

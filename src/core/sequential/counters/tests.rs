@@ -397,6 +397,56 @@ fn one_exporter_for_both_versions_gives_a_stratum_of_its_own() {
 }
 
 #[test]
+fn a_window_waits_for_everybody_that_is_scraped_and_for_two_scrapes_at_most() {
+    let of = |side: Side, target: &str, instants: &[i64]| Series {
+        target: target.to_owned(),
+        samples: instants
+            .iter()
+            .map(|second| Sample {
+                at: at(*second),
+                value: 1.0,
+            })
+            .collect(),
+        ..steady(side)
+    };
+    let short = Window::new(at(150), at(160), SCRAPE).unwrap();
+    let canary = |instants: &[i64]| of(Side::Canary, "c", instants);
+    let production = |target: &str, instants: &[i64]| of(Side::Production, target, instants);
+    let awaited = |series: &[Series], window| is_awaited(series, window);
+    let both = [canary(&[140, 155]), production("p", &[142, 157])];
+    assert!(!awaited(&both, &short));
+    assert!(awaited(&[canary(&[140, 155]), production("p", &[147])], &short));
+    assert!(awaited(&[canary(&[149]), production("p", &[142, 157])], &short));
+    // One of production's pods is enough to wait for; one that is gone is not.
+    let another = [both.as_slice(), &[production("q", &[148])]].concat();
+    assert!(awaited(&another, &short));
+    let gone = [both.as_slice(), &[production("q", &[100, 115])]].concat();
+    assert!(!awaited(&gone, &short));
+    // A lost scrape keeps nobody waiting for ever.
+    let long = Window::new(at(130), at(160), SCRAPE).unwrap();
+    assert!(!awaited(&[canary(&[130]), production("p", &[142, 157])], &long));
+    // One exporter of both is scraped at once.
+    let exporter = [of(Side::Canary, "e", &[145]), of(Side::Production, "e", &[145])];
+    assert!(awaited(&exporter, &short));
+}
+
+#[test]
+fn the_time_between_samples_is_what_most_of_them_keep() {
+    let series = [
+        all(Side::Production, [0.0; 7]),
+        line(
+            Side::Canary,
+            Counted::All,
+            "",
+            [Some(0.0), None, None, None, None, None, Some(1.0)],
+        ),
+    ];
+    assert_eq!(spacing(&series), Some(SCRAPE));
+    assert_eq!(spacing(&series[1..]), Some(SCRAPE * 6));
+    assert_eq!(spacing(&[]), None);
+}
+
+#[test]
 fn the_grid_lies_one_scrape_back_and_does_not_move() {
     let grid = |now: i64| grid_instant(at(now), SCRAPE, Duration::from_secs(15)).unwrap();
     // 1_700_000_000 is 5 s past a multiple of 15.
