@@ -40,6 +40,14 @@ minCapacity: 1
 settle: 0s
 "#;
 
+/// Which calls may arrive late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delays {
+    Nothing,
+    Raises,
+    Anything,
+}
+
 /// What exists, what may go wrong, and what people may do.
 #[expect(
     clippy::struct_excessive_bools,
@@ -65,8 +73,8 @@ pub(crate) struct Configuration {
     pub(crate) stale: bool,
     /// Calls may be lost on the way there, or on the way back.
     pub(crate) lossy: bool,
-    /// A call that nobody waits for may still arrive, as late as it likes.
-    pub(crate) delays: bool,
+    /// The calls that nobody waits for any more, and that may still arrive, as late as they like.
+    pub(crate) delays: Delays,
     /// Operators may be killed.
     pub(crate) crashes: bool,
     /// Leadership may move.
@@ -90,7 +98,7 @@ impl Configuration {
             unknown: true,
             stale: false,
             lossy: false,
-            delays: false,
+            delays: Delays::Nothing,
             crashes: false,
             moves: false,
             slow: false,

@@ -1,6 +1,6 @@
 //! The configurations that are explored. Each bound of `docs/proof.md` is reached in one of them at least.
 
-use super::configuration::{Configuration, FOUR_STEPS, ONE_STEP, TWO_STEPS};
+use super::configuration::{Configuration, Delays, FOUR_STEPS, ONE_STEP, TWO_STEPS};
 use super::state::Edit;
 
 /// The spec, paused, and with other steps.
@@ -80,6 +80,14 @@ pub(crate) fn quick() -> Vec<Configuration> {
             unknown: false,
             ..Configuration::new("killed at any call", ONE_STEP)
         },
+        Configuration {
+            delays: Delays::Raises,
+            bad: false,
+            unknown: false,
+            verbs: vec!["", "rollback/1"],
+            edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(100)]),
+            ..Configuration::new("a raise comes late, and a hand", ONE_STEP)
+        },
     ]
 }
 
@@ -92,14 +100,14 @@ pub(crate) fn long() -> Vec<Configuration> {
             ..Configuration::new("killed at any call, two steps", TWO_STEPS)
         },
         Configuration {
-            delays: true,
+            delays: Delays::Anything,
             unknown: false,
             verbs: vec!["", "rollback/1"],
             edits: (1, vec![Edit::Verb(0, 1)]),
             ..Configuration::new("a write comes late, and a verb", ONE_STEP)
         },
         Configuration {
-            delays: true,
+            delays: Delays::Anything,
             bad: false,
             unknown: false,
             verbs: vec!["", "rollback/1"],
@@ -132,7 +140,7 @@ pub(crate) fn long() -> Vec<Configuration> {
             ..people("people, twice", ONE_STEP, (2, everything()))
         },
         Configuration {
-            delays: true,
+            delays: Delays::Anything,
             crashes: true,
             unknown: false,
             ..Configuration::new("killed, and writes come late", ONE_STEP)

@@ -27,7 +27,7 @@ const fn mutation(
     }
 }
 
-const MUTATIONS: [Mutation; 17] = [
+const MUTATIONS: [Mutation; 20] = [
     mutation(
         "an unhealthy check is not heard",
         "src/core/guards.rs",
@@ -129,6 +129,24 @@ const MUTATIONS: [Mutation; 17] = [
         "src/core/rest.rs",
         "if let Some(other) = &turn.seen.conflict {",
         "if let Some(other) = turn.seen.conflict.as_ref().filter(|_| turn.seen.draining) {",
+    ),
+    mutation(
+        "an answer is forgotten once it was looked at",
+        "src/controller/memory.rs",
+        "self.check.take_if(|check| check.asked_at > now);\n        self.check.clone()",
+        "self.check.take().filter(|check| check.asked_at <= now)",
+    ),
+    mutation(
+        "a late raise is taken back whoever wrote it",
+        "src/core/rest.rs",
+        "(late, turn.seen.routes_writer.as_deref())",
+        "(late, turn.seen.routes_writer.as_ref().map(|_| OURSELVES))",
+    ),
+    mutation(
+        "a late raise stays",
+        "src/core/rest.rs",
+        "last.ended.is_none() || !last.raised",
+        "last.ended.is_none() || last.raised",
     ),
 ];
 

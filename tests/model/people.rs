@@ -1,7 +1,6 @@
 //! What people do, and what comes by itself: changes on the server that no operator made.
 
 use super::objects;
-use super::server::weigh;
 use super::state::*;
 use super::tables::Tables;
 
@@ -40,7 +39,6 @@ pub(crate) fn change(tables: &mut Tables, world: &mut World, edit: Edit) -> Opti
                 version: server.route.version + 1,
             };
             world.rest.by_hand = true;
-            weigh(tables, &mut world.rest.ghost, server.route.is);
         }
         Edit::Available(version, available) => {
             let pods = server.pods.is[usize::from(version)].as_mut()?;

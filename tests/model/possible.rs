@@ -1,7 +1,9 @@
 //! What can happen in a state, by what the configuration allows.
 
+use birdwatch::core::decision::Effect;
+
 use super::acting::unseen;
-use super::configuration::Configuration;
+use super::configuration::{Configuration, Delays};
 use super::state::*;
 use super::tables::Tables;
 
@@ -9,7 +11,7 @@ use super::tables::Tables;
 pub(crate) fn possible(tables: &Tables, world: &World, actions: &mut Vec<Action>) {
     let configuration = &tables.configuration;
     for o in 0..configuration.operators {
-        of_operator(configuration, world, o, actions);
+        of_operator(tables, world, o, actions);
     }
     if world.late.is_some() {
         actions.extend([Action::Arrive(true), Action::Arrive(false)]);
@@ -39,11 +41,24 @@ pub(crate) fn possible(tables: &Tables, world: &World, actions: &mut Vec<Action>
     }
 }
 
-fn of_operator(configuration: &Configuration, world: &World, o: usize, actions: &mut Vec<Action>) {
+/// Whether the call that a job has on its way may arrive when nobody waits for it any more.
+fn may_delay(tables: &Tables, world: &World, job: &Job) -> bool {
+    let may = match tables.configuration.delays {
+        Delays::Nothing => false,
+        Delays::Raises => {
+            let thought = tables.thought(job.thought);
+            matches!(thought.effect(job.at), Some(Effect::Raise { .. }))
+        }
+        Delays::Anything => true,
+    };
+    may && world.late.is_none()
+}
+
+fn of_operator(tables: &Tables, world: &World, o: usize, actions: &mut Vec<Action>) {
+    let configuration = &tables.configuration;
     let operator = &world.operators[o];
     let place = u8::try_from(o).unwrap();
     let leads = world.rest.leader == Some(place);
-    let may_delay = configuration.delays && world.late.is_none();
     for b in 0..configuration.birds {
         let bird = u8::try_from(b).unwrap();
         if let Some(job) = operator.jobs[b] {
@@ -54,7 +69,7 @@ fn of_operator(configuration: &Configuration, world: &World, o: usize, actions: 
             if configuration.lossy || job.orphan {
                 actions.push(Action::Call(place, bird, Fate::Lost));
             }
-            if may_delay {
+            if may_delay(tables, world, &job) {
                 actions.push(Action::Call(place, bird, Fate::Delayed));
             }
         } else if leads && operator.due[b] && operator.sees.birds[b].is_some() {
@@ -74,7 +89,8 @@ fn of_operator(configuration: &Configuration, world: &World, o: usize, actions: 
     let working = operator.jobs.iter().any(Option::is_some);
     if configuration.crashes && leads {
         actions.push(Action::Crash(place, false));
-        if may_delay && working {
+        let keeps = |job: &Job| may_delay(tables, world, job);
+        if operator.jobs.iter().flatten().any(keeps) {
             actions.push(Action::Crash(place, true));
         }
     }

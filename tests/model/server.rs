@@ -93,18 +93,19 @@ fn patch_route(tables: &mut Tables, world: &mut World, job: &Job, from: Seen<Id>
             };
             world.rest.by_hand = false;
             let ghost = &mut world.rest.ghost;
-            weigh(tables, ghost, after);
+            begin(tables, ghost, route.is, after);
             ghost.broken = ghost.broken.or(promises::of_write(tables, &world.server));
             Landed::Done
         }
     }
 }
 
-/// Levels that the weights have come below are held no longer.
-pub(crate) fn weigh(tables: &Tables, ghost: &mut Ghost, route: Id) {
-    let weight = tables.weight(route);
+/// A level that we raise the weight to is held from now on. A weight that is below it when time passes ends that too; what a
+/// person puts back before then nobody has seen.
+fn begin(tables: &Tables, ghost: &mut Ghost, before: Id, after: Id) {
+    let raised = tables.weight(before) + 1..=tables.weight(after);
     for (level, held) in tables.levels.iter().zip(&mut ghost.held) {
-        *held = if *level <= weight { *held } else { 0 };
+        *held = if raised.contains(level) { 0 } else { *held };
     }
 }
 

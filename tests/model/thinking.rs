@@ -142,6 +142,7 @@ impl Tables {
             held: self.held(remembered.held.take()),
             last_write: remembered.last_write.map(|at| ticks(at, now())),
             zero: look.seen.canary_zero_since.map(|at| ticks(at, now()).min(1)),
+            check: memo.check.filter(|_| remembered.check.is_some()),
             ..*memo
         };
         if let Some(request) = check {
