@@ -146,8 +146,7 @@ impl Tables {
             ..*memo
         };
         if let Some(request) = check {
-            let request = self.request(request);
-            after_look.asking = Some((request, 0));
+            after_look.asking = Some((self.request(request), 0));
         }
         let status = is_written.then_some(Call::Status);
         let calls = lower.into_iter().map(Call::Effect);
