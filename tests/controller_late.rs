@@ -6,7 +6,8 @@ mod controller_kit;
 use std::time::Duration;
 
 use birdwatch::api::status::Phase;
-use controller_kit::fake_api::Fault;
+use birdwatch::runtime::lease::Leadership;
+use controller_kit::fake_api::{Fault, Request};
 use controller_kit::{
     BIRD_WATCHES, Kit, NS, Operator, SERVICES, bird_watch, is_weight_write, virtual_service,
 };
@@ -113,4 +114,39 @@ async fn who_wrote_something_else_is_not_taken_for_the_writer_of_a_late_raise() 
     set_weights(&kit, "gateway", "kubectl-edit", 50);
     sleep(Duration::from_mins(1)).await;
     assert_eq!(canary_weight(&kit, "gateway"), 50);
+}
+
+/// A raise that is sent again needs no write of status, which would tell that another has ended the attempt meanwhile; and the
+/// watch of whoever leads next may be late.
+#[tokio::test(start_paused = true)]
+async fn one_whose_watch_is_late_does_not_raise_again_what_another_has_taken_back() {
+    let kit = Kit::new();
+    let standby = kit.operator("late");
+    standby.leadership.send_replace(Leadership::Standby);
+    kit.bird_watch();
+    kit.api.inject(Fault::Status(500), usize::MAX, is_weight_write);
+    let first = kit.operator("one");
+    kit.until("announced", |kit| {
+        kit.status("aleph").rollout.is_some_and(|r| r.intended == 50)
+    })
+    .await;
+    drop(first);
+    let is_its_watch = |r: &Request| r.client == "late" && r.verb == "watch" && r.resource == BIRD_WATCHES;
+    kit.api
+        .inject(Fault::Delay(Duration::from_hours(1)), usize::MAX, is_its_watch);
+    kit.api.cut_watches(is_its_watch);
+    sleep(Duration::from_secs(30)).await;
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |bw| {
+        bw["metadata"]["annotations"] = json!({"otomato.link/verb": "rollback/1"});
+    });
+    let second = kit.operator("two");
+    kit.until_phase(Phase::RolledBack).await;
+    drop(second);
+    kit.api.heal();
+    kit.api.forget_requests();
+    standby.leadership.send_replace(kit.leading());
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!((kit.raised_to(), kit.weights()), (vec![], (100, 0)));
+    let reads = kit.calls().iter().filter(|r| r.verb == "get").count();
+    assert!(reads > 0, "it had nothing to raise: {:?}", kit.counted());
 }

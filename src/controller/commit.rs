@@ -11,6 +11,7 @@ use super::context::Scope;
 use super::errors::{Error, Fault};
 use super::look::Look;
 use super::memory::{Entry, Held, Remembered};
+use super::objects::RawBirdWatch;
 
 /// What became of a decided status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct Intent {
     pub events: Vec<Event>,
     /// Traffic was lowered for it already: it stays in memory, and its write is retried if this one fails.
     pub acted_upon: bool,
+    /// One of its effects may only follow the newest status.
+    pub needs_newest: bool,
 }
 
 /// What is left of an intent once its write is answered, or nobody answers.
@@ -100,6 +103,7 @@ impl Intent {
             status: next,
             events,
             acted_upon,
+            needs_newest: _,
         } = self;
         match answer {
             Ok(version) => {
@@ -160,6 +164,10 @@ pub async fn commit(
     let (stored, acks) = (&look.stored, look.seen.acks.len());
     let worth = intent.is_worth_writing(&entry.lock(), stored, now);
     if !worth {
+        let is_own = entry.lock().wrote_it();
+        if intent.needs_newest && !is_own && !is_newest(scope, look).await? {
+            return Ok(Committed::Overtaken);
+        }
         return Ok(intent.keep(&mut entry.lock(), stored, acks));
     }
     let body = look.object.with_status(&intent.status)?;
@@ -194,4 +202,22 @@ pub async fn commit(
             })
         }
     }
+}
+
+/// Whether what was decided on is what the server has. A write of status would tell; where there is none, only reading does.
+async fn is_newest(scope: &Scope, look: &Look) -> Result<bool, Error> {
+    match scope.read_bird_watch(&look.name).await {
+        Ok(()) => {}
+        Err(Fault::Gone) => return Ok(false),
+        Err(fault) => {
+            return Err(Error::Call {
+                what: "reading the status that a raise follows".to_owned(),
+                fault,
+                lowering: false,
+            });
+        }
+    }
+    let version = |object: &RawBirdWatch| object.metadata.resource_version.clone();
+    let newest = scope.bird_watch(&look.name);
+    Ok(newest.is_some_and(|newest| version(&newest) == version(&look.object)))
 }

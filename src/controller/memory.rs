@@ -216,6 +216,12 @@ impl Remembered {
         self.check.clone()
     }
 
+    /// Whether what was last looked at is what we wrote last ourselves, since we lead.
+    #[must_use]
+    pub const fn wrote_it(&self) -> bool {
+        self.sent.is_some()
+    }
+
     /// Ends the check under way, if any.
     pub fn stop_asking(&mut self) {
         if let Some(asking) = self.asking.take() {

@@ -114,6 +114,7 @@ async fn pass(
         status: next.clone(),
         events,
         acted_upon,
+        needs_newest: effects.iter().any(Effect::needs_newest_status),
     };
     let committed = commit(scope, &look, entry, intent, now).await?;
     exhibit::show(scope, &look, &next, &committed, now);

@@ -127,6 +127,7 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
         changed: false,
         failed: false,
         orphan: false,
+        crossed: false,
     });
     let broken = thought
         .broken
@@ -174,7 +175,9 @@ fn is_needed(tables: &mut Tables, operator: &Operator, b: usize, job: &Job, call
     let (thought, at) = (job.thought, job.at);
     let mut patches = |of: Id| tables.patch_route(thought, at, of, of, true) != Patched::Nothing;
     match call {
-        Call::Status | Call::Effect(Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter) => true,
+        Call::Status
+        | Call::Read
+        | Call::Effect(Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter) => true,
         Call::Effect(Effect::Lower { .. } | Effect::RestoreWeights) => patches(operator.sees.route.is),
         Call::Effect(Effect::Raise { .. } | Effect::TakeBack) => patches(job.route.is),
         Call::Effect(Effect::Label { .. } | Effect::RestoreLabel { .. }) => {
@@ -227,6 +230,7 @@ fn call(tables: &mut Tables, world: &mut World, o: usize, b: usize, fate: Fate) 
     match thought.call(job.at)? {
         Call::Status => after_status(tables, world, o, b, &thought, answer),
         Call::Effect(Effect::Lower { .. }) => after_lowering(tables, world, o, b, answer),
+        Call::Read => after_reading(tables, world, o, b, answer),
         Call::Effect(_) => after_effect(tables, world, o, b, answer),
     }
     Some(())
@@ -312,6 +316,21 @@ fn after_status(
     go_on(tables, world, o, b);
 }
 
+fn after_reading(tables: &mut Tables, world: &mut World, o: usize, b: usize, answer: Option<Landed>) {
+    let Some(mut job) = world.operators[o].jobs[b] else {
+        return;
+    };
+    if answer.is_some() {
+        shown(world, o, Kind::Bird(u8::try_from(b).unwrap()));
+    }
+    if job.failed || answer != Some(Landed::Done) {
+        return finish(world, o, b, true);
+    }
+    job.at += 1;
+    world.operators[o].jobs[b] = Some(job);
+    go_on(tables, world, o, b);
+}
+
 fn after_effect(tables: &mut Tables, world: &mut World, o: usize, b: usize, answer: Option<Landed>) {
     let Some(mut job) = world.operators[o].jobs[b] else {
         return;
@@ -385,6 +404,7 @@ fn lead(world: &mut World, o: u8) {
 }
 
 fn lose(world: &mut World, o: u8) {
+    world.rest.moves -= 1;
     let operator = &mut world.operators[usize::from(o)];
     forget(operator);
     operator
@@ -397,8 +417,10 @@ fn lose(world: &mut World, o: u8) {
 
 fn arrive(tables: &mut Tables, world: &mut World, arrives: bool) -> Option<()> {
     let Late { bird, job } = world.late.take()?;
-    if arrives {
-        land(tables, world, 0, usize::from(bird), &job, true);
+    let b = usize::from(bird);
+    if arrives && land(tables, world, 0, b, &job, true) == Landed::Done {
+        let under_way = world.operators.iter_mut().filter_map(|o| o.jobs[b].as_mut());
+        under_way.for_each(|job| job.crossed = true);
     }
     Some(())
 }

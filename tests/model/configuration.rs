@@ -77,8 +77,8 @@ pub(crate) struct Configuration {
     pub(crate) delays: Delays,
     /// Operators may be killed.
     pub(crate) crashes: bool,
-    /// Leadership may move.
-    pub(crate) moves: bool,
+    /// How often leadership may move.
+    pub(crate) moves: u8,
     /// Operators may sleep in the middle of a reconcile, or before it.
     pub(crate) slow: bool,
 }
@@ -100,7 +100,7 @@ impl Configuration {
             lossy: false,
             delays: Delays::Nothing,
             crashes: false,
-            moves: false,
+            moves: 0,
             slow: false,
         }
     }

@@ -116,10 +116,18 @@ pub(crate) fn long() -> Vec<Configuration> {
         },
         Configuration {
             operators: 2,
-            moves: true,
+            moves: 1,
             stale: true,
             unknown: false,
             ..Configuration::new("two operators, one stale", ONE_STEP)
+        },
+        Configuration {
+            operators: 2,
+            moves: 2,
+            stale: true,
+            unknown: false,
+            bad: false,
+            ..Configuration::new("two operators, there and back", ONE_STEP)
         },
         Configuration {
             birds: 2,
@@ -147,7 +155,7 @@ pub(crate) fn long() -> Vec<Configuration> {
         },
         Configuration {
             operators: 2,
-            moves: true,
+            moves: 2,
             stale: true,
             ..Configuration::new("two operators, two steps", TWO_STEPS)
         },

@@ -184,6 +184,7 @@ fn beginning(tables: &mut Tables) -> World {
         leader: Some(0),
         by_hand: true,
         edits: tables.configuration.edits.0,
+        moves: tables.configuration.moves,
         ..Rest::default()
     };
     World {

@@ -44,7 +44,7 @@ fn every_promise_is_kept_in_every_state_and_an_end_is_reached_from_it() {
 }
 
 #[test]
-#[ignore = "minutes; `make prove`"]
+#[ignore = "many minutes: docs/proof.md"]
 fn every_promise_is_kept_in_the_large_configurations_too() {
     prove(&configurations::long());
 }

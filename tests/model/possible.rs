@@ -94,7 +94,7 @@ fn of_operator(tables: &Tables, world: &World, o: usize, actions: &mut Vec<Actio
             actions.push(Action::Crash(place, true));
         }
     }
-    if configuration.moves && leads {
+    if world.rest.moves > 0 && leads {
         actions.push(Action::Lose(place));
     }
     // A lease must have run out before it is taken.

@@ -68,7 +68,7 @@ const NEVER_BAD: u8 = 10;
 const SUM: u8 = 11;
 const NOT_OURS: u8 = 12;
 const ANALYSED: u8 = 13;
-const LABELLED: u8 = 14;
+pub(crate) const LABELLED: u8 = 14;
 const PROMOTED: u8 = 15;
 const ANNOUNCED: u8 = 16;
 const TO_NOTHING: u8 = 17;
@@ -301,7 +301,8 @@ pub(crate) fn of_raise(
 ) -> Option<u8> {
     let ghost = world.rest.ghost;
     let after = running(thought.after.as_ref())?;
-    // Whoever no longer leads may land one raise, which is lowered again; that is asked of the ends.
+    // Whoever no longer leads may land one raise, and so may the leader whom the last status of such a one crosses. It is
+    // lowered again; that is asked of the ends.
     if !is_stale && (again || is_over(tables, world, after)) {
         return Some(RAISED_AGAIN);
     }

@@ -1,6 +1,7 @@
 //! The API server: what becomes of a call that reaches it.
 
 use birdwatch::core::decision::Effect;
+use birdwatch::core::observation::Side;
 
 use super::promises;
 use super::state::*;
@@ -32,14 +33,24 @@ pub(crate) fn land(
     match call {
         Call::Status => {
             let next = job.next;
-            put_bird(world, b, Some(job.bird.version), |bird| bird.status = next)
+            let landed = put_bird(world, b, Some(job.bird.version), |bird| bird.status = next);
+            if is_stale && landed == Landed::Done {
+                let others = world.operators.iter_mut().filter_map(|o| o.jobs[b].as_mut());
+                others.for_each(|other| other.crossed |= !other.orphan);
+            }
+            landed
         }
+        Call::Read => match world.server.birds[b] {
+            None => Landed::Gone,
+            Some(bird) if bird.version == job.bird.version => Landed::Done,
+            Some(_) => Landed::Conflict,
+        },
         Call::Effect(effect) => match effect {
             Effect::Lower { .. } | Effect::RestoreWeights => patch_route(tables, world, job, job.sent),
             Effect::Raise { .. } => {
                 let condemned = world.operators[o].memos[b].condemned;
                 let again = condemned.is_some() && condemned == thought.attempt;
-                let broken = promises::of_raise(tables, world, &thought, again, is_stale);
+                let broken = promises::of_raise(tables, world, &thought, again, is_stale || job.crossed);
                 let landed = patch_route(tables, world, job, job.route);
                 let ghost = &mut world.rest.ghost;
                 ghost.broken = ghost.broken.or(broken.filter(|_| landed == Landed::Done));
@@ -53,7 +64,20 @@ pub(crate) fn land(
                 ghost.broken = ghost.broken.or(broken);
                 landed
             }
-            Effect::Label { .. } | Effect::RestoreLabel { .. } => patch_rule(tables, world, job),
+            Effect::Label { subset, .. } => {
+                let is_idle = match subset {
+                    Side::Production => tables.weight(world.server.route.is) == 100,
+                    Side::Canary => tables.weight(world.server.route.is) == 0,
+                };
+                // One who leads no longer, or a person, may have moved the weights at the same moment.
+                let may_cross = is_stale || job.crossed || world.rest.by_hand;
+                let landed = patch_rule(tables, world, job);
+                let is_wrong = landed == Landed::Done && !is_idle && !may_cross;
+                let ghost = &mut world.rest.ghost;
+                ghost.broken = ghost.broken.or(is_wrong.then_some(promises::LABELLED));
+                landed
+            }
+            Effect::RestoreLabel { .. } => patch_rule(tables, world, job),
             Effect::AddFinalizer | Effect::RemoveFinalizer => {
                 let wanted = *effect == Effect::AddFinalizer;
                 let newest = sees.birds[b].filter(|_| !is_stale);

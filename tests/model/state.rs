@@ -6,7 +6,7 @@ pub(crate) const BIRDS: usize = 2;
 /// Operators at most.
 pub(crate) const OPERATORS: usize = 2;
 /// Different weights of steps at most.
-pub(crate) const LEVELS: usize = 4;
+pub(crate) const LEVELS: usize = 5;
 /// Versions at most; the first is in production.
 pub(crate) const VERSIONS: usize = 3;
 /// An age, or a time to wait, that is this many ticks or more. It is above every threshold of every configuration.
@@ -128,6 +128,8 @@ pub(crate) struct Job {
     pub(crate) failed: bool,
     /// Its operator no longer leads: the call on its way is the last.
     pub(crate) orphan: bool,
+    /// Since it was decided one who leads no longer has written a status, or a call has arrived that nobody waited for.
+    pub(crate) crossed: bool,
 }
 
 /// An operator. What it sees and remembers may be old.
@@ -179,6 +181,8 @@ pub(crate) struct Rest {
     pub(crate) gap: Option<(Ticks, Ticks)>,
     /// What people may still do.
     pub(crate) edits: u8,
+    /// How often leadership may still move.
+    pub(crate) moves: u8,
     /// Which of the configuration's releases have happened.
     pub(crate) released: u8,
     /// The last hand on the weights was a person's, as the managed fields of the object say.

@@ -32,6 +32,7 @@ fn told(tables: &Tables, world: &World, action: Action) -> String {
     {
         let call = match call {
             Call::Status => "status".to_owned(),
+            Call::Read => "is the status the newest?".to_owned(),
             Call::Effect(effect) => format!("{effect:?}"),
         };
         return format!("operator {o}: {call} {fate:?}");

@@ -41,6 +41,8 @@ pub(crate) type SettleKey = (Option<Held>, Id, Id, bool, bool);
 pub(crate) enum Call {
     /// The status is written.
     Status,
+    /// The `BirdWatch` is read, to see that what was decided on is the newest.
+    Read,
     /// An effect is carried out.
     Effect(Effect),
 }
@@ -71,7 +73,7 @@ impl Thought {
     pub(crate) fn effect(&self, at: u8) -> Option<&Effect> {
         match self.call(at)? {
             Call::Effect(effect) => Some(effect),
-            Call::Status => None,
+            Call::Status | Call::Read => None,
         }
     }
 }
@@ -88,6 +90,21 @@ fn ticks(from: Timestamp, to: Timestamp) -> Ticks {
     u8::try_from((seconds + tick - 1) / tick)
         .unwrap_or(LONG)
         .min(LONG)
+}
+
+/// Lowering first, then the status, written or at least read where something may only follow the newest; then all else.
+fn calls(lower: Vec<Effect>, is_written: bool, rest: Vec<Effect>) -> Vec<Call> {
+    let reads = rest.iter().any(Effect::needs_newest_status);
+    let status = if is_written {
+        Some(Call::Status)
+    } else {
+        reads.then_some(Call::Read)
+    };
+    let lower = lower.into_iter().map(Call::Effect);
+    lower
+        .chain(status)
+        .chain(rest.into_iter().map(Call::Effect))
+        .collect()
 }
 
 impl Tables {
@@ -132,6 +149,7 @@ impl Tables {
             status: (**self.statuses.at(next)).clone(),
             events: Vec::new(),
             acted_upon: !lower.is_empty(),
+            needs_newest: false,
         };
         let acted_upon = intent.acted_upon;
         let is_written = intent.is_worth_writing(&remembered, &look.stored, now());
@@ -148,11 +166,8 @@ impl Tables {
         if let Some(request) = check {
             after_look.asking = Some((self.request(request), 0));
         }
-        let status = is_written.then_some(Call::Status);
-        let calls = lower.into_iter().map(Call::Effect);
-        let calls = calls.chain(status).chain(rest.into_iter().map(Call::Effect));
         Thought {
-            calls: calls.collect(),
+            calls: calls(lower, is_written, rest),
             next,
             memo: after_look,
             acted_upon,
@@ -184,6 +199,7 @@ impl Tables {
             status: (**self.statuses.at(job.next)).clone(),
             events: Vec::new(),
             acted_upon,
+            needs_newest: false,
         };
         let stored = Arc::clone(self.statuses.at(stored));
         let answer = fault.map_or_else(|| Ok(Some("2".to_owned())), Err);
