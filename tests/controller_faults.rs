@@ -193,9 +193,16 @@ async fn late_watches_make_nothing_be_written_twice_or_read() {
         begun.elapsed()
     );
     assert_eq!(kit.raised_to(), [50, 100, 0]);
-    assert!(
-        kit.calls().iter().all(|call| call.verb != "get"),
-        "{:?}",
+    let calls = kit.calls();
+    let reads: Vec<&str> = calls
+        .iter()
+        .filter(|call| call.verb == "get")
+        .map(|call| call.resource.as_str())
+        .collect();
+    assert_eq!(
+        reads,
+        [SERVICES],
+        "once, before production's label: {:?}",
         kit.counted()
     );
 }

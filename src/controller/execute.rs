@@ -191,7 +191,25 @@ impl Executor<'_> {
         let objects = &self.look.objects;
         let name = objects.subset(subset).unwrap_or_default();
         let what = format!("pointing subset {name} at {version}");
+        // There is no way back from it, and a watch that is late shows the weight of a canary that was taken back since.
+        if subset == Side::Production && !self.routes_are_newest().await? {
+            return Err(call(&what, Fault::Conflict));
+        }
         self.relabel(objects.labelling(subset, version), &what).await
+    }
+
+    /// Whether the routes that were decided on are what the server has.
+    async fn routes_are_newest(&self) -> Result<bool, Error> {
+        for service in &self.look.objects.services {
+            let name = self.at(&service.object.object_name().name);
+            let read = self.scope.read_virtual_service(&name).await;
+            let found = read.map_err(|fault| call("reading the routes once more", fault))?;
+            let newest = found.and_then(|found| found.metadata.resource_version);
+            if newest != service.object.metadata.resource_version {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn restore_label(&self, written: &str, kept: Option<&str>) -> Result<Done, Error> {

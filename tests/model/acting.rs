@@ -341,6 +341,9 @@ fn after_effect(tables: &mut Tables, world: &mut World, o: usize, b: usize, answ
     };
     if answer.is_some() {
         shown(world, o, kind_of(effect, b));
+        if matches!(effect, Effect::Label { .. }) {
+            shown(world, o, Kind::Route);
+        }
     }
     let by_hand = world.rest.by_hand;
     let memo = &mut world.operators[o].memos[b];

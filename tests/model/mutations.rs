@@ -176,7 +176,8 @@ fn copy() -> PathBuf {
 
 /// What the model says of the tree; none where it finds nothing.
 fn verdict(tree: &Path) -> Option<String> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    // Its own: cargo cannot tell what is built of a mutant from what is built of the tree itself.
+    let target = tree.join("target");
     let mut run = Command::new(env!("CARGO"));
     // What cargo says to this process it must not hear again: some crates are built anew for it.
     let said = std::env::vars().map(|(name, _)| name);

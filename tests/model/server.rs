@@ -71,6 +71,11 @@ pub(crate) fn land(
                 };
                 // One who leads no longer, or a person, may have moved the weights at the same moment.
                 let may_cross = is_stale || job.crossed || world.rest.by_hand;
+                // The routes are read once more before production's label is sent.
+                let is_old = *subset == Side::Production && job.route.version != world.server.route.version;
+                if is_old && !is_stale {
+                    return Landed::Conflict;
+                }
                 let landed = patch_rule(tables, world, job);
                 let is_wrong = landed == Landed::Done && !is_idle && !may_cross;
                 let ghost = &mut world.rest.ghost;
