@@ -9,7 +9,7 @@ use birdwatch::api::status::Phase;
 use birdwatch::runtime::lease::Leadership;
 use controller_kit::fake_api::{Fault, Request};
 use controller_kit::{
-    BIRD_WATCHES, Kit, NS, Operator, SERVICES, bird_watch, is_weight_write, virtual_service,
+    BIRD_WATCHES, Kit, NS, Operator, SERVICES, bird_watch, is_status_write, is_weight_write, virtual_service,
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -149,4 +149,33 @@ async fn one_whose_watch_is_late_does_not_raise_again_what_another_has_taken_bac
     assert_eq!((kit.raised_to(), kit.weights()), (vec![], (100, 0)));
     let reads = kit.calls().iter().filter(|r| r.verb == "get").count();
     assert!(reads > 0, "it had nothing to raise: {:?}", kit.counted());
+}
+
+/// Whoever led took all traffic off a sick canary and came no further; whoever leads next is shown the weight of before.
+#[tokio::test(start_paused = true)]
+async fn one_whose_watch_is_late_does_not_promote_what_another_has_taken_back() {
+    let kit = Kit::new();
+    let standby = kit.operator("late");
+    standby.leadership.send_replace(Leadership::Standby);
+    kit.bird_watch();
+    let first = kit.operator("one");
+    kit.until_weight(100).await;
+    kit.until("confirmed", |kit| {
+        kit.status("aleph").rollout.is_some_and(|r| r.confirmed == 100)
+    })
+    .await;
+    let is_its_watch = |r: &Request| r.client == "late" && r.verb == "watch" && r.resource == SERVICES;
+    kit.api
+        .inject(Fault::Delay(Duration::from_hours(1)), usize::MAX, is_its_watch);
+    kit.api.cut_watches(is_its_watch);
+    kit.api.inject(Fault::Hang, usize::MAX, is_status_write);
+    kit.prometheus.answers(3.0);
+    kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
+    drop(first);
+    kit.api.heal();
+    kit.prometheus.answers(0.0);
+    standby.leadership.send_replace(kit.leading());
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(kit.labels().0, "v1");
+    assert_eq!(kit.weights(), (100, 0));
 }

@@ -27,7 +27,7 @@ const fn mutation(
     }
 }
 
-const MUTATIONS: [Mutation; 20] = [
+const MUTATIONS: [Mutation; 19] = [
     mutation(
         "an unhealthy check is not heard",
         "src/core/guards.rs",
@@ -105,12 +105,6 @@ const MUTATIONS: [Mutation; 20] = [
         "src/core/candidates.rs",
         "a.version == b.version && a.uid == b.uid && (a.revision == b.revision || matches_any(a) || matches_any(b))",
         "a.version == b.version && a.uid == b.uid",
-    ),
-    mutation(
-        "a label is written while its subset has weight",
-        "src/core/start.rs",
-        "        if turn.canary_is_quiet() {\n            turn.effect(Effect::Label {",
-        "        if !turn.seen.routes.is_empty() {\n            turn.effect(Effect::Label {",
     ),
     mutation(
         "a wake-up is forgotten",
