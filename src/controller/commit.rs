@@ -71,6 +71,18 @@ pub struct Settled {
 }
 
 impl Intent {
+    /// What a decision with these effects is to leave behind.
+    #[must_use]
+    pub fn of(status: BirdWatchStatus, events: Vec<Event>, effects: &[Effect]) -> Self {
+        let is_lowering = |effect: &Effect| matches!(effect, Effect::Lower { .. });
+        Self {
+            status,
+            events,
+            acted_upon: effects.iter().any(is_lowering),
+            needs_newest: effects.iter().any(Effect::needs_newest_status),
+        }
+    }
+
     /// Whether it is to be written: anything but bare readings differs, or they are old enough.
     #[must_use]
     pub fn is_worth_writing(

@@ -103,19 +103,11 @@ async fn pass(
     };
 
     let lowered = executor.lower(&effects).await;
-    let acted_upon = effects
-        .iter()
-        .any(|effect| matches!(effect, Effect::Lower { .. }));
     // A question changes nothing: a canary is judged even while no status can be written.
     if let Some(request) = check {
         checks::start(scope, &look.name, entry, request);
     }
-    let intent = Intent {
-        status: next.clone(),
-        events,
-        acted_upon,
-        needs_newest: effects.iter().any(Effect::needs_newest_status),
-    };
+    let intent = Intent::of(next.clone(), events, &effects);
     let committed = commit(scope, &look, entry, intent, now).await?;
     exhibit::show(scope, &look, &next, &committed, now);
     let leaving = look.seen.deleting || look.seen.draining;

@@ -77,7 +77,7 @@ pub(crate) struct Configuration {
     pub(crate) delays: Delays,
     /// Operators may be killed.
     pub(crate) crashes: bool,
-    /// How often leadership may move.
+    /// How often leadership may move; the last call of one who leads no longer has met its fate when the next begins.
     pub(crate) moves: u8,
     /// Operators may sleep in the middle of a reconcile, or before it.
     pub(crate) slow: bool,

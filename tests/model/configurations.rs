@@ -107,29 +107,6 @@ pub(crate) fn long() -> Vec<Configuration> {
             ..Configuration::new("a write comes late, and a verb", ONE_STEP)
         },
         Configuration {
-            delays: Delays::Anything,
-            bad: false,
-            unknown: false,
-            verbs: vec!["", "rollback/1"],
-            edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(100)]),
-            ..Configuration::new("a write comes late, and a hand", ONE_STEP)
-        },
-        Configuration {
-            operators: 2,
-            moves: 1,
-            stale: true,
-            unknown: false,
-            ..Configuration::new("two operators, one stale", ONE_STEP)
-        },
-        Configuration {
-            operators: 2,
-            moves: 2,
-            stale: true,
-            unknown: false,
-            bad: false,
-            ..Configuration::new("two operators, there and back", ONE_STEP)
-        },
-        Configuration {
             birds: 2,
             releases: vec![1, 2],
             edits: (1, vec![Edit::Delete(0)]),
@@ -153,11 +130,40 @@ pub(crate) fn long() -> Vec<Configuration> {
             unknown: false,
             ..Configuration::new("killed, and writes come late", ONE_STEP)
         },
+    ]
+}
+
+/// Those in which something is known to be broken still: `docs/proof.md` says what.
+pub(crate) fn open() -> Vec<Configuration> {
+    vec![
+        Configuration {
+            operators: 2,
+            moves: 1,
+            stale: true,
+            unknown: false,
+            ..Configuration::new("two operators, one stale", ONE_STEP)
+        },
+        Configuration {
+            operators: 2,
+            moves: 2,
+            stale: true,
+            unknown: false,
+            bad: false,
+            ..Configuration::new("two operators, there and back", ONE_STEP)
+        },
         Configuration {
             operators: 2,
             moves: 2,
             stale: true,
             ..Configuration::new("two operators, two steps", TWO_STEPS)
+        },
+        Configuration {
+            delays: Delays::Anything,
+            bad: false,
+            unknown: false,
+            verbs: vec!["", "rollback/1"],
+            edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(100)]),
+            ..Configuration::new("a write comes late, and a hand", ONE_STEP)
         },
     ]
 }

@@ -86,7 +86,6 @@ fn of_operator(tables: &Tables, world: &World, o: usize, actions: &mut Vec<Actio
         }
     }
     actions.extend(unseen(world, o).into_iter().map(|kind| Action::See(place, kind)));
-    let working = operator.jobs.iter().any(Option::is_some);
     if configuration.crashes && leads {
         actions.push(Action::Crash(place, false));
         let keeps = |job: &Job| may_delay(tables, world, job);
@@ -99,7 +98,8 @@ fn of_operator(tables: &Tables, world: &World, o: usize, actions: &mut Vec<Actio
     }
     // A lease must have run out before it is taken.
     let is_free = world.rest.leader.is_none() && world.rest.absent > 0;
-    if is_free && !working {
+    let jobs = world.operators.iter().flat_map(|operator| operator.jobs);
+    if is_free && jobs.flatten().next().is_none() {
         actions.push(Action::Lead(place));
     }
 }
