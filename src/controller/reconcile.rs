@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use crate::api::BirdWatchStatus;
 use crate::core::decide::decide;
-use crate::core::decision::{Decision, Effect, Event};
+use crate::core::decision::{Decision, Event};
 
 use super::checks;
 use super::commit::{Committed, Intent, commit};
