@@ -64,24 +64,7 @@ pub(crate) fn land(
                 ghost.broken = ghost.broken.or(broken);
                 landed
             }
-            Effect::Label { subset, .. } => {
-                let is_idle = match subset {
-                    Side::Production => tables.weight(world.server.route.is) == 100,
-                    Side::Canary => tables.weight(world.server.route.is) == 0,
-                };
-                // One who leads no longer, or a person, may have moved the weights at the same moment.
-                let may_cross = is_stale || job.crossed || world.rest.by_hand;
-                // The routes are read once more before production's label is sent.
-                let is_old = *subset == Side::Production && job.route.version != world.server.route.version;
-                if is_old && !is_stale {
-                    return Landed::Conflict;
-                }
-                let landed = patch_rule(tables, world, job);
-                let is_wrong = landed == Landed::Done && !is_idle && !may_cross;
-                let ghost = &mut world.rest.ghost;
-                ghost.broken = ghost.broken.or(is_wrong.then_some(promises::LABELLED));
-                landed
-            }
+            Effect::Label { subset, .. } => label(tables, world, job, *subset, is_stale),
             Effect::RestoreLabel { .. } => patch_rule(tables, world, job),
             Effect::AddFinalizer | Effect::RemoveFinalizer => {
                 let wanted = *effect == Effect::AddFinalizer;
@@ -92,6 +75,23 @@ pub(crate) fn land(
             Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter => Landed::Done,
         },
     }
+}
+
+fn label(tables: &mut Tables, world: &mut World, job: &Job, subset: Side, is_stale: bool) -> Landed {
+    // The routes are read once more before production's label is sent.
+    let is_old = subset == Side::Production && job.route.version != world.server.route.version;
+    if is_old && !is_stale {
+        return Landed::Conflict;
+    }
+    let weight = tables.weight(world.server.route.is);
+    let is_idle = weight == if subset == Side::Production { 100 } else { 0 };
+    // One who leads no longer, or a person, may have moved the weights at the same moment.
+    let may_cross = is_stale || job.crossed || world.rest.by_hand;
+    let landed = patch_rule(tables, world, job);
+    let is_wrong = landed == Landed::Done && !is_idle && !may_cross;
+    let ghost = &mut world.rest.ghost;
+    ghost.broken = ghost.broken.or(is_wrong.then_some(promises::LABELLED));
+    landed
 }
 
 fn put_bird(world: &mut World, b: usize, version: Option<u8>, put: impl FnOnce(&mut Bird)) -> Landed {

@@ -108,6 +108,10 @@ pub(crate) struct Memo {
 }
 
 /// A reconcile under way: a decision, and how far it is carried out.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is true or not, whatever the others are"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Job {
     pub(crate) thought: Id,
