@@ -6,7 +6,7 @@ mod controller_kit;
 
 use std::time::Duration;
 
-use birdwatch::api::status::{FailureReason, Phase};
+use birdwatch::api::status::{FailureReason, Phase, Verdict};
 use birdwatch::clients::prometheus::{Failure, Outcome};
 use birdwatch::runtime::lease::{Leadership, Term};
 use controller_kit::fake_api::Fault;
@@ -193,9 +193,16 @@ async fn late_watches_make_nothing_be_written_twice_or_read() {
         begun.elapsed()
     );
     assert_eq!(kit.raised_to(), [50, 100, 0]);
-    assert!(
-        kit.calls().iter().all(|call| call.verb != "get"),
-        "{:?}",
+    let calls = kit.calls();
+    let reads: Vec<&str> = calls
+        .iter()
+        .filter(|call| call.verb == "get")
+        .map(|call| call.resource.as_str())
+        .collect();
+    assert_eq!(
+        reads,
+        [SERVICES],
+        "once, before production's label: {:?}",
         kit.counted()
     );
 }
@@ -465,4 +472,37 @@ async fn stopped_in_order_a_reconcile_under_way_is_finished() {
     }
     operator.stop().await;
     assert_eq!((kit.weights(), kit.phase()), ((100, 0), Phase::RollingBack));
+}
+
+/// While paused a canary is found well, and then nothing is known of it: the status that says so meets a conflict, and the
+/// next check is asked already.
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_status_met_a_conflict_is_not_forgotten_for_the_one_before_it() {
+    let kit = Kit::new();
+    // Each answer comes when the next check is due.
+    kit.prometheus.takes(Duration::from_secs(5));
+    kit.bird_watch();
+    let _operator = kit.operator("one");
+    kit.until_weight(50).await;
+    let pause = |paused: bool| {
+        kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", move |bw| {
+            bw["spec"]["paused"] = json!(paused);
+        });
+    };
+    let verdict = |kit: &Kit| kit.status("aleph").rollout.unwrap().verdict;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    pause(true);
+    kit.prometheus
+        .fails(Outcome::Failed(Failure::Refused("no route".into())));
+    kit.until("found well", |kit| verdict(kit) == Some(Verdict::Good))
+        .await;
+    kit.api.inject(Fault::Status(409), 1, |request| {
+        let verdict = &request.body["status"]["rollout"]["verdict"];
+        is_status_write(request) && *verdict == "Unknown"
+    });
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    pause(false);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(kit.weights(), (50, 50), "raised on {:?}", verdict(&kit));
+    assert_eq!(verdict(&kit), Some(Verdict::Unknown));
 }

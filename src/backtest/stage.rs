@@ -159,7 +159,7 @@ impl<'a> Stage<'a> {
         match effect {
             Effect::Lower { percent } => set(*percent, true),
             Effect::Raise { percent } => set(*percent, false),
-            Effect::RestoreWeights => set(0, false),
+            Effect::RestoreWeights | Effect::TakeBack => set(0, false),
             Effect::Label { subset, version } => {
                 let Ok(rule) = &mut seen.rule else { return false };
                 let label = match subset {

@@ -36,8 +36,6 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
         return;
     }
     remembered.stop_asking();
-    // It was taken in. The clock may be set back, and then it would seem to be asked after the next one.
-    remembered.check = None;
     let id = request.id.clone();
     let under_way = UnderWay {
         scope: Arc::clone(scope),

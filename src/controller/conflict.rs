@@ -6,21 +6,21 @@ use crate::api::plan::Target;
 use crate::core::decide;
 use crate::core::observation::ObjectName;
 
-use super::context::Scope;
+use super::look::Sight;
 use super::objects::RawBirdWatch;
 
 /// Name of the oldest `BirdWatch`, older than `object`, that acts on the same rule, or on the same host and subsets.
-pub fn older(scope: &Scope, object: &RawBirdWatch, target: &Target) -> Option<String> {
+pub fn older(sight: &impl Sight, object: &RawBirdWatch, target: &Target) -> Option<String> {
     let name = object.name();
     let rule = ObjectName {
         namespace: name.namespace.clone(),
         name: target.destination_rule.clone(),
     };
-    let peers = scope.index().sharing(&rule);
+    let peers = sight.index().sharing(&rule);
     let others = peers
         .iter()
         .filter(|peer| **peer != name)
-        .filter_map(|peer| scope.bird_watch(peer));
+        .filter_map(|peer| sight.bird_watch(peer));
     others
         .filter(|other| by_age(other, object) == Ordering::Less)
         .filter(|other| target_of(other).is_some_and(|theirs| are_same(&theirs, target)))

@@ -1,30 +1,27 @@
 //! Carries out the effects of a decision, each idempotent. It decides nothing: what an effect says is done, or not.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::core::decision::Effect;
-use crate::core::observation::{ObjectName, Side};
-use crate::istio::destination_rule::{label_patch, restore_label_patch};
+use crate::core::observation::{OURSELVES, ObjectName, Side};
 use crate::istio::owner::{Manager, SUBSETS, WEIGHTS, managers};
-use crate::istio::restore::restore_patch;
-use crate::istio::routes::{self, Pair};
-use crate::istio::weights::{Guard, lower_patch, weight_patch};
+use crate::istio::routes::{Pair, Route};
+use crate::istio::weights::compare;
 use crate::istio::{DestinationRule, Problem, VirtualService};
 use crate::runtime::metrics::Direction;
 
 use super::context::{MANAGER, Scope};
 use super::errors::{Error, Fault, backoff};
-use super::look::Look;
+use super::look::{Look, Service};
 use super::memory::{Entry, Identified};
-use super::route_key;
+use super::patches;
 
 /// Tries to lower one object in one go; after them the next reconcile tries on, within a second.
 const LOWERING_TRIES: u32 = 4;
 
 /// Who wrote something that nobody owns up to.
 const SOMEBODY: &str = "somebody";
-/// Who wrote something that only we own up to.
-const OURSELVES: &str = "this operator, before it was restarted,";
 
 /// What carrying out effects came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +68,8 @@ impl Executor<'_> {
         for effect in effects {
             let what = match effect {
                 Effect::Lower { .. } => continue,
-                Effect::Raise { percent } => self.raise(*percent).await,
+                Effect::Raise { percent } => self.bring_to(*percent, Direction::Up).await,
+                Effect::TakeBack => self.bring_to(0, Direction::Down).await,
                 Effect::Label { subset, version } => self.label(*subset, version).await,
                 Effect::RestoreWeights => or_refused(self.restore_weights().await, || {
                     self.entry.lock().weights_refused = Some(self.look.objects.service_versions());
@@ -123,8 +121,8 @@ impl Executor<'_> {
             let Some(object) = self.scope.virtual_service(name) else {
                 return Ok(Done::Nothing);
             };
-            let routes = routes::find(&object, pair, &self.scope.context.cluster_domain).ours;
-            let Some(patch) = lower_patch(&object, &routes, percent) else {
+            let domain = &self.scope.context.cluster_domain;
+            let Some(patch) = patches::lowering(&object, pair, domain, percent) else {
                 return Ok(if tries == 0 { Done::Nothing } else { Done::Changed });
             };
             let fault = match self.scope.patch_weights(name, patch, Direction::Down).await {
@@ -150,14 +148,16 @@ impl Executor<'_> {
         }
     }
 
-    async fn raise(&self, percent: u8) -> Result<Done, Error> {
+    /// Brings what was looked at to a weight, and nothing newer: what somebody changed meanwhile is looked at first.
+    async fn bring_to(&self, percent: u8, direction: Direction) -> Result<Done, Error> {
         let mut done = Done::Nothing;
         for service in &self.look.objects.services {
-            let patch = weight_patch(&service.object, &service.routes, percent, Guard::ResourceVersion);
-            let Some(patch) = patch else { continue };
+            let Some(patch) = patches::bringing_to(service, percent) else {
+                continue;
+            };
             let name = self.at(&service.object.object_name().name);
-            let written = self.scope.patch_weights(&name, patch, Direction::Up).await;
-            self.service_answered(&name, written, &format!("raising {} to {percent} %", name.name))
+            let written = self.scope.patch_weights(&name, patch, direction).await;
+            self.service_answered(&name, written, &format!("bringing {} to {percent} %", name.name))
                 .await?;
             done = Done::Changed;
         }
@@ -168,15 +168,14 @@ impl Executor<'_> {
         let (Some(pair), Some(rollout)) = (&self.look.objects.pair, &self.look.status.rollout) else {
             return Ok(Done::Nothing);
         };
-        let kept = route_key::kept(&rollout.kept.routes);
+        let domain = &self.scope.context.cluster_domain;
         let mut done = Ok(Done::Nothing);
         for service in &rollout.plan.target.virtual_services {
             let name = self.at(service);
             let Some(object) = self.scope.virtual_service(&name) else {
                 continue;
             };
-            let routes = routes::find(&object, pair, &self.scope.context.cluster_domain).ours;
-            let Some(patch) = restore_patch(&object, &routes, &kept, 0) else {
+            let Some(patch) = patches::restoring_weights(&object, pair, domain, rollout) else {
                 continue;
             };
             let written = self.scope.patch_weights(&name, patch, Direction::Down).await;
@@ -189,39 +188,44 @@ impl Executor<'_> {
     }
 
     async fn label(&self, subset: Side, version: &str) -> Result<Done, Error> {
-        let Some(target) = &self.look.objects.target else {
-            return Ok(Done::Nothing);
-        };
-        let name = match subset {
-            Side::Production => &target.production_subset,
-            Side::Canary => &target.canary_subset,
-        };
-        let patch = |rule: &DestinationRule| label_patch(rule, name, &target.version_label, version);
-        self.relabel(patch, &format!("pointing subset {name} at {version}"))
-            .await
+        let objects = &self.look.objects;
+        let name = objects.subset(subset).unwrap_or_default();
+        let what = format!("pointing subset {name} at {version}");
+        // There is no way back from it, and a watch that is late shows the weight of a canary that was taken back since.
+        if subset == Side::Production && !self.routes_are_newest().await? {
+            return Err(call(&what, Fault::Conflict));
+        }
+        self.relabel(objects.labelling(subset, version), &what).await
+    }
+
+    /// Whether the routes that were decided on are what the server has.
+    async fn routes_are_newest(&self) -> Result<bool, Error> {
+        for service in &self.look.objects.services {
+            let name = self.at(&service.object.object_name().name);
+            let read = self.scope.read_virtual_service(&name).await;
+            let found = read.map_err(|fault| call("reading the routes once more", fault))?;
+            let newest = found.and_then(|found| found.metadata.resource_version);
+            if newest != service.object.metadata.resource_version {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn restore_label(&self, written: &str, kept: Option<&str>) -> Result<Done, Error> {
-        let Some(target) = &self.look.objects.target else {
-            return Ok(Done::Nothing);
-        };
-        let subset = &target.canary_subset;
-        let patch =
-            |rule: &DestinationRule| restore_label_patch(rule, subset, &target.version_label, kept, written);
-        self.relabel(patch, &format!("giving subset {subset} its label back"))
-            .await
+        let objects = &self.look.objects;
+        let name = objects.subset(Side::Canary).unwrap_or_default();
+        let what = format!("giving subset {name} its label back");
+        self.relabel(objects.restoring_label(written, kept), &what).await
     }
 
     async fn relabel(
         &self,
-        patch: impl FnOnce(&DestinationRule) -> Result<Option<json_patch::Patch>, Problem>,
+        patch: Result<Option<(&DestinationRule, json_patch::Patch)>, Problem>,
         what: &str,
     ) -> Result<Done, Error> {
-        let Some(rule) = &self.look.objects.rule else {
-            return Ok(Done::Nothing);
-        };
-        let patch = match patch(rule) {
-            Ok(Some(patch)) => patch,
+        let (rule, patch) = match patch {
+            Ok(Some(found)) => found,
             Ok(None) => return Ok(Done::Nothing),
             Err(problem) => {
                 tracing::warn!(%problem, what, "not possible");
@@ -267,6 +271,7 @@ impl Executor<'_> {
     }
 
     async fn identify_routes_writer(&self) -> Result<Done, Error> {
+        let confirmed = self.look.status.rollout.as_ref().map_or(0, |r| r.confirmed);
         let mut versions = Vec::new();
         let mut writers: Vec<Manager> = Vec::new();
         for service in &self.look.objects.services {
@@ -276,7 +281,7 @@ impl Executor<'_> {
                 read.map_err(|fault| call("asking who wrote the routes", fault))?;
             let Some(found) = found else { continue };
             versions.push(found.metadata.resource_version.clone());
-            writers.extend(managers(&found.metadata, &WEIGHTS));
+            writers.extend(managers(&found.metadata, &moved(service, confirmed)));
         }
         let name = latest(writers);
         self.entry.lock().routes_writer = Some(Identified { versions, name });
@@ -357,6 +362,18 @@ fn or_refused(restored: Result<Done, Error>, refused: impl FnOnce()) -> Result<D
 
 fn worse(so_far: Result<Done, Error>, next: Result<Done, Error>) -> Result<Done, Error> {
     Ok(so_far?.max(next?))
+}
+
+/// The lists of an object with routes of ours that are not at `percent`: whoever wrote other lists, or other objects, moved nothing.
+fn moved(service: &Service, percent: u8) -> Vec<&'static [&'static str]> {
+    let is_moved = |route: &Route| compare(route, percent) != Ordering::Equal;
+    let kinds = service.routes.iter().filter(|route| is_moved(route));
+    let lists: Vec<&str> = kinds.map(|route| route.kind.field()).collect();
+    let is_list = |path: &&[&str]| {
+        let list = path.last().and_then(|field| field.strip_prefix("f:"));
+        list.is_some_and(|list| lists.contains(&list))
+    };
+    WEIGHTS.into_iter().filter(is_list).collect()
 }
 
 /// The latest of those who wrote; where there is nobody but us, it was us, and a crash kept us from saying why.

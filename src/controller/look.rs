@@ -1,7 +1,7 @@
 //! One look at a `BirdWatch` and all of its objects: reads from stores and memory, never from a server. It judges
 //! nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::api::plan::Target;
 use crate::api::{BirdWatchSpec, BirdWatchStatus};
 use crate::core::decide;
 use crate::core::observation::{
-    DeploymentSeen, ObjectName, Observation, RestoreRefused, RouteSeen, RuleSeen,
+    DeploymentSeen, Gap, ObjectName, Observation, RestoreRefused, RouteSeen, RuleSeen, Settings,
 };
 use crate::istio::destination_rule::{self, SubsetLabel};
 use crate::istio::routes::{self, Holds, OtherRoute, Pair, Route};
@@ -17,9 +17,76 @@ use crate::istio::{DestinationRule, VirtualService, host};
 
 use super::context::Scope;
 use super::errors::Error;
+use super::index::Index;
 use super::memory::{Identified, Remembered};
-use super::objects::RawBirdWatch;
+use super::objects::{Deployment, RawBirdWatch};
 use super::{conflict, route_key};
+
+/// Where a look is taken: the newest objects known, and what is the same for all of them. A model of the cluster has it too.
+pub trait Sight {
+    /// The newest `BirdWatch` known.
+    fn bird_watch(&self, name: &ObjectName) -> Option<Arc<RawBirdWatch>>;
+    /// A Deployment.
+    fn deployment(&self, name: &ObjectName) -> Option<Arc<Deployment>>;
+    /// The newest `VirtualService` known.
+    fn virtual_service(&self, name: &ObjectName) -> Option<Arc<VirtualService>>;
+    /// The newest `DestinationRule` known.
+    fn destination_rule(&self, name: &ObjectName) -> Option<Arc<DestinationRule>>;
+    /// Which object concerns whom.
+    fn index(&self) -> MutexGuard<'_, Index>;
+    /// The times without an operator.
+    fn gaps(&self) -> Vec<Gap>;
+    /// The administrator's settings.
+    fn settings(&self) -> Settings;
+    /// DNS domain of the cluster.
+    fn cluster_domain(&self) -> &str;
+    /// Everything is given back, and nothing started.
+    fn draining(&self) -> bool;
+    /// What is wrong with the channel a spec asks for.
+    fn warning(&self, spec: &BirdWatchSpec) -> Option<String>;
+}
+
+impl Sight for Scope {
+    fn bird_watch(&self, name: &ObjectName) -> Option<Arc<RawBirdWatch>> {
+        self.bird_watch(name)
+    }
+
+    fn deployment(&self, name: &ObjectName) -> Option<Arc<Deployment>> {
+        self.deployment(name)
+    }
+
+    fn virtual_service(&self, name: &ObjectName) -> Option<Arc<VirtualService>> {
+        self.virtual_service(name)
+    }
+
+    fn destination_rule(&self, name: &ObjectName) -> Option<Arc<DestinationRule>> {
+        self.destination_rule(name)
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index()
+    }
+
+    fn gaps(&self) -> Vec<Gap> {
+        self.gaps()
+    }
+
+    fn settings(&self) -> Settings {
+        self.context.settings
+    }
+
+    fn cluster_domain(&self) -> &str {
+        &self.context.cluster_domain
+    }
+
+    fn draining(&self) -> bool {
+        self.context.draining
+    }
+
+    fn warning(&self, spec: &BirdWatchSpec) -> Option<String> {
+        self.context.deliver.warning(spec)
+    }
+}
 
 /// One look, with the objects that a decision's effects are made of.
 pub struct Look {
@@ -88,29 +155,41 @@ pub fn look(
     remembered: &mut Remembered,
     now: Timestamp,
 ) -> Result<Look, Error> {
-    let name = object.name();
-    let spec = object.read_spec();
     let stored = remembered.stored(&object, object.read_status()?);
+    let spec = object.read_spec();
+    Ok(look_from(scope, object, spec, stored, remembered, now))
+}
+
+/// The same, once spec and status are read.
+pub fn look_from(
+    sight: &impl Sight,
+    object: Arc<RawBirdWatch>,
+    spec: Result<BirdWatchSpec, String>,
+    stored: BirdWatchStatus,
+    remembered: &mut Remembered,
+    now: Timestamp,
+) -> Look {
+    let name = object.name();
     let status = remembered.effective(&stored);
     remembered.last_write.get_or_insert(now);
     let mut world = World::default();
     let objects = match decide::target(&status, &spec) {
-        Some(target) => world.gather(scope, &name, target),
+        Some(target) => world.gather(sight, &name, target),
         None => Objects::default(),
     };
-    let seen = observe(scope, &object, spec, world, &objects, remembered, now);
-    Ok(Look {
+    let seen = observe(sight, &object, spec, world, &objects, remembered, now);
+    Look {
         name,
         object,
         stored,
         status,
         seen,
         objects,
-    })
+    }
 }
 
 fn observe(
-    scope: &Scope,
+    sight: &impl Sight,
     object: &RawBirdWatch,
     spec: Result<BirdWatchSpec, String>,
     world: World,
@@ -126,11 +205,7 @@ fn observe(
         other_routes,
         mut warnings,
     } = world;
-    warnings.extend(
-        spec.as_ref()
-            .ok()
-            .and_then(|spec| scope.context.deliver.warning(spec)),
-    );
+    warnings.extend(spec.as_ref().ok().and_then(|spec| sight.warning(spec)));
     let zero = !routes.is_empty() && routes.iter().all(|route| route.is_at(0));
     let target = objects.target.as_ref();
     let known = |found: &Option<Identified>, versions: Vec<Option<String>>| {
@@ -146,9 +221,9 @@ fn observe(
         paused: object.paused(),
         deleting: object.metadata.deletion_timestamp.is_some(),
         finalizer: object.has_finalizer(),
-        draining: scope.context.draining,
+        draining: sight.draining(),
         verb: object.verb(),
-        conflict: target.and_then(|target| conflict::older(scope, object, target)),
+        conflict: target.and_then(|target| conflict::older(sight, object, target)),
         deployments,
         rule,
         routes,
@@ -162,11 +237,11 @@ fn observe(
         },
         routes_writer: known(&remembered.routes_writer, objects.service_versions()),
         rule_writer: known(&remembered.rule_writer, objects.rule_version()),
-        check: remembered.check.clone(),
+        check: remembered.latest_check(now),
         asking: remembered.asking.as_ref().map(|asking| asking.id.clone()),
-        gaps: scope.gaps(),
+        gaps: sight.gaps(),
         acks: remembered.acks.clone(),
-        settings: scope.context.settings,
+        settings: sight.settings(),
     }
 }
 
@@ -194,31 +269,30 @@ impl Default for World {
 }
 
 impl World {
-    fn gather(&mut self, scope: &Scope, name: &ObjectName, target: Target) -> Objects {
+    fn gather(&mut self, sight: &impl Sight, name: &ObjectName, target: Target) -> Objects {
         let at = |other: &str| ObjectName {
             namespace: name.namespace.clone(),
             name: other.to_owned(),
         };
-        self.deployments = deployments(scope, name, &target);
+        self.deployments = deployments(sight, name, &target);
         let rule_name = at(&target.destination_rule);
-        let rule = scope.destination_rule(&rule_name);
-        let host = self.rule(scope, &rule_name, rule.as_deref(), &target);
+        let rule = sight.destination_rule(&rule_name);
+        let host = self.rule(sight, &rule_name, rule.as_deref(), &target);
         let pair = Pair {
             // Without a rule to say so it is the service of that name: lowering goes on.
-            host: host.unwrap_or_else(|| {
-                host::resolve(&target.service, &name.namespace, &scope.context.cluster_domain)
-            }),
+            host: host
+                .unwrap_or_else(|| host::resolve(&target.service, &name.namespace, sight.cluster_domain())),
             production: target.production_subset.clone(),
             canary: target.canary_subset.clone(),
         };
         let mut services = Vec::new();
         for service in &target.virtual_services {
-            match scope.virtual_service(&at(service)) {
-                Some(object) => services.push(self.service(scope, object, &pair)),
+            match sight.virtual_service(&at(service)) {
+                Some(object) => services.push(self.service(sight, object, &pair)),
                 None => self.route_problems.push(missing("VirtualService", &at(service))),
             }
         }
-        self.bypasses(scope, &rule_name, &target, &pair);
+        self.bypasses(sight, &rule_name, &target, &pair);
         Objects {
             target: Some(target),
             pair: Some(pair),
@@ -230,7 +304,7 @@ impl World {
     /// Reads the rule; returns its host.
     fn rule(
         &mut self,
-        scope: &Scope,
+        sight: &impl Sight,
         name: &ObjectName,
         rule: Option<&DestinationRule>,
         target: &Target,
@@ -245,7 +319,7 @@ impl World {
             version_label,
             ..
         } = target;
-        let domain = &scope.context.cluster_domain;
+        let domain = sight.cluster_domain();
         let read = destination_rule::read(rule, production_subset, canary_subset, version_label, domain);
         let missing = |label: &SubsetLabel| *label == SubsetLabel::Missing;
         let usable = read.host.is_some() && !missing(&read.production) && !missing(&read.canary);
@@ -261,8 +335,8 @@ impl World {
         read.host
     }
 
-    fn service(&mut self, scope: &Scope, object: Arc<VirtualService>, pair: &Pair) -> Service {
-        let found = routes::find(&object, pair, &scope.context.cluster_domain);
+    fn service(&mut self, sight: &impl Sight, object: Arc<VirtualService>, pair: &Pair) -> Service {
+        let found = routes::find(&object, pair, sight.cluster_domain());
         for (route, key) in found.ours.iter().zip(route_key::keys(&found.ours)) {
             self.routes.push(RouteSeen {
                 key,
@@ -287,8 +361,8 @@ impl World {
     }
 
     /// Other `VirtualService`s that send to our host.
-    fn bypasses(&mut self, scope: &Scope, rule: &ObjectName, target: &Target, pair: &Pair) {
-        let others = scope.index().routing_to_host_of(rule);
+    fn bypasses(&mut self, sight: &impl Sight, rule: &ObjectName, target: &Target, pair: &Pair) {
+        let others = sight.index().routing_to_host_of(rule);
         for other in others
             .iter()
             .filter(|other| !target.virtual_services.contains(&other.name))
@@ -301,9 +375,9 @@ impl World {
     }
 }
 
-fn deployments(scope: &Scope, name: &ObjectName, target: &Target) -> Vec<DeploymentSeen> {
-    let names = scope.index().deployments(name, target);
-    let found = names.iter().filter_map(|name| scope.deployment(name));
+fn deployments(sight: &impl Sight, name: &ObjectName, target: &Target) -> Vec<DeploymentSeen> {
+    let names = sight.index().deployments(name, target);
+    let found = names.iter().filter_map(|name| sight.deployment(name));
     let matching = found.filter(|deployment| {
         target
             .selector

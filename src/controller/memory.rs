@@ -209,6 +209,19 @@ impl Remembered {
         all
     }
 
+    /// The latest finished check. It stays until there is a newer one: a status that has not heard it may be found at any
+    /// time. One that was asked by a clock that was ahead proves nothing, now or later.
+    pub fn latest_check(&mut self, now: Timestamp) -> Option<Check> {
+        self.check.take_if(|check| check.asked_at > now);
+        self.check.clone()
+    }
+
+    /// Whether what was last looked at is what we wrote last ourselves, since we lead.
+    #[must_use]
+    pub const fn wrote_it(&self) -> bool {
+        self.sent.is_some()
+    }
+
     /// Ends the check under way, if any.
     pub fn stop_asking(&mut self) {
         if let Some(asking) = self.asking.take() {
@@ -369,6 +382,30 @@ mod tests {
             other,
             "another rollout is not judged by it"
         );
+    }
+
+    #[test]
+    fn a_check_of_a_clock_that_was_ahead_is_forgotten_for_good() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let id = CheckId {
+            rollout: "r1".into(),
+            step: 1,
+            plan: Plan::default(),
+        };
+        let check = Check {
+            id,
+            asked_at: at(10),
+            answers: Vec::new(),
+            samples: Vec::new(),
+            scrape: crate::api::Span::ZERO,
+        };
+        let mut remembered = Remembered {
+            check: Some(check.clone()),
+            ..Remembered::default()
+        };
+        assert_eq!(remembered.latest_check(at(12)), Some(check));
+        assert_eq!(remembered.latest_check(at(7)), None);
+        assert_eq!(remembered.latest_check(at(12)), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod look;
 pub mod memory;
 pub mod objects;
 pub mod overlay;
+pub mod patches;
 pub mod reconcile;
 pub mod route_key;
 pub mod scope;

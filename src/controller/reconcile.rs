@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use crate::api::BirdWatchStatus;
 use crate::core::decide::decide;
-use crate::core::decision::{Decision, Effect, Event};
+use crate::core::decision::{Decision, Event};
 
 use super::checks;
 use super::commit::{Committed, Intent, commit};
@@ -103,20 +103,15 @@ async fn pass(
     };
 
     let lowered = executor.lower(&effects).await;
-    let acted_upon = effects
-        .iter()
-        .any(|effect| matches!(effect, Effect::Lower { .. }));
     // A question changes nothing: a canary is judged even while no status can be written.
     if let Some(request) = check {
         checks::start(scope, &look.name, entry, request);
     }
-    let intent = Intent {
-        status: next.clone(),
-        events,
-        acted_upon,
-    };
+    let intent = Intent::of(next.clone(), events, &effects);
     let committed = commit(scope, &look, entry, intent, now).await?;
     exhibit::show(scope, &look, &next, &committed, now);
+    let leaving = look.seen.deleting || look.seen.draining;
+    let permitted = committed.permitted(effects, leaving);
     match committed {
         Committed::Gone => return Ok(Again::At(None)),
         Committed::Refused(why) => {
@@ -124,11 +119,10 @@ async fn pass(
             scope.context.deliver.committed(&look.name, &look.status, &next);
             let later = now + REFUSED;
             let later = Again::At(Some(wake.map_or(later, |wake| wake.min(later))));
-            if !(look.seen.deleting || look.seen.draining) {
+            if !leaving {
                 return lowered.map(|_| later);
             }
-            let back: Vec<Effect> = effects.into_iter().filter(Effect::gives_back).collect();
-            return Ok(again(lowered?.max(executor.rest(&back).await?), later));
+            return Ok(again(lowered?.max(executor.rest(&permitted).await?), later));
         }
         Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
         Committed::Written => {
@@ -140,7 +134,7 @@ async fn pass(
             stands(scope, &look, entry, &look.stored);
         }
     }
-    let done = lowered?.max(executor.rest(&effects).await?);
+    let done = lowered?.max(executor.rest(&permitted).await?);
     Ok(again(done, Again::At(wake)))
 }
 

@@ -34,6 +34,8 @@ pub enum Effect {
         /// The canary's weight in percent.
         percent: u8,
     },
+    /// Bring every route of ours to 0, fenced by the resourceVersions seen: at rest, where a weight may be a person's.
+    TakeBack,
     /// Point a subset at a version, fenced by the resourceVersion seen.
     Label {
         /// Whose subset.
@@ -61,6 +63,12 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether it may only follow the newest status there is: a watch may not have shown yet that the attempt is over.
+    #[must_use]
+    pub const fn needs_newest_status(&self) -> bool {
+        matches!(self, Self::Raise { .. } | Self::TakeBack | Self::Label { .. })
+    }
+
     /// Whether it gives back what was the user's: that needs no written status.
     #[must_use]
     pub const fn gives_back(&self) -> bool {

@@ -11,6 +11,9 @@ use crate::api::{BirdWatchSpec, Span};
 
 use super::sequential::counters::Counted;
 
+/// Who wrote something that only we own up to: another replica of this operator, or this one before a crash or a lost answer.
+pub const OURSELVES: &str = "this operator, before it was restarted,";
+
 /// Everything a decision may look at besides status and the time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {

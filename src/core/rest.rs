@@ -2,13 +2,13 @@
 
 use crate::api::BirdWatchStatus;
 use crate::api::conditions::{self, ConditionType};
-use crate::api::plan::Plan;
+use crate::api::plan::{Plan, Target};
 use crate::api::status::{Candidate, NoticeKind, Outcome, Phase, Rollout};
 
 use super::candidates;
 use super::counting;
 use super::decision::Effect;
-use super::observation::{DeploymentSeen, RuleSeen};
+use super::observation::{DeploymentSeen, OURSELVES, RouteSeen, RuleSeen};
 use super::progress;
 use super::start;
 use super::turn::Turn;
@@ -17,6 +17,9 @@ use super::turn::Turn;
 pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollout> {
     if turn.seen.finalizer {
         turn.effect(Effect::RemoveFinalizer);
+    }
+    if let Some(last) = last {
+        take_back(turn, last);
     }
     // Without a spec that names them, the Deployments of the service were not looked for.
     if let Ok(plan) = &turn.desired {
@@ -44,6 +47,74 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
             None
         }
     }
+}
+
+/// The reason why a weight is lowered that nobody asked for.
+const LATE: &str = "LateRaise";
+
+/// The first raise of an attempt may reach the server after its end, when nothing was lowered that would have refused it: whoever
+/// sent it led no longer, or had given up waiting. What is written by nobody but us is no person's wish.
+fn take_back(turn: &mut Turn<'_>, last: &Rollout) {
+    let late = late_raise(turn, last);
+    let (Some(route), None | Some(OURSELVES)) = (late, turn.seen.routes_writer.as_deref()) else {
+        if conditions::holds_for(&turn.next.conditions, ConditionType::Interference, LATE) {
+            turn.clear(ConditionType::Interference);
+        }
+        return;
+    };
+    if turn.seen.routes_writer.is_none() {
+        turn.effect(Effect::IdentifyRoutesWriter);
+        return;
+    }
+    let text = format!(
+        "a raise of {} reached {} after its end: the canary's {} of {} go back",
+        last.canary.version,
+        route.key,
+        route.canary_share(),
+        route.total
+    );
+    turn.effect(Effect::TakeBack);
+    turn.alarm(
+        last,
+        ConditionType::Interference,
+        LATE,
+        &text,
+        NoticeKind::Conflict,
+    );
+}
+
+/// A route that stands where the first raise of the last attempt would bring it, as all do that are not at 0. Only an attempt
+/// has one under way that announced it, and never saw it done.
+fn late_raise<'s>(turn: &Turn<'s>, last: &Rollout) -> Option<&'s RouteSeen> {
+    let is_ours = turn.seen.conflict.is_none()
+        && turn
+            .desired
+            .as_ref()
+            .is_ok_and(|plan| are_same_routes(&plan.target, &last.plan.target));
+    if !is_ours || last.ended.is_none() || !last.raised || last.step > 0 {
+        return None;
+    }
+    let moved = turn.seen.routes.iter().filter(|route| !route.is_at(0));
+    let late = moved.clone().next()?;
+    let first = last.plan.steps.first().map(|step| step.weight);
+    // To 100 where a person asked for it.
+    let mut raises = first.into_iter().chain([100]);
+    raises
+        .any(|percent| moved.clone().all(|route| route.is_at(percent)))
+        .then_some(late)
+}
+
+/// Of two targets whose weights are the same weights.
+fn are_same_routes(a: &Target, b: &Target) -> bool {
+    let routes = |target: &Target| {
+        let subsets = (target.production_subset.clone(), target.canary_subset.clone());
+        (
+            target.virtual_services.clone(),
+            target.destination_rule.clone(),
+            subsets,
+        )
+    };
+    routes(a) == routes(b)
 }
 
 type Waits = (Phase, &'static str, String);

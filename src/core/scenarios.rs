@@ -41,6 +41,7 @@ mod clocks;
 mod counting;
 mod evidence;
 mod judging;
+mod late;
 mod life;
 mod passed_over;
 mod pauses;

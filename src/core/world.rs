@@ -304,6 +304,8 @@ impl World {
             (Err(_), None) => self.paused,
             (_, paused) => paused == Some(true),
         };
+        // It proves nothing, now or later.
+        self.seen.check.take_if(|check| check.asked_at > self.now);
         self.seen.asking = self.flight.as_ref().map(|flight| flight.request.id.clone());
         let _ = target(&self.status, &self.spec);
         let decision = decide(&self.status, &self.seen, self.now);
@@ -336,7 +338,6 @@ impl World {
         self.events.extend(events);
         if let Some(request) = check {
             self.checks += 1;
-            self.seen.check = None;
             self.flight = Some(Flight {
                 asked_at: self.now,
                 lands: self.now.checked_add(Span::millis(100).signed()).unwrap(),
@@ -376,6 +377,7 @@ impl World {
         match effect {
             Effect::Lower { percent } => self.write_routes(*percent, true),
             Effect::Raise { percent } => self.write_routes(*percent, false),
+            Effect::TakeBack => self.write_routes(0, false),
             Effect::Label { subset, version } => {
                 let rule = self.seen.rule.as_mut().unwrap();
                 match subset {

@@ -1,0 +1,125 @@
+//! Writes that reach the server when nobody waits for them any more; and weights at rest, which are the user's otherwise.
+
+use super::*;
+use crate::api::conditions::holds_for;
+
+const FIRST: i64 = 10;
+
+/// A rollout whose first raise was sent and not answered, and which a person then took back.
+fn taken_back() -> World {
+    let mut world = World::with_canary(STEPS);
+    world.routes_writable = false;
+    world.until(|world| world.status.rollout.as_ref().is_some_and(|r| r.raised));
+    world.seen.verb = Some("rollback/1".to_owned());
+    world.run_to(Phase::RolledBack);
+    world.routes_writable = true;
+    world
+}
+
+/// A weight that nobody but us wrote, as the object says.
+fn ours(world: &mut World, weight: i64) {
+    world.set_weight(weight);
+    world.seen.routes_writer = Some(OURSELVES.to_owned());
+}
+
+/// Nothing is done to the weights for a minute, and nothing is said of a late raise.
+fn stays(world: &mut World, weight: i64, why: &str) {
+    world.run(60);
+    assert_eq!(world.weight(), weight, "{why}");
+    assert!(!world.effects.contains(&Effect::TakeBack), "{why}");
+    let late = holds_for(&world.status.conditions, ConditionType::Interference, "LateRaise");
+    assert!(!late, "{why}");
+}
+
+#[test]
+fn a_raise_that_arrives_after_the_end_of_its_attempt_is_lowered_again() {
+    for weight in [FIRST, 100] {
+        let mut world = taken_back();
+        ours(&mut world, weight);
+        world.calm_down();
+        assert_eq!((world.weight(), world.status.phase), (0, Phase::RolledBack));
+        assert!(world.effects.contains(&Effect::TakeBack));
+        assert!(world.reasons().contains(&"Interference"), "{:?}", world.reasons());
+        world.run(10);
+        let late = holds_for(&world.status.conditions, ConditionType::Interference, "LateRaise");
+        assert!(!late, "it is over");
+    }
+}
+
+#[test]
+fn who_wrote_it_is_asked_before_it_is_taken_for_ours() {
+    let mut world = taken_back();
+    world.set_weight(FIRST);
+    world.pass();
+    assert_eq!(world.effects.last(), Some(&Effect::IdentifyRoutesWriter));
+    assert_eq!(world.weight(), FIRST);
+}
+
+#[test]
+fn a_weight_that_a_person_sets_after_the_end_of_an_attempt_stays() {
+    let mut world = taken_back();
+    world.set_weight(FIRST);
+    stays(&mut world, FIRST, "the writer is asked for, and is somebody else");
+}
+
+#[test]
+fn a_weight_that_no_raise_of_the_attempt_was_to_is_not_its_raise() {
+    let mut world = taken_back();
+    ours(&mut world, 20);
+    stays(&mut world, 20, "no raise of ours was to 20 %");
+
+    let mut world = taken_back();
+    world.add_route("aleph/http[1]");
+    ours(&mut world, FIRST);
+    let other = &mut world.seen.routes[1];
+    (other.production, other.canary) = (Some(63), Some(37));
+    stays(&mut world, FIRST, "a raise brings every route to the same weight");
+}
+
+#[test]
+fn after_an_attempt_whose_first_raise_was_seen_done_weights_are_the_users() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|world| world.weight() == FIRST);
+    world.seen.verb = Some("rollback/1".to_owned());
+    world.run_to(Phase::RolledBack);
+    ours(&mut world, FIRST);
+    stays(
+        &mut world,
+        FIRST,
+        "lowering it has refused every raise on its way",
+    );
+}
+
+#[test]
+fn after_an_attempt_that_announced_no_raise_weights_are_the_users() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|world| world.status.rollout.is_some());
+    world.seen.verb = Some("rollback/1".to_owned());
+    world.run_to(Phase::RolledBack);
+    assert!(!world.status.rollout.as_ref().unwrap().raised);
+    ours(&mut world, FIRST);
+    stays(&mut world, FIRST, "nothing was sent");
+}
+
+#[test]
+fn the_weights_of_other_objects_are_no_late_raise() {
+    let edits: [fn(&mut World); 3] = [
+        |world| world.spec = Ok(spec(&STEPS.replace("service: aleph", "service: beth"))),
+        |world| world.spec = Ok(spec(&format!("{STEPS}subsets: {{production: p, canary: c}}\n"))),
+        |world| world.spec = Err("metrics: no such field".to_owned()),
+    ];
+    for edit in edits {
+        let mut world = taken_back();
+        edit(&mut world);
+        ours(&mut world, FIRST);
+        stays(&mut world, FIRST, "the spec speaks of other routes");
+    }
+}
+
+#[test]
+fn the_raise_of_an_older_bird_watch_on_the_same_objects_is_no_late_one_of_the_younger() {
+    let mut world = taken_back();
+    world.seen.conflict = Some("beth".to_owned());
+    ours(&mut world, FIRST);
+    stays(&mut world, FIRST, "the older one acts");
+}

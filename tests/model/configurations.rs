@@ -1,0 +1,169 @@
+//! The configurations that are explored. Each bound of `docs/proof.md` is reached in one of them at least.
+
+use super::configuration::{Configuration, Delays, FOUR_STEPS, ONE_STEP, TWO_STEPS};
+use super::state::Edit;
+
+/// The spec, paused, and with other steps.
+fn forms(spec: &str) -> Vec<String> {
+    let other_steps = spec.replacen("{weight: 50, hold: 10s}", "{weight: 30, hold: 10s}", 1);
+    vec![spec.to_owned(), format!("{spec}paused: true\n"), other_steps]
+}
+
+const VERBS: [&str; 5] = ["", "promote/1", "rollback/1", "resume/1", "retry/1"];
+
+/// Everything that people do, with a spec of [`forms`] and a verb of [`VERBS`].
+fn everything() -> Vec<Edit> {
+    let mut edits = vec![
+        Edit::Form(0, 1),
+        Edit::Form(0, 0),
+        Edit::Form(0, 2),
+        Edit::Weight(0),
+        Edit::Weight(20),
+        Edit::Weight(100),
+        Edit::Available(0, 0),
+        Edit::Available(1, 0),
+        Edit::Available(1, 1),
+        Edit::Revise(1),
+        Edit::Delete(0),
+    ];
+    edits.extend((1..5).map(|verb| Edit::Verb(0, verb)));
+    edits
+}
+
+fn people(name: &'static str, spec: &str, edits: (u8, Vec<Edit>)) -> Configuration {
+    Configuration {
+        forms: forms(spec),
+        verbs: VERBS.to_vec(),
+        edits,
+        ..Configuration::new(name, spec)
+    }
+}
+
+fn frozen(name: &'static str) -> Configuration {
+    let spec = format!("{TWO_STEPS}ifUnhealthy: freeze\n");
+    let verbs = (1..5).map(|verb| Edit::Verb(0, verb)).collect();
+    Configuration {
+        forms: vec![spec],
+        verbs: VERBS.to_vec(),
+        edits: (1, verbs),
+        ..Configuration::new(name, TWO_STEPS)
+    }
+}
+
+/// Those that a minute is enough for.
+pub(crate) fn quick() -> Vec<Configuration> {
+    let sudden = everything()
+        .into_iter()
+        .filter(|edit| !matches!(edit, Edit::Verb(..)));
+    vec![
+        Configuration::new("four steps", FOUR_STEPS),
+        Configuration {
+            releases: vec![1, 2],
+            ..Configuration::new("three versions", TWO_STEPS)
+        },
+        Configuration {
+            unknown: false,
+            ..people("people, once, no verb", TWO_STEPS, (1, sudden.collect()))
+        },
+        frozen("freeze, and one verb"),
+        Configuration {
+            birds: 2,
+            edits: (1, vec![Edit::Delete(0)]),
+            ..Configuration::new("two BirdWatches, one goes", TWO_STEPS)
+        },
+        Configuration {
+            lossy: true,
+            ..Configuration::new("calls and answers lost", TWO_STEPS)
+        },
+        Configuration {
+            crashes: true,
+            unknown: false,
+            ..Configuration::new("killed at any call", ONE_STEP)
+        },
+        Configuration {
+            delays: Delays::Raises,
+            bad: false,
+            unknown: false,
+            verbs: vec!["", "rollback/1"],
+            edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(100)]),
+            ..Configuration::new("a raise comes late, and a hand", ONE_STEP)
+        },
+    ]
+}
+
+/// Those that take longer.
+pub(crate) fn long() -> Vec<Configuration> {
+    vec![
+        people("people, once", TWO_STEPS, (1, everything())),
+        Configuration {
+            crashes: true,
+            ..Configuration::new("killed at any call, two steps", TWO_STEPS)
+        },
+        Configuration {
+            delays: Delays::Anything,
+            unknown: false,
+            verbs: vec!["", "rollback/1"],
+            edits: (1, vec![Edit::Verb(0, 1)]),
+            ..Configuration::new("a write comes late, and a verb", ONE_STEP)
+        },
+        Configuration {
+            birds: 2,
+            releases: vec![1, 2],
+            edits: (1, vec![Edit::Delete(0)]),
+            ..Configuration::new("two BirdWatches, three versions", TWO_STEPS)
+        },
+        Configuration {
+            unknown: false,
+            ..people("four steps, people once", FOUR_STEPS, (1, everything()))
+        },
+        Configuration {
+            slow: true,
+            ..Configuration::new("an operator that sleeps", TWO_STEPS)
+        },
+        Configuration {
+            unknown: false,
+            ..people("people, twice", ONE_STEP, (2, everything()))
+        },
+        Configuration {
+            delays: Delays::Anything,
+            crashes: true,
+            unknown: false,
+            ..Configuration::new("killed, and writes come late", ONE_STEP)
+        },
+    ]
+}
+
+/// Those in which something is known to be broken still: `docs/proof.md` says what.
+pub(crate) fn open() -> Vec<Configuration> {
+    vec![
+        Configuration {
+            operators: 2,
+            moves: 1,
+            stale: true,
+            unknown: false,
+            ..Configuration::new("two operators, one stale", ONE_STEP)
+        },
+        Configuration {
+            operators: 2,
+            moves: 2,
+            stale: true,
+            unknown: false,
+            bad: false,
+            ..Configuration::new("two operators, there and back", ONE_STEP)
+        },
+        Configuration {
+            operators: 2,
+            moves: 2,
+            stale: true,
+            ..Configuration::new("two operators, two steps", TWO_STEPS)
+        },
+        Configuration {
+            delays: Delays::Anything,
+            bad: false,
+            unknown: false,
+            verbs: vec!["", "rollback/1"],
+            edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(100)]),
+            ..Configuration::new("a write comes late, and a hand", ONE_STEP)
+        },
+    ]
+}

@@ -1,0 +1,336 @@
+//! The promises of safety, asked of each decision and of each write that reaches the server, by what the model itself has
+//! seen and not by what the core says of itself.
+
+use birdwatch::api::Span;
+use birdwatch::api::plan::MetricPlan;
+use birdwatch::api::spec::{IfUnhealthy, IfUnknown};
+use birdwatch::api::status::{FailureReason, Phase, Rollout, Verdict};
+use birdwatch::controller::look::Look;
+use birdwatch::core::decision::{Decision, Effect};
+use birdwatch::core::observation::{CheckId, DeploymentSeen, Observation, RouteSeen, Side};
+
+use super::objects::{TICK, now};
+use super::state::*;
+use super::tables::Tables;
+use super::thinking::Thought;
+
+/// What is promised, and how the model puts it. A state in which one is broken names it by its place here.
+pub(crate) const PROMISES: [(&str, &str); 21] = [
+    ("1", "a pass that judges a canary unhealthy rolls back or freezes"),
+    (
+        "1",
+        "a rollback lowers in the pass that decides it, and whenever traffic is left",
+    ),
+    ("1", "an attempt that was taken back is never raised again"),
+    (
+        "2",
+        "a raise goes to the next step, or to 100 where a person asked",
+    ),
+    ("2", "no raise without a baseline"),
+    (
+        "2",
+        "no raise but on a good check of this step, and the last one heard",
+    ),
+    ("2", "no raise while paused"),
+    ("2", "no raise to pods that are not there"),
+    ("2", "no raise before the step was held"),
+    ("3", "while nothing is known the clock of the hold stands"),
+    ("3", "no canary is judged by a metric that was never bad"),
+    ("5", "both weights change in one write, and their sum stays"),
+    ("4", "nothing that is not ours changes"),
+    ("6", "what is raised or promoted is what was analysed"),
+    ("6", "a subset's label changes only while its weight is 0"),
+    ("6", "production's label follows a whole hold at 100, judged good"),
+    ("1", "a raise is announced by a status that says so"),
+    (
+        "1",
+        "a judged rollback does not send traffic to production without pods",
+    ),
+    ("8", "of two BirdWatches on the same objects the older acts"),
+    ("4", "weights that a person has set at rest stay"),
+    (
+        "4",
+        "at rest no weight is written, but a raise of ours that came late is taken back",
+    ),
+];
+
+const JUDGED: u8 = 0;
+const LOWERS: u8 = 1;
+const RAISED_AGAIN: u8 = 2;
+const NEXT_STEP: u8 = 3;
+const NO_BASELINE: u8 = 4;
+const NO_EVIDENCE: u8 = 5;
+const PAUSED: u8 = 6;
+const NO_PODS: u8 = 7;
+const NOT_HELD: u8 = 8;
+const CLOCK: u8 = 9;
+const NEVER_BAD: u8 = 10;
+const SUM: u8 = 11;
+const NOT_OURS: u8 = 12;
+const ANALYSED: u8 = 13;
+pub(crate) const LABELLED: u8 = 14;
+const PROMOTED: u8 = 15;
+const ANNOUNCED: u8 = 16;
+const TO_NOTHING: u8 = 17;
+const OLDER: u8 = 18;
+pub(crate) const BY_HAND: u8 = 19;
+const AT_REST: u8 = 20;
+
+/// What a decision breaks, if anything.
+pub(crate) fn of_decision(
+    tables: &Tables,
+    memo: &Memo,
+    same_plan: bool,
+    look: &Look,
+    decision: &Decision,
+) -> Option<u8> {
+    let judged = judged(tables, memo, look, decision).filter(|_| same_plan);
+    let mut broken = judged.or_else(|| lowers(look, decision));
+    let raises = |effect: &Effect| matches!(effect, Effect::Raise { .. } | Effect::Label { .. });
+    if look.seen.conflict.is_some() && decision.effects.iter().any(raises) {
+        broken = broken.or(Some(OLDER));
+    }
+    broken = broken.or_else(|| at_rest(look, decision));
+    for effect in &decision.effects {
+        let of_effect = match effect {
+            Effect::Raise { percent } => raise(tables, memo, look, decision, *percent),
+            Effect::Label { subset, version } => label(look, decision, *subset, version),
+            _ => None,
+        };
+        broken = broken.or(of_effect);
+    }
+    broken.or_else(|| clock(decision))
+}
+
+fn running(rollout: Option<&Rollout>) -> Option<&Rollout> {
+    rollout.filter(|r| r.ended.is_none())
+}
+
+/// The Deployment of the canary, as it is seen.
+fn canary<'s>(seen: &'s Observation, rollout: &Rollout) -> Option<&'s DeploymentSeen> {
+    seen.deployments.iter().find(|d| d.uid == rollout.canary.uid)
+}
+
+/// A bad check of the step that is running ends the attempt, or freezes it, whatever else is the matter.
+fn judged(tables: &Tables, memo: &Memo, look: &Look, decision: &Decision) -> Option<u8> {
+    let rollout = running(look.status.rollout.as_ref())?;
+    let answered = memo.check.filter(|answered| answered.said == Said::Bad)?;
+    let check = tables.check(answered);
+    let is_new = rollout.last_check.is_none_or(|last| check.asked_at > last);
+    let counts = check.id == CheckId::of(rollout) && rollout.step > 0 && is_new;
+    let moving = match look.status.phase {
+        Phase::Progressing => true,
+        Phase::Promoting => rollout.production_label_at.is_none() && !is_labelled(look, rollout),
+        _ => false,
+    };
+    // A verb may thaw, which begins the hold anew.
+    let spoken = decision.next.verb != look.status.verb;
+    if !counts || !moving || spoken {
+        return None;
+    }
+    let ended = running(decision.next.rollout.as_ref()).is_none_or(|after| after.id != rollout.id);
+    let back = ended || matches!(decision.next.phase, Phase::RollingBack);
+    let frozen = decision.next.phase == Phase::Frozen && rollout.plan.if_unhealthy == IfUnhealthy::Freeze;
+    // Somebody has lowered it, and that is found out first; what is left is held and the check still counts.
+    (!back && !frozen).then_some(JUDGED)
+}
+
+fn is_labelled(look: &Look, rollout: &Rollout) -> bool {
+    let rule = look.seen.rule.as_ref();
+    rule.is_ok_and(|rule| rule.production.as_ref() == Some(&rollout.canary.version))
+}
+
+fn lowers(look: &Look, decision: &Decision) -> Option<u8> {
+    let after = running(decision.next.rollout.as_ref())?;
+    let shifted = look.seen.routes.iter().any(|route| !route.is_at(0));
+    if decision.next.phase != Phase::RollingBack || !shifted {
+        return None;
+    }
+    let reason = after.failure.as_ref().map(|failure| failure.reason);
+    let goes_ahead = matches!(
+        reason,
+        None | Some(FailureReason::RollbackAsked | FailureReason::Deleted | FailureReason::WeightLowered)
+    );
+    let of_production = look
+        .seen
+        .deployments
+        .iter()
+        .filter(|d| d.version.as_ref() == Some(&after.production.version));
+    let gone = of_production.map(|d| d.available).sum::<i32>() == 0;
+    let lowers = decision.effects.contains(&Effect::Lower { percent: 0 });
+    if lowers {
+        (gone && !goes_ahead).then_some(TO_NOTHING)
+    } else {
+        (goes_ahead || !gone).then_some(LOWERS)
+    }
+}
+
+/// Whether anything is done to weights at rest that was not announced and never confirmed.
+fn at_rest(look: &Look, decision: &Decision) -> Option<u8> {
+    let last = look.status.rollout.as_ref();
+    if running(last).is_some() {
+        return None;
+    }
+    let unconfirmed = last.is_some_and(|r| r.raised && r.step == 0);
+    let is_wrong = |effect: &Effect| match effect {
+        Effect::Lower { .. } | Effect::Raise { .. } => true,
+        Effect::TakeBack => !unconfirmed,
+        _ => false,
+    };
+    decision.effects.iter().any(is_wrong).then_some(AT_REST)
+}
+
+fn raise(tables: &Tables, memo: &Memo, look: &Look, decision: &Decision, percent: u8) -> Option<u8> {
+    let Some(after) = running(decision.next.rollout.as_ref()) else {
+        return Some(ANNOUNCED);
+    };
+    if decision.next.phase != Phase::Progressing || after.intended != percent {
+        return Some(ANNOUNCED);
+    }
+    let mut steps = after.plan.steps.iter().map(|step| step.weight);
+    let next = steps.find(|weight| *weight > after.confirmed);
+    let asked = after.promote_asked;
+    if !(next == Some(percent) || asked && percent == 100) {
+        return Some(NEXT_STEP);
+    }
+    if look
+        .seen
+        .spec
+        .as_ref()
+        .is_ok_and(|spec| spec.paused == Some(true))
+    {
+        return Some(PAUSED);
+    }
+    let pods = canary(&look.seen, after);
+    let needed = (f64::from(percent) / 100.0 * 2.0 * after.plan.min_capacity).ceil();
+    if pods.is_none_or(|d| d.available < 1 || f64::from(d.available) < needed) {
+        return Some(NO_PODS);
+    }
+    let same = pods.and_then(DeploymentSeen::candidate).as_ref() == Some(&after.canary);
+    let rule = look.seen.rule.as_ref().ok();
+    let pointed = rule.is_some_and(|rule| {
+        rule.canary.as_ref() == Some(&after.canary.version)
+            && rule.production.as_ref() == Some(&after.production.version)
+    });
+    if !same || !pointed {
+        return Some(ANALYSED);
+    }
+    evidence(tables, memo, after)
+}
+
+fn evidence(tables: &Tables, memo: &Memo, after: &Rollout) -> Option<u8> {
+    if after.step == 0 {
+        let has = |name: &str| {
+            after
+                .metrics
+                .iter()
+                .any(|m| m.name == name && m.baseline.is_some())
+        };
+        return (!after.plan.metrics.iter().all(|m| has(&m.name))).then_some(NO_BASELINE);
+    }
+    if after.promote_asked {
+        return None;
+    }
+    let fresh = after
+        .last_check
+        .is_some_and(|at| Span::between(at, now()) <= TICK.times(2));
+    let heard = memo
+        .heard
+        .filter(|(request, _)| tables.asked(*request).id == CheckId::of(after));
+    let good = heard.is_none_or(|(_, said)| said == Said::Good);
+    (!(after.verdict == Some(Verdict::Good) && fresh && good)).then_some(NO_EVIDENCE)
+}
+
+fn label(look: &Look, decision: &Decision, subset: Side, version: &str) -> Option<u8> {
+    let Some(after) = running(decision.next.rollout.as_ref()) else {
+        return Some(ANALYSED);
+    };
+    let all = |holds: fn(&RouteSeen) -> bool| look.seen.routes.iter().all(holds);
+    let same = canary(&look.seen, after).and_then(DeploymentSeen::candidate);
+    match subset {
+        Side::Canary if !all(|route| route.is_at(0)) => Some(LABELLED),
+        Side::Production if !all(|route| route.is_at(100)) => Some(LABELLED),
+        _ if version != after.canary.version => Some(ANALYSED),
+        Side::Production if same.as_ref() != Some(&after.canary) => Some(ANALYSED),
+        Side::Production if after.verdict != Some(Verdict::Good) => Some(PROMOTED),
+        _ => None,
+    }
+}
+
+fn clock(decision: &Decision) -> Option<u8> {
+    let after = running(decision.next.rollout.as_ref())?;
+    let holds = decision.next.phase == Phase::Progressing && after.step > 0;
+    let unknown = after.verdict == Some(Verdict::Unknown);
+    (holds && unknown && after.clock.since.is_some()).then_some(CLOCK)
+}
+
+/// What a decision breaks that only the ghost can tell.
+pub(crate) fn of_thought(tables: &Tables, world: &World, thought: &Thought, sees: &Objects) -> Option<u8> {
+    let after = thought.after.as_ref();
+    let failure = after.and_then(|r| r.failure.as_ref()).map(|f| f.reason);
+    let patient = |m: &MetricPlan| m.if_unknown != IfUnknown::Unhealthy;
+    let by_unknown = failure == Some(FailureReason::MetricUnknown)
+        && after.is_some_and(|r| r.plan.metrics.iter().all(patient));
+    if by_unknown || failure == Some(FailureReason::MetricUnhealthy) && !world.rest.ghost.bad {
+        return Some(NEVER_BAD);
+    }
+    let labels = thought.calls.iter().any(|call| {
+        let production = Side::Production;
+        matches!(call, super::thinking::Call::Effect(Effect::Label { subset, .. }) if *subset == production)
+    });
+    let current = sees.route.version == world.server.route.version;
+    if labels && current {
+        return (!is_held(tables, world.rest.ghost, 100, hold(after))).then_some(PROMOTED);
+    }
+    None
+}
+
+/// How many ticks the present step is to be held.
+fn hold(rollout: Option<&Rollout>) -> Ticks {
+    let hold = rollout.and_then(|r| r.hold).unwrap_or_default();
+    u8::try_from(hold.signed().as_secs() / TICK.signed().as_secs()).unwrap()
+}
+
+/// What a raise breaks that has reached the server.
+pub(crate) fn of_raise(
+    tables: &Tables,
+    world: &World,
+    thought: &Thought,
+    again: bool,
+    is_stale: bool,
+) -> Option<u8> {
+    let ghost = world.rest.ghost;
+    let after = running(thought.after.as_ref())?;
+    // Whoever no longer leads may land one raise, and so may the leader whom the last status of such a one crosses. It is
+    // lowered again; that is asked of the ends.
+    if !is_stale && (again || is_over(tables, world, after)) {
+        return Some(RAISED_AGAIN);
+    }
+    let asked = after.step == 0 || after.promote_asked;
+    let held = asked || is_held(tables, ghost, i64::from(after.confirmed), hold(Some(after)));
+    (!held).then_some(NOT_HELD)
+}
+
+/// Whether the status on the server says that the attempt is taken back, or over.
+fn is_over(tables: &Tables, world: &World, attempt: &Rollout) -> bool {
+    world.server.birds.iter().flatten().any(|bird| {
+        let status = tables.statuses.at(bird.is.status);
+        let rollout = status.rollout.as_ref().filter(|r| r.id == attempt.id);
+        rollout.is_some_and(|r| r.ended.is_some() || status.phase == Phase::RollingBack)
+    })
+}
+
+/// Whether the canary has had a weight for that long, or more than it.
+fn is_held(tables: &Tables, ghost: Ghost, weight: i64, hold: Ticks) -> bool {
+    let level = tables.levels.iter().position(|level| *level == weight);
+    level.is_some_and(|level| ghost.held[level] >= hold)
+}
+
+/// What any write of ours breaks.
+pub(crate) fn of_write(tables: &Tables, server: &Objects) -> Option<u8> {
+    match tables.is_intact(server.route.is, server.rule.is) {
+        (true, true) => None,
+        (false, _) => Some(NOT_OURS),
+        (_, false) => Some(SUM),
+    }
+}

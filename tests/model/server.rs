@@ -1,0 +1,157 @@
+//! The API server: what becomes of a call that reaches it.
+
+use birdwatch::core::decision::Effect;
+use birdwatch::core::observation::Side;
+
+use super::promises;
+use super::state::*;
+use super::tables::{Patched, Tables};
+use super::thinking::Call;
+
+/// What a call comes to at the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Landed {
+    Done,
+    Conflict,
+    Gone,
+}
+
+/// The server does what a call says, or refuses.
+pub(crate) fn land(
+    tables: &mut Tables,
+    world: &mut World,
+    o: usize,
+    b: usize,
+    job: &Job,
+    is_stale: bool,
+) -> Landed {
+    let thought = tables.thought(job.thought);
+    let Some(call) = thought.call(job.at) else {
+        return Landed::Gone;
+    };
+    let sees = world.operators[o].sees;
+    match call {
+        Call::Status => {
+            let next = job.next;
+            let landed = put_bird(world, b, Some(job.bird.version), |bird| bird.status = next);
+            if is_stale && landed == Landed::Done {
+                let others = world.operators.iter_mut().filter_map(|o| o.jobs[b].as_mut());
+                others.for_each(|other| other.crossed |= !other.orphan);
+            }
+            landed
+        }
+        Call::Read => match world.server.birds[b] {
+            None => Landed::Gone,
+            Some(bird) if bird.version == job.bird.version => Landed::Done,
+            Some(_) => Landed::Conflict,
+        },
+        Call::Effect(effect) => match effect {
+            Effect::Lower { .. } | Effect::RestoreWeights => patch_route(tables, world, job, job.sent),
+            Effect::Raise { .. } => {
+                let condemned = world.operators[o].memos[b].condemned;
+                let again = condemned.is_some() && condemned == thought.attempt;
+                let broken = promises::of_raise(tables, world, &thought, again, is_stale || job.crossed);
+                let landed = patch_route(tables, world, job, job.route);
+                let ghost = &mut world.rest.ghost;
+                ghost.broken = ghost.broken.or(broken.filter(|_| landed == Landed::Done));
+                landed
+            }
+            Effect::TakeBack => {
+                let by_hand = world.rest.by_hand;
+                let landed = patch_route(tables, world, job, job.route);
+                let ghost = &mut world.rest.ghost;
+                let broken = (landed == Landed::Done && by_hand).then_some(promises::BY_HAND);
+                ghost.broken = ghost.broken.or(broken);
+                landed
+            }
+            Effect::Label { subset, .. } => label(tables, world, job, *subset, is_stale),
+            Effect::RestoreLabel { .. } => patch_rule(tables, world, job),
+            Effect::AddFinalizer | Effect::RemoveFinalizer => {
+                let wanted = *effect == Effect::AddFinalizer;
+                let newest = sees.birds[b].filter(|_| !is_stale);
+                let version = newest.map(|bird| bird.version);
+                put_bird(world, b, version, |bird| bird.finalizer = wanted)
+            }
+            Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter => Landed::Done,
+        },
+    }
+}
+
+fn label(tables: &mut Tables, world: &mut World, job: &Job, subset: Side, is_stale: bool) -> Landed {
+    // The routes are read once more before production's label is sent.
+    let is_old = subset == Side::Production && job.route.version != world.server.route.version;
+    if is_old && !is_stale {
+        return Landed::Conflict;
+    }
+    let weight = tables.weight(world.server.route.is);
+    let is_idle = weight == if subset == Side::Production { 100 } else { 0 };
+    // One who leads no longer, or a person, may have moved the weights at the same moment.
+    let may_cross = is_stale || job.crossed || world.rest.by_hand;
+    let landed = patch_rule(tables, world, job);
+    let is_wrong = landed == Landed::Done && !is_idle && !may_cross;
+    let ghost = &mut world.rest.ghost;
+    ghost.broken = ghost.broken.or(is_wrong.then_some(promises::LABELLED));
+    landed
+}
+
+fn put_bird(world: &mut World, b: usize, version: Option<u8>, put: impl FnOnce(&mut Bird)) -> Landed {
+    let Some(bird) = &mut world.server.birds[b] else {
+        return Landed::Gone;
+    };
+    if Some(bird.version) != version {
+        return Landed::Conflict;
+    }
+    put(&mut bird.is);
+    bird.version += 1;
+    if bird.is.deleting && !bird.is.finalizer {
+        world.server.birds[b] = None;
+    }
+    Landed::Done
+}
+
+fn patch_route(tables: &mut Tables, world: &mut World, job: &Job, from: Seen<Id>) -> Landed {
+    let route = world.server.route;
+    let same = from.version == route.version;
+    match tables.patch_route(job.thought, job.at, from.is, route.is, same) {
+        Patched::Nothing => Landed::Done,
+        Patched::Conflict => Landed::Conflict,
+        Patched::Now(after) => {
+            world.server.route = Seen {
+                is: after,
+                version: route.version + 1,
+            };
+            world.rest.by_hand = false;
+            let ghost = &mut world.rest.ghost;
+            begin(tables, ghost, route.is, after);
+            ghost.broken = ghost.broken.or(promises::of_write(tables, &world.server));
+            Landed::Done
+        }
+    }
+}
+
+/// A level that we raise the weight to is held from now on. A weight that is below it when time passes ends that too; what a
+/// person puts back before then nobody has seen.
+fn begin(tables: &Tables, ghost: &mut Ghost, before: Id, after: Id) {
+    let raised = tables.weight(before) + 1..=tables.weight(after);
+    for (level, held) in tables.levels.iter().zip(&mut ghost.held) {
+        *held = if raised.contains(level) { 0 } else { *held };
+    }
+}
+
+fn patch_rule(tables: &mut Tables, world: &mut World, job: &Job) -> Landed {
+    let rule = world.server.rule;
+    let same = job.rule.version == rule.version;
+    match tables.patch_rule(job.thought, job.at, job.rule.is, rule.is, same) {
+        Patched::Nothing => Landed::Done,
+        Patched::Conflict => Landed::Conflict,
+        Patched::Now(after) => {
+            world.server.rule = Seen {
+                is: after,
+                version: rule.version + 1,
+            };
+            let ghost = &mut world.rest.ghost;
+            ghost.broken = ghost.broken.or(promises::of_write(tables, &world.server));
+            Landed::Done
+        }
+    }
+}
