@@ -30,6 +30,9 @@ pub struct Report {
     pub nearest: Option<String>,
     /// Every canary that was simulated, from the best to the worst.
     pub canaries: Vec<Cell>,
+    /// What bad requests are called, in the plural.
+    #[serde(skip)]
+    pub noun: &'static str,
 }
 
 /// A policy as JSON has it.
@@ -101,14 +104,15 @@ const MOST_ROWS: usize = 10;
 /// What the table of steps says of each canary.
 pub(super) const STEP_BY_STEP: &str = "Rolled back by the end of each step";
 
-const HEAD: [&str; 7] = [
+const GIVEN_UP: &str = "Rollouts given up waited for requests long after their steps should have ended: neither passed nor rolled back.";
+
+const HEAD: [&str; 6] = [
     "canary bad",
     "rolled back (95 % interval)",
     "median",
     "90 %",
     "planner",
     "mostly at",
-    "errors met (90 %)",
 ];
 
 impl Report {
@@ -117,7 +121,7 @@ impl Report {
     /// # Errors
     /// A setup that is none.
     pub fn new(
-        service: String,
+        (service, noun): (String, &'static str),
         seed: u64,
         runs: u32,
         setup: &Setup,
@@ -132,9 +136,10 @@ impl Report {
             runs,
             policy: PolicyReport::new(policy, traffic),
             traffic: traffic.into(),
-            sight: sight(policy, traffic, within)?,
-            nearest: nearest(policy, traffic, within)?.map(|(_, words)| words),
+            sight: sight(policy, traffic, within, noun)?,
+            nearest: nearest(policy, traffic, within, noun)?.map(|(_, words)| words),
             canaries,
+            noun,
         })
     }
 
@@ -185,8 +190,9 @@ impl Report {
             String::new()
         };
         format!(
-            "a check every {}{confirmed}; {tolerance} times production's errors are tolerated; at most {} false alarms{divided}",
+            "a check every {}{confirmed}; {tolerance} times production's {} are tolerated; at most {} false alarms{divided}",
             span(*every_seconds),
+            self.noun,
             share(*false_alarm)
         )
     }
@@ -203,6 +209,10 @@ impl Report {
         } = &self.policy;
         let held: f64 = steps.iter().map(|kept| kept.step.hold_seconds).sum();
         let counted: f64 = steps.iter().map(|kept| kept.counted_seconds).sum();
+        if !self.has_traffic() {
+            return "no requests: no step is passed without any, and each rollout waits at its first weight"
+                .to_owned();
+        }
         format!(
             "scrapes every {}, {} for weights to spread: kept for {} ({} by the holds), of which {} are counted",
             span(*scrape_seconds),
@@ -217,7 +227,20 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let rows = self.canaries.iter().map(|cell| self.row(cell)).collect();
-        (HEAD.map(str::to_owned).into(), rows)
+        let mut head = HEAD.map(str::to_owned).to_vec();
+        head.push(format!("{} met (90 %)", self.noun));
+        if self.has_given_up() {
+            head.push("given up".to_owned());
+        }
+        (head, rows)
+    }
+
+    fn has_traffic(&self) -> bool {
+        self.traffic.requests_per_second > 0.0
+    }
+
+    fn has_given_up(&self) -> bool {
+        self.canaries.iter().any(|cell| cell.given_up > 0)
     }
 
     fn row(&self, cell: &Cell) -> Vec<String> {
@@ -235,7 +258,7 @@ impl Report {
         );
         let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), span);
         let step = cell.usual_step().and_then(|step| self.policy.steps.get(step));
-        vec![
+        let mut row = vec![
             share(cell.canary_bad),
             rolled_back,
             seconds(cell.seconds.map(|s| s.median)),
@@ -243,7 +266,11 @@ impl Report {
             cell.predicted_seconds.map_or_else(|| "never".to_owned(), span),
             step.map_or_else(|| "-".to_owned(), |kept| format!("{} %", kept.step.weight)),
             format!("{} ({})", cell.errors.median, cell.errors.p90),
-        ]
+        ];
+        if self.has_given_up() {
+            row.push(format!("{} of {}", cell.given_up, cell.runs));
+        }
+        row
     }
 
     /// A table of time and power step by step; of many steps, several stand in one row.
@@ -263,7 +290,14 @@ impl Report {
             let (first, last) = (i * size, i * size + group.len() - 1);
             let weights = group.first().zip(group.last());
             let (from, to) = weights.map_or((0.0, 0.0), |(a, b)| (a.step.weight, b.step.weight));
-            let sum = |of: fn(&KeptReport) -> f64| rounded(group.iter().map(of).sum());
+            let sum = |of: fn(&KeptReport) -> f64| {
+                let seconds = group.iter().map(of).sum();
+                if self.has_traffic() {
+                    rounded(seconds)
+                } else {
+                    "-".to_owned()
+                }
+            };
             let mut row = vec![
                 range(&(first + 1), &(last + 1)),
                 format!("{} %", range(&from, &to)),
@@ -303,11 +337,17 @@ impl Report {
         words.extend(
             [
                 "Times count from the first step's start to the check that rolls back.",
-                "Errors met are the canary's bad requests until then, or until its steps end: median, and 90 % of rollouts.",
+                &sentence(&format!(
+                    "{} met are the canary's bad requests until then, or until its steps end: median, and 90 % of rollouts",
+                    self.noun
+                )),
                 "The column planner is what the planner's formula expects in place of the median.",
             ]
             .map(str::to_owned),
         );
+        if self.has_given_up() {
+            words.push(GIVEN_UP.to_owned());
+        }
         words
     }
 

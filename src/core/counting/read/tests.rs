@@ -279,6 +279,38 @@ fn a_proxy_that_is_scraped_twice_counts_once_whatever_label_tells_the_scrapers_a
     }
 }
 
+/// As the docs say: without the label nobody knows that it is the same proxy, and of the user's own counters nobody asks.
+#[test]
+fn what_is_scraped_twice_counts_twice_without_a_pod_label_and_of_own_counters() {
+    let istio = |code: &str, to| {
+        let labels = [("reporter", "destination"), ("response_code", code)];
+        let one = series(&labels, 0.0, to);
+        let other = again(&one, &[("job", "b")]);
+        vec![one, other]
+    };
+    let all = |side, to| answer(side, None, [istio("200", to), istio("500", 20.0)].concat());
+    let answers = [all(Side::Canary, 60.0), all(Side::Production, 600.0)];
+    let errors = test(Counters::Errors {});
+    let source = source(&errors, &answers.iter().collect::<Vec<_>>()).unwrap();
+    let (canary, _) = counts(&errors, &answers, &source);
+    assert_eq!(canary, seen(120.0, 30.0));
+
+    let own = test(Counters::Bad {
+        total: String::new(),
+        bad: String::new(),
+    });
+    let twice = |side, counted, to| {
+        let one = series(&[("pod", "p"), ("job", "a")], 0.0, to);
+        let other = again(&one, &[("job", "b")]);
+        answer(side, Some(counted), vec![one, other])
+    };
+    let answers = [Side::Canary, Side::Production]
+        .map(|side| [twice(side, Counted::All, 80.0), twice(side, Counted::Part, 20.0)])
+        .concat();
+    let (canary, _) = counts(&own, &answers, &Source::default());
+    assert_eq!(canary, seen(120.0, 30.0));
+}
+
 #[test]
 fn of_two_scrapers_the_one_that_goes_on_is_read() {
     let labels = |job| {
