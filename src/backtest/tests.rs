@@ -262,9 +262,16 @@ fn odd_pasts_end_somehow_and_nowhere_in_a_panic() {
     assert_eq!(replay(&policy, &odd, &trial).end, End::Blind);
 }
 
-/// A threshold on a query's past: its noise rolls back, a share of bad requests is spoiled.
-#[test]
-fn queries_are_judged_by_their_past() {
+/// Two hours of answers, one every ten seconds.
+fn points(value: &dyn Fn(i64) -> f64) -> Points {
+    Points {
+        at: (0..720).map(|i| i * 10_000).collect(),
+        value: (0..720).map(|i| value(i * 10_000)).collect(),
+    }
+}
+
+/// A threshold on the share of errors, its query's calm past, and no counters.
+fn queried() -> (Policy, History) {
     let yaml = "
 service: shop
 checkInterval: 10s
@@ -291,10 +298,6 @@ steps: [{weight: 10, hold: 2m}, {weight: 100, hold: 1m}]
     let calm = |at: i64| if at % 30_000 == 0 { 0.002 } else { 0.004 };
     let mut history = history(2, 1, 1.0, 0.0, "source");
     history.counters.clear();
-    let points = |value: &dyn Fn(i64) -> f64| Points {
-        at: (0..720).map(|i| i * 10_000).collect(),
-        value: (0..720).map(|i| value(i * 10_000)).collect(),
-    };
     history.queries.push(QueryHistory {
         asked: test,
         past,
@@ -302,6 +305,13 @@ steps: [{weight: 10, hold: 2m}, {weight: 100, hold: 1m}]
         series: vec![points(&calm)],
         traffic: points(&|_| 5.0),
     });
+    (policy, history)
+}
+
+/// A threshold on a query's past: its noise rolls back, a share of bad requests is spoiled.
+#[test]
+fn queries_are_judged_by_their_past() {
+    let (policy, mut history) = queried();
     let of = |history: &History, fault| cell(&policy, history, fault, 4, Canary::Share, 1);
     let healthy = of(&history, 0.0);
     assert_eq!(healthy.rolled_back, 0);
