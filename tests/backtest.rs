@@ -468,6 +468,35 @@ fn what_cannot_be_done_is_said_with_what_to_do() {
     refused(&with("--since 1d"), SHOP, "Prometheus answered 400");
 }
 
+/// Counters that the operator refuses make no rosy report.
+#[test]
+fn what_no_rollout_would_begin_with_is_refused() {
+    let past = Past::new(Shape { bad: 0.05, ..SMALL });
+    let at = past.serve();
+    let yaml = |counters: &str| {
+        let metric =
+            "metrics: [{name: mine, test: sequential, total: 'own_total{version=\"$(version)\"}', PART}]";
+        SHOP.replace(
+            "  checkInterval: 1m",
+            &format!("  {}\n  checkInterval: 1m", metric.replace("PART", counters)),
+        )
+    };
+    let arguments = "--since 1d --starts 3 --faults 20% --no-search --no-default";
+    let with = format!("- --prometheus http://{at} --until {UNTIL_TEXT} {arguments}");
+    let report = json(arguments, at, &yaml("good: 'own_good{version=\"$(version)\"}'"));
+    assert_eq!(policy(&report, "file")["healthy"]["neverBegan"], 0);
+    refused(
+        &with,
+        &yaml("good: 'own_god{version=\"$(version)\"}'"),
+        "no rollout would begin: no series counts the good requests of production",
+    );
+    refused(
+        &with,
+        &yaml("bad: 'own_bad{version=\"$(version)\"}'"),
+        "pod=\"mtail\": the bad or good requests of production are counted there and its total is not",
+    );
+}
+
 /// Ten days of a service of real size: `cargo test --release --test backtest -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes a minute, and says more in a release build"]

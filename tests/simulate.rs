@@ -194,13 +194,12 @@ fn people_get_a_table_and_what_it_means() {
         assert!(text.contains(words), "{words}\n{text}");
     }
     assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
-    let told = simulate(&format!("{SHOP} --runs 1"), "").stderr;
-    assert!(String::from_utf8_lossy(&told).contains("the limits of its metrics are not"));
-    let told = simulate("- --runs 1", SMALL).stderr;
-    assert!(
-        told.is_empty(),
-        "a file without metrics has none that are left out"
-    );
+    for output in ["text", "json", "html"] {
+        let told = |file: &str, input| said(&format!("{file} --runs 1 --output {output}"), input);
+        let note = "the limits of its metrics are not";
+        assert!(told(SHOP, "").contains(note), "{output}");
+        assert!(!told("-", SMALL).contains(note), "{output}: there are none");
+    }
 }
 
 const ALONE: &str = "
@@ -319,7 +318,7 @@ fn nonsense_in_flags_is_refused_in_words_and_with_a_code() {
             "cannot write /no/such/folder/x",
         ),
     ] {
-        refused(&format!("- {arguments}"), SMALL, 1, words);
+        refused(&format!("- {arguments}"), SMALL, 2, words);
     }
 }
 
@@ -330,7 +329,7 @@ fn nonsense_in_files_is_refused_in_words_and_with_a_code() {
     let endless = SMALL
         .replace("checkInterval: 15s", "checkInterval: 1s")
         .replace("hold: 5m", "hold: 720h");
-    refused("no-such.yaml", "", 1, "cannot read no-such.yaml");
+    refused("no-such.yaml", "", 2, "cannot read no-such.yaml");
     for (arguments, input, words) in [
         ("-", "kind: Service", "-: no BirdWatch in it"),
         ("-", "a: [", "-: it is not YAML"),
@@ -344,7 +343,7 @@ fn nonsense_in_files_is_refused_in_words_and_with_a_code() {
         ("-", &first("{weight: 5, hold: 0s}"), "steps[0].hold"),
         ("-", &endless, "are too many to simulate"),
     ] {
-        refused(arguments, input, 1, words);
+        refused(arguments, input, 2, words);
     }
 }
 

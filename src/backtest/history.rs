@@ -19,8 +19,10 @@ pub struct Target {
     pub at: Vec<i64>,
     /// Requests since the scrape before.
     pub requests: Vec<f64>,
-    /// The bad ones among them.
+    /// The bad ones among them; more than all, or less than none, where its counters contradict each other.
     pub bad: Vec<f64>,
+    /// The scrapes, by their times, of which nothing says how many requests were good, where those are what is counted.
+    pub undivided: Vec<i64>,
 }
 
 /// Production's counters for one kind of bad request.
@@ -82,14 +84,45 @@ pub struct History {
 impl Target {
     /// Adds scrapes; those that are not later than the last are left out.
     pub fn extend(&mut self, grown: &[Grown]) {
-        for Grown { at, counts } in grown {
+        for Grown {
+            at,
+            counts,
+            is_divided,
+        } in grown
+        {
             let at = at.as_millisecond();
             if self.at.last().is_none_or(|last| *last < at) {
                 self.at.push(at);
                 self.requests.push(counts.requests);
                 self.bad.push(counts.bad);
+                if !is_divided {
+                    self.undivided.push(at);
+                }
             }
         }
+    }
+
+    /// What a scrape showed; none where that contradicts itself or nothing divides it.
+    #[must_use]
+    pub fn counts(&self, index: usize) -> Option<Counts> {
+        let counts = Counts {
+            requests: *self.requests.get(index)?,
+            bad: *self.bad.get(index)?,
+        };
+        let is_divided = self.is_divided(*self.at.get(index)?);
+        counts.checked().ok().filter(|_| is_divided)
+    }
+
+    /// Whether it is known how many of the requests of the scrape at `millis` were good.
+    #[must_use]
+    pub fn is_divided(&self, millis: i64) -> bool {
+        self.undivided.binary_search(&millis).is_err()
+    }
+
+    /// Whether the part is counted here, and the whole never.
+    #[must_use]
+    pub fn lacks_total(&self) -> bool {
+        self.requests.iter().all(|requests| *requests <= 0.0) && self.bad.iter().any(|bad| *bad > 0.0)
     }
 
     /// Index of the first scrape later than `millis`.
@@ -119,15 +152,12 @@ impl CounterHistory {
         }
     }
 
-    /// Everything that was counted.
+    /// Everything that was counted and is believed.
     #[must_use]
     pub fn total(&self) -> Counts {
-        let mut all = Counts::default();
-        for target in self.targets.values() {
-            all.requests += target.requests.iter().sum::<f64>();
-            all.bad += target.bad.iter().sum::<f64>();
-        }
-        all
+        let targets = self.targets.values();
+        let all = targets.flat_map(|target| (0..target.at.len()).filter_map(|i| target.counts(i)));
+        all.fold(Counts::default(), Counts::plus)
     }
 
     /// How many scrapes are known.

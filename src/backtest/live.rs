@@ -134,7 +134,10 @@ impl<'a> Live<'a> {
                     requests: target.requests[index],
                     bad: target.bad[index],
                 };
-                if self.pods {
+                // Nobody can deal out what contradicts itself: it stays production's, for the check to refuse.
+                if all.checked().is_err() {
+                    self.add_production(i, at, all);
+                } else if self.pods {
                     let rank = ranks.get(i).copied().flatten();
                     self.of_pod(i, at, all, share, rank.map(|rank| (rank, alive)));
                 } else {
@@ -272,7 +275,14 @@ impl<'a> Live<'a> {
             let last = line.at.partition_point(|t| *t <= at);
             if first < last {
                 let of = (format!("{name}-{i}"), self.history.source.reporter.as_deref());
-                self.of_line(line, first..last, of, asked.counted, &mut series);
+                let target = self.targets.get(i).filter(|_| lines.len() == self.targets.len());
+                self.of_line(
+                    (line, target.copied()),
+                    first..last,
+                    of,
+                    asked.counted,
+                    &mut series,
+                );
             }
         }
         if asked.side == Side::Production && self.done.requests <= 0.0 {
@@ -308,48 +318,51 @@ impl<'a> Live<'a> {
                 line.push(target.at[i], Counts { requests, bad });
             }
             let of = (format!("own-{i}"), Some(OWN));
-            self.of_line(&line, 0..line.at.len(), of, counted, series);
+            self.of_line((&line, Some(target)), 0..line.at.len(), of, counted, series);
         }
     }
 
     fn of_line(
         &self,
-        line: &Line,
+        (line, target): (&Line, Option<&Target>),
         range: std::ops::Range<usize>,
         (pod, reporter): (String, Option<&str>),
         counted: Option<Counted>,
         series: &mut Vec<SampleSeries>,
     ) {
         let bound = self.history.source.bound.as_deref().unwrap_or_default();
-        let mut add = |label: (&str, &str), value: fn(f64, f64) -> f64| {
+        let is_divided = |at: i64| target.is_none_or(|target| target.is_divided(at));
+        let mut add = |label: (&str, &str), counted: Counted, value: fn(f64, f64) -> f64| {
             let mut labels = BTreeMap::from([("pod".to_owned(), pod.clone())]);
             for (name, text) in [("reporter", reporter.unwrap_or_default()), label] {
                 if !text.is_empty() {
                     labels.insert(name.to_owned(), text.to_owned());
                 }
             }
-            let samples = range.clone().filter_map(|i| {
+            let shown = |i: &usize| counted == Counted::All || is_divided(line.at[*i]);
+            let samples = range.clone().filter(shown).filter_map(|i| {
                 let at = Timestamp::from_millisecond(line.at[i]).ok()?;
                 Some((at, value(line.requests[i], line.bad[i])))
             });
-            series.push(SampleSeries {
-                labels,
-                samples: samples.collect(),
-            });
+            let samples: Vec<_> = samples.collect();
+            if !samples.is_empty() {
+                series.push(SampleSeries { labels, samples });
+            }
         };
         let good = |requests: f64, bad: f64| requests - bad;
         match (&self.history.counters, counted) {
             (Counters::Errors {}, _) => {
-                add(("response_code", "200"), good);
-                add(("response_code", "500"), |_, bad| bad);
+                add(("response_code", "200"), Counted::All, good);
+                add(("response_code", "500"), Counted::All, |_, bad| bad);
             }
             (Counters::Slow { .. }, _) => {
-                add(("le", "+Inf"), |requests, _| requests);
-                add(("le", bound), good);
+                add(("le", "+Inf"), Counted::All, |requests, _| requests);
+                add(("le", bound), Counted::Part, good);
             }
-            (_, Some(Counted::All)) => add(("", ""), |requests, _| requests),
-            (Counters::Good { .. }, _) => add(("", ""), good),
-            (Counters::Bad { .. }, _) => add(("", ""), |_, bad| bad),
+            (_, Some(Counted::All)) if target.is_some_and(Target::lacks_total) => {}
+            (_, Some(Counted::All)) => add(("", ""), Counted::All, |requests, _| requests),
+            (Counters::Good { .. }, _) => add(("", ""), Counted::Part, good),
+            (Counters::Bad { .. }, _) => add(("", ""), Counted::Part, |_, bad| bad),
         }
     }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::api::plan::{MetricPlan, SequentialPlan, TestPlan, ThresholdPlan};
+use crate::api::spec::Direction;
 use crate::core::sequential::counts::Counts;
 use crate::core::sequential::dispersion::dispersion;
 
-use super::history::{CounterHistory, History, QueryHistory, Target};
+use super::history::{CounterHistory, History, Points, QueryHistory, Target};
 
 /// Makes the median absolute deviation of normal noise its standard deviation.
 const MAD_TO_SIGMA: f64 = 1.4826;
@@ -39,7 +40,7 @@ pub struct Noise {
     pub allowed: Option<f64>,
     /// `allowed` in spreads: below 3 it cries wolf. Null without either.
     pub allowed_in_spreads: Option<f64>,
-    /// The part of all readings that are further from the median than allowed, 0 to 1.
+    /// The part of all readings that are further from the median than allowed, in the direction that counts, 0 to 1.
     pub beyond: Option<f64>,
     /// How much clumpier than independent failures bad requests are in production's pods, 1 or more; null for a query, and
     /// where the pods do not report for themselves.
@@ -61,15 +62,8 @@ pub fn noise(metrics: &[MetricPlan], history: &History) -> Vec<Noise> {
 }
 
 fn of_query(name: &str, test: &ThresholdPlan, query: &QueryHistory, history: &History) -> Option<Noise> {
-    // The worst series is judged; which that is follows from the direction, and for noise the largest will do.
-    let series = query.series.iter().max_by_key(|points| points.at.len())?;
-    let points: Vec<(i64, f64)> = series
-        .at
-        .iter()
-        .copied()
-        .zip(series.value.iter().copied())
-        .filter(|(_, value)| value.is_finite())
-        .collect();
+    let direction = test.direction;
+    let points = worst(&query.series, direction);
     let allowed = |median: f64| {
         test.deviation.map(|deviation| {
             let amount = if deviation.percent {
@@ -80,7 +74,23 @@ fn of_query(name: &str, test: &ThresholdPlan, query: &QueryHistory, history: &Hi
             amount.max(deviation.min_absolute.unwrap_or(0.0))
         })
     };
-    Some(summed_up(name, "threshold", &points, allowed, None, history))
+    let noise = summed_up(name, "threshold", &points, (allowed, direction), None, history);
+    (!points.is_empty()).then_some(noise)
+}
+
+/// At each time the reading of the series that a rollout would judge.
+fn worst(series: &[Points], direction: Direction) -> Vec<(i64, f64)> {
+    let mut worst: BTreeMap<i64, f64> = BTreeMap::new();
+    let all = series.iter().flat_map(|one| one.at.iter().zip(&one.value));
+    for (at, value) in all.filter(|(_, value)| value.is_finite()) {
+        let known = worst.entry(*at).or_insert(*value);
+        *known = match direction {
+            Direction::Decrease => known.min(*value),
+            // Without a baseline the largest is as good as the farthest.
+            Direction::Increase | Direction::Both => known.max(*value),
+        };
+    }
+    worst.into_iter().collect()
 }
 
 fn of_counters(
@@ -105,7 +115,8 @@ fn of_counters(
     let skipped = pods.len().saturating_sub(last);
     let recent: Vec<Vec<Counts>> = pods.into_iter().skip(skipped).map(|(_, pods)| pods).collect();
     let phi = dispersion(&recent).ok().flatten().map(|found| found.phi);
-    Some(summed_up(name, "sequential", &points, |_| None, phi, history))
+    let none = (|_| None, Direction::Increase);
+    Some(summed_up(name, "sequential", &points, none, phi, history))
 }
 
 /// What each target counted in each minute (or scrape, where those are longer) that has any request.
@@ -119,11 +130,8 @@ fn minutes(targets: &BTreeMap<String, Target>, history: &History) -> Vec<(i64, V
             if pods.len() <= pod {
                 pods.resize(pod + 1, Counts::default());
             }
-            if let (Some(sum), Some(requests), Some(bad)) =
-                (pods.get_mut(pod), target.requests.get(i), target.bad.get(i))
-            {
-                sum.requests += requests;
-                sum.bad += bad;
+            if let (Some(sum), Some(counts)) = (pods.get_mut(pod), target.counts(i)) {
+                *sum = sum.plus(counts);
             }
         }
     }
@@ -134,7 +142,7 @@ fn summed_up(
     metric: &str,
     test: &'static str,
     points: &[(i64, f64)],
-    allowed: impl Fn(f64) -> Option<f64>,
+    (allowed, direction): (impl Fn(f64) -> Option<f64>, Direction),
     dispersion: Option<f64>,
     history: &History,
 ) -> Noise {
@@ -144,8 +152,12 @@ fn summed_up(
     let spread = MAD_TO_SIGMA * quantile(distances.clone(), 0.5);
     let allowed = allowed(median);
     let beyond = allowed.map(|allowed| {
-        let beyond = distances.iter().filter(|distance| **distance > allowed).count();
-        part(beyond, distances.len())
+        let is_beyond = |value: &&f64| match direction {
+            Direction::Increase => **value > median + allowed,
+            Direction::Decrease => **value < median - allowed,
+            Direction::Both => (**value - median).abs() > allowed,
+        };
+        part(values.iter().filter(is_beyond).count(), values.len())
     });
     Noise {
         metric: metric.to_owned(),

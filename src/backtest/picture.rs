@@ -29,7 +29,9 @@ pub fn page(report: &Report) -> Page {
             parts.push(Part::Code(example.clone()));
         }
         parts.push(Part::Figure(times(policy)));
-        parts.push(Part::Figure(errors(policy)));
+        if policy.healthy.errors.is_some() {
+            parts.push(Part::Figure(errors(policy)));
+        }
     }
     parts.push(Part::Heading("Noise of the metrics".to_owned()));
     let (head, rows) = report.noise_table();
@@ -181,9 +183,12 @@ fn errors(policy: &PolicyReport) -> Figure {
     let cells = std::iter::once(&policy.healthy).chain(&policy.faults);
     let bars = cells.rev_colours().map(|(colour, cell)| Bar {
         name: label(cell),
-        value: cell.errors.median,
-        interval: Some((cell.errors.median, cell.errors.p90)),
-        text: format!("{:.0} (90 %: {:.0})", cell.errors.median, cell.errors.p90),
+        value: cell.errors.map_or(0.0, |errors| errors.median),
+        interval: cell.errors.map(|errors| (errors.median, errors.p90)),
+        text: cell.errors.map_or_else(
+            || "nobody counted".to_owned(),
+            |errors| format!("{:.0} (90 %: {:.0})", errors.median, errors.p90),
+        ),
         colour,
     });
     Figure {

@@ -5,6 +5,11 @@ use crate::api::Span;
 use crate::api::plan::{Plan, StepPlan, TestPlan};
 use crate::api::spec::Step;
 use crate::core::plan::{self, PlanError};
+use crate::core::sequential::planner::Traffic;
+use crate::core::sequential::policy::{Timing, kept, metrics, of, policy};
+
+use super::history::{CounterHistory, History};
+use super::stage::settings;
 
 /// A spec and its plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,13 +56,13 @@ impl Policy {
         Self::new("default", &alone)
     }
 
-    /// The same with other steps, and with its allowed deviations multiplied by a factor.
+    /// The same with other steps up to its `maxWeight`, and with its allowed deviations multiplied by a factor.
     ///
     /// # Errors
     /// Every rule that this breaks.
     pub fn with(&self, name: &'static str, steps: &[StepPlan], factor: f64) -> Result<Self, Vec<PlanError>> {
         let mut spec = self.spec.clone();
-        (spec.increment, spec.interval, spec.max_weight) = (None, None, None);
+        (spec.increment, spec.interval) = (None, None);
         let listed = steps.iter().map(|step| Step {
             weight: i32::from(step.weight),
             hold: Some(step.hold),
@@ -76,6 +81,28 @@ impl Policy {
     pub fn length(&self) -> Span {
         let add = |all: Span, step: &StepPlan| all.plus(step.hold);
         self.plan.steps.iter().fold(Span::ZERO, add)
+    }
+
+    /// How long the operator is expected to keep its steps under the mean traffic of a history, milliseconds.
+    pub(super) fn kept_for(&self, history: &History) -> i64 {
+        let all = history.requests().map(CounterHistory::total);
+        let traffic = Traffic {
+            requests_per_second: all.map_or(0.0, |all| all.requests / history.seconds().max(1.0)),
+            production_bad: all.and_then(|all| all.share()).unwrap_or(0.0),
+        };
+        let settings = settings(history.scrape);
+        let timing = Timing {
+            scrape_interval: settings.scrape_interval,
+            propagation_delay: settings.propagation_delay,
+        };
+        let plan = &self.plan;
+        let counted = metrics(plan).map(|(_, test)| (of(plan, test), Some(test.fault)));
+        let alone = (policy(&plan.steps, plan.check_interval, 1.0, 1.0), None);
+        let each = counted.chain([alone]).map(|(policy, fault)| {
+            let length = kept(policy, plan, timing, fault).length(traffic);
+            i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
+        });
+        each.max().unwrap_or(0)
     }
 
     /// The first deviation that a metric allows: the amount, and whether it is in percent.

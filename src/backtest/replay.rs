@@ -8,7 +8,7 @@ use crate::api::status::{FailureReason, Phase, Verdict};
 use super::history::History;
 use super::policy::Policy;
 use super::stage::Stage;
-use super::trial::{End, Outcome, Trial, longest};
+use super::trial::{End, Outcome, Trial};
 
 /// More decisions than this are made by no rollout that comes to an end.
 const MOST: u32 = 2_000_000;
@@ -41,9 +41,8 @@ impl Policy {
 pub fn replay(policy: &Policy, history: &History, trial: &Trial) -> Outcome {
     let mut stage = Stage::new(policy, history, trial);
     let end = history.until.as_millisecond();
-    let given_up = trial
-        .start
-        .saturating_add(longest(policy, history).saturating_mul(PATIENCE));
+    // Beyond what is expected: traffic rises and falls, and a step waits for more or less of it.
+    let given_up = trial.start.saturating_add(trial.length.saturating_mul(PATIENCE));
     let (mut blind, mut first) = (0, None);
     for _ in 0..MOST {
         let before = stage.now;
@@ -61,11 +60,12 @@ pub fn replay(policy: &Policy, history: &History, trial: &Trial) -> Outcome {
             break;
         }
     }
-    let (errors, requests) = stage.done();
+    let done = stage.done();
     let rollout = stage.status.rollout.as_ref();
-    let (ended, metric) = ended(&stage, end);
+    let (ended, metric) = ended(&stage.status);
     Outcome {
         end: ended,
+        began: first.is_some(),
         seconds: first.map_or(0.0, |first| seconds(stage.now - first)),
         step: rollout.map_or(0, |r| usize::try_from(r.step.saturating_sub(1)).unwrap_or(0)),
         metric,
@@ -73,8 +73,8 @@ pub fn replay(policy: &Policy, history: &History, trial: &Trial) -> Outcome {
             .and_then(|r| r.failure.as_ref())
             .map_or_else(|| stage.status.message.clone(), |failure| failure.message.clone()),
         blind: seconds(blind),
-        errors,
-        requests,
+        errors: done.map(|done| done.bad),
+        requests: done.map_or(0.0, |done| done.requests),
         peak: rollout.map_or(0.0, |r| r.alarm.peak),
         dispersion: rollout
             .and_then(|r| r.metrics.iter().find_map(|m| m.counted.as_ref()))
@@ -83,8 +83,7 @@ pub fn replay(policy: &Policy, history: &History, trial: &Trial) -> Outcome {
     }
 }
 
-fn ended(stage: &Stage<'_>, end: i64) -> (End, Option<String>) {
-    let status = &stage.status;
+fn ended(status: &BirdWatchStatus) -> (End, Option<String>) {
     let failure = status.rollout.as_ref().and_then(|r| r.failure.as_ref());
     match (status.phase, failure) {
         (Phase::Promoted, _) => (End::Passed, None),
@@ -94,9 +93,9 @@ fn ended(stage: &Stage<'_>, end: i64) -> (End, Option<String>) {
         (_, Some(_)) => (End::Blind, unhealthy(status)),
         (Phase::Frozen, None) => (End::Caught, unhealthy(status)),
         _ if waits_for_people(status) => (End::Passed, None),
-        // Whoever saw nothing is not merely unfinished.
-        _ if stage.now > end && !is_blind(status) => (End::Unfinished, None),
-        _ => (End::Blind, None),
+        _ if is_blind(status) => (End::Blind, None),
+        // The operator ends no rollout that merely waits.
+        _ => (End::GaveUp, None),
     }
 }
 

@@ -53,17 +53,26 @@ pub type Run<'a> = &'a dyn Fn(&str, &[Job<'_>]) -> Vec<Outcome>;
 pub struct Tries {
     /// Starts to try the finalists on.
     pub starts: u32,
-    /// Where random numbers begin.
+    /// Where random numbers begin; another than that of the rollouts which then measure what was found ([`search_seed`]).
     pub seed: u64,
     /// Who plays the canary.
     pub canary: Canary,
 }
 
+/// The seed of a search whose result is measured with `seed`: what was best on some dice is not measured with the same.
+#[must_use]
+pub const fn search_seed(seed: u64) -> u64 {
+    // The golden ratio's digits, as good as any.
+    seed ^ 0x9e37_79b9_7f4a_7c15
+}
+
 /// How a policy did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Score {
-    /// Healthy versions that did not pass, and all of them.
+    /// Healthy versions that were rolled back or ended, and all of them.
     alarms: (u32, u32),
+    /// Most healthy versions never come to an end.
+    stands: bool,
     /// Mean time for which a faulty version had all traffic or as much of it, seconds.
     exposure: f64,
     /// How long the rollout takes, seconds.
@@ -107,7 +116,7 @@ fn chosen(mut scored: Vec<(Score, usize)>, budget: f64, most: usize) -> Vec<usiz
     };
     scored.sort_by(|(a, i), (b, j)| {
         let by_alarms = over(a).cmp(&over(b));
-        let by_exposure = a.exposure.total_cmp(&b.exposure);
+        let by_exposure = a.stands.cmp(&b.stands).then(a.exposure.total_cmp(&b.exposure));
         by_alarms
             .then(by_exposure)
             .then(a.length.total_cmp(&b.length))
@@ -124,10 +133,10 @@ fn scored(
     run: Run<'_>,
 ) -> Vec<(Score, usize)> {
     let Tries { seed, canary, .. } = tries;
-    let all = policies.iter().map(|policy| longest(policy, history)).max();
-    let starts = starts(history, all.unwrap_or(0), count, seed);
+    let lengths: Vec<i64> = policies.iter().map(|policy| longest(policy, history)).collect();
+    let starts = starts(history, lengths.iter().copied().max().unwrap_or(0), count, seed);
     let mut jobs = Vec::new();
-    for policy in policies {
+    for (policy, length) in policies.iter().zip(lengths) {
         for fault in std::iter::once(0.0).chain(FAULTS) {
             for (number, start) in (0_u32..).zip(&starts) {
                 let trial = Trial {
@@ -135,6 +144,7 @@ fn scored(
                     start: *start,
                     fault,
                     canary,
+                    length,
                     seed,
                 };
                 jobs.push(Job { policy, trial });
@@ -156,8 +166,8 @@ fn scored(
 }
 
 fn score(policy: &Policy, history: &History, healthy: &[Outcome], ill: &[Outcome]) -> Score {
-    let ended = || healthy.iter().filter(|o| o.end != End::Unfinished);
-    let alarms = ended().filter(|o| o.end != End::Passed).count();
+    let of = |end: End| healthy.iter().filter(move |o| o.end == end).count();
+    let alarms = of(End::Caught) + of(End::Blind);
     let rate = history.requests().map_or(0.0, |counters| {
         counters.total().requests / history.seconds().max(1.0)
     });
@@ -169,12 +179,13 @@ fn score(policy: &Policy, history: &History, healthy: &[Outcome], ill: &[Outcome
         };
         match outcome.end {
             End::Caught | End::Blind => until,
-            End::Passed | End::Unfinished => until + UNFOUND,
+            End::Passed | End::GaveUp => until + UNFOUND,
         }
     };
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     Score {
-        alarms: (count(alarms), count(ended().count())),
+        alarms: (count(alarms), count(healthy.len())),
+        stands: 2 * of(End::GaveUp) > healthy.len(),
         exposure: ill.iter().map(exposed).sum::<f64>() / f64::from(count(ill.len()).max(1)),
         length: policy.length().as_secs_f64(),
     }
@@ -206,7 +217,7 @@ fn candidates(file: &Policy, bounds: &Bounds) -> Vec<Policy> {
         for hold in &holds {
             for first in between(bounds.first_weight) {
                 for count in between(bounds.steps) {
-                    let steps = steps(first, count, *hold);
+                    let steps = steps(first, count, *hold, file.plan.max_weight);
                     all.extend(file.with("best", &steps, factor));
                 }
             }
@@ -242,11 +253,12 @@ fn seconds(number: f64) -> Span {
     Span::secs(whole)
 }
 
-/// Weights that rise in proportion from the first to 100 %, each once.
-fn steps(first: u8, count: u8, hold: Span) -> Vec<StepPlan> {
-    let first = f64::from(first.max(1));
+/// Weights that rise in proportion from the first to 100 %, or to the most that is allowed, each once.
+pub(super) fn steps(first: u8, count: u8, hold: Span, most: Option<u8>) -> Vec<StepPlan> {
+    let most = f64::from(most.unwrap_or(100));
+    let first = f64::from(first.max(1)).min(most);
     let last = f64::from(count.saturating_sub(1).max(1));
-    let weights = (0..count.max(1)).map(|i| whole(first * (100.0 / first).powf(f64::from(i) / last)));
+    let weights = (0..count.max(1)).map(|i| whole(first * (most / first).powf(f64::from(i) / last)));
     let mut steps: Vec<StepPlan> = weights.map(|weight| StepPlan { weight, hold }).collect();
     steps.dedup_by(|a, b| a.weight == b.weight);
     steps
@@ -259,7 +271,7 @@ mod tests {
     #[test]
     fn weights_rise_from_the_first_to_all() {
         let of = |first, count| {
-            let steps = steps(first, count, Span::secs(60));
+            let steps = steps(first, count, Span::secs(60), None);
             steps.iter().map(|step| step.weight).collect::<Vec<_>>()
         };
         assert_eq!(of(1, 3), [1, 10, 100]);
@@ -280,12 +292,13 @@ mod tests {
             } else {
                 End::Passed
             },
+            began: true,
             seconds: if is_long { 1.0 } else { 10.0 * weight },
             step: 0,
             metric: None,
             message: String::new(),
             blind: 0.0,
-            errors: 0.0,
+            errors: None,
             requests: weight,
             peak: 0.0,
             dispersion: None,
@@ -297,6 +310,7 @@ mod tests {
     fn what_is_over_the_budget_is_not_taken_and_less_exposure_is_better() {
         let score = |exposure, length| Score {
             alarms: (0, 10),
+            stands: false,
             exposure,
             length,
         };

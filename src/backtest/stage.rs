@@ -10,6 +10,7 @@ use crate::core::observation::{
     Answer, Check, DeploymentSeen, ObjectName, Observation, Outcome, Point, Question, RestoreRefused,
     RouteSeen, RuleSeen, Settings, Side,
 };
+use crate::core::sequential::counts::Counts;
 use crate::core::weights::share;
 
 use super::history::{History, QueryHistory};
@@ -72,10 +73,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Bad and all requests of the canary, by the first counters there are.
-    pub(super) fn done(&self) -> (f64, f64) {
-        self.live
-            .first()
-            .map_or((0.0, 0.0), |live| (live.done.bad, live.done.requests))
+    pub(super) fn done(&self) -> Option<Counts> {
+        self.live.first().map(|live| live.done)
     }
 
     /// Lets time pass to the next thing that happens. Returns whether there is one.

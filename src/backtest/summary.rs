@@ -14,10 +14,13 @@ use super::trial::{End, Outcome};
 pub struct Cell {
     /// The part of the canary's good requests that was turned bad, 0 to 1; 0 for a healthy version.
     pub fault: f64,
-    /// How many rollouts were replayed to an end.
+    /// How many rollouts were replayed.
     pub runs: u32,
-    /// How many more the history was too short for.
-    pub unfinished: u32,
+    /// How many of them were still waiting, for requests or for evidence, when the history or the patience with them ended:
+    /// neither rolled back nor passed.
+    pub gave_up: u32,
+    /// How many never began: the canary got no traffic.
+    pub never_began: u32,
     /// How many were rolled back (or frozen) because a metric found them unhealthy.
     pub rolled_back: u32,
     /// The same as a share of the runs, with its 95 % interval.
@@ -31,9 +34,10 @@ pub struct Cell {
     /// How many were rolled back by each metric.
     pub rolled_back_by: BTreeMap<String, u32>,
     /// Bad requests that the canary answered until it was rolled back or promoted: people who met an error.
-    pub errors: Quantiles,
+    /// Null where nobody counts requests.
+    pub errors: Option<Quantiles>,
     /// The mean of the same.
-    pub errors_mean: f64,
+    pub errors_mean: Option<f64>,
     /// For how long nothing was known in a rollout, seconds.
     pub blind_seconds: Quantiles,
     /// The mean of the same.
@@ -45,6 +49,8 @@ pub struct Cell {
     pub dispersion: Option<f64>,
     /// What the operator said when it rolled back the first time; null where it never did.
     pub example: Option<String>,
+    /// What the operator said where a rollout never began; null where each did.
+    pub why_not: Option<String>,
     /// Every time of a rollback, seconds, rising.
     #[serde(skip)]
     pub times: Vec<f64>,
@@ -54,8 +60,7 @@ impl Cell {
     /// Sums up rollouts of a canary of this fault (0 to 1) under a policy of so many steps.
     #[must_use]
     pub fn new(fault: f64, steps: usize, outcomes: &[Outcome]) -> Self {
-        let ended: Vec<&Outcome> = outcomes.iter().filter(|o| o.end != End::Unfinished).collect();
-        let of = |end: End| ended.iter().filter(move |o| o.end == end);
+        let of = |end: End| outcomes.iter().filter(move |o| o.end == end);
         let mut at_step = vec![0_u32; steps];
         let mut by = BTreeMap::new();
         for caught in of(End::Caught) {
@@ -67,22 +72,23 @@ impl Cell {
             }
         }
         let times = rising(of(End::Caught).map(|o| o.seconds));
-        let errors = rising(ended.iter().map(|o| o.errors));
-        let blind = rising(ended.iter().map(|o| o.blind));
-        let (runs, rolled_back) = (count(ended.len()), count(times.len()));
-        let length: f64 = ended.iter().map(|o| o.seconds.max(o.blind)).sum();
+        let errors = rising(outcomes.iter().filter_map(|o| o.errors));
+        let blind = rising(outcomes.iter().map(|o| o.blind));
+        let (runs, rolled_back) = (count(outcomes.len()), count(times.len()));
+        let length: f64 = outcomes.iter().map(|o| o.seconds.max(o.blind)).sum();
         Self {
             fault,
             runs,
-            unfinished: count(outcomes.len() - ended.len()),
+            gave_up: count(of(End::GaveUp).count()),
+            never_began: count(outcomes.iter().filter(|o| !o.began).count()),
             rolled_back,
             rolled_back_share: Share::of(rolled_back, runs),
             ended_blind: count(of(End::Blind).count()),
             seconds: Quantiles::of(&times),
             rolled_back_at_step: at_step,
             rolled_back_by: by,
-            errors: quantiles(&errors),
-            errors_mean: mean(&errors),
+            errors: Quantiles::of(&errors),
+            errors_mean: (!errors.is_empty()).then(|| mean(&errors)),
             blind_seconds: quantiles(&blind),
             blind_seconds_mean: mean(&blind),
             blind_part: if length > 0.0 {
@@ -90,8 +96,10 @@ impl Cell {
             } else {
                 0.0
             },
-            dispersion: Quantiles::of(&rising(ended.iter().filter_map(|o| o.dispersion))).map(|q| q.median),
+            dispersion: Quantiles::of(&rising(outcomes.iter().filter_map(|o| o.dispersion)))
+                .map(|q| q.median),
             example: of(End::Caught).next().map(|o| o.message.clone()),
+            why_not: outcomes.iter().find(|o| !o.began).map(|o| o.message.clone()),
             times,
         }
     }

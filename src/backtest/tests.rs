@@ -7,7 +7,9 @@ use rand_distr::{Distribution as _, Poisson};
 use super::history::*;
 use super::policy::Policy;
 use super::replay;
+use super::report::{PolicyReport, Suggestion};
 use super::summary::Cell;
+use super::text::noise_words;
 use super::trial::{Canary, End, Trial, instant, longest, starts};
 use crate::api::plan::Counters;
 use crate::api::{BirdWatchSpec, Span};
@@ -63,7 +65,8 @@ pub(crate) fn cell(
     canary: Canary,
     seed: u64,
 ) -> Cell {
-    let outcomes: Vec<_> = starts(history, longest(policy, history), runs, seed)
+    let length = longest(policy, history);
+    let outcomes: Vec<_> = starts(history, length, runs, seed)
         .into_iter()
         .enumerate()
         .map(|(number, start)| {
@@ -72,6 +75,7 @@ pub(crate) fn cell(
                 start,
                 fault,
                 canary,
+                length,
                 seed,
             };
             replay(policy, history, &trial)
@@ -101,7 +105,8 @@ fn healthy_versions_pass_within_the_budget_and_faults_are_caught() {
         assert_eq!(ill.rolled_back, 6, "{reporter}: {ill:?}");
         assert!(ill.seconds.unwrap().median <= 120.0, "{ill:?}");
         assert!(
-            ill.errors.median > 0.0 && ill.errors_mean < healthy.errors_mean + 600.0,
+            ill.errors.unwrap().median > 0.0
+                && ill.errors_mean < healthy.errors_mean.map(|mean| mean + 600.0),
             "{ill:?}"
         );
         assert!(ill.example.unwrap().contains("more than 1.5x worse"));
@@ -135,6 +140,7 @@ fn clumpy(reporter: &str, seen_by_pods: f64) -> History {
                 .collect(),
             requests: vec![300.0 * seen_by_pods; scrapes],
             bad: (0..scrapes).map(bad).collect(),
+            undivided: Vec::new(),
         };
         counters.pods.insert(format!("own-{pod}"), own);
     }
@@ -207,6 +213,7 @@ fn gaps_and_pods_that_come_and_go_are_no_evidence() {
             at: kept.iter().map(|i| target.at[*i]).collect(),
             requests: kept.iter().map(|i| target.requests[*i]).collect(),
             bad: kept.iter().map(|i| target.bad[*i]).collect(),
+            undivided: Vec::new(),
         };
     }
     for start in [700_000, 3_400_000, 3_500_000] {
@@ -215,6 +222,7 @@ fn gaps_and_pods_that_come_and_go_are_no_evidence() {
             start,
             fault: 0.0,
             canary: Canary::Share,
+            length: longest(&policy, &history),
             seed: 1,
         };
         let outcome = replay(&policy, &history, &trial);
@@ -244,6 +252,7 @@ fn odd_pasts_end_somehow_and_nowhere_in_a_panic() {
         start: 900_000,
         fault: 0.05,
         canary: Canary::Pod,
+        length: 900_000,
         seed: 1,
     };
     let _ = replay(&policy, &odd, &trial);
@@ -253,9 +262,16 @@ fn odd_pasts_end_somehow_and_nowhere_in_a_panic() {
     assert_eq!(replay(&policy, &odd, &trial).end, End::Blind);
 }
 
-/// A threshold on a query's past: its noise rolls back, a share of bad requests is spoiled.
-#[test]
-fn queries_are_judged_by_their_past() {
+/// Two hours of answers, one every ten seconds.
+fn points(value: &dyn Fn(i64) -> f64) -> Points {
+    Points {
+        at: (0..720).map(|i| i * 10_000).collect(),
+        value: (0..720).map(|i| value(i * 10_000)).collect(),
+    }
+}
+
+/// A threshold on the share of errors, its query's calm past, and no counters.
+fn queried() -> (Policy, History) {
     let yaml = "
 service: shop
 checkInterval: 10s
@@ -282,10 +298,6 @@ steps: [{weight: 10, hold: 2m}, {weight: 100, hold: 1m}]
     let calm = |at: i64| if at % 30_000 == 0 { 0.002 } else { 0.004 };
     let mut history = history(2, 1, 1.0, 0.0, "source");
     history.counters.clear();
-    let points = |value: &dyn Fn(i64) -> f64| Points {
-        at: (0..720).map(|i| i * 10_000).collect(),
-        value: (0..720).map(|i| value(i * 10_000)).collect(),
-    };
     history.queries.push(QueryHistory {
         asked: test,
         past,
@@ -293,16 +305,39 @@ steps: [{weight: 10, hold: 2m}, {weight: 100, hold: 1m}]
         series: vec![points(&calm)],
         traffic: points(&|_| 5.0),
     });
+    (policy, history)
+}
+
+/// A threshold on a query's past: its noise rolls back, a share of bad requests is spoiled.
+#[test]
+fn queries_are_judged_by_their_past() {
+    let (policy, mut history) = queried();
     let of = |history: &History, fault| cell(&policy, history, fault, 4, Canary::Share, 1);
-    assert_eq!(of(&history, 0.0).rolled_back, 0);
+    let healthy = of(&history, 0.0);
+    assert_eq!(healthy.rolled_back, 0);
+    // Nobody counted: that is not "0 errors".
+    assert_eq!((healthy.errors, healthy.errors_mean), (None, None));
+    let told = PolicyReport::new(&policy, healthy, Vec::new());
+    assert_eq!(told.table().1[0][4], "-");
+    assert!(serde_json::to_value(&told).unwrap()["healthy"]["errors"].is_null());
     let ill = of(&history, 0.05);
     assert_eq!(ill.rolled_back, 4, "{ill:?}");
     history.queries[0].series = vec![points(&|at| if at % 40_000 == 0 { 0.05 } else { 0.002 })];
     let noisy = of(&history, 0.0);
-    assert!(noisy.rolled_back > 0, "{noisy:?}");
+    assert!(noisy.rolled_back > 1, "{noisy:?}");
     let found = super::noise::noise(&policy.plan.metrics, &history);
     assert_eq!(found[0].allowed, Some(0.01), "{found:?}");
     assert!(found[0].beyond.unwrap() > 0.2, "{found:?}");
+    // Of several series the worst is judged, however few its points are.
+    let calm = points(&|_| 0.002);
+    history.queries[0].series.push(calm);
+    history.queries[0].series[0].at.pop();
+    history.queries[0].series[0].value.pop();
+    assert_eq!(
+        super::noise::noise(&policy.plan.metrics, &history)[0].beyond,
+        found[0].beyond
+    );
+    history.queries[0].series.truncate(1);
     history.queries[0].series.clear();
     assert_eq!(
         of(&history, 0.0).rolled_back,
@@ -311,4 +346,194 @@ steps: [{weight: 10, hold: 2m}, {weight: 100, hold: 1m}]
     );
     history.queries[0].traffic = Points::default();
     assert_eq!(of(&history, 0.0).ended_blind, 4);
+}
+
+const OWN_COUNTERS: &str = "
+service: shop
+checkInterval: 15s
+metrics: [{name: mine, test: sequential, total: 'all{version=\"$(version)\"}', PART: 'some{version=\"$(version)\"}'}]
+steps: [{weight: 5, hold: 2m}, {weight: 50, hold: 2m}]
+";
+
+/// What four pods counted, by counters of the user's own.
+fn own_counters(part: &str) -> (Policy, History) {
+    let policy = policy(&OWN_COUNTERS.replace("PART", part));
+    let mut history = history(2, 4, 40.0, 0.01, "destination");
+    let counters = &mut history.counters[0];
+    counters.counters = policy.counters("mine").unwrap().clone();
+    counters.source = Source::default();
+    (policy, history)
+}
+
+/// Where the operator refuses to begin, no rollout of a replay begins.
+#[test]
+fn what_the_operator_does_not_count_is_not_counted_here() {
+    let refused = |policy: &Policy, history: &History| {
+        let healthy = cell(policy, history, 0.0, 3, Canary::Share, 1);
+        let ends = (healthy.never_began, healthy.ended_blind, healthy.rolled_back);
+        (ends, healthy.why_not.unwrap_or_default())
+    };
+    for part in ["bad", "good"] {
+        let (policy, history) = own_counters(part);
+        assert_eq!(refused(&policy, &history), ((0, 0, 0), String::new()), "{part}");
+    }
+    let (policy, mut history) = own_counters("bad");
+    let elsewhere = Target {
+        bad: vec![1.0; history.counters[0].targets["pod-00"].at.len()],
+        requests: vec![0.0; history.counters[0].targets["pod-00"].at.len()],
+        ..history.counters[0].targets["pod-00"].clone()
+    };
+    history.counters[0].targets.insert("mtail".to_owned(), elsewhere);
+    let (ends, why) = refused(&policy, &history);
+    assert_eq!(ends, (3, 3, 0), "{why}");
+    assert!(why.contains("its total is not"), "{why}");
+    let (policy, mut history) = own_counters("good");
+    for target in history.counters[0].targets.values_mut() {
+        target.undivided.clone_from(&target.at);
+        target.bad.clone_from(&target.requests);
+    }
+    assert_eq!(
+        history.counters[0].total(),
+        crate::core::sequential::counts::Counts::default()
+    );
+    let (ends, why) = refused(&policy, &history);
+    assert_eq!(ends, (3, 3, 0), "{why}");
+    assert!(
+        why.contains("no series counts the good requests of production"),
+        "{why}"
+    );
+}
+
+/// A rollout that waits for evidence is not given up before it had the time that this takes, and is no alarm when it is.
+#[test]
+fn whoever_waits_is_neither_blind_nor_an_alarm() {
+    let waiting = policy(
+        "{service: shop, advance: evidence, checkInterval: 15s, steps: [{weight: 5, hold: 2m}, {weight: 50, hold: 2m}]}",
+    );
+    let hasty = Policy::new(
+        "file",
+        &crate::api::BirdWatchSpec {
+            advance: None,
+            ..waiting.spec.clone()
+        },
+    )
+    .unwrap();
+    let busy = history(24, 1, 1.0, 0.001, "source");
+    assert!(
+        longest(&waiting, &busy) > 3 * longest(&hasty, &busy),
+        "{} {}",
+        longest(&waiting, &busy),
+        longest(&hasty, &busy)
+    );
+    let cell_of = |history: &History| cell(&waiting, history, 0.0, 4, Canary::Share, 1);
+    let passed = cell_of(&busy);
+    assert_eq!(
+        (passed.runs, passed.gave_up, passed.ended_blind),
+        (4, 0, 0),
+        "{passed:?}"
+    );
+    let quiet = cell_of(&history(4, 1, 0.05, 0.001, "source"));
+    assert_eq!(
+        (quiet.runs, quiet.gave_up, quiet.ended_blind, quiet.rolled_back),
+        (4, 4, 0, 0),
+        "{quiet:?}"
+    );
+    let told = PolicyReport::new(&waiting, quiet, Vec::new());
+    assert!(
+        told.verdict().contains("4 of 4 were still waiting"),
+        "{}",
+        told.verdict()
+    );
+    let (head, rows) = told.table();
+    assert_eq!((head[6].as_str(), rows[0][6].as_str()), ("still waiting", "4"));
+}
+
+/// Suggested is what gains something, within what the file allows.
+#[test]
+fn a_suggestion_gains_something_and_keeps_the_cap() {
+    let file = policy("{service: shop, maxWeight: 20, steps: [{weight: 10, hold: 1m}]}");
+    let best = file
+        .with(
+            "best",
+            &super::search::steps(5, 3, Span::secs(60), file.plan.max_weight),
+            1.0,
+        )
+        .unwrap();
+    assert_eq!(best.plan.max_weight, Some(20));
+    assert_eq!(
+        best.plan.steps.iter().map(|s| s.weight).collect::<Vec<_>>(),
+        [5, 10, 20]
+    );
+    let history = history(2, 1, 20.0, 0.001, "source");
+    let found = cell(&file, &history, 0.2, 3, Canary::Share, 1);
+    let healthy = cell(&file, &history, 0.0, 3, Canary::Share, 1);
+    let suggested = |errors: Option<f64>| {
+        let ill = Cell {
+            errors_mean: errors.or(found.errors_mean),
+            ..found.clone()
+        };
+        let reports = [
+            PolicyReport::new(&file, healthy.clone(), vec![found.clone()]),
+            PolicyReport::new(&best, healthy.clone(), vec![ill]),
+        ];
+        Suggestion::new(&file, &best, &reports)
+    };
+    assert_eq!(suggested(None), None, "as good as the file's");
+    let better = suggested(found.errors_mean.map(|mean| mean / 2.0)).unwrap();
+    assert_eq!(better.first_weight, 5);
+}
+
+/// Whoever rolls everything back finds nothing; a query that jumps from rest has no spread, and cries wolf all the same.
+#[test]
+fn crying_wolf_is_no_finding() {
+    let file = policy(STEPS);
+    let caught = |end| super::trial::Outcome {
+        end,
+        began: true,
+        seconds: 60.0,
+        step: 0,
+        metric: None,
+        message: String::new(),
+        blind: 0.0,
+        errors: None,
+        requests: 0.0,
+        peak: 0.0,
+        dispersion: None,
+        checks: 1,
+    };
+    let ill = Cell::new(0.2, 4, &vec![caught(End::Caught); 20]);
+    let told = |alarms| {
+        let mut outcomes = vec![caught(End::Passed); 20];
+        outcomes[..alarms].fill(caught(End::Caught));
+        PolicyReport::new(&file, Cell::new(0.0, 4, &outcomes), vec![ill.clone()]).verdict()
+    };
+    assert!(told(0).contains("finds faults of 20 % and more"), "{}", told(0));
+    let wolf = told(18);
+    assert!(
+        wolf.contains("18 of 20") && wolf.contains("cannot tell") && !wolf.contains("finds"),
+        "{wolf}"
+    );
+}
+
+#[test]
+fn jumps_from_rest_are_noise() {
+    let noise = |beyond| super::noise::Noise {
+        metric: "queue".to_owned(),
+        test: "threshold",
+        readings: 1000,
+        median: 0.0,
+        spread: 0.0,
+        far: 9.0,
+        allowed: Some(0.5),
+        allowed_in_spreads: None,
+        beyond: Some(beyond),
+        dispersion: None,
+        over_time: Vec::new(),
+    };
+    let told = noise_words(&noise(0.25)).unwrap();
+    assert!(
+        told.contains("25 % of production's own readings are beyond"),
+        "{told}"
+    );
+    assert_eq!(noise_words(&noise(0.01)), None);
 }

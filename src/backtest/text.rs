@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::core::number::human;
+use crate::core::sequential::sight::load;
 use crate::simulate::report::{share, steps_text};
 
 use super::noise::Noise;
@@ -35,8 +36,8 @@ impl Report {
             || "no metric counts requests".to_owned(),
             |traffic| {
                 format!(
-                    "{} requests/s, {} of them bad",
-                    human(traffic.requests_per_second),
+                    "{}, {} of them bad",
+                    load(traffic.requests_per_second),
                     rounded_share(traffic.production_bad)
                 )
             },
@@ -45,7 +46,13 @@ impl Report {
             "pod" => "pods of production play the canary",
             _ => "a share of production's requests plays the canary",
         };
-        vec![
+        let file = self.policies.iter().find(|policy| policy.name == "file");
+        let refused = file.filter(|file| file.healthy.never_began > 0).map(|file| {
+            let why = file.healthy.why_not.as_deref().unwrap_or("nothing was known");
+            let (never, runs) = (file.healthy.never_began, file.healthy.runs);
+            format!("{never} of {runs} rollouts would not have begun: {why}")
+        });
+        let what = [
             format!(
                 "{}: version {} from {} to {}, {traffic}",
                 self.service, self.production, self.from, self.until
@@ -54,7 +61,8 @@ impl Report {
                 "{} rollouts for each policy and fault, seed {}; {canary}",
                 self.starts, self.seed
             ),
-        ]
+        ];
+        refused.into_iter().chain(what).collect()
     }
 
     /// What to conclude, and what to know before.
@@ -158,10 +166,12 @@ impl PolicyReport {
             "errors met (90 %)",
             "blind",
         ];
+        let cells = || std::iter::once(&self.healthy).chain(&self.faults);
+        let has_waited = cells().any(|cell| cell.gave_up > 0);
         let row = |cell: &Cell| {
             let caught = cell.rolled_back_share;
             let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), span);
-            vec![
+            let mut row = vec![
                 if cell.fault > 0.0 {
                     share(cell.fault)
                 } else {
@@ -175,15 +185,25 @@ impl PolicyReport {
                 ),
                 time(cell.seconds.map(|s| s.median)),
                 time(cell.seconds.map(|s| s.p90)),
-                format!("{:.0} ({:.0})", cell.errors.median, cell.errors.p90),
+                cell.errors.map_or_else(
+                    || "-".to_owned(),
+                    |errors| format!("{:.0} ({:.0})", errors.median, errors.p90),
+                ),
                 span(cell.blind_seconds_mean.round()),
-            ]
+            ];
+            if has_waited {
+                row.push(cell.gave_up.to_string());
+            }
+            row
         };
-        let cells = std::iter::once(&self.healthy).chain(&self.faults);
-        (head.map(str::to_owned).to_vec(), cells.map(row).collect())
+        let mut head = head.map(str::to_owned).to_vec();
+        if has_waited {
+            head.push("still waiting".to_owned());
+        }
+        (head, cells().map(row).collect())
     }
 
-    fn verdict(&self) -> String {
+    pub(super) fn verdict(&self) -> String {
         let healthy = &self.healthy;
         let name = match self.name {
             "file" => "The file's policy",
@@ -195,36 +215,75 @@ impl PolicyReport {
             .iter()
             .find(|cell| cell.rolled_back_share.value >= 0.9);
         let found = match first {
+            _ if self.cries_wolf() => {
+                let budget = share(self.false_alarm);
+                return format!(
+                    "{name} rolls {} of {} healthy versions back, where {budget} may be: what it rolls back may as well be healthy, so \
+                     that it cannot tell a fault.{}",
+                    healthy.rolled_back,
+                    healthy.runs,
+                    self.not_ended()
+                );
+            }
             Some(cell) => format!(
                 "finds faults of {} and more in 9 of 10 rollouts",
                 share(cell.fault)
             ),
             None => "finds none of these faults in 9 of 10 rollouts".to_owned(),
         };
-        let unknown = if healthy.ended_blind > 0 {
-            format!(
-                " {} of {} rollouts were ended because nothing was known.",
-                healthy.ended_blind, healthy.runs
-            )
-        } else {
-            String::new()
-        };
         format!(
-            "{name} rolls {} of {} healthy versions back, and {found}.{unknown}",
-            healthy.rolled_back, healthy.runs
+            "{name} rolls {} of {} healthy versions back, and {found}.{}",
+            healthy.rolled_back,
+            healthy.runs,
+            self.not_ended()
         )
+    }
+
+    /// What became of the healthy versions that neither passed nor were rolled back.
+    fn not_ended(&self) -> String {
+        let Cell {
+            runs,
+            ended_blind,
+            gave_up,
+            ..
+        } = &self.healthy;
+        let mut words = String::new();
+        if *ended_blind > 0 {
+            let _ = write!(
+                words,
+                " {ended_blind} of {runs} rollouts came to no end because nothing was known."
+            );
+        }
+        if *gave_up > 0 {
+            let _ = write!(
+                words,
+                " {gave_up} of {runs} were still waiting, for requests or evidence, when the replay gave them up; the operator \
+                 ends no rollout for that."
+            );
+        }
+        words
     }
 }
 
-fn noise_words(noise: &Noise) -> Option<String> {
-    let spreads = noise.allowed_in_spreads?;
-    (spreads < 3.0).then(|| {
-        format!(
+/// The part of the readings, as `birdwatch check` has it, that may lie beyond the deviation.
+const MOST_BEYOND: f64 = 0.02;
+
+pub(super) fn noise_words(noise: &Noise) -> Option<String> {
+    if let Some(spreads) = noise.allowed_in_spreads.filter(|spreads| *spreads < 3.0) {
+        return Some(format!(
             "{}: the deviation is {spreads:.1} times the metric's own noise: below 3 it cries wolf; {} would be 3 times.",
             noise.metric,
             human(3.0 * noise.spread)
-        )
-    })
+        ));
+    }
+    // Jumps of a query that rests in between have no spread.
+    let beyond = noise.beyond.filter(|beyond| *beyond > MOST_BEYOND)?;
+    Some(format!(
+        "{}: {} of production's own readings are beyond the deviation, so that it cries wolf; 99 of 100 are within {}.",
+        noise.metric,
+        rounded_share(beyond),
+        human(noise.far)
+    ))
 }
 
 /// Cells below their heads, to the right but for the first column.

@@ -28,6 +28,8 @@ pub struct Trial {
     pub fault: f64,
     /// Who plays it.
     pub canary: Canary,
+    /// How long it may take, milliseconds ([`longest`]); after three times that it is given up.
+    pub length: i64,
     /// Where random numbers begin.
     pub seed: u64,
 }
@@ -61,8 +63,8 @@ pub enum End {
     Caught,
     /// It was ended because nothing was known of it, or never came to an end for that.
     Blind,
-    /// The history ended first.
-    Unfinished,
+    /// It was still under way, and waiting for something, when the history or the patience with it ended.
+    GaveUp,
 }
 
 /// How a rollout went.
@@ -70,6 +72,8 @@ pub enum End {
 pub struct Outcome {
     /// How it ended.
     pub end: End,
+    /// Whether it began: the canary got traffic.
+    pub began: bool,
     /// When: seconds since the canary got its first traffic; 0 where it got none.
     pub seconds: f64,
     /// The step at that time, from 0.
@@ -80,8 +84,8 @@ pub struct Outcome {
     pub message: String,
     /// For how long nothing was known while it had to be, seconds.
     pub blind: f64,
-    /// Bad requests that the canary answered.
-    pub errors: f64,
+    /// Bad requests that the canary answered; none where nobody counts requests.
+    pub errors: Option<f64>,
     /// All requests that it answered.
     pub requests: f64,
     /// The largest evidence against it, as a natural logarithm; 0 where none is gathered.
@@ -110,9 +114,19 @@ pub fn starts(history: &History, longest: i64, count: u32, seed: u64) -> Vec<i64
     (0..count).map(|_| rng.random_range(first..=last)).collect()
 }
 
-/// How long a policy's rollout may take where nothing holds it up, with room for what the mesh needs, milliseconds.
+/// How long a policy's rollout may take, with room for what the mesh needs, milliseconds: its holds, or what the operator keeps
+/// its steps for under this traffic. Where that is more than half of the history, half of it: such rollouts are
+/// given up.
 #[must_use]
 pub fn longest(policy: &Policy, history: &History) -> i64 {
+    let whole = history.until.duration_since(history.from).as_millis_i64();
+    let kept = policy.kept_for(history).saturating_add(120_000);
+    let held = held(policy, history);
+    kept.min(whole / 2).max(held)
+}
+
+/// The time of the holds.
+fn held(policy: &Policy, history: &History) -> i64 {
     let steps = i64::try_from(policy.plan.steps.len()).unwrap_or(i64::MAX);
     let scrape = history.scrape.signed().as_millis_i64();
     // A check more at the end of each step, two scrapes until the first of it counts, and some seconds for weights to spread.

@@ -18,7 +18,7 @@ use crate::backtest::noise::noise;
 use crate::backtest::picture;
 use crate::backtest::policy::Policy;
 use crate::backtest::report::{Cost, PolicyReport, Report, Suggestion, player, traffic};
-use crate::backtest::search::{Tries, best};
+use crate::backtest::search::{Tries, best, search_seed};
 use crate::backtest::trial::{longest, starts};
 use crate::core::plan::PlanError;
 use crate::runtime::clock::Clock;
@@ -60,6 +60,9 @@ pub enum BacktestError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A rollout would not begin anywhere in the past.
+    #[error("no rollout would begin: {0}; mend that first, `birdwatch check` shows it too")]
+    NeverBegins(String),
     /// The past is shorter than a rollout.
     #[error(
         "the past that is known lasts {known:.0} s and a rollout of the policy up to {needed:.0} s: look further back with --since, \
@@ -128,6 +131,7 @@ fn replayed(
         rollouts: 0,
     };
     table.add(file);
+    table.begins(&gathered.refused)?;
     if let Some(default) = &gathered.default {
         table.add(default);
     }
@@ -189,17 +193,31 @@ impl Table<'_> {
         }
     }
 
+    /// Whether healthy rollouts of the first policy begin at all.
+    fn begins(&mut self, refused: &[String]) -> Result<(), BacktestError> {
+        let Some(healthy) = self.policies.first_mut().map(|policy| &mut policy.healthy) else {
+            return Ok(());
+        };
+        if healthy.never_began > 0 && !refused.is_empty() {
+            // What the samples themselves say names the right target.
+            healthy.why_not = refused.first().cloned();
+        }
+        // Refused wherever it was looked at, it begins now and then by chance.
+        let most = !refused.is_empty() && 2 * healthy.never_began >= healthy.runs;
+        if most || healthy.never_began == healthy.runs {
+            let why = healthy.why_not.take();
+            let nothing = || "nothing is known of production".to_owned();
+            return Err(BacktestError::NeverBegins(why.unwrap_or_else(nothing)));
+        }
+        Ok(())
+    }
+
     /// The best policy within the bounds.
     fn best(&mut self, file: &Policy) -> Option<Policy> {
         let settings = self.settings;
         let bounds = settings.bounds?;
-        let tries = Tries {
-            starts: settings.starts,
-            seed: settings.seed,
-            canary: settings.canary,
-        };
         let rollouts = std::cell::Cell::new(0_u64);
-        let found = best(file, self.history, &bounds, tries, &|what, jobs| {
+        let found = best(file, self.history, &bounds, tries(settings), &|what, jobs| {
             rollouts.set(rollouts.get() + u64::try_from(jobs.len()).unwrap_or(0));
             work::run(what, self.history, jobs)
         });
@@ -209,6 +227,15 @@ impl Table<'_> {
             self.notes.push(note.to_owned());
         }
         found
+    }
+}
+
+/// What a search tries. Its dice are its own: measured on the same ones, what is found would look better than it is.
+const fn tries(settings: &BacktestSettings) -> Tries {
+    Tries {
+        starts: settings.starts,
+        seed: search_seed(settings.seed),
+        canary: settings.canary,
     }
 }
 
@@ -248,4 +275,24 @@ fn is_empty(history: &History) -> bool {
             .queries
             .iter()
             .all(|query| query.series.is_empty() && query.traffic.at.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_searched_for_on_some_dice_is_measured_on_others() {
+        let typed = |seed: &str| {
+            BacktestSettings::new(args::BacktestArgs {
+                what: "-".to_owned(),
+                seed: Some(seed.to_owned()),
+                ..args::BacktestArgs::default()
+            })
+        };
+        let seed = |text| tries(&typed(text).unwrap()).seed;
+        assert_ne!(seed("7"), 7);
+        assert_ne!(seed("7"), seed("8"));
+        assert_eq!(seed("7"), seed("7"));
+    }
 }

@@ -55,6 +55,8 @@ pub enum Command {
     /// Give all traffic back and remove the finalizers, as before an uninstall. Takes the lease from a running operator.
     Drain(args::DrainArgs),
     /// Show how often and how soon a policy would find a bad version, from assumed traffic. Needs no cluster.
+    ///
+    /// Exit codes: 0 it was simulated, 2 it could not be.
     Simulate(simulate::args::SimulateArgs),
     /// Replay a policy over the past that a Prometheus knows: false alarms, faults found, people who met them.
     Backtest(backtest::args::BacktestArgs),
@@ -152,6 +154,7 @@ impl CommandError {
         match self {
             Self::Check(_) => check::COULD_NOT_CHECK,
             Self::Backtest(_) => backtest::COULD_NOT_REPLAY,
+            Self::Simulate(_) => simulate::COULD_NOT_SIMULATE,
             _ => 1,
         }
     }
@@ -184,7 +187,8 @@ pub fn main(cli: Cli) -> Result<ExitCode, CommandError> {
             runtime()?.block_on(drain::drain(DrainSettings::new(args, Surroundings::read())?))?;
         }
         Command::Simulate(args) => {
-            let settings = simulate::settings::SimulateSettings::new(args)?;
+            let settings =
+                simulate::settings::SimulateSettings::new(args).map_err(simulate::SimulateError::from)?;
             simulate::simulate(&settings)?;
         }
         Command::Backtest(args) => {

@@ -16,12 +16,16 @@ use crate::core::sequential::policy;
 use crate::simulate::report::Report;
 use crate::simulate::{Setup, SetupError, picture};
 
+use super::given::SettingsError;
 use super::manifest;
 use settings::{Output, SimulateSettings};
 
 /// What the steps of a spec without a sequential metric are tested with.
 const TOLERANCE: f64 = 1.5;
 const FALSE_ALARM: f64 = 0.01;
+
+/// The exit code of a simulation that could not be made, as of the other commands that report.
+pub const COULD_NOT_SIMULATE: u8 = 2;
 
 /// Why nothing was simulated.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,9 @@ pub enum SimulateError {
         /// Every rule that the spec breaks.
         problems: Vec<PlanError>,
     },
+    /// A flag that cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The policy or the traffic cannot be simulated.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -69,6 +76,13 @@ pub enum SimulateError {
 /// What was asked for cannot be simulated or written.
 pub fn simulate(settings: &SimulateSettings) -> Result<(), SimulateError> {
     let plan = plan_of(settings)?;
+    let notes = notes(&plan);
+    if let Output::Svg(_) = settings.output {
+        // A picture has no room for them.
+        for note in &notes {
+            let _ = writeln!(std::io::stderr(), "birdwatch: {}: {note}", settings.file);
+        }
+    }
     let setup = Setup::new(policy_of(&plan, settings), settings.traffic)?;
     let canaries = setup.canaries(&settings.canary_bad);
     let cells = work::simulate(&setup, &canaries, settings.runs, settings.seed)?;
@@ -80,7 +94,7 @@ pub fn simulate(settings: &SimulateSettings) -> Result<(), SimulateError> {
         settings.seed,
         settings.runs,
         &setup,
-        cells,
+        (cells, notes),
     )?;
     let text = match settings.output {
         Output::Text => report.text(),
@@ -128,27 +142,29 @@ fn plan_of(settings: &SimulateSettings) -> Result<Plan, SimulateError> {
             problem,
         })?
         .spec;
-    let plan = plan::resolve(&spec).map_err(|problems| SimulateError::Plan {
+    plan::resolve(&spec).map_err(|problems| SimulateError::Plan {
         file: file.clone(),
         problems,
-    })?;
+    })
+}
+
+/// What of a plan is not simulated.
+fn notes(plan: &Plan) -> Vec<String> {
+    let mut notes = Vec::new();
     let is_limited = |metric: &MetricPlan| matches!(metric.test, TestPlan::Threshold(_));
     if plan.metrics.iter().any(is_limited) {
-        let _ = writeln!(
-            std::io::stderr(),
-            "birdwatch: of {file} the steps are simulated, with the sequential test; the limits of its metrics are not"
+        notes.push(
+            "Of this file the steps are simulated, with the sequential test; the limits of its metrics are not.".to_owned(),
         );
     }
-    let mut counted = policy::metrics(&plan);
+    let mut counted = policy::metrics(plan);
     if let (Some((first, _)), Some(_)) = (counted.next(), counted.next()) {
-        let _ = writeln!(
-            std::io::stderr(),
-            "birdwatch: of {file} metric {} is simulated, with its share of the false alarms; the others are taken as calm",
+        notes.push(format!(
+            "Metric {} is simulated, with its share of the false alarms; the others are taken as calm.",
             first.name
-        );
+        ));
     }
-    drop(counted);
-    Ok(plan)
+    notes
 }
 
 pub(super) fn read(file: &str) -> Result<String, SimulateError> {

@@ -30,6 +30,8 @@ pub struct Report {
     pub sight: String,
     /// The nearest policy that sees clearly more, in words; null where there is none or none is needed.
     pub nearest: Option<String>,
+    /// What of the manifest is not simulated.
+    pub notes: Vec<String>,
     /// Every canary that was simulated, from the best to the worst.
     pub canaries: Vec<Cell>,
     /// What bad requests are called, in the plural.
@@ -53,6 +55,8 @@ pub struct PolicyReport {
     pub propagation_seconds: f64,
     /// How many times production's bad share is tolerated.
     pub tolerance: f64,
+    /// The bad share, 0 to 1, that is tolerated in any case; null: none.
+    pub at_least: Option<f64>,
     /// The most false alarms that are promised, 0 to 1.
     pub false_alarm: f64,
     /// Further checks at the limit before the canary is unhealthy.
@@ -124,7 +128,7 @@ impl Report {
         seed: u64,
         runs: u32,
         setup: &Setup,
-        mut canaries: Vec<Cell>,
+        (mut canaries, notes): (Vec<Cell>, Vec<String>),
     ) -> Result<Self, SetupError> {
         let (policy, traffic) = (setup.policy(), setup.traffic());
         canaries.sort_by(|a, b| a.canary_bad.total_cmp(&b.canary_bad));
@@ -137,6 +141,7 @@ impl Report {
             traffic: traffic.into(),
             sight: sight(policy, traffic, within, noun)?,
             nearest: nearest(policy, traffic, within, noun)?.map(|(_, words)| words),
+            notes,
             canaries,
             noun,
         })
@@ -174,6 +179,7 @@ impl Report {
         let PolicyReport {
             every_seconds,
             tolerance,
+            at_least,
             false_alarm,
             confirmations,
             dispersion,
@@ -183,13 +189,14 @@ impl Report {
             0 => String::new(),
             more => format!(", confirmed by {more} more"),
         };
+        let least = at_least.map_or_else(String::new, |least| format!(", and {} in any case", share(least)));
         let divided = if *dispersion > 1.0 {
             format!("; evidence is divided by {dispersion}")
         } else {
             String::new()
         };
         format!(
-            "a check every {}{confirmed}; {tolerance} times production's {} are tolerated; at most {} false alarms{divided}",
+            "a check every {}{confirmed}; {tolerance} times production's {} are tolerated{least}; at most {} false alarms{divided}",
             span(*every_seconds),
             self.noun,
             share(*false_alarm)
@@ -248,7 +255,9 @@ impl Report {
         // A few false alarms in thousands of runs want another digit.
         let fine = |value: f64| format!("{:.2}", value * 100.0);
         let write = if cell.within_tolerance { fine } else { part };
-        let verdict = if cell.within_tolerance { " false" } else { "" };
+        // What is worse than production may be, and below `atLeast`, is nobody's concern either way.
+        let allowed = self.policy.tolerance * self.traffic.production_bad * (1.0 + 1e-9);
+        let verdict = if cell.canary_bad <= allowed { " false" } else { "" };
         let rolled_back = format!(
             "{} %{verdict} ({} to {})",
             write(s.value),
@@ -331,7 +340,8 @@ impl Report {
     /// What to conclude, and how to read the table.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
-        let mut words = vec![sentence(&self.sight)];
+        let mut words = self.notes.clone();
+        words.push(sentence(&self.sight));
         words.extend(self.nearest.as_deref().map(sentence));
         words.extend(
             [
@@ -378,6 +388,7 @@ impl PolicyReport {
             scrape_seconds: policy.pace.scrape.as_secs_f64(),
             propagation_seconds: policy.pace.propagation.as_secs_f64(),
             tolerance: policy.tolerance,
+            at_least: policy.at_least,
             false_alarm: policy.false_alarm,
             confirmations: policy.confirmations,
             dispersion: policy.dispersion,

@@ -132,7 +132,9 @@ impl Past {
         self.most_points.fetch_max(points, Ordering::Relaxed);
         let known = selector.contains("destination_service_name=\"shop\"")
             && selector.contains("destination_version=\"v1\"");
-        let text = if known {
+        let text = if selector.starts_with("own_") {
+            self.own_samples(selector, at - range / 1000.0, at)
+        } else if known {
             self.samples(selector, at - range / 1000.0, at)
         } else {
             matrix("")
@@ -189,6 +191,45 @@ impl Past {
             }
         }
         matrix(&series)
+    }
+
+    /// Counters of the user's own: `own_total` and `own_good` of each pod, and `own_bad` of an exporter beside them.
+    fn own_samples(&self, selector: &str, from: f64, until: f64) -> String {
+        #[expect(clippy::cast_possible_truncation, reason = "minutes")]
+        let line = |pod: &str, value: &dyn Fn(i64) -> Option<u64>| {
+            let first = (from / 60.0).floor() as i64 + 1;
+            let values = (first..=(until / 60.0).floor() as i64).filter_map(|minute| {
+                let at = minute * 60;
+                Some(format!(
+                    "[{at},\"{}\"]",
+                    value((at - self.begin()) / self.shape.scrape_seconds)?
+                ))
+            });
+            let values: Vec<String> = values.collect();
+            (!values.is_empty()).then(|| {
+                format!(
+                    "{{\"metric\":{{\"pod\":\"{pod}\"}},\"values\":[{}]}}",
+                    values.join(",")
+                )
+            })
+        };
+        let at = |counter: &Vec<u64>, index: i64| counter.get(usize::try_from(index).ok()?).copied();
+        let series: Vec<String> = match selector.split('{').next().unwrap_or_default() {
+            "own_bad" => line("mtail", &|i| self.counters.iter().map(|pod| at(&pod[0], i)).sum())
+                .into_iter()
+                .collect(),
+            name @ ("own_total" | "own_good") => {
+                let codes = usize::from(name == "own_good");
+                let pods = self.counters.iter().enumerate().filter_map(|(pod, all)| {
+                    line(&format!("shop-{pod}"), &|i| {
+                        all[codes..].iter().map(|code| at(code, i)).sum()
+                    })
+                });
+                pods.collect()
+            }
+            _ => Vec::new(),
+        };
+        matrix(&series.join(","))
     }
 
     /// A query whose value wanders about 10.

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::sleep;
 
 use crate::api::Span;
-use crate::api::plan::SequentialPlan;
+use crate::api::plan::{MetricPlan, Plan, SequentialPlan};
 use crate::backtest::chunks::{MOST_POINTS, chunks};
 use crate::backtest::history::{CounterHistory, Growth, Points};
 use crate::clients::prometheus::{Column, Failure, Past, Servers};
@@ -26,6 +26,8 @@ use crate::cli::progress::Progress;
 const ATTEMPTS: u32 = 6;
 /// Between the first two; then twice as long each time.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// What is assumed where no samples show how often Prometheus scrapes.
+pub(super) const SCRAPE: Duration = Duration::from_secs(15);
 /// How much of the past a look at it takes.
 const PROBE: Duration = Duration::from_mins(30);
 /// How large an answer should be, bytes.
@@ -75,6 +77,8 @@ pub(super) struct Fetcher {
     pub(super) subject: Subject,
     pub(super) timeout: Duration,
     pub(super) max_queries: usize,
+    /// How often the user says that Prometheus scrapes.
+    pub(super) scrape: Option<Duration>,
     pub(super) tally: Arc<Tally>,
 }
 
@@ -92,6 +96,8 @@ type Stretch = (Timestamp, Timestamp);
 /// What a first look at counters says.
 pub(super) struct Probe {
     pub(super) source: Source,
+    /// Why a rollout would not begin there; none where it would.
+    pub(super) refused: Option<String>,
     /// By which exporter pods report for themselves, where that is another.
     pub(super) pods: Option<Source>,
     /// Time between two scrapes, as most samples have it; none with too few samples.
@@ -103,13 +109,18 @@ pub(super) struct Probe {
 }
 
 impl Fetcher {
-    /// A first look, at the end of the past or, where there was no traffic, earlier.
+    /// A first look, at the end of the past or, where there was no traffic or no rollout would begin, earlier.
     ///
     /// # Errors
     /// Nothing was counted, or the server does not answer.
-    pub(super) async fn probe(&self, test: &SequentialPlan, (from, until): Stretch) -> Result<Probe, String> {
+    pub(super) async fn probe(
+        &self,
+        plan: &Plan,
+        (metric, test): (&MetricPlan, &SequentialPlan),
+        (from, until): Stretch,
+    ) -> Result<Probe, String> {
         let span = until.duration_since(from);
-        let mut why = String::new();
+        let (mut refused, mut why) = (None, String::new());
         for quarter in [0, 1, 2, 3] {
             let at = until.saturating_sub(span * quarter / 4).unwrap_or(until);
             let begun = tokio::time::Instant::now();
@@ -120,18 +131,25 @@ impl Fetcher {
                 Ok(source) => {
                     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
                     let bytes = (self.tally.bytes.load(Ordering::Relaxed) - before) as f64;
-                    return Ok(Probe {
-                        scrape: usual_gap(&answers),
+                    let scrape = usual_gap(&answers);
+                    let often = self.scrape.or(scrape).unwrap_or(SCRAPE);
+                    let probe = Probe {
+                        scrape,
+                        refused: past::begins(plan, metric, &answers, often).err(),
                         bytes: bytes * (60.0 / back.as_secs_f64().max(1.0)),
                         seconds: begun.elapsed().as_secs_f64(),
                         pods: past::pods(test, &source, &answers),
                         source,
-                    });
+                    };
+                    if probe.refused.is_none() {
+                        return Ok(probe);
+                    }
+                    refused.get_or_insert(probe);
                 }
                 Err(reason) => why = reason,
             }
         }
-        Err(why)
+        refused.ok_or(why)
     }
 
     /// The counters of a test over the whole past.

@@ -7,27 +7,27 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::Span;
-use crate::api::plan::{SequentialPlan, TestPlan, ThresholdPlan};
+use crate::api::plan::{MetricPlan, SequentialPlan, TestPlan, ThresholdPlan};
 use crate::backtest::history::{History, Points, QueryHistory};
 use crate::backtest::policy::Policy;
 use crate::cli::progress::Progress;
 use crate::clients::prometheus::{QueryObserver, ServerConfig, Servers};
 use crate::core::observation::Settings;
 use crate::core::questions::{self, Past};
+use crate::core::sequential::policy::metrics;
 
 use super::cluster::Found;
-use super::fetch::{Fetcher, Probe, Tally, counter_chunks, query_chunks};
+use super::fetch::{Fetcher, Probe, SCRAPE, Tally, counter_chunks, query_chunks};
 use super::settings::BacktestSettings;
 use super::{BacktestError, is_empty};
-
-/// What is assumed where no samples show how often Prometheus scrapes.
-const SCRAPE: Duration = Duration::from_secs(15);
 
 /// A policy, its default, and the past of both.
 pub(super) struct Gathered {
     pub(super) history: History,
     pub(super) file: Policy,
     pub(super) default: Option<Policy>,
+    /// Why rollouts of the file's policy would not begin, in the words of the samples.
+    pub(super) refused: Vec<String>,
     pub(super) notes: Vec<String>,
 }
 
@@ -49,7 +49,9 @@ pub(super) async fn gather(
 ) -> Result<Gathered, BacktestError> {
     let file = Policy::new("file", &found.object.spec).map_err(BacktestError::Plan)?;
     let default = Policy::default_of(&found.object.spec).ok();
-    let default = default.filter(|default| settings.default && default.plan != file.plan);
+    let default = default.filter(|default| default.plan != file.plan);
+    // Where nothing counts requests, Istio's counters say how many people met an error.
+    let default = default.filter(|_| settings.default || sequential(&file).next().is_none());
     let until = settings.until.unwrap_or(now);
     let since = SignedDuration::try_from(settings.since).unwrap_or(SignedDuration::MAX);
     let stretch = (until.saturating_sub(since).unwrap_or(until), until);
@@ -57,7 +59,13 @@ pub(super) async fn gather(
     let mut notes = Vec::new();
     let policies: Vec<&Policy> = std::iter::once(&file).chain(&default).collect();
     let counting = fetcher.look(&policies, stretch, &mut notes).await?;
-    let default = default.filter(|policy| is_known(policy, &counting));
+    if !settings.default {
+        notes.clear();
+    }
+    let default = default.filter(|policy| settings.default && is_known(policy, &counting));
+    let of_file = |one: &&Counting| sequential(&file).any(|(_, test)| test.counters == one.test.counters);
+    let refused = counting.iter().filter(of_file);
+    let refused = refused.filter_map(|one| one.probe.refused.clone()).collect();
     let seen = counting.iter().find_map(|one| one.probe.scrape);
     let scrape = settings.scrape.or(seen).unwrap_or(SCRAPE);
     let mut history = fetcher.fetch(&file, &counting, stretch, scrape).await?;
@@ -70,6 +78,7 @@ pub(super) async fn gather(
         history,
         file,
         default,
+        refused,
         notes,
     })
 }
@@ -99,16 +108,16 @@ impl Fetcher {
     ) -> Result<Vec<Counting>, BacktestError> {
         let mut counting: Vec<Counting> = Vec::new();
         for policy in policies {
-            for (name, test) in sequential(policy) {
+            for (metric, test) in metrics(&policy.plan) {
                 if counting.iter().any(|known| known.test.counters == test.counters) {
                     continue;
                 }
-                match self.probe(test, stretch).await {
+                match self.probe(&policy.plan, (metric, test), stretch).await {
                     Ok(probe) => counting.push(Counting {
                         test: test.clone(),
                         probe,
                     }),
-                    Err(why) if policy.name == "file" => return Err(self.failed(name, why)),
+                    Err(why) if policy.name == "file" => return Err(self.failed(&metric.name, why)),
                     Err(why) => notes.push(format!("A service name alone is not compared: {why}")),
                 }
             }
@@ -165,15 +174,8 @@ impl Fetcher {
     }
 }
 
-fn sequential(policy: &Policy) -> impl Iterator<Item = (&str, &SequentialPlan)> {
-    policy
-        .plan
-        .metrics
-        .iter()
-        .filter_map(|metric| match &metric.test {
-            TestPlan::Sequential(test) => Some((metric.name.as_str(), test)),
-            TestPlan::Threshold(_) => None,
-        })
+fn sequential(policy: &Policy) -> impl Iterator<Item = (&MetricPlan, &SequentialPlan)> {
+    metrics(&policy.plan)
 }
 
 fn threshold(policy: &Policy) -> impl Iterator<Item = (&str, &ThresholdPlan)> {
@@ -228,6 +230,7 @@ fn fetcher(
         subject: found.subject.clone(),
         timeout: settings.query_timeout,
         max_queries: settings.max_queries,
+        scrape: settings.scrape,
         tally: Arc::clone(tally),
     };
     let known = fetcher.servers.get(fetcher.server.as_deref());
@@ -277,12 +280,11 @@ fn announce(
     };
     let chunks = counting.iter().map(of).sum::<usize>() + 2 * queries * query_chunks(stretch, step).len();
     let minutes = stretch.1.duration_since(stretch.0).as_secs_f64() / 60.0;
-    let bytes: f64 = counting.iter().map(|one| one.probe.bytes * minutes).sum();
+    // A sum of nothing is -0.
+    let bytes: f64 = 0.0 + counting.iter().map(|one| one.probe.bytes * minutes).sum::<f64>();
     // A look at half an hour says how long a minute takes, at most.
-    let alone: f64 = counting
-        .iter()
-        .map(|one| one.probe.seconds * minutes / 30.0)
-        .sum();
+    let alone = counting.iter().map(|one| one.probe.seconds * minutes / 30.0);
+    let alone: f64 = 0.0 + alone.sum::<f64>();
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let seconds = alone / fetcher.max_queries.min(4) as f64;
     // Who cannot be told is not told.
@@ -313,6 +315,8 @@ fn begin_where_it_begins(history: &mut History, notes: &mut Vec<String>) {
     if let Some(begins) = begins.filter(|at| *at > history.from) {
         let late = Span::between(history.from, begins);
         if late > Span::secs(3600) {
+            // People count hours here.
+            let late = Span::secs(u32::try_from(late.std().as_secs() / 60 * 60).unwrap_or(u32::MAX));
             notes.push(format!(
                 "Nothing is known of the first {late} that were asked for."
             ));

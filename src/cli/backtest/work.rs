@@ -54,7 +54,8 @@ pub(super) fn try_policy(
     faults: &[f64],
     (count, seed, canary): (u32, u64, Canary),
 ) -> Vec<Cell> {
-    let starts = starts(history, longest(policy, history), count, seed);
+    let length = longest(policy, history);
+    let starts = starts(history, length, count, seed);
     let all: Vec<f64> = std::iter::once(0.0).chain(faults.iter().copied()).collect();
     let mut jobs = Vec::new();
     for fault in &all {
@@ -64,6 +65,7 @@ pub(super) fn try_policy(
                 start: *start,
                 fault: *fault,
                 canary,
+                length,
                 seed,
             };
             jobs.push(Job { policy, trial });

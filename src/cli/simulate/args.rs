@@ -64,7 +64,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<String>,
 
-    /// text, json, html (one file with all plots) or svg (one plot) [default: text]
+    /// text, json, html (one file with all plots) or svg (one plot) [default: text, or by the name of --out]
     #[arg(long, value_name = "FORMAT")]
     pub output: Option<String>,
 

@@ -88,6 +88,7 @@ impl SimulateSettings {
             out,
         } = args;
         let given = |flag, value| Given::new(flag, "", value);
+        let out = given("--out", out).text();
         let production_bad = given("--production-bad", production_bad)
             .share()?
             .unwrap_or(0.001);
@@ -122,8 +123,8 @@ impl SimulateSettings {
             },
             runs: given("--runs", runs).whole(2000, 1..=1_000_000)?,
             seed: given("--seed", seed).whole(1, 0..=u64::MAX)?,
-            output: format(&given("--output", output), &given("--plot", plot))?,
-            out: given("--out", out).text().map(PathBuf::from),
+            output: format(&given("--output", output), &given("--plot", plot), out.as_deref())?,
+            out: out.map(PathBuf::from),
         })
     }
 }
@@ -135,7 +136,7 @@ fn span(given: &Given, default: u64, most: u64) -> Result<Span, SettingsError> {
 }
 
 /// What to write, of which plots are one.
-fn format(output: &Given, plot: &Given) -> Result<Output, SettingsError> {
+fn format(output: &Given, plot: &Given, out: Option<&str>) -> Result<Output, SettingsError> {
     let chosen = plot.choice(None, &PLOTS.map(|(name, plot)| (name, Some(plot))))?;
     let picture = Output::Svg(chosen.unwrap_or(Plot::Detection));
     let formats = [
@@ -144,7 +145,14 @@ fn format(output: &Given, plot: &Given) -> Result<Output, SettingsError> {
         ("html", Output::Html),
         ("svg", picture),
     ];
-    let output = output.choice(Output::Text, &formats)?;
+    let extension = out.and_then(|out| out.rsplit_once('.')).map(|(_, end)| end);
+    let default = match extension {
+        Some("html" | "htm") => Output::Html,
+        Some("json") => Output::Json,
+        Some("svg") => picture,
+        _ => Output::Text,
+    };
+    let output = output.choice(default, &formats)?;
     if chosen.is_some() && output != picture {
         let remedy = "add it, or leave --plot out; html has every plot";
         return Err(plot.error("is for --output svg", remedy));
@@ -183,6 +191,23 @@ mod tests {
         assert_eq!(
             (scrape_interval, propagation_delay),
             (Span::secs(15), Span::secs(5))
+        );
+    }
+
+    #[test]
+    fn a_file_is_written_as_its_name_says() {
+        let of = |out| {
+            let args = SimulateArgs {
+                out: some(out),
+                ..args()
+            };
+            SimulateSettings::new(args).unwrap().output
+        };
+        let named = ["a.html", "a.htm", "a.json", "a.svg", "a.txt"].map(of);
+        let picture = Output::Svg(Plot::Detection);
+        assert_eq!(
+            named,
+            [Output::Html, Output::Html, Output::Json, picture, Output::Text]
         );
     }
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::plan::SequentialPlan;
+use crate::api::Span;
+use crate::api::plan::{MetricPlan, Plan, SequentialPlan};
+use crate::api::status::MetricStatus;
 
-use super::{ask, read, words};
-use crate::core::observation::SampleAnswer;
+use super::{ask, begin, read, words};
+use crate::core::observation::{Check, CheckId, SampleAnswer};
 pub(crate) use crate::core::preset::OWN;
 use crate::core::query::{Template, Values};
 use crate::core::sequential::counters::{self, Counted, Grown, Window};
@@ -52,6 +54,38 @@ pub fn source(test: &SequentialPlan, answers: &[SampleAnswer]) -> Result<Source,
     let answers: Vec<&SampleAnswer> = answers.iter().collect();
     let read::Source { reporter, bound } = read::source(test, &answers)?;
     Ok(Source { reporter, bound })
+}
+
+/// Whether a rollout begins where these are the last samples of production, by the rules of its start.
+///
+/// # Errors
+/// Why it does not.
+pub fn begins(
+    plan: &Plan,
+    metric: &MetricPlan,
+    answers: &[SampleAnswer],
+    scrape: Duration,
+) -> Result<(), String> {
+    let scrape = Span::millis(i64::try_from(scrape.as_millis()).unwrap_or(i64::MAX));
+    // One scrape ago, as a rollout judges: what arrives late would look like a minute without requests.
+    let settled = |at: Timestamp| at.saturating_sub(scrape.signed()).unwrap_or(at);
+    let of_metric = |answer: &SampleAnswer| SampleAnswer {
+        metric: metric.name.clone(),
+        at: settled(answer.at),
+        ..answer.clone()
+    };
+    let check = Check {
+        id: CheckId {
+            rollout: String::new(),
+            step: 0,
+            plan: plan.clone(),
+        },
+        asked_at: answers.first().map_or(Timestamp::UNIX_EPOCH, |answer| answer.at),
+        answers: Vec::new(),
+        samples: answers.iter().map(of_metric).collect(),
+        scrape,
+    };
+    begin(plan, metric, &mut MetricStatus::default(), &check)
 }
 
 /// By which exporter production's pods report for themselves, where `source` is another and some do.

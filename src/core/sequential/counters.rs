@@ -6,6 +6,7 @@
 //! to the sample that first shows it, so that intervals that follow each other neither overlap nor leave a gap.
 
 mod blind;
+mod grown;
 mod scrapes;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use crate::core::observation::Side;
 
 use super::counts::{CountError, Counts, MAX_COUNT, Stratum};
+pub use grown::{Grown, growth};
 use scrapes::{Growth, Line, Target};
 
 /// The most samples of all series together that are read, so that a wrong query costs no memory.
@@ -168,6 +170,17 @@ pub enum Unknown {
         /// The version.
         side: Side,
     },
+    /// A target counts the part and nothing counts the whole there.
+    #[error(
+        "{target}: the bad or good requests of {side} are counted there and its total is not; both counters have to be one \
+         target's"
+    )]
+    NoTotalThere {
+        /// The target that was scraped.
+        target: String,
+        /// The version.
+        side: Side,
+    },
     /// No bucket bound is present on both sides.
     #[error("canary and production have no histogram bound in common")]
     NoCommonBound,
@@ -184,6 +197,7 @@ impl Unknown {
             Self::NoGood(_) => "no-good",
             Self::NoHistory(_) => "no-history",
             Self::Contradiction { .. } => "contradiction",
+            Self::NoTotalThere { .. } => "no-total-there",
             Self::NoCommonBound => "no-common-bound",
         }
     }
@@ -254,53 +268,6 @@ pub fn production(series: &[Series], part: Part, window: &Window) -> Result<Vec<
         }
     }
     if unknown.is_empty() { Ok(all) } else { Err(unknown) }
-}
-
-/// What one target counted at one scrape since the scrape before.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Grown {
-    /// When it was scraped.
-    pub at: Timestamp,
-    /// What was new then; nothing after a gap, of which nothing is known.
-    pub counts: Counts,
-}
-
-/// Production's growth scrape by scrape, that of each target, for whoever replays the past. What contradicts itself at one
-/// scrape (more bad requests than requests) is brought within bounds.
-///
-/// # Errors
-/// A sample that no counter can have, or too many.
-pub fn growth(
-    series: &[Series],
-    part: Part,
-    window: &Window,
-) -> Result<BTreeMap<String, Vec<Grown>>, Vec<Unknown>> {
-    let mut all = BTreeMap::new();
-    for (name, target) in gather(series, window)? {
-        let mut scrapes = Vec::new();
-        for step in target
-            .steps(window)
-            .iter()
-            .filter(|step| step.at > window.previous)
-        {
-            let of = |counted| {
-                let found = step.grown.get(&(Side::Production, counted));
-                found.copied().unwrap_or_default()
-            };
-            let (requests, counted) = (of(Counted::All), of(Counted::Part));
-            let bad = match part {
-                Part::Bad => counted,
-                Part::Good => requests - counted,
-            };
-            let counts = Counts {
-                requests,
-                bad: bad.clamp(0.0, requests.max(0.0)),
-            };
-            scrapes.push(Grown { at: step.at, counts });
-        }
-        all.insert(name.to_owned(), scrapes);
-    }
-    Ok(all)
 }
 
 /// Each target's counts on their own, for an exporter that sees both versions: what it saw, it saw at the same instant.
@@ -382,26 +349,32 @@ fn missing(targets: &BTreeMap<&str, Target>, side: Side, part: Part, window: &Wi
 /// The counts of both versions by one target.
 fn stratum(target: &str, grown: &Growth, part: Part) -> Result<Stratum, Unknown> {
     let of = |side| {
-        let counted = |counted| grown.get(&(side, counted)).copied().unwrap_or_default();
-        let requests = counted(Counted::All);
-        let bad = match part {
-            Part::Bad => counted(Counted::Part),
-            Part::Good => requests - counted(Counted::Part),
-        };
-        let contradiction = |_| Unknown::Contradiction {
-            target: target.to_owned(),
-            side,
-        };
-        // Counters that count in fractions do not subtract exactly.
-        let rounding = 1e-9 * requests.max(1.0);
-        let near = bad >= -rounding && bad <= requests + rounding;
-        let bad = if near { bad.clamp(0.0, requests) } else { bad };
-        Counts { requests, bad }.checked().map_err(contradiction)
+        let target = target.to_owned();
+        counts(grown, side, part).map_err(|_| match grown.get(&(side, Counted::All)) {
+            Some(_) => Unknown::Contradiction { target, side },
+            None => Unknown::NoTotalThere { target, side },
+        })
     };
     Ok(Stratum {
         canary: of(Side::Canary)?,
         production: of(Side::Production)?,
     })
+}
+
+/// One version's counts, or as an error what its counters say where that contradicts itself.
+fn counts(grown: &Growth, side: Side, part: Part) -> Result<Counts, Counts> {
+    let counted = |counted| grown.get(&(side, counted)).copied().unwrap_or_default();
+    let requests = counted(Counted::All);
+    let bad = match part {
+        Part::Bad => counted(Counted::Part),
+        Part::Good => requests - counted(Counted::Part),
+    };
+    // Counters that count in fractions do not subtract exactly.
+    let rounding = 1e-9 * requests.max(1.0);
+    let near = bad >= -rounding && bad <= requests + rounding;
+    let bad = if near { bad.clamp(0.0, requests) } else { bad };
+    let counts = Counts { requests, bad };
+    counts.checked().map_err(|_| counts)
 }
 
 #[cfg(test)]

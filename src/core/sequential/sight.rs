@@ -201,7 +201,7 @@ pub fn load(requests_per_second: f64) -> String {
     } else {
         "requests/s"
     };
-    format!("{} {unit}", short(requests_per_second))
+    format!("{} {unit}", digits(requests_per_second, 3))
 }
 
 /// "within 5 minutes", or "within the whole rollout of 20 minutes".
@@ -254,11 +254,18 @@ fn rounded(share: f64, round: fn(f64) -> f64) -> String {
 
 /// A number with at most six digits.
 fn short(value: f64) -> String {
+    digits(value, 6)
+}
+
+/// A number with at most so many digits.
+fn digits(value: f64, most: u8) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value}");
     }
-    let digits = 10.0_f64.powf(5.0 - value.abs().log10().floor());
-    format!("{}", (value * digits).round() / digits)
+    let least = value.abs().log10().floor() - f64::from(most - 1);
+    // Whole numbers are not cut: 1234 requests are as easily read as 1230.
+    let scale = 10.0_f64.powf((-least).max(0.0));
+    format!("{}", (value * scale).round() / scale)
 }
 
 #[cfg(test)]

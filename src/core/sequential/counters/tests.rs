@@ -142,7 +142,7 @@ fn no_bad_series_is_none_bad_exactly_when_requests_are_counted() {
     let only_bad = part(Side::Canary, [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
     assert_eq!(
         canary(&[only_bad], Part::Bad),
-        Err(vec!["no-total", "contradiction"])
+        Err(vec!["no-total", "no-total-there"])
     );
 }
 
@@ -477,4 +477,29 @@ fn slow_is_above_a_bound_that_both_versions_have() {
     );
     assert_eq!(bound(&[], &[0.5]), Err("no-common-bound"));
     assert_eq!(bound(&[f64::NAN], &[f64::NAN]), Err("no-common-bound"));
+}
+
+#[test]
+fn a_part_without_its_whole_is_named_and_a_replay_reads_it_as_it_is() {
+    let mut elsewhere = part(Side::Production, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    elsewhere.target = "mtail".to_owned();
+    let series = [steady(Side::Production), elsewhere];
+    let refused = production(&series, Part::Bad, &window()).unwrap_err();
+    let target = "mtail".to_owned();
+    let side = Side::Production;
+    assert_eq!(refused, [Unknown::NoTotalThere { target, side }]);
+    assert!(
+        refused[0].to_string().contains("its total is not"),
+        "{}",
+        refused[0]
+    );
+    let grown = growth(&series, Part::Bad, &window()).unwrap();
+    let of = |target: &str| grown[target].iter().map(|grown| grown.counts).collect::<Vec<_>>();
+    assert_eq!(of("mtail"), [counts(0.0, 1.0); 4]);
+    assert_eq!(of("a"), [counts(10.0, 0.0); 4]);
+    let divided = |part| {
+        let grown = growth(&series, part, &window()).unwrap();
+        grown["a"].iter().all(|grown| grown.is_divided)
+    };
+    assert_eq!((divided(Part::Bad), divided(Part::Good)), (true, false));
 }

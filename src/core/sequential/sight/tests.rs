@@ -253,3 +253,16 @@ fn what_is_proposed_is_longer_than_what_is_kept() {
         "at 2 requests/s, nothing below 70 % errors is found within the whole rollout of 1 minute"
     );
 }
+
+#[test]
+fn traffic_is_written_with_three_digits() {
+    for (given, written) in [
+        (10.0433, "10 requests/s"),
+        (0.008_333_33, "0.00833 requests/s"),
+        (12.345, "12.3 requests/s"),
+        (1234.4, "1234 requests/s"),
+        (1.0, "1 request/s"),
+    ] {
+        assert_eq!(load(given), written);
+    }
+}
