@@ -57,6 +57,7 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
         let asked_at = context.clock.now();
         let mut asker = Asker {
             prometheus: &*context.prometheus,
+            namespace: &under_way.name.namespace,
             request: &request,
             asked_at,
             known,
@@ -72,10 +73,16 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
     });
 }
 
-/// Asks `request` once, outside of any rollout.
-pub async fn ask_once(prometheus: &dyn Prometheus, request: &CheckRequest, asked_at: Timestamp) -> Check {
+/// Asks `request` once for a `BirdWatch` in `namespace`, outside of any rollout.
+pub async fn ask_once(
+    prometheus: &dyn Prometheus,
+    namespace: &str,
+    request: &CheckRequest,
+    asked_at: Timestamp,
+) -> Check {
     let mut asker = Asker {
         prometheus,
+        namespace,
         request,
         asked_at,
         known: KnownNames::default(),
@@ -124,6 +131,7 @@ struct LookedUp {
 /// Asks the questions of one check.
 struct Asker<'a> {
     prometheus: &'a dyn Prometheus,
+    namespace: &'a str,
     request: &'a CheckRequest,
     asked_at: Timestamp,
     known: KnownNames,
@@ -143,7 +151,7 @@ impl Asker<'_> {
     async fn ask(&mut self) -> (Vec<Answer>, Vec<SampleAnswer>) {
         let until = Instant::now() + self.request.deadline.std();
         let request = self.request;
-        let samples = samples(self.prometheus, request, until);
+        let samples = samples(self.prometheus, self.namespace, request, until);
         tokio::join!(self.values(until), samples)
     }
 
@@ -183,6 +191,7 @@ impl Asker<'_> {
         let server = &self.request.server;
         let question = |query: &String| prom::Question {
             server: server.clone(),
+            namespace: self.namespace.to_owned(),
             query: query.clone(),
         };
         let questions: Vec<prom::Question> = queries.map(question).collect();
@@ -215,7 +224,7 @@ impl Asker<'_> {
                     .iter()
                     .any(|label| !self.known.names.contains(&labelled(metric, label)))
         };
-        let server = self.request.server.as_deref();
+        let server = (self.request.server.as_deref(), self.namespace);
         let places = Semaphore::new(LOOKUPS);
         let looked_up = all.into_iter().filter(is_new).map(async |(metric, labels)| {
             let _place = places.acquire().await;
@@ -255,10 +264,19 @@ impl Asker<'_> {
 }
 
 /// The raw samples that a check asks for, all at once.
-async fn samples(prometheus: &dyn Prometheus, request: &CheckRequest, until: Instant) -> Vec<SampleAnswer> {
+async fn samples(
+    prometheus: &dyn Prometheus,
+    namespace: &str,
+    request: &CheckRequest,
+    until: Instant,
+) -> Vec<SampleAnswer> {
     let question = |asked: &SampleQuestion| {
-        let (server, query) = (request.server.clone(), asked.query.clone());
-        (prom::Question { server, query }, asked.at)
+        let question = prom::Question {
+            server: request.server.clone(),
+            namespace: namespace.to_owned(),
+            query: asked.query.clone(),
+        };
+        (question, asked.at)
     };
     let questions: Vec<_> = request.samples.iter().map(question).collect();
     let left = until.saturating_duration_since(Instant::now());
@@ -412,7 +430,7 @@ mod tests {
 
         fn label_names<'a>(
             &'a self,
-            _server: Option<&'a str>,
+            _server: (Option<&'a str>, &'a str),
             metric: &'a str,
             _now: Timestamp,
             _lookback: Duration,
@@ -460,6 +478,7 @@ mod tests {
         };
         let mut asker = Asker {
             prometheus: fake,
+            namespace: "shop",
             request: &request,
             asked_at: Timestamp::UNIX_EPOCH,
             known,

@@ -46,6 +46,10 @@ pub struct ServerConfig {
     /// Queries asked at the same time, 1 or more; default 20.
     #[serde(default = "default_max_in_flight")]
     pub max_in_flight: usize,
+    /// The label by which the tenants of this server are kept apart: every selector that is asked for a `BirdWatch` gets
+    /// it, with the `BirdWatch`'s namespace as its value. None: a query may read all series.
+    #[serde(default)]
+    pub enforced_label: Option<String>,
 }
 
 /// Basic authentication.
@@ -109,6 +113,7 @@ impl ServerConfig {
             client_cert_file: None,
             client_key_file: None,
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            enforced_label: None,
         })
     }
 
@@ -145,6 +150,13 @@ impl ServerConfig {
     fn check(&self) -> Result<(), String> {
         if self.max_in_flight == 0 {
             return Err("maxInFlight must be 1 or more".to_owned());
+        }
+        if let Some(label) = &self.enforced_label
+            && !is_label_name(label)
+        {
+            return Err(format!(
+                "enforcedLabel: {label:?} is not the name of a label: letters, digits and _, not __name__"
+            ));
         }
         let ways = [
             self.bearer_token_file.is_some(),
@@ -261,6 +273,13 @@ impl<'de> Deserialize<'de> for Address {
             .parse()
             .map_err(serde::de::Error::custom)
     }
+}
+
+fn is_label_name(text: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.chars().all(is_word)
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && !matches!(text, "" | "__name__")
 }
 
 fn default_max_in_flight() -> usize {
