@@ -22,6 +22,7 @@ pub mod overlay;
 pub mod reconcile;
 pub mod route_key;
 pub mod scope;
+mod unknown;
 pub mod watch;
 
 pub use context::{Context, Scope};

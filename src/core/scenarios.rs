@@ -1098,3 +1098,4 @@ mod judging;
 mod passed_over;
 mod pauses;
 mod told;
+mod upgrade;
