@@ -1,6 +1,6 @@
 # What a person types. Every target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bed generate plots
+.PHONY: help demo test check audit bed generate plots
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 
@@ -43,12 +43,24 @@ check: ## Format, lints and docs only
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
+# cargo-deny takes minutes to build, so that it is used where it is installed. What it is needed for most is in
+# tests/supply.rs; the advisories are not, and a database that cannot be reached fails nothing.
+audit: ## Licences, bans, sources and unused crates; with cargo-deny installed advisories too
+	cargo test --locked --workspace --test supply
+	@if ! cargo deny --version >/dev/null 2>&1; then \
+	  echo 'audit: advisories were NOT checked: cargo-deny is not installed (cargo install --locked cargo-deny)'; \
+	else \
+	  cargo deny --locked check bans licenses sources; \
+	  if timeout 60 cargo deny fetch db; then cargo deny --locked check --disable-fetch advisories; \
+	  else echo 'audit: advisories were NOT checked: their database cannot be reached'; fi; \
+	fi
+
 bed: ## Start the test bed and stay until Ctrl-C (OPERATOR=0: without the operator)
 	cargo build --locked --workspace --bins
 	$(BED) up $(if $(filter 0,$(OPERATOR)),--no-operator)
 
-generate: ## Write the files that follow from the types: CRD, the chart's copy of it, reference
-	BLESS=1 cargo test --locked --test crd
+generate: ## Write the files that follow from others: CRD, the chart's copy of it, reference, bill of materials
+	BLESS=1 cargo test --locked --test crd --test supply
 
 # A test draws them again by these lines and compares every byte.
 SIMULATE := cargo run --quiet --locked --bin birdwatch -- simulate examples/shop.yaml --output svg
