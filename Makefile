@@ -19,7 +19,7 @@ demo: ## Show a good release promoted and a bad one rolled back, on real parts (
 SLOW := image bed_operator bed_promises bed_judging bed_chart bed_mesh bed_lives
 BED_TESTS := $(basename $(notdir $(wildcard bed/tests/*.rs)))
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
-QUICK := $(sort $(filter-out $(SLOW),$(TESTS)))
+QUICK := $(sort $(filter-out $(SLOW) supply,$(TESTS)))
 AT_ONCE ?= 3
 
 # One build for all: what is built for tests, binaries included, is built for nothing else.
@@ -27,6 +27,7 @@ test: check ## Everything: format, lints, docs, generated files, unit tests, tes
 	cargo test --locked --workspace --no-run
 	$${CARGO_TARGET_DIR:-target}/debug/bed build
 	cargo test --locked --workspace --lib --bins $(QUICK:%=--test %)
+	@$(MAKE) --no-print-directory audit
 	@$(MAKE) --no-print-directory --jobs=$(AT_ONCE) $(SLOW:%=test-%) test-bed
 
 # Each line says which of those that run side by side wrote it. Cargo keeps its own count of jobs.

@@ -185,9 +185,9 @@ fn every_dependency_is_used_by_the_code_that_asks_for_it() {
         let folder = manifest.parent().unwrap();
         let text_of = |folders: &[&str]| {
             let mut text = String::new();
-            folders
-                .iter()
-                .for_each(|name| sources(&folder.join(name), &mut text));
+            for name in folders {
+                sources(&folder.join(name), &mut text);
+            }
             text
         };
         let (code, all) = (text_of(&["src"]), text_of(&["src", "tests", "benches"]));
@@ -269,7 +269,7 @@ fn component(name: &str, version: &str, licence: &str, checksum: Option<&String>
     component
 }
 
-/// The bill of materials in CycloneDX 1.6. It says nothing of time or machine: the same tree gives the same text.
+/// The bill of materials in `CycloneDX` 1.6. It says nothing of time or machine: the same tree gives the same text.
 fn bill() -> String {
     let (packages, checksums) = (packages(), checksums());
     let licence = |name: &str, version: &str| {

@@ -164,11 +164,12 @@ mod tests {
         let before = std::panic::take_hook();
         let text = Lines::logged(LogFormat::Json, None, || {
             log_panics(vec!["xoxb-canary".into(), "hunter22".into()]);
-            for work in [
+            let works: [fn(); 3] = [
                 || panic!("posting with xoxb-canary\nfailed for hunter22"),
-                || -> () { Err::<(), _>("token xoxb-canary").unwrap() },
+                || panic!("{:?}", Err::<(), _>("token xoxb-canary")),
                 || std::panic::panic_any(7),
-            ] {
+            ];
+            for work in works {
                 std::panic::catch_unwind(work).unwrap_err();
             }
         });

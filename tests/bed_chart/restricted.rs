@@ -33,6 +33,32 @@ fn changed(template: &PodTemplateSpec, change: fn(&mut Value)) -> PodTemplateSpe
     serde_json::from_value(value).unwrap()
 }
 
+/// What is done to the pod's spec, and a word of the refusal.
+type Change = (fn(&mut Value), &'static str);
+
+fn container(spec: &mut Value) -> &mut Value {
+    &mut spec["containers"][0]["securityContext"]
+}
+
+const CHANGES: [Change; 7] = [
+    (|spec| *container(spec) = json!({}), "allowPrivilegeEscalation"),
+    (
+        |spec| container(spec)["capabilities"] = json!({}),
+        "unrestricted capabilities",
+    ),
+    (|spec| container(spec)["runAsUser"] = json!(0), "runAsUser=0"),
+    (|spec| container(spec)["privileged"] = json!(true), ""),
+    (|spec| spec["hostNetwork"] = json!(true), "host namespaces"),
+    (
+        |spec| spec["volumes"] = json!([{"name": "x", "hostPath": {"path": "/"}}]),
+        "hostPath",
+    ),
+    (
+        |spec| container(spec)["seccompProfile"] = json!({"type": "Unconfined"}),
+        "seccompProfile",
+    ),
+];
+
 #[test]
 fn n_its_pods_are_let_into_a_restricted_namespace_and_a_changed_one_is_not() {
     beside("n-restricted-operator", async |release| {
@@ -52,45 +78,7 @@ fn n_its_pods_are_let_into_a_restricted_namespace_and_a_changed_one_is_not() {
         let template = deployments.get(NAME).await.unwrap().spec.unwrap().template;
         judged(release, &template).await.unwrap();
 
-        let changes: [(fn(&mut Value), &str); 7] = [
-            (
-                |spec| {
-                    drop(
-                        spec["containers"][0]
-                            .as_object_mut()
-                            .unwrap()
-                            .remove("securityContext"),
-                    )
-                },
-                "allowPrivilegeEscalation",
-            ),
-            (
-                |spec| spec["containers"][0]["securityContext"]["capabilities"] = json!({}),
-                "unrestricted capabilities",
-            ),
-            (
-                |spec| spec["containers"][0]["securityContext"]["runAsUser"] = json!(0),
-                "runAsUser=0",
-            ),
-            (
-                |spec| spec["containers"][0]["securityContext"]["privileged"] = json!(true),
-                "",
-            ),
-            (|spec| spec["hostNetwork"] = json!(true), "host namespaces"),
-            (
-                |spec| spec["volumes"] = json!([{"name": "x", "hostPath": {"path": "/"}}]),
-                "hostPath",
-            ),
-            (
-                |spec| {
-                    spec["securityContext"]["seccompProfile"] = json!({"type": "Unconfined"});
-                    spec["containers"][0]["securityContext"]["seccompProfile"] =
-                        json!({"type": "Unconfined"});
-                },
-                "seccompProfile",
-            ),
-        ];
-        for (change, named) in changes {
+        for (change, named) in CHANGES {
             let refusal = judged(release, &changed(&template, change))
                 .await
                 .expect_err(named);

@@ -1,7 +1,7 @@
 //! What docs/security.md says of tenants and secrets, shown on a whole operator: real clients of Prometheus and Slack
 //! against servers that play them false, the API server in memory.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 #[path = "../controller_kit/mod.rs"]
 mod controller_kit;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use birdwatch::api::status::Phase;
 use birdwatch::clients::http::{HttpClient, TlsFiles};
 use birdwatch::clients::prometheus::{QueryObserver, ServerConfig, Servers};
-use birdwatch::clients::slack::{SlackClient, sender};
+use birdwatch::clients::slack::{Slack, SlackClient, sender};
 use birdwatch::controller::channels::Channels;
 use birdwatch::controller::deliver::Deliver;
 use birdwatch::runtime::metrics::Metrics;
@@ -204,6 +204,36 @@ async fn rollout(prometheus_name: &str) {
         "a" => assert_sent(&prometheus, BEARER).await,
         _ => assert_sent(&prometheus, &base64(&format!("ops:{PASSWORD}"))).await,
     }
+}
+
+#[tokio::test]
+async fn no_redirect_takes_a_token_elsewhere() {
+    birdwatch::clients::http::install_crypto_provider();
+    let elsewhere = echoing(u64::MAX).await;
+    let server = MockServer::start().await;
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("redirects");
+    std::fs::create_dir_all(&folder).unwrap();
+    let token = folder.join("token");
+    std::fs::write(&token, BEARER).unwrap();
+    for status in [301, 302, 303, 307, 308] {
+        server.reset().await;
+        let answer = ResponseTemplate::new(status).insert_header("location", elsewhere.uri().as_str());
+        Mock::given(wiremock::matchers::any())
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+        let servers = servers(&server, &token);
+        for prometheus in servers.iter() {
+            let deadline = std::time::Duration::from_secs(5);
+            let failure = prometheus.ready(deadline).await.unwrap_err().to_string();
+            assert!(failure.contains(&format!("answered {status}")), "{failure}");
+        }
+        let client = HttpClient::new(TlsFiles::default()).unwrap();
+        let slack = SlackClient::new(&server.uri(), SLACK.into(), client).unwrap();
+        slack.post("deployment", "text", None).await.unwrap_err();
+        assert_sent(&server, SLACK).await;
+    }
+    assert!(elsewhere.received_requests().await.unwrap().is_empty());
 }
 
 /// One test, for the log is the whole process's.

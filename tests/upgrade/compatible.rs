@@ -55,9 +55,17 @@ const FIXED: [&str; 7] = [
     "allOf",
 ];
 
+/// Adds what `new` no longer lets in at `path` and below.
 fn narrower(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
     let place = path.trim_start_matches('.');
     let mut say = |what: String| found.push(format!("{place}: {what}"));
+    kept(old, new, &mut say);
+    bounds(old, new, &mut say);
+    lists(old, new, &mut say);
+    below(old, new, path, found);
+}
+
+fn kept(old: &Value, new: &Value, say: &mut dyn FnMut(String)) {
     for kept in [
         "type",
         "x-kubernetes-int-or-string",
@@ -78,6 +86,9 @@ fn narrower(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
             say(format!("{fixed} was {} and is {}", old[fixed], new[fixed]));
         }
     }
+}
+
+fn bounds(old: &Value, new: &Value, say: &mut dyn FnMut(String)) {
     for bound in ["maxLength", "maxItems", "maxProperties", "maximum"] {
         if new[bound]
             .as_f64()
@@ -94,6 +105,9 @@ fn narrower(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
             say(format!("{bound} was {} and is {}", old[bound], new[bound]));
         }
     }
+}
+
+fn lists(old: &Value, new: &Value, say: &mut dyn FnMut(String)) {
     let left_out = |value: &&Value| !all(&new["enum"]).contains(value);
     if !new["enum"].is_null()
         && (old["enum"].is_null() || all(&old["enum"]).iter().any(|value| left_out(&value)))
@@ -115,6 +129,9 @@ fn narrower(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
     for rule in rules(new).iter().filter(|rule| !rules(old).contains(rule)) {
         say(format!("rule {} is new", rule.as_str().unwrap_or_default()));
     }
+}
+
+fn below(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
     for (name, old) in old["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
         match new["properties"].get(name) {
@@ -129,7 +146,7 @@ fn narrower(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
                 narrower(old, new, &format!("{path}{suffix}"), found);
             }
             (old, new) if old == new => {}
-            _ => found.push(format!("{place}: {inner} is another")),
+            _ => found.push(format!("{path}: {inner} is another")),
         }
     }
 }

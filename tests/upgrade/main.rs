@@ -51,91 +51,85 @@ fn spec(crd: &mut Value) -> &mut Value {
     &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 }
 
+fn rules(crd: &mut Value) -> &mut Value {
+    &mut spec(crd)["x-kubernetes-validations"]
+}
+
+fn remove(fields: &mut Value, name: &str) {
+    fields.as_object_mut().unwrap().remove(name).unwrap();
+}
+
+fn push(list: &mut Value, value: Value) {
+    list.as_array_mut().unwrap().push(value);
+}
+
+const CHANGES: [Change; 16] = [
+    (
+        |crd| remove(&mut spec(crd)["properties"], "maxWeight"),
+        "spec.maxWeight is gone",
+    ),
+    (
+        |crd| spec(crd)["properties"]["paused"]["type"] = json!("string"),
+        "spec.paused: type",
+    ),
+    (
+        |crd| push(&mut spec(crd)["required"], json!("steps")),
+        "spec: steps is required",
+    ),
+    (
+        |crd| spec(crd)["required"] = json!(["service", "new"]),
+        "spec: new is required",
+    ),
+    (
+        |crd| spec(crd)["properties"]["service"]["maxLength"] = json!(20),
+        "spec.service: maxLength",
+    ),
+    (
+        |crd| spec(crd)["properties"]["service"]["minLength"] = json!(3),
+        "spec.service: minLength",
+    ),
+    (
+        |crd| spec(crd)["properties"]["service"]["pattern"] = json!("^x"),
+        "spec.service: pattern",
+    ),
+    (
+        |crd| spec(crd)["properties"]["paused"]["enum"] = json!([true]),
+        "spec.paused: enum",
+    ),
+    (
+        |crd| spec(crd)["properties"]["ifUnhealthy"]["enum"] = json!(["freeze"]),
+        "spec.ifUnhealthy: enum",
+    ),
+    (
+        |crd| spec(crd)["properties"]["steps"]["maxItems"] = json!(1),
+        "spec.steps: maxItems",
+    ),
+    (
+        |crd| spec(crd)["properties"]["steps"]["items"]["properties"]["weight"]["maximum"] = json!(99),
+        "spec.steps[].weight: maximum",
+    ),
+    (
+        |crd| push(rules(crd), json!({"rule": "false"})),
+        "spec: rule false",
+    ),
+    (
+        |crd| crd["spec"]["versions"][0]["served"] = json!(false),
+        "version v1alpha1 is no longer served",
+    ),
+    (
+        |crd| crd["spec"]["versions"][0]["name"] = json!("v1"),
+        "version v1alpha1 is no longer served",
+    ),
+    (
+        |crd| crd["spec"]["versions"][0]["subresources"] = json!({}),
+        "version v1alpha1: subresources",
+    ),
+    (|crd| crd["spec"]["scope"] = json!("Cluster"), "scope"),
+];
+
 #[test]
 fn each_change_that_would_break_somebody_is_found() {
-    let changes: [Change; 16] = [
-        (
-            |crd| {
-                drop(
-                    spec(crd)["properties"]
-                        .as_object_mut()
-                        .unwrap()
-                        .remove("maxWeight"),
-                )
-            },
-            "spec.maxWeight is gone",
-        ),
-        (
-            |crd| spec(crd)["properties"]["paused"]["type"] = json!("string"),
-            "spec.paused: type",
-        ),
-        (
-            |crd| spec(crd)["required"].as_array_mut().unwrap().push(json!("steps")),
-            "spec: steps is required",
-        ),
-        (
-            |crd| spec(crd)["required"] = json!(["service", "new"]),
-            "spec: new is required",
-        ),
-        (
-            |crd| spec(crd)["properties"]["service"]["maxLength"] = json!(20),
-            "spec.service: maxLength",
-        ),
-        (
-            |crd| spec(crd)["properties"]["service"]["minLength"] = json!(3),
-            "spec.service: minLength",
-        ),
-        (
-            |crd| spec(crd)["properties"]["service"]["pattern"] = json!("^x"),
-            "spec.service: pattern",
-        ),
-        (
-            |crd| spec(crd)["properties"]["paused"]["enum"] = json!([true]),
-            "spec.paused: enum",
-        ),
-        (
-            |crd| {
-                drop(
-                    spec(crd)["properties"]["ifUnhealthy"]["enum"]
-                        .as_array_mut()
-                        .unwrap()
-                        .pop(),
-                )
-            },
-            "spec.ifUnhealthy: enum",
-        ),
-        (
-            |crd| spec(crd)["properties"]["steps"]["maxItems"] = json!(1),
-            "spec.steps: maxItems",
-        ),
-        (
-            |crd| spec(crd)["properties"]["steps"]["items"]["properties"]["weight"]["maximum"] = json!(99),
-            "spec.steps[].weight: maximum",
-        ),
-        (
-            |crd| {
-                spec(crd)["x-kubernetes-validations"]
-                    .as_array_mut()
-                    .unwrap()
-                    .push(json!({"rule": "false"}))
-            },
-            "spec: rule false",
-        ),
-        (
-            |crd| crd["spec"]["versions"][0]["served"] = json!(false),
-            "version v1alpha1 is no longer served",
-        ),
-        (
-            |crd| crd["spec"]["versions"][0]["name"] = json!("v1"),
-            "version v1alpha1 is no longer served",
-        ),
-        (
-            |crd| crd["spec"]["versions"][0]["subresources"] = json!({}),
-            "version v1alpha1: subresources",
-        ),
-        (|crd| crd["spec"]["scope"] = json!("Cluster"), "scope"),
-    ];
-    for (change, named) in changes {
+    for (change, named) in CHANGES {
         let mut next = present();
         change(&mut next);
         let found = problems(&present(), &next);

@@ -44,7 +44,6 @@ fn in_phase(yaml: &str, phase: Phase) -> World {
         _ => World::with_canary(yaml),
     };
     match phase {
-        Phase::Idle => {}
         Phase::Pending => {
             world.pods("v2", 0);
             world.run(5);
@@ -59,7 +58,7 @@ fn in_phase(yaml: &str, phase: Phase) -> World {
             world.until(|w| w.weight() == 10);
             world.run(5);
         }
-        Phase::Baseline | Phase::Promoting | Phase::Promoted => {}
+        Phase::Idle | Phase::Baseline | Phase::Promoting | Phase::Promoted => {}
     }
     world.run_to(phase);
     world
