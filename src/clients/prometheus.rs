@@ -5,8 +5,8 @@ mod config;
 mod credentials;
 mod history;
 mod range;
+mod tenant;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::http::{self, CallError, HttpClient, MAX_BODY};
-use crate::core::query::{self, Only};
+use crate::core::query;
 use answer::Answer;
 
 pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Samples, Series};
@@ -152,13 +152,6 @@ impl Servers {
         let share = shares.get(server.name());
         server.query_within(share, &query, at, deadline).await
     }
-
-    /// The server of a question, and the query as it may be put to it.
-    fn for_tenant<'q>(&self, question: &'q Question) -> Result<(&Server, Cow<'q, str>), Failure> {
-        let server = self.get(question.server.as_deref())?;
-        let query = server.restricted(&question.namespace, &question.query)?;
-        Ok((server, query))
-    }
 }
 
 impl Prometheus for Servers {
@@ -263,23 +256,6 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.config.url
-    }
-
-    /// The only series that this server may be asked about for a namespace; none: all.
-    fn only<'a>(&'a self, namespace: &'a str) -> Option<Only<'a>> {
-        let label = self.config.enforced_label.as_deref()?;
-        Some(Only {
-            label,
-            value: namespace,
-        })
-    }
-
-    /// The query as it may be put to this server for a namespace.
-    fn restricted<'q>(&self, namespace: &str, promql: &'q str) -> Result<Cow<'q, str>, Failure> {
-        match self.only(namespace) {
-            None => Ok(Cow::Borrowed(promql)),
-            Some(only) => Ok(Cow::Owned(only.restrict(promql)?)),
-        }
     }
 
     /// How many places one asker may hold at the same time.
