@@ -40,6 +40,8 @@ const SMALL: Shape = Shape {
     bad: 0.001,
     scrape_seconds: 60,
     days: 10,
+    gateway: false,
+    clump: 1,
 };
 
 fn birdwatch(command: &str, arguments: &str, input: &str) -> Output {
@@ -149,61 +151,155 @@ fn ten_days_are_fetched_in_chunks_and_replayed() {
     assert_eq!(report["metrics"][0]["test"], "sequential");
 }
 
-/// The same traffic, shares and steps in the head, within the intervals that both print. With more requests and pods than in the
-/// other tests: near the limit of what can be found it decides that an operator does not see the ends of a step (a scrape and
-/// a check), and takes errors for as clumpy as they may be, which a simulation does not; `docs/backtest.md` says so.
+/// A rollout of these steps under this traffic, replayed and simulated: the shares rolled back, with their intervals, and the
+/// median times.
+#[derive(Clone, Copy)]
+struct Compared {
+    steps: &'static str,
+    pods: usize,
+    per_second: f64,
+    faults: &'static str,
+    /// How far medians may be apart beside a tenth, seconds.
+    slack: f64,
+}
+
+impl Compared {
+    /// Asserts that both find the same, as far as chance allows. Returns in how many cells the power was not saturated.
+    fn agree(&self, starts: u32) -> u32 {
+        let yaml = SHOP.replace(
+            "  checkInterval: 1m\n  steps: [{weight: 5, hold: 10m}, {weight: 10, hold: 10m}, {weight: 20, hold: 10m}, \
+             {weight: 50, hold: 10m}]\n  maxWeight: 50\n",
+            self.steps,
+        );
+        assert!(!yaml.contains("checkInterval: 1m"));
+        let past = Past::new(Shape {
+            pods: self.pods,
+            codes: 1,
+            scrape_seconds: 15,
+            days: 3,
+            per_second: self.per_second,
+            ..SMALL
+        });
+        let replayed = json(
+            &format!(
+                "--since 3d --starts {starts} --seed 2 --faults {} --no-search --no-default --name shop",
+                self.faults
+            ),
+            past.serve(),
+            &yaml,
+        );
+        // A fault makes good requests bad: what was bad stays so.
+        let after = |fault: f64| 0.001 + 0.999 * fault;
+        let file = policy(&replayed, "file");
+        let cells = file["faults"].as_array().expect("faults").iter();
+        let cells: Vec<&Value> = cells.chain([&file["healthy"]]).collect();
+        let bad: Vec<String> = cells
+            .iter()
+            .map(|cell| after(number(&cell["fault"])).to_string())
+            .collect();
+        let simulated = birdwatch(
+            "simulate",
+            &format!(
+                "- --rps {} --production-bad 0.001 --canary-bad {} --confirmations 2 --dispersion {} --runs 1000 --output json",
+                self.per_second,
+                bad.join(","),
+                file["healthy"]["dispersion"],
+            ),
+            &yaml,
+        );
+        let simulated: Value = serde_json::from_slice(&simulated.stdout).expect("JSON");
+        let there = |fault: f64| {
+            let mut cells = simulated["canaries"].as_array().expect("canaries").iter();
+            let found = cells.find(|cell| (number(&cell["canaryBad"]) - after(fault)).abs() < 1e-9);
+            found.expect("that canary").clone()
+        };
+        cells
+            .iter()
+            .map(|cell| u32::from(agree(cell, &there(number(&cell["fault"])), self.slack)))
+            .sum()
+    }
+}
+
+/// Asserts that one cell agrees. Returns whether its power is not saturated.
+fn agree(replayed: &Value, simulated: &Value, slack: f64) -> bool {
+    let share = |cell: &Value, key: &str| number(&cell["rolledBackShare"][key]);
+    let median = |cell: &Value| cell["seconds"]["median"].as_f64();
+    let told = format!(
+        "{:.4} of good requests turned bad: {:.1}-{:.1} % replayed, {:.1}-{:.1} % simulated; medians {:?} and {:?} s; errors {:.1} and {:.1}",
+        number(&replayed["fault"]),
+        100.0 * share(replayed, "low"),
+        100.0 * share(replayed, "high"),
+        100.0 * share(simulated, "low"),
+        100.0 * share(simulated, "high"),
+        median(replayed),
+        median(simulated),
+        number(&replayed["errorsMean"]),
+        number(&simulated["errorsMean"])
+    );
+    println!("{told}");
+    assert!(
+        share(replayed, "low") <= share(simulated, "high")
+            && share(simulated, "low") <= share(replayed, "high"),
+        "{told}"
+    );
+    if number(&replayed["fault"]) <= 0.0 {
+        return false;
+    }
+    // Medians of some hundred times that are spread over the whole rollout, on a grid of checks that count: chance moves
+    // them by a tenth, and one or two checks.
+    let few = number(&replayed["rolledBack"]) < 40.0;
+    if let (false, Some(here), Some(there)) = (few, median(replayed), median(simulated)) {
+        assert!((here - there).abs() <= 0.1 * there + slack, "{told}");
+    }
+    let (here, there) = (number(&replayed["errorsMean"]), number(&simulated["errorsMean"]));
+    assert!((here / there - 1.0).abs() <= 0.15, "{told}");
+    (0.2..=0.8).contains(&share(simulated, "value"))
+}
+
+/// Where power is neither 0 nor 1, in long steps and in the short ones of a service name alone.
 #[test]
 fn faults_are_found_as_often_and_as_soon_as_in_a_simulation() {
-    let past = Past::new(Shape {
-        pods: 10,
-        codes: 1,
-        scrape_seconds: 15,
-        days: 2,
-        per_second: 100.0,
-        ..SMALL
+    let long = Compared {
+        faults: "0.6%",
+        ..LONG
+    };
+    let short = Compared {
+        faults: "2%",
+        ..SHORT
+    };
+    assert_eq!(long.agree(200) + short.agree(200), 2);
+}
+
+const LONG: Compared = Compared {
+    steps: "  checkInterval: 15s\n  steps: [{weight: 5, hold: 3m}, {weight: 20, hold: 3m}, {weight: 50, hold: 3m}]\n  maxWeight: 50\n",
+    pods: 3,
+    per_second: 40.0,
+    faults: "0.3%,0.5%,0.6%,0.7%,1%,2%,20%",
+    slack: 30.0,
+};
+
+const SHORT: Compared = Compared {
+    steps: "  maxWeight: 6\n",
+    pods: 3,
+    per_second: 100.0,
+    faults: "0.5%,1%,1.5%,2%,3%,5%,20%",
+    slack: 40.0,
+};
+
+/// The same for more faults and pods; prints what `docs/backtest.md` says of it.
+#[test]
+#[ignore = "takes minutes; prints the comparison of the documentation"]
+fn many_faults_are_found_as_often_and_as_soon_as_in_a_simulation() {
+    // Of many medians some lie at the end of a step; chance then moves them over the time in which the next counts nothing.
+    let many = [LONG, SHORT].into_iter().flat_map(|one| {
+        [3, 20].map(|pods| Compared {
+            pods,
+            slack: 75.0,
+            ..one
+        })
     });
-    let at = past.serve();
-    let found = json(
-        "--since 2d --starts 30 --seed 2 --faults 0.5%,1%,5% --no-search --no-default --name shop",
-        at,
-        SHOP,
-    );
-    // A fault makes good requests bad: what was bad stays so.
-    let after = |fault: f64| 0.001 + 0.999 * fault;
-    let simulated = "- --rps 100 --production-bad 0.001 --canary-bad 0.005995,0.01099,0.05095 --confirmations 2 --runs 200 --output json";
-    let output = birdwatch("simulate", simulated, &SHOP.replace("maxWeight: 50", ""));
-    let simulated: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let file = policy(&found, "file");
-    let cells = file["faults"].as_array().expect("faults").iter();
-    for here in cells.chain([&file["healthy"]]) {
-        let fault = number(&here["fault"]);
-        let mut cells = simulated["canaries"].as_array().expect("canaries").iter();
-        let there = cells.find(|cell| (number(&cell["canaryBad"]) - after(fault)).abs() < 1e-9);
-        let there = there.expect("that canary");
-        let interval = |cell: &Value| {
-            let share = &cell["rolledBackShare"];
-            (number(&share["low"]), number(&share["high"]))
-        };
-        let ((low, high), (from, to)) = (interval(here), interval(there));
-        println!("{fault}: {low:.3}-{high:.3} replayed, {from:.3}-{to:.3} simulated");
-        assert!(
-            low <= to && from <= high,
-            "{fault}: {low}-{high} replayed, {from}-{to} simulated"
-        );
-        assert_eq!(here["rolledBackAtStep"].as_array().map(Vec::len), Some(4));
-        if fault > 0.0 {
-            let (here, there) = (
-                number(&here["seconds"]["median"]),
-                number(&there["seconds"]["median"]),
-            );
-            println!("{fault}: {here} s replayed, {there} s simulated");
-            // Not sooner but by chance; and a scrape, a check and what the measured dispersion costs later.
-            assert!(
-                here >= 0.8 * there - 60.0 && here <= 1.5 * there + 120.0,
-                "{fault}: {here} s, simulated {there} s"
-            );
-        }
-    }
+    let told: u32 = many.map(|one| one.agree(300)).sum();
+    assert!(told >= 8, "{told}");
 }
 
 #[test]
@@ -265,6 +361,37 @@ spec:
         "warmth over time",
     ] {
         assert!(page.contains(words), "{words}");
+    }
+}
+
+/// A gateway counts for both versions, and how clumpy errors are is asked of the pods.
+#[test]
+fn what_a_gateway_counted_is_replayed_with_the_clumps_of_the_pods() {
+    let dispersion = |clump| {
+        let past = Past::new(Shape {
+            gateway: true,
+            bad: 0.01,
+            clump,
+            ..SMALL
+        });
+        let arguments = "--since 1d --starts 4 --faults 20% --no-search --no-default";
+        let report = json(arguments, past.serve(), SHOP);
+        let healthy = &policy(&report, "file")["healthy"];
+        assert_eq!(
+            (&healthy["runs"], &healthy["endedBlind"]),
+            (&4.into(), &0.into()),
+            "{healthy}"
+        );
+        // Counted by the gateway, asked of both: as many requests as there were, and twice the samples.
+        assert!((number(&report["traffic"]["requestsPerSecond"]) - 10.0).abs() < 0.2);
+        assert!(number(&report["cost"]["samples"]) > f64::from(1430 * (9 + 3)));
+        [healthy, &report["metrics"][0]].map(|told| number(&told["dispersion"]))
+    };
+    for clumped in dispersion(8) {
+        assert!(clumped > 3.0, "{clumped}");
+    }
+    for even in dispersion(1) {
+        assert!(even < 2.0, "{even}");
     }
 }
 
@@ -358,7 +485,8 @@ fn ten_days_of_a_service_of_real_size() {
     let cost = &report["cost"];
     println!("{took:.1} s in all; {cost:#}");
     assert!(number(&cost["samples"]) > 2.8e6);
-    assert!(number(&cost["peakMemoryBytes"]) < 600e6);
+    // 62 to 69 MB were measured.
+    assert!(number(&cost["peakMemoryBytes"]) < 140e6);
     if !cfg!(debug_assertions) {
         assert!(took < 60.0, "{took}");
     }

@@ -97,7 +97,19 @@ fn the_json_holds_what_was_asked_and_what_was_found() {
     assert_eq!(report["policy"]["falseAlarm"], 0.01);
     assert_eq!(report["policy"]["confirmations"], 0);
     assert_eq!(report["policy"]["steps"][0]["weight"], 5.0);
-    assert_eq!(report["policy"]["steps"][0]["holdSeconds"], 300.0);
+    let step = &report["policy"]["steps"][0];
+    assert_eq!(
+        (
+            &step["holdSeconds"],
+            &step["keptSeconds"],
+            &step["countedSeconds"]
+        ),
+        (&Value::from(300.0), &Value::from(300.0), &Value::from(257.5))
+    );
+    assert_eq!(report["policy"]["lengthSeconds"], 1500.0);
+    assert_eq!(report["policy"]["scrapeSeconds"], 15.0);
+    assert_eq!(report["policy"]["propagationSeconds"], 5.0);
+    assert_eq!(report["policy"]["dispersion"], 1.0);
     assert_eq!(report["traffic"]["requestsPerSecond"], 100.0);
     assert_eq!(report["traffic"]["productionBad"], 0.001);
     let shares: Vec<_> = report["canaries"]
@@ -124,15 +136,16 @@ fn the_json_holds_what_was_asked_and_what_was_found() {
     assert_eq!(canary(&report, 0.002)["withinTolerance"], false);
 }
 
-/// The targets of the analysis: 100 % of 2 % bad canaries at 100 requests/s after 60 s, and of 20 % bad ones after 15 s.
+/// What the analysis promises after 450, 60 and 15 s, a cluster finds so much later: nothing is counted in the first 65 s but for
+/// what two scrapes show, and the scrape before a check and half an interval are missing.
 #[test]
-fn what_is_found_is_what_the_analysis_promises() {
+fn what_is_found_is_what_the_analysis_promises_and_a_cluster_leaves() {
     let report = json("- --runs 300 --rps 100", SMALL);
-    for (bad, seconds) in [(0.005, 450.0), (0.02, 60.0), (0.2, 15.0)] {
+    for (bad, seconds) in [(0.005, 510.0), (0.02, 97.5), (0.2, 67.5)] {
         let cell = canary(&report, bad);
-        assert_eq!(cell["rolledBack"], 300, "{cell}");
+        assert!(cell["rolledBack"].as_u64() >= Some(297), "{cell}");
         let median = cell["seconds"]["median"].as_f64().expect("seconds");
-        assert!((median - seconds).abs() <= 15.0, "{bad}: {median}");
+        assert!((median - seconds).abs() <= 22.5, "{bad}: {median}");
         let predicted = cell["predictedSeconds"].as_f64().expect("seconds");
         assert!(
             predicted / median < 1.7 && median / predicted < 1.7,
@@ -161,7 +174,8 @@ fn what_is_found_is_what_the_analysis_promises() {
             .as_f64()
             .expect("seconds")
     };
-    assert!((at(&late) - at(&report) - 30.0).abs() < 1e-9, "two checks more");
+    let more = at(&late) - at(&report);
+    assert!((30.0..=45.0).contains(&more), "two checks more: {more}");
 }
 
 #[test]
@@ -171,7 +185,9 @@ fn people_get_a_table_and_what_it_means() {
         "shop: 10 requests/s, production 0.1 % bad; 100 rollouts each, seed 11",
         "5 % for 2m, 25 % for 2m, 50 % for 5m, 100 % for 5m",
         "a check every 10s; 1.5 times production's errors are tolerated; at most 1 % false alarms",
+        "scrapes every 15s, 5s for weights to spread: kept for 14m (14m by the holds), of which ",
         "canary bad   rolled back (95 % interval)",
+        "Rolled back by the end of each step:\n\nstep   weight   kept   counted   0.1 % bad   0.15 % bad",
         "At 10 requests/s, nothing below ",
         " errors is found within 5 minutes.",
     ] {
@@ -187,9 +203,58 @@ fn people_get_a_table_and_what_it_means() {
     );
 }
 
+const ALONE: &str = "
+apiVersion: otomato.link/v1alpha1
+kind: BirdWatch
+metadata: {name: alone}
+spec: {service: alone}
+";
+
+/// A hundred steps of 5 s are kept a minute each, as `backtest` shows; what 100 requests/s show of 20 % bad ones takes as long.
+#[test]
+fn a_service_name_alone_is_kept_as_long_as_a_cluster_keeps_it() {
+    let asked = "- --runs 100 --rps 100 --canary-bad 20% --confirmations 2";
+    let text = said(asked, ALONE);
+    for words in [
+        "\n100 steps of 1 % for 5s\n",
+        "kept for 1h40m (8m20s by the holds), of which 33m20s are counted",
+        "\n  1-10     1-10 %    10m     3m20s ",
+        "\n91-100   91-100 %    10m     3m20s ",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 160), "{text}");
+    let report = json(asked, ALONE);
+    let cell = canary(&report, 0.2);
+    let of = |name: &str, part: &str| cell[name][part].as_f64().expect("a number");
+    assert!((75.0..=125.0).contains(&of("seconds", "median")), "{cell}");
+    assert!((12.0..=35.0).contains(&of("errors", "median")), "{cell}");
+    let quick = "--scrape-interval 1s --propagation-delay 100ms";
+    let quick = json(&format!("{asked} {quick}"), ALONE);
+    assert_eq!(quick["policy"]["everySeconds"], 5.0);
+    assert!(
+        (800.0..820.0).contains(&quick["policy"]["lengthSeconds"].as_f64().expect("seconds")),
+        "{}",
+        quick["policy"]["lengthSeconds"]
+    );
+}
+
+#[test]
+fn with_advance_evidence_steps_are_kept_until_the_fault_could_show() {
+    let length = |yaml: &str, rps: u32| {
+        let report = json(&format!("- --runs 20 --rps {rps}"), yaml);
+        report["policy"]["lengthSeconds"].as_f64().expect("seconds")
+    };
+    let patient = format!("{SMALL}  advance: evidence\n  metrics: [{{preset: error-rate, fault: 0.02}}]\n");
+    assert!((length(SMALL, 10) - 1500.0).abs() < 1e-9);
+    assert!((length(&patient, 1000) - 1500.0).abs() < 1e-9);
+    assert!(length(&patient, 10) > 1600.0, "{}", length(&patient, 10));
+}
+
 #[test]
 fn a_page_stands_alone_and_shows_every_plot() {
     let html = said("- --runs 100 --output html", SMALL);
+    assert!(html.contains("Rolled back by the end of each step:") && html.matches("<table").count() == 2);
     assert_eq!(html.matches("<svg ").count(), 4);
     assert!(html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>\n"));
     for outside in ["src=", "href=", "<script", "url(", "@import"] {
@@ -240,6 +305,12 @@ fn nonsense_in_flags_is_refused_in_words_and_with_a_code() {
         ),
         ("--false-alarm 0", "--false-alarm: \"0\" is out of range"),
         ("--tolerance 0.9", "--tolerance: \"0.9\" is not a number in range"),
+        (
+            "--dispersion 0.5",
+            "--dispersion: \"0.5\" is not a number in range",
+        ),
+        ("--scrape-interval 0s", "--scrape-interval: \"0s\" is"),
+        ("--propagation-delay 1h", "--propagation-delay: \"1h\" is"),
         ("--runs 0", "--runs: \"0\" is not a whole number in range"),
         ("--output pdf", "write text or json or html or svg"),
         ("--plot evidence", "is for --output svg"),

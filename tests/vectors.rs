@@ -6,6 +6,7 @@ use std::time::Duration;
 use birdwatch::core::sequential::counts::{Counts, Stratum};
 use birdwatch::core::sequential::design::{Design, Parts};
 use birdwatch::core::sequential::evidence::Evidence;
+use birdwatch::core::sequential::pace::Pace;
 use birdwatch::core::sequential::planner::{Policy, Step, Traffic};
 use birdwatch::core::sequential::recorded::Recorded;
 use birdwatch::core::sequential::sign;
@@ -218,6 +219,7 @@ fn plan(case: &Plan) -> Result<(), String> {
         false_alarm: alpha,
         dispersion: 1.0,
         confirmations: 0,
+        pace: Pace::default(),
     };
     let traffic = Traffic {
         requests_per_second: rps,

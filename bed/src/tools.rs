@@ -65,7 +65,10 @@ const MODULES: [Module; 5] = [
         dir: "prometheus",
         flags: &["-tags=remove_all_sd,enable_kubernetes_sd"],
         ldflags: "-s -w -X github.com/prometheus/common/version.Version=3.15.0",
-        programs: &[("prometheus", "github.com/prometheus/prometheus/cmd/prometheus")],
+        programs: &[
+            ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+            ("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
+        ],
     },
     Module {
         dir: "helm",
@@ -282,10 +285,12 @@ impl Module {
     fn cache_name(&self, sources: &[Vec<u8>], go: &str) -> String {
         let mut hash = Fnv::new();
         let sources = sources.iter().map(Vec::as_slice);
+        let programs = self.programs.iter().flat_map(|(name, package)| [name, package]);
         let flags = self
             .flags
             .iter()
             .chain([&self.ldflags, &go])
+            .chain(programs)
             .map(|text| text.as_bytes());
         for part in sources.chain(flags) {
             hash.add(part);

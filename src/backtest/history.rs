@@ -32,7 +32,13 @@ pub struct CounterHistory {
     pub source: Source,
     /// Its targets, by name.
     pub targets: BTreeMap<String, Target>,
+    /// What production's pods report for themselves where somebody else counts (callers, a waypoint): how clumpy errors are
+    /// shows in it alone. Empty where the targets are the pods, and where nobody knows.
+    pub pods: BTreeMap<String, Target>,
 }
+
+/// What each target's counters grew by in a stretch.
+pub type Growth = BTreeMap<String, Vec<Grown>>;
 
 /// One series of a query's answers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,13 +107,15 @@ impl CounterHistory {
             counters,
             source,
             targets: BTreeMap::new(),
+            pods: BTreeMap::new(),
         }
     }
 
-    /// Adds what each target counted.
-    pub fn extend(&mut self, grown: &BTreeMap<String, Vec<Grown>>) {
+    /// Adds what each target counted; or (`own`) what pods reported for themselves where others count.
+    pub fn extend(&mut self, grown: &Growth, own: bool) {
+        let known = if own { &mut self.pods } else { &mut self.targets };
         for (name, scrapes) in grown {
-            self.targets.entry(name.clone()).or_default().extend(scrapes);
+            known.entry(name.clone()).or_default().extend(scrapes);
         }
     }
 
@@ -132,6 +140,16 @@ impl CounterHistory {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self.source.reporter.as_deref(), Some("source" | "waypoint"))
+    }
+
+    /// Production's pods as far as they are known; none where only others count.
+    #[must_use]
+    pub fn own(&self) -> &BTreeMap<String, Target> {
+        if self.is_shared() {
+            &self.pods
+        } else {
+            &self.targets
+        }
     }
 }
 

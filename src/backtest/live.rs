@@ -10,11 +10,13 @@ use rand_distr::{Binomial, Distribution as _};
 
 use crate::api::plan::Counters;
 use crate::core::observation::{SampleAnswer, SampleQuestion, SampleSeries, Side};
+use crate::core::past::{OWN, is_complete};
 use crate::core::sequential::counters::{Counted, Window};
 use crate::core::sequential::counts::Counts;
 
 use super::history::{CounterHistory, Target};
 use super::trial::{Canary, Chance};
+use super::weights::Weights;
 
 /// What a rollout reads of the time before it, milliseconds: ten minutes of production, and some scrapes.
 const BEFORE: i64 = 600_000;
@@ -45,38 +47,6 @@ impl Line {
     }
 }
 
-/// The canary's share of the traffic over time, 0 to 1.
-#[derive(Default)]
-pub(super) struct Weights(Vec<(i64, f64)>);
-
-impl Weights {
-    pub(super) fn set(&mut self, at: i64, share: f64) {
-        if self.0.last().is_none_or(|last| (last.1 - share).abs() > 0.0) {
-            self.0.push((at, share));
-        }
-    }
-
-    /// The mean share from `from` to `until`.
-    fn mean(&self, from: i64, until: i64) -> f64 {
-        let (mut sum, mut end) = (0.0, until);
-        for (at, share) in self.0.iter().rev() {
-            let start = (*at).max(from);
-            if start < end {
-                sum += share * number(end - start);
-                end = start;
-            }
-            if *at <= from {
-                break;
-            }
-        }
-        if until > from {
-            (sum / number(until - from)).clamp(0.0, 1.0)
-        } else {
-            0.0
-        }
-    }
-}
-
 /// One kind of counters while a rollout is replayed.
 pub(super) struct Live<'a> {
     history: &'a CounterHistory,
@@ -86,9 +56,6 @@ pub(super) struct Live<'a> {
     targets: Vec<&'a Target>,
     next: Vec<usize>,
     production: Vec<Line>,
-    /// All of production in one, where targets are not told apart any more: as good, and much cheaper to read.
-    pooled: [Line; 1],
-    fresh: Vec<(i64, Counts)>,
     /// Of each target; or the canary's only one, scraped at instants of its own.
     canary: Vec<Line>,
     /// In which order pods become the canary's.
@@ -128,8 +95,6 @@ impl<'a> Live<'a> {
             pods,
             next: targets.iter().map(|target| target.after(first)).collect(),
             production: targets.iter().map(|_| Line::default()).collect(),
-            pooled: [Line::default()],
-            fresh: Vec::new(),
             canary: (0..if own { 1 } else { targets.len() })
                 .map(|_| Line::default())
                 .collect(),
@@ -159,7 +124,12 @@ impl<'a> Live<'a> {
                 self.next[i] += 1;
                 let before = index.checked_sub(1).and_then(|i| target.at.get(i));
                 let since = before.map_or(at - self.scrape, |before| *before);
-                let share = weights.mean(since.max(at - self.scrape * 5 / 2), at);
+                let share = if self.is_own() {
+                    // Whose scrapes come at other instants gets what production shows at once as if it happened then.
+                    weights.at(at)
+                } else {
+                    weights.mean(since.max(at - self.scrape * 5 / 2), at)
+                };
                 let all = Counts {
                     requests: target.requests[index],
                     bad: target.bad[index],
@@ -171,10 +141,6 @@ impl<'a> Live<'a> {
                     self.of_share(i, at, all, share);
                 }
             }
-        }
-        self.fresh.sort_by_key(|(at, _)| *at);
-        for (at, counts) in self.fresh.drain(..) {
-            self.pooled[0].push(at, counts);
         }
         if self.is_own() {
             self.scrape_own(now);
@@ -239,9 +205,6 @@ impl<'a> Live<'a> {
 
     fn add_production(&mut self, i: usize, at: i64, counts: Counts) {
         self.production[i].push(at, counts);
-        if !self.history.is_shared() {
-            self.fresh.push((at, counts));
-        }
     }
 
     /// A series begins with its first request.
@@ -287,9 +250,8 @@ impl<'a> Live<'a> {
         self.waiting.drain(..taken);
     }
 
-    /// What Prometheus answers. `apart`: the targets of production are to be told apart, as they are before any traffic
-    /// moves, to learn how clumpy its errors are.
-    pub(super) fn answer(&self, asked: &SampleQuestion, apart: bool) -> SampleAnswer {
+    /// What Prometheus answers.
+    pub(super) fn answer(&self, asked: &SampleQuestion) -> SampleAnswer {
         let scrape = u64::try_from(self.scrape).unwrap_or_default();
         let window = Window::new(asked.from, asked.at, std::time::Duration::from_millis(scrape));
         let range = window.map_or(0, |window| {
@@ -297,8 +259,7 @@ impl<'a> Live<'a> {
         });
         let at = asked.at.as_millisecond();
         let lines = match asked.side {
-            Side::Production if apart || self.history.is_shared() => self.production.as_slice(),
-            Side::Production => self.pooled.as_slice(),
+            Side::Production => self.production.as_slice(),
             Side::Canary => self.canary.as_slice(),
         };
         let name = match asked.side {
@@ -310,14 +271,12 @@ impl<'a> Live<'a> {
             let first = line.at.partition_point(|t| *t <= at.saturating_sub(range));
             let last = line.at.partition_point(|t| *t <= at);
             if first < last {
-                self.of_line(
-                    line,
-                    first..last,
-                    &format!("{name}-{i}"),
-                    asked.counted,
-                    &mut series,
-                );
+                let of = (format!("{name}-{i}"), self.history.source.reporter.as_deref());
+                self.of_line(line, first..last, of, asked.counted, &mut series);
             }
+        }
+        if asked.side == Side::Production && self.done.requests <= 0.0 {
+            self.add_pods(at.saturating_sub(range), at, asked.counted, &mut series);
         }
         SampleAnswer {
             metric: asked.metric.clone(),
@@ -329,18 +288,40 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// What production's pods reported for themselves before the canary had any request, where others count: the start of a
+    /// rollout learns from it how clumpy errors are. Left out where those others saw too little to be believed then: the past
+    /// of a canary is known by them alone.
+    fn add_pods(&self, from: i64, until: i64, counted: Option<Counted>, series: &mut Vec<SampleSeries>) {
+        let within = |target: &Target| target.after(from)..target.after(until);
+        let seen = |targets: &BTreeMap<String, Target>| -> f64 {
+            let of = |target: &Target| target.requests[within(target)].iter().skip(1).sum::<f64>();
+            targets.values().map(of).sum()
+        };
+        if !is_complete(seen(&self.history.targets), seen(&self.history.pods)) {
+            return;
+        }
+        for (i, target) in self.history.pods.values().enumerate() {
+            let mut line = Line::default();
+            for i in within(target) {
+                let (requests, bad) = (target.requests[i], target.bad[i]);
+                line.push(target.at[i], Counts { requests, bad });
+            }
+            let of = (format!("own-{i}"), Some(OWN));
+            self.of_line(&line, 0..line.at.len(), of, counted, series);
+        }
+    }
+
     fn of_line(
         &self,
         line: &Line,
         range: std::ops::Range<usize>,
-        pod: &str,
+        (pod, reporter): (String, Option<&str>),
         counted: Option<Counted>,
         series: &mut Vec<SampleSeries>,
     ) {
-        let reporter = self.history.source.reporter.as_deref();
         let bound = self.history.source.bound.as_deref().unwrap_or_default();
         let mut add = |label: (&str, &str), value: fn(f64, f64) -> f64| {
-            let mut labels = BTreeMap::from([("pod".to_owned(), pod.to_owned())]);
+            let mut labels = BTreeMap::from([("pod".to_owned(), pod.clone())]);
             for (name, text) in [("reporter", reporter.unwrap_or_default()), label] {
                 if !text.is_empty() {
                     labels.insert(name.to_owned(), text.to_owned());
@@ -390,9 +371,4 @@ fn binomial(count: f64, share: f64, rng: &mut StdRng) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "at most the count, which is a float")]
     let found = found as f64;
     found
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds and numbers of pods")]
-const fn number(whole: i64) -> f64 {
-    whole as f64
 }

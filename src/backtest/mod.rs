@@ -18,6 +18,7 @@ mod stage;
 pub mod summary;
 mod text;
 pub mod trial;
+mod weights;
 
 pub use replay::replay;
 

@@ -1,12 +1,14 @@
 //! How much each metric moves by itself: a deviation within its noise cries wolf, one far beyond it sees nothing.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::api::plan::{MetricPlan, SequentialPlan, TestPlan, ThresholdPlan};
 use crate::core::sequential::counts::Counts;
 use crate::core::sequential::dispersion::dispersion;
 
-use super::history::{CounterHistory, History, QueryHistory};
+use super::history::{CounterHistory, History, QueryHistory, Target};
 
 /// Makes the median absolute deviation of normal noise its standard deviation.
 const MAD_TO_SIGMA: f64 = 1.4826;
@@ -39,7 +41,8 @@ pub struct Noise {
     pub allowed_in_spreads: Option<f64>,
     /// The part of all readings that are further from the median than allowed, 0 to 1.
     pub beyond: Option<f64>,
-    /// How much clumpier than independent failures bad requests are, 1 or more; null for a query.
+    /// How much clumpier than independent failures bad requests are in production's pods, 1 or more; null for a query, and
+    /// where the pods do not report for themselves.
     pub dispersion: Option<f64>,
     /// Time since the beginning in hours and the median reading about then.
     pub over_time: Vec<(f64, f64)>,
@@ -86,8 +89,8 @@ fn of_counters(
     counters: &CounterHistory,
     history: &History,
 ) -> Option<Noise> {
-    let minutes = minutes(counters, history);
-    let points: Vec<(i64, f64)> = minutes
+    let counted = minutes(&counters.targets, history);
+    let points: Vec<(i64, f64)> = counted
         .iter()
         .filter_map(|(at, pods)| {
             let all = pods.iter().fold(Counts::default(), |all, one| all.plus(*one));
@@ -97,19 +100,20 @@ fn of_counters(
     if points.is_empty() {
         return None;
     }
+    let pods = minutes(counters.own(), history);
     let last = usize::try_from(MOST_MINUTES).unwrap_or(usize::MAX);
-    let skipped = minutes.len().saturating_sub(last);
-    let recent: Vec<Vec<Counts>> = minutes.into_iter().skip(skipped).map(|(_, pods)| pods).collect();
+    let skipped = pods.len().saturating_sub(last);
+    let recent: Vec<Vec<Counts>> = pods.into_iter().skip(skipped).map(|(_, pods)| pods).collect();
     let phi = dispersion(&recent).ok().flatten().map(|found| found.phi);
     Some(summed_up(name, "sequential", &points, |_| None, phi, history))
 }
 
 /// What each target counted in each minute (or scrape, where those are longer) that has any request.
-fn minutes(counters: &CounterHistory, history: &History) -> Vec<(i64, Vec<Counts>)> {
+fn minutes(targets: &BTreeMap<String, Target>, history: &History) -> Vec<(i64, Vec<Counts>)> {
     let scrape = i64::try_from(history.scrape.std().as_millis()).unwrap_or(MINUTE);
     let width = MINUTE.max(scrape);
-    let mut all: std::collections::BTreeMap<i64, Vec<Counts>> = std::collections::BTreeMap::new();
-    for (pod, target) in counters.targets.values().enumerate() {
+    let mut all: BTreeMap<i64, Vec<Counts>> = BTreeMap::new();
+    for (pod, target) in targets.values().enumerate() {
         for (i, at) in target.at.iter().enumerate() {
             let pods = all.entry(at.div_euclid(width) * width).or_default();
             if pods.len() <= pod {

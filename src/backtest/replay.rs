@@ -76,6 +76,9 @@ pub fn replay(policy: &Policy, history: &History, trial: &Trial) -> Outcome {
         errors,
         requests,
         peak: rollout.map_or(0.0, |r| r.alarm.peak),
+        dispersion: rollout
+            .and_then(|r| r.metrics.iter().find_map(|m| m.counted.as_ref()))
+            .map(|counted| counted.design.dispersion),
         checks: stage.checks,
     }
 }

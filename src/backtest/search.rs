@@ -288,6 +288,7 @@ mod tests {
             errors: 0.0,
             requests: weight,
             peak: 0.0,
+            dispersion: None,
             checks: 1,
         }
     }

@@ -13,9 +13,10 @@ use crate::core::observation::{
 use crate::core::weights::share;
 
 use super::history::{History, QueryHistory};
-use super::live::{Live, Weights};
+use super::live::Live;
 use super::policy::Policy;
 use super::trial::{Trial, instant};
+use super::weights::Weights;
 
 /// Milliseconds until a check is answered.
 const ANSWERED: i64 = 100;
@@ -193,10 +194,6 @@ impl<'a> Stage<'a> {
             .questions
             .iter()
             .map(|question| self.answer(question, asked, percent));
-        let apart = request
-            .samples
-            .iter()
-            .all(|question| question.side == Side::Production);
         let samples = request.samples.iter().map(|question| {
             let found = self.policy.counters(&question.metric).and_then(|counters| {
                 let mut all = self.history.counters.iter().zip(&self.live);
@@ -211,7 +208,7 @@ impl<'a> Stage<'a> {
                     at: question.at,
                     outcome: Err("the past of this metric is not known".to_owned()),
                 },
-                |(_, live)| live.answer(question, apart),
+                |(_, live)| live.answer(question),
             )
         });
         self.seen.check = Some(Check {

@@ -40,6 +40,9 @@ pub struct Cell {
     pub blind_seconds_mean: f64,
     /// The part of all rollouts' time in which nothing was known, 0 to 1.
     pub blind_part: f64,
+    /// What the operator divided the evidence by, having learnt from ten minutes of production how clumpy its errors may be: the
+    /// median; null where nothing is counted.
+    pub dispersion: Option<f64>,
     /// What the operator said when it rolled back the first time; null where it never did.
     pub example: Option<String>,
     /// Every time of a rollback, seconds, rising.
@@ -87,6 +90,7 @@ impl Cell {
             } else {
                 0.0
             },
+            dispersion: Quantiles::of(&rising(ended.iter().filter_map(|o| o.dispersion))).map(|q| q.median),
             example: of(End::Caught).next().map(|o| o.message.clone()),
             times,
         }

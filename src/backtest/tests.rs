@@ -122,6 +122,64 @@ fn a_seed_fixes_every_outcome_and_another_seed_changes_some() {
     assert_eq!(starts(&history, 5 * 3_600_000, 50, 3), [0_i64; 0]);
 }
 
+/// One of three pods fails for a minute at a time; two callers see the same share of it.
+fn clumpy(reporter: &str, seen_by_pods: f64) -> History {
+    let mut history = history(3, 2, 60.0, 0.0, reporter);
+    let counters = &mut history.counters[0];
+    let scrapes = counters.targets["pod-00"].at.len();
+    for pod in 0..3_usize {
+        let bad = |scrape: usize| if (scrape / 4) % 9 == 3 * pod { 24.0 } else { 1.0 };
+        let own = Target {
+            at: (1..=i64::try_from(scrapes).unwrap())
+                .map(|scrape| scrape * 15_000 + 300)
+                .collect(),
+            requests: vec![300.0 * seen_by_pods; scrapes],
+            bad: (0..scrapes).map(bad).collect(),
+        };
+        counters.pods.insert(format!("own-{pod}"), own);
+    }
+    for caller in counters.targets.values_mut() {
+        caller.requests = vec![450.0; scrapes];
+        caller.bad = (0..scrapes)
+            .map(|scrape| {
+                if (scrape / 4) % 3 == 0 {
+                    13.0
+                } else {
+                    1.5_f64.round()
+                }
+            })
+            .collect();
+    }
+    history
+}
+
+#[test]
+fn clumps_show_in_productions_pods_whoever_else_counts() {
+    let policy = policy(STEPS);
+    let phi = |history: &History| {
+        let healthy = cell(&policy, history, 0.0, 3, Canary::Share, 1);
+        assert_eq!(healthy.ended_blind, 0, "{healthy:?}");
+        let told = super::noise::noise(&policy.plan.metrics, history)[0].dispersion;
+        (healthy.dispersion.unwrap(), told)
+    };
+    let known = clumpy("source", 1.0);
+    let (used, told) = phi(&known);
+    assert!(
+        used > 3.0 && told.is_some_and(|told| told > 3.0),
+        "{used} {told:?}"
+    );
+    let mut unknown = known;
+    unknown.counters[0].pods.clear();
+    assert_eq!(
+        phi(&unknown),
+        (1.0, None),
+        "callers that fare alike or differently say nothing of it"
+    );
+    // Callers without a sidecar are not seen: as a rollout would believe the pods, theirs alone is no canary's past.
+    let (used, _) = phi(&clumpy("source", 2.0));
+    assert!((used - 1.0).abs() < 1e-9, "{used}");
+}
+
 /// With three pods the third is production's until the canary has all traffic.
 #[test]
 fn production_keeps_a_pod_as_long_as_it_has_traffic() {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::core::number::human;
-use crate::simulate::report::share;
+use crate::simulate::report::{share, steps_text};
 
 use super::noise::Noise;
 use super::report::{PolicyReport, Report};
@@ -143,29 +143,9 @@ impl PolicyReport {
         });
         format!(
             "{name}: {}{deviation}; judged by {}",
-            self.steps_text(),
+            steps_text(self.steps.iter()),
             self.metrics.join(", ")
         )
-    }
-
-    fn steps_text(&self) -> String {
-        let steps = &self.steps;
-        let even = steps.windows(2).all(|pair| {
-            let rises = pair[1].weight - pair[0].weight;
-            (rises - steps[0].weight).abs() < 1e-9
-                && (pair[1].hold_seconds - pair[0].hold_seconds).abs() < 1e-9
-        });
-        if let Some(first) = steps.first().filter(|_| even && steps.len() > 6) {
-            return format!(
-                "{} steps of {} % for {}",
-                steps.len(),
-                first.weight,
-                span(first.hold_seconds)
-            );
-        }
-        let step =
-            |s: &crate::simulate::report::StepReport| format!("{} % for {}", s.weight, span(s.hold_seconds));
-        steps.iter().map(step).collect::<Vec<_>>().join(", ")
     }
 
     /// What became of each canary.

@@ -86,6 +86,8 @@ pub struct Outcome {
     pub requests: f64,
     /// The largest evidence against it, as a natural logarithm; 0 where none is gathered.
     pub peak: f64,
+    /// What the evidence of its first counted metric was divided by, 1 or more; none where nothing was counted.
+    pub dispersion: Option<f64>,
     /// How many checks were made.
     pub checks: u32,
 }

@@ -168,6 +168,10 @@ pub struct CheckArgs {
     #[arg(long, env = "SCRAPE_INTERVAL", value_name = "DURATION")]
     pub scrape_interval: Option<String>,
 
+    /// How long a change of weight takes to be known everywhere in the mesh [default: 5s]
+    #[arg(long, env = "PROPAGATION_DELAY", value_name = "DURATION")]
+    pub propagation_delay: Option<String>,
+
     /// DNS domain of the cluster [default: cluster.local]
     #[arg(long, env = "CLUSTER_DOMAIN", value_name = "DOMAIN")]
     pub cluster_domain: Option<String>,

@@ -100,14 +100,16 @@ fn policy_of(plan: &Plan, settings: &SimulateSettings) -> Policy {
         || policy::policy(&plan.steps, plan.check_interval, TOLERANCE, FALSE_ALARM),
         |(_, test)| policy::of(plan, test),
     );
-    Policy {
+    let asked = Policy {
         confirmations: settings.confirmations,
+        dispersion: settings.dispersion,
         tolerance: settings.tolerance.unwrap_or(planned.tolerance),
         false_alarm: settings
             .false_alarm
             .map_or(planned.false_alarm, |share| share * policy::share(plan)),
         ..planned
-    }
+    };
+    policy::kept(asked, plan, settings.timing, first.map(|(_, test)| test.fault))
 }
 
 /// The plan of the file's `BirdWatch`.

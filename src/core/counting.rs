@@ -107,7 +107,8 @@ fn of_metric<'a>(check: &'a Check, name: &str) -> Vec<&'a SampleAnswer> {
         .collect()
 }
 
-/// With `advance: evidence`: what a step still lacks to have shown a fault of the declared size; none where it lacks nothing.
+/// With `advance: evidence`: what a step still lacks to have shown a fault of the declared size; none where it lacks nothing. A fault
+/// that production's own share makes tolerable never shows, and is not waited for.
 pub(super) fn lacks(rollout: &Rollout) -> Option<String> {
     if rollout.plan.advance != Advance::Evidence || matches!(rollout.confirmed, 0 | 100) {
         return None;
@@ -115,7 +116,9 @@ pub(super) fn lacks(rollout: &Rollout) -> Option<String> {
     let lacking = metrics(&rollout.plan).filter_map(|(metric, test)| {
         let status = rollout.metrics.iter().find(|m| m.name == metric.name)?;
         let counted = status.counted.as_ref()?;
-        let needed = policy::of(&rollout.plan, test).needed();
+        let policy = policy::of(&rollout.plan, test);
+        Learnt::of(status).filter(|learnt| policy.tolerated(learnt.traffic) < test.fault)?;
+        let needed = policy.needed();
         let step = Stratum {
             canary: counted.step_canary,
             production: counted.step_production,

@@ -115,7 +115,7 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
 
 /// Right after a change of weight Prometheus cannot yet have seen the canary's requests: no news.
 fn is_too_early(turn: &Turn<'_>, rollout: &Rollout, check: &Check) -> bool {
-    let settle = questions::settle(&turn.seen.name, rollout, &turn.seen.settings);
+    let settle = questions::settle(&rollout.plan, turn.seen.settings.scrape_interval);
     let settled = rollout.confirmed_at.map(|at| Turn::after(at, settle));
     let answered = |answer: &Answer| !matches!(answer.outcome, Outcome::Failed(_));
     settled.is_some_and(|at| check.asked_at < at) && check.answers.iter().all(answered)
@@ -370,6 +370,6 @@ pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     rollout.plan = plan.clone();
     if rollout.confirmed > 0 {
         rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(1);
-        questions::set_hold(&turn.seen.name, rollout, &turn.seen.settings);
+        questions::set_hold(rollout, &turn.seen.settings);
     }
 }

@@ -7,6 +7,9 @@ pub(crate) const REQUESTS: &str = "istio_requests_total";
 /// Its histogram of how long they took, in milliseconds.
 pub(crate) const DURATIONS: &str = "istio_request_duration_milliseconds_bucket";
 
+/// Its reporter by which a pod reports for itself.
+pub(crate) const OWN: &str = "destination";
+
 /// The label `le` of all requests.
 pub(crate) const ALL: &str = "+Inf";
 

@@ -81,7 +81,7 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     rollout.last_check = None;
     rollout.promote_asked &= rollout.confirmed < 100;
     counting::new_step(rollout);
-    questions::set_hold(&turn.seen.name, rollout, &turn.seen.settings);
+    questions::set_hold(rollout, &turn.seen.settings);
     turn.clear(ConditionType::Held);
     turn.tell(rollout, NoticeKind::Step, messages::step(rollout));
     counting::tell_sight(turn, rollout);

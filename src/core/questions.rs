@@ -206,14 +206,14 @@ fn istio_traffic(values: &Values<'_>, seconds: u64) -> String {
 }
 
 /// Sets how long the present weight is held: as its step says, and at least until the queries see it alone.
-pub(super) fn set_hold(name: &ObjectName, rollout: &mut Rollout, settings: &Settings) {
+pub(super) fn set_hold(rollout: &mut Rollout, settings: &Settings) {
     let steps = &rollout.plan.steps;
     let step = steps
         .iter()
         .find(|s| s.weight >= rollout.confirmed)
         .or(steps.last());
     let asked = step.map_or(Span::ZERO, |s| s.hold);
-    let settle = settle(name, rollout, settings);
+    let settle = settle(&rollout.plan, settings.scrape_interval);
     rollout.hold = Some(asked.max(settle));
     rollout.hold_reason = (settle > asked).then(|| {
         format!("{settle} instead of {asked}: until then the queries still see traffic from before the change of weight")
@@ -231,26 +231,24 @@ impl Plan {
 
 /// How long after a change of weight a check may first pass: the longest range of any query and one scrape.
 #[must_use]
-pub fn settle(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span {
-    match rollout.plan.settle {
+pub fn settle(plan: &Plan, scrape: Span) -> Span {
+    match plan.settle {
         Settle::Fixed(span) => span,
-        Settle::Auto => longest_range(name, rollout, settings).plus(settings.scrape_interval),
+        Settle::Auto => longest_range(plan, scrape).plus(scrape),
     }
 }
 
-fn longest_range(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> Span {
-    let scrape = settings.scrape_interval.std();
-    let ranges = rollout.plan.metrics.iter().filter_map(|metric| {
+fn longest_range(plan: &Plan, scrape: Span) -> Span {
+    let ranges = plan.metrics.iter().filter_map(|metric| {
         let TestPlan::Threshold(threshold) = &metric.test else {
             return None;
         };
-        let text = Template::parse(&threshold.query).ok()?.expand(&values(
-            name,
-            rollout,
-            threshold.window,
-            Side::Canary,
-        ));
-        Some(query::analyse(&text).ok()?.longest_range(scrape))
+        let values = Values {
+            window: threshold.window.std(),
+            ..ANY
+        };
+        let text = Template::parse(&threshold.query).ok()?.expand(&values);
+        Some(query::analyse(&text).ok()?.longest_range(scrape.std()))
     });
     ranges.max().map_or(Span::ZERO, |range| {
         Span::millis(i64::try_from(range.as_millis()).unwrap_or(i64::MAX))
@@ -263,7 +261,11 @@ fn longest_range(name: &ObjectName, rollout: &Rollout, settings: &Settings) -> S
 pub fn interval(rollout: &Rollout) -> Span {
     let plan = &rollout.plan;
     let first = || plan.steps.first().map(|step| step.hold);
-    let hold = rollout.hold.or_else(first).unwrap_or_default();
+    interval_of(plan, rollout.hold.or_else(first).unwrap_or_default())
+}
+
+/// The same while a weight is held so long.
+pub(super) fn interval_of(plan: &Plan, hold: Span) -> Span {
     plan.check_interval
         .unwrap_or_else(|| hold.clamp(Span::secs(1), Span::secs(10)))
 }

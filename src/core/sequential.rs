@@ -8,6 +8,7 @@ pub mod design;
 pub mod dispersion;
 pub mod evidence;
 pub mod expected;
+pub mod pace;
 pub mod planner;
 pub mod policy;
 pub mod recorded;

@@ -254,7 +254,7 @@ fn first_look(turn: &Turn<'_>, rollout: &Rollout) -> jiff::Timestamp {
     match had_weight.filter_map(|e| e.had_weight_until).max() {
         Some(until) => Turn::after(
             until,
-            questions::settle(&turn.seen.name, rollout, &turn.seen.settings),
+            questions::settle(&rollout.plan, turn.seen.settings.scrape_interval),
         ),
         None => turn.now,
     }

@@ -167,6 +167,13 @@ impl Metrics {
             leader,
         };
         families.register();
+        // Those that alerts look at: a counter that begins with its first event shows no increase then.
+        for result in ["ok", "refused"] {
+            drop(families.reconciles.get_or_create(&ResultLabel { result }));
+        }
+        for result in ["delivered", "lost"] {
+            drop(families.notices.get_or_create(&ResultLabel { result }));
+        }
         Self(Arc::new(families))
     }
 

@@ -2,15 +2,18 @@
 //! the sequential test, and how many people see an error until then. The counts are drawn at random from a seed; what
 //! judges them is the code that judges in production ([`Evidence`], [`Alarm`]), unchanged.
 //!
-//! Assumed: requests arrive and fail independently, counters are read at the instant of the check, a share of the
-//! traffic is that share of the requests. `docs/mathematics.md` says what reality adds.
+//! Steps are kept and counted as the operator does in a cluster of that [`Pace`](crate::core::sequential::pace::Pace). Assumed:
+//! requests arrive and fail independently, each version is scraped as one target, a share of the traffic is that share of
+//! the requests. `docs/mathematics.md` says what reality adds.
 
 pub mod picture;
 pub mod report;
+mod rollout;
 mod summary;
 mod world;
 
+pub use rollout::Outcome;
 pub use summary::{Cell, Quantiles, Share};
-pub use world::{Outcome, Setup, SetupError};
+pub use world::{Setup, SetupError};
 
 use crate::core::sequential::{alarm::Alarm, evidence::Evidence};

@@ -4,7 +4,7 @@ use crate::core::sequential::sight::{load, time};
 use crate::plot::page::{Page, Part};
 use crate::plot::{Axis, Bar, Bars, Chart, Figure, Level, Lines, Moment, Scale, Series, Shape, Unit};
 
-use super::report::{Report, share};
+use super::report::{Report, STEP_BY_STEP, share};
 use super::world::{Setup, SetupError};
 
 /// How many rollouts of each canary a plot of evidence shows.
@@ -48,9 +48,16 @@ pub fn page(report: &Report, setup: &Setup) -> Result<Page, SetupError> {
     let (head, rows) = report.table();
     let mut parts = vec![
         Part::Text(report.assumed()),
-        Part::Text(format!("Steps: {}. Test: {}.", report.steps(), report.test())),
+        Part::Text(format!(
+            "Steps: {}; {}. Test: {}.",
+            report.steps(),
+            report.pace(),
+            report.test()
+        )),
         Part::Table { head, rows },
     ];
+    let (head, rows) = report.step_table();
+    parts.extend([Part::Text(format!("{STEP_BY_STEP}:")), Part::Table { head, rows }]);
     parts.extend(report.words().into_iter().map(Part::Text));
     for plot in [Plot::Detection, Plot::Errors, Plot::Evidence, Plot::Sight] {
         parts.push(Part::Figure(figure(plot, report, setup)?));
@@ -168,7 +175,8 @@ fn sight(report: &Report, setup: &Setup) -> Result<Figure, SetupError> {
     } else {
         vec![]
     };
-    let first = policy.steps.first().map(|step| step.hold).unwrap_or_default();
+    let first = report.policy.steps.first().map_or(0.0, |step| step.kept_seconds);
+    let first = std::time::Duration::try_from_secs_f64(first).unwrap_or_default();
     // From the power of ten below all of it.
     let values = series.iter().flat_map(|s: &Series| s.points.iter().map(|p| p.1));
     let smallest = values.chain(levels.iter().map(|l| l.at)).fold(0.1, f64::min);
@@ -228,9 +236,9 @@ fn weights(report: &Report) -> Chart {
     let mut start = 0.0;
     let mut last = 0.0;
     for step in &report.policy.steps {
-        points.push((start, step.weight / 100.0));
-        start += step.hold_seconds;
-        last = step.weight / 100.0;
+        last = step.step.weight / 100.0;
+        points.push((start, last));
+        start += step.kept_seconds;
     }
     points.push((start, last));
     Chart::Lines(Lines {
@@ -272,10 +280,10 @@ fn moments(report: &Report) -> Vec<Moment> {
         if i % every == 0 {
             moments.push(Moment {
                 at: start / 60.0,
-                label: format!("{} %", step.weight),
+                label: format!("{} %", step.step.weight),
             });
         }
-        start += step.hold_seconds;
+        start += step.kept_seconds;
     }
     moments
 }

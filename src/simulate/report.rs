@@ -1,6 +1,5 @@
 //! What a simulation found: as data for JSON, as a table for people, as a page.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -38,15 +37,36 @@ pub struct Report {
 #[serde(rename_all = "camelCase")]
 pub struct PolicyReport {
     /// The steps in order.
-    pub steps: Vec<StepReport>,
+    pub steps: Vec<KeptReport>,
+    /// How long all of them are expected to be kept, seconds.
+    pub length_seconds: f64,
     /// Seconds between two checks.
     pub every_seconds: f64,
+    /// Seconds between two scrapes.
+    pub scrape_seconds: f64,
+    /// Seconds that a change of weight takes to be known everywhere.
+    pub propagation_seconds: f64,
     /// How many times production's bad share is tolerated.
     pub tolerance: f64,
     /// The most false alarms that are promised, 0 to 1.
     pub false_alarm: f64,
     /// Further checks at the limit before the canary is unhealthy.
     pub confirmations: u32,
+    /// What the evidence is divided by, as errors come in clumps.
+    pub dispersion: f64,
+}
+
+/// A step as it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptReport {
+    /// What the manifest says.
+    #[serde(flatten)]
+    pub step: StepReport,
+    /// How long the operator is expected to keep it, seconds.
+    pub kept_seconds: f64,
+    /// How much of that it counts, seconds.
+    pub counted_seconds: f64,
 }
 
 /// A step as JSON has it.
@@ -55,7 +75,7 @@ pub struct PolicyReport {
 pub struct StepReport {
     /// The canary's share of the traffic, percent.
     pub weight: f64,
-    /// How long the step lasts, seconds.
+    /// How long the manifest holds it, seconds.
     pub hold_seconds: f64,
 }
 
@@ -71,6 +91,15 @@ pub struct TrafficReport {
 
 /// By when a fault is to be found to be worth a sentence: the operator's own sentence is about the same time.
 const SOON: Duration = Duration::from_mins(5);
+
+/// Steps that are named one by one.
+const FEW_STEPS: usize = 6;
+
+/// Rows of the table of steps.
+const MOST_ROWS: usize = 10;
+
+/// What the table of steps says of each canary.
+pub(super) const STEP_BY_STEP: &str = "Rolled back by the end of each step";
 
 const HEAD: [&str; 7] = [
     "canary bad",
@@ -96,12 +125,12 @@ impl Report {
     ) -> Result<Self, SetupError> {
         let (policy, traffic) = (setup.policy(), setup.traffic());
         canaries.sort_by(|a, b| a.canary_bad.total_cmp(&b.canary_bad));
-        let within = policy.length().min(SOON);
+        let within = policy.length(traffic).min(SOON);
         Ok(Self {
             service,
             seed,
             runs,
-            policy: policy.into(),
+            policy: PolicyReport::new(policy, traffic),
             traffic: traffic.into(),
             sight: sight(policy, traffic, within)?,
             nearest: nearest(policy, traffic, within)?.map(|(_, words)| words),
@@ -132,29 +161,55 @@ impl Report {
     /// The steps, in one line.
     #[must_use]
     pub fn steps(&self) -> String {
-        let step = |s: &StepReport| format!("{} % for {}", s.weight, span(s.hold_seconds));
-        let steps: Vec<String> = self.policy.steps.iter().map(step).collect();
-        steps.join(", ")
+        steps_text(self.policy.steps.iter().map(|kept| &kept.step))
     }
 
     /// The test, in one line.
     #[must_use]
     pub fn test(&self) -> String {
         let PolicyReport {
-            steps: _,
             every_seconds,
             tolerance,
             false_alarm,
             confirmations,
+            dispersion,
+            ..
         } = &self.policy;
         let confirmed = match confirmations {
             0 => String::new(),
             more => format!(", confirmed by {more} more"),
         };
+        let divided = if *dispersion > 1.0 {
+            format!("; evidence is divided by {dispersion}")
+        } else {
+            String::new()
+        };
         format!(
-            "a check every {}{confirmed}; {tolerance} times production's errors are tolerated; at most {} false alarms",
+            "a check every {}{confirmed}; {tolerance} times production's errors are tolerated; at most {} false alarms{divided}",
             span(*every_seconds),
             share(*false_alarm)
+        )
+    }
+
+    /// How long the steps are kept and what of it is counted, in one line.
+    #[must_use]
+    pub fn pace(&self) -> String {
+        let PolicyReport {
+            steps,
+            length_seconds,
+            scrape_seconds,
+            propagation_seconds,
+            ..
+        } = &self.policy;
+        let held: f64 = steps.iter().map(|kept| kept.step.hold_seconds).sum();
+        let counted: f64 = steps.iter().map(|kept| kept.counted_seconds).sum();
+        format!(
+            "scrapes every {}, {} for weights to spread: kept for {} ({} by the holds), of which {} are counted",
+            span(*scrape_seconds),
+            span(*propagation_seconds),
+            rounded(*length_seconds),
+            span(held),
+            rounded(counted)
         )
     }
 
@@ -186,40 +241,58 @@ impl Report {
             seconds(cell.seconds.map(|s| s.median)),
             seconds(cell.seconds.map(|s| s.p90)),
             cell.predicted_seconds.map_or_else(|| "never".to_owned(), span),
-            step.map_or_else(|| "-".to_owned(), |step| format!("{} %", step.weight)),
+            step.map_or_else(|| "-".to_owned(), |kept| format!("{} %", kept.step.weight)),
             format!("{} ({})", cell.errors.median, cell.errors.p90),
         ]
+    }
+
+    /// A table of time and power step by step; of many steps, several stand in one row.
+    #[must_use]
+    pub fn step_table(&self) -> (Vec<String>, Vec<Vec<String>>) {
+        let steps = &self.policy.steps;
+        let mut head = ["step", "weight", "kept", "counted"].map(str::to_owned).to_vec();
+        head.extend(
+            self.canaries
+                .iter()
+                .map(|cell| format!("{} bad", share(cell.canary_bad))),
+        );
+        let power: Vec<Vec<f64>> = self.canaries.iter().map(Cell::rolled_back_by_step).collect();
+        let size = steps.len().div_ceil(MOST_ROWS).max(1);
+        let mut rows = Vec::new();
+        for (i, group) in steps.chunks(size).enumerate() {
+            let (first, last) = (i * size, i * size + group.len() - 1);
+            let weights = group.first().zip(group.last());
+            let (from, to) = weights.map_or((0.0, 0.0), |(a, b)| (a.step.weight, b.step.weight));
+            let sum = |of: fn(&KeptReport) -> f64| rounded(group.iter().map(of).sum());
+            let mut row = vec![
+                range(&(first + 1), &(last + 1)),
+                format!("{} %", range(&from, &to)),
+                sum(|kept| kept.kept_seconds),
+                sum(|kept| kept.counted_seconds),
+            ];
+            let by_its_end = power
+                .iter()
+                .map(|power| power.get(last).copied().unwrap_or_default());
+            row.extend(by_its_end.map(|part| format!("{:.1} %", 100.0 * part)));
+            rows.push(row);
+        }
+        (head, rows)
     }
 
     /// The report for a terminal.
     #[must_use]
     pub fn text(&self) -> String {
-        let (head, rows) = self.table();
-        let width = |column: usize| {
-            let cells = std::iter::once(&head)
-                .chain(&rows)
-                .filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..head.len()).map(width).collect();
-        let mut out = format!(
-            "{}: {}\n{}\n{}\n\n",
+        format!(
+            "{}: {}\n{}\n{}\n{}\n\n{}\n{STEP_BY_STEP}:\n\n{}\n{}\n",
             self.service,
             self.assumed(),
             self.steps(),
-            self.test()
-        );
-        for row in std::iter::once(&head).chain(&rows) {
-            let cells = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| format!("{cell:>width$}"));
-            out.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
-            out.push('\n');
-        }
-        let _ = write!(out, "\n{}", self.words().join("\n"));
-        out.push('\n');
-        out
+            self.pace(),
+            self.test(),
+            lined_up(&self.table()),
+            lined_up(&self.step_table()),
+            self.words().join("\n")
+        )
     }
 
     /// What to conclude, and how to read the table.
@@ -229,7 +302,7 @@ impl Report {
         words.extend(self.nearest.as_deref().map(sentence));
         words.extend(
             [
-                "Times count from the first step's start to the check; expect a scrape more in a cluster.",
+                "Times count from the first step's start to the check that rolls back.",
                 "Errors met are the canary's bad requests until then, or until its steps end: median, and 90 % of rollouts.",
                 "The column planner is what the planner's formula expects in place of the median.",
             ]
@@ -238,25 +311,37 @@ impl Report {
         words
     }
 
-    /// Seconds that the steps last together.
+    /// Seconds that a plot shows: the steps as they are expected to be kept, and what a rollback waited longer for.
     #[must_use]
     pub fn length(&self) -> f64 {
-        self.policy.steps.iter().map(|step| step.hold_seconds).sum()
+        let last = self.canaries.iter().filter_map(|cell| cell.times.last());
+        last.fold(self.policy.length_seconds, |length, time| length.max(*time))
     }
 }
 
-impl From<&Policy> for PolicyReport {
-    fn from(policy: &Policy) -> Self {
-        let steps = policy.steps.iter().map(|step| StepReport {
-            weight: step.weight,
-            hold_seconds: step.hold.as_secs_f64(),
+impl PolicyReport {
+    fn new(policy: &Policy, traffic: Traffic) -> Self {
+        let steps = policy.steps.iter().map(|step| {
+            let kept = policy.kept(step, traffic);
+            KeptReport {
+                step: StepReport {
+                    weight: step.weight,
+                    hold_seconds: step.hold.as_secs_f64(),
+                },
+                kept_seconds: kept.lasts,
+                counted_seconds: kept.counted,
+            }
         });
         Self {
             steps: steps.collect(),
+            length_seconds: policy.length(traffic).as_secs_f64(),
             every_seconds: policy.every.as_secs_f64(),
+            scrape_seconds: policy.pace.scrape.as_secs_f64(),
+            propagation_seconds: policy.pace.propagation.as_secs_f64(),
             tolerance: policy.tolerance,
             false_alarm: policy.false_alarm,
             confirmations: policy.confirmations,
+            dispersion: policy.dispersion,
         }
     }
 }
@@ -277,6 +362,54 @@ pub fn share(share: f64) -> String {
     let value = share * 100.0;
     let scale = 1e6;
     format!("{} %", (value * scale).round() / scale)
+}
+
+/// Steps in one line; many that rise evenly in a few words.
+pub fn steps_text<'a>(steps: impl Iterator<Item = &'a StepReport>) -> String {
+    let steps: Vec<&StepReport> = steps.collect();
+    let first = steps.first().map_or(0.0, |first| first.weight);
+    let even = steps.windows(2).all(|pair| match pair {
+        [a, b] => {
+            (b.weight - a.weight - first).abs() < 1e-9 && (b.hold_seconds - a.hold_seconds).abs() < 1e-9
+        }
+        _ => true,
+    });
+    let step = |s: &StepReport| format!("{} % for {}", s.weight, span(s.hold_seconds));
+    match steps.first() {
+        Some(first) if even && steps.len() > FEW_STEPS => format!("{} steps of {}", steps.len(), step(first)),
+        _ => steps.iter().map(|s| step(s)).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Cells below their heads, to the right.
+fn lined_up((head, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
+    let all = || std::iter::once(head).chain(rows);
+    let width = |column: usize| {
+        let cells = all().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let mut out = String::new();
+    for row in all() {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:>width$}"));
+        out.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// "3" or "3-5".
+fn range(from: &impl ToString, to: &impl ToString) -> String {
+    let (from, to) = (from.to_string(), to.to_string());
+    if from == to { from } else { format!("{from}-{to}") }
+}
+
+/// A time without its fractions, for what is expected and not measured.
+fn rounded(seconds: f64) -> String {
+    span(if seconds < 10.0 { seconds } else { seconds.round() })
 }
 
 fn span(seconds: f64) -> String {

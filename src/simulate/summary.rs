@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::world::{Outcome, Setup, SetupError};
+use super::rollout::Outcome;
+use super::world::{Setup, SetupError};
 
 /// The 97.5 % quantile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
@@ -156,6 +157,18 @@ impl Cell {
         (most.1 > 0).then_some(most.0)
     }
 
+    /// The share of all rollouts, 0 to 1, that were rolled back by the end of each step.
+    #[must_use]
+    pub fn rolled_back_by_step(&self) -> Vec<f64> {
+        let runs = f64::from(self.runs.max(1));
+        let mut done = 0.0;
+        let add = |count: &u32| {
+            done += f64::from(*count);
+            done / runs
+        };
+        self.rolled_back_at_step.iter().map(add).collect()
+    }
+
     /// The share of all rollouts that were rolled back until each time at which one was, for a step chart; it begins at 0 and
     /// ends at `end` seconds.
     #[must_use]
@@ -218,7 +231,7 @@ mod tests {
             rolled_back: 3,
             rolled_back_share: Share::of(3, 4),
             seconds: None,
-            rolled_back_at_step: vec![1, 2, 2],
+            rolled_back_at_step: vec![1, 2, 0],
             errors: Quantiles {
                 median: 0.0,
                 p90: 0.0,
@@ -232,5 +245,6 @@ mod tests {
             [(0.0, 0.0), (15.0, 0.25), (30.0, 0.75), (60.0, 0.75)]
         );
         assert_eq!(cell.usual_step(), Some(1));
+        assert_eq!(cell.rolled_back_by_step(), [0.25, 0.75, 0.75]);
     }
 }

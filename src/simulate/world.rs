@@ -1,15 +1,13 @@
-//! One rollout: traffic drawn check by check, judged as in production, until it is rolled back or its steps end.
+//! What is simulated: a policy with its test, on assumed traffic.
 
 use rand::{SeedableRng as _, rngs::StdRng};
-use rand_distr::{Distribution as _, Poisson};
 
-use crate::core::sequential::counts::{Counts, Stratum};
 use crate::core::sequential::design::{Design, DesignError};
 use crate::core::sequential::evidence::EvidenceError;
 use crate::core::sequential::planner::{PlannerError, Policy, Traffic};
 use crate::core::sequential::policy;
 
-use super::{Alarm, Evidence};
+use super::rollout::{Outcome, rollout};
 
 /// More checks than this in one rollout are refused: it would take minutes a rollout.
 const MAX_CHECKS: f64 = 1_000_000.0;
@@ -39,7 +37,7 @@ pub enum SetupError {
     NothingToCompare,
     /// More than a million checks.
     #[error(
-        "{0:.0} checks in one rollout are too many to simulate; at most 1000000: let checkInterval be longer"
+        "{0:.0} checks in one rollout are too many to simulate; at most 1000000: let checkInterval be longer, or assume more traffic"
     )]
     TooLong(f64),
     /// More than ten million requests per second.
@@ -65,25 +63,6 @@ impl SetupError {
     }
 }
 
-/// How one rollout went.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outcome {
-    /// When it was rolled back: seconds since the first step began, and the step, from 0. None: its steps ended.
-    pub found: Option<(f64, usize)>,
-    /// Bad requests that the canary answered until then.
-    pub errors: f64,
-}
-
-/// What happens at one check.
-struct Check {
-    step: usize,
-    /// Seconds since the first step began, and since the check before.
-    time: f64,
-    since: f64,
-    /// The canary's share, 0 to 1.
-    share: f64,
-}
-
 impl Setup {
     /// A policy and the traffic it is tried on.
     ///
@@ -97,11 +76,9 @@ impl Setup {
         if traffic.requests_per_second > MAX_LOAD {
             return Err(SetupError::TooMuch(traffic.requests_per_second));
         }
-        let checks: f64 = policy
-            .steps
-            .iter()
-            .map(|s| checks(s.hold.as_secs_f64(), &policy))
-            .sum();
+        let every = policy.every.as_secs_f64();
+        let lasts = |step| policy.kept(step, traffic).lasts;
+        let checks: f64 = policy.steps.iter().map(|step| (lasts(step) / every).ceil()).sum();
         if checks > MAX_CHECKS {
             return Err(SetupError::TooLong(checks));
         }
@@ -157,7 +134,7 @@ impl Setup {
     ) -> Result<Vec<Outcome>, SetupError> {
         let mut rng = self.rng(canary_bad, seed, chunk)?;
         (0..runs)
-            .map(|_| self.rollout(canary_bad, &mut rng, |_, _| ()))
+            .map(|_| rollout(self, canary_bad, &mut rng, |_, _| ()))
             .collect()
     }
 
@@ -169,7 +146,7 @@ impl Setup {
     pub fn trace(&self, canary_bad: f64, seed: u64, chunk: u64) -> Result<Vec<(f64, f64)>, SetupError> {
         let mut rng = self.rng(canary_bad, seed, chunk)?;
         let mut trace = vec![(0.0, 0.0)];
-        self.rollout(canary_bad, &mut rng, |time, log| trace.push((time, log)))?;
+        rollout(self, canary_bad, &mut rng, |time, log| trace.push((time, log)))?;
         Ok(trace)
     }
 
@@ -178,66 +155,6 @@ impl Setup {
         self.policy.time_to_detect(self.traffic, canary_bad)?;
         let key = mix(mix(mix(seed) ^ canary_bad.to_bits()) ^ chunk);
         Ok(StdRng::seed_from_u64(key))
-    }
-
-    fn rollout(
-        &self,
-        canary_bad: f64,
-        rng: &mut StdRng,
-        mut see: impl FnMut(f64, f64),
-    ) -> Result<Outcome, SetupError> {
-        let (mut evidence, mut alarm) = (Evidence::default(), Alarm::default());
-        let (mut log, mut errors) = (0.0, 0.0);
-        for check in self.checks() {
-            let load = self.traffic.requests_per_second * check.since;
-            let stratum = Stratum {
-                canary: counts(load * check.share, canary_bad, rng),
-                production: counts(load * (1.0 - check.share), self.traffic.production_bad, rng),
-            };
-            errors += stratum.canary.bad;
-            let told = evidence.add(&self.design, check.step, &[stratum])?;
-            if told {
-                log = evidence.log(&self.design)?;
-            }
-            see(check.time, log);
-            if alarm.note(log, told, self.design.log_limit(), self.policy.confirmations) {
-                return Ok(Outcome {
-                    found: Some((check.time, check.step)),
-                    errors,
-                });
-            }
-        }
-        Ok(Outcome { found: None, errors })
-    }
-
-    /// The checks of a rollout: every interval from the start of each step, and one at its end, where the interval is cut.
-    fn checks(&self) -> impl Iterator<Item = Check> {
-        let every = self.policy.every.as_secs_f64();
-        let mut start = 0.0;
-        self.policy.steps.iter().enumerate().flat_map(move |(step, s)| {
-            let (begin, hold, share) = (start, s.hold.as_secs_f64(), s.weight / 100.0);
-            start += hold;
-            let mut done = 0.0;
-            std::iter::from_fn(move || {
-                // What rounding leaves of a hold is no interval.
-                if hold - done <= 1e-9 * hold {
-                    return None;
-                }
-                let next = if hold - done - every <= 1e-9 * hold {
-                    hold
-                } else {
-                    done + every
-                };
-                let since = next - done;
-                done = next;
-                Some(Check {
-                    step,
-                    time: begin + next,
-                    since,
-                    share,
-                })
-            })
-        })
     }
 }
 
@@ -248,26 +165,6 @@ fn exact(share: f64) -> f64 {
     }
     let digits = 10.0_f64.powf(11.0 - share.log10().floor());
     (share * digits).round() / digits
-}
-
-fn checks(hold: f64, policy: &Policy) -> f64 {
-    (hold / policy.every.as_secs_f64() - 1e-9).ceil().max(0.0)
-}
-
-/// Requests of one version, of which `share` are bad: two independent Poisson counts, which is what a random split and
-/// independent failures make of Poisson traffic.
-fn counts(requests: f64, share: f64, rng: &mut StdRng) -> Counts {
-    let bad = poisson(requests * share, rng);
-    let good = poisson(requests * (1.0 - share), rng);
-    Counts {
-        requests: good + bad,
-        bad,
-    }
-}
-
-fn poisson(mean: f64, rng: &mut StdRng) -> f64 {
-    // A mean of 0 has no distribution in the crate, and means nothing happens.
-    Poisson::new(mean).map_or(0.0, |poisson| poisson.sample(rng))
 }
 
 /// Spreads neighbouring numbers over all bits (the finaliser of `SplitMix64`).
@@ -281,6 +178,7 @@ const fn mix(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::sequential::pace::Pace;
     use crate::core::sequential::planner::Step;
     use std::time::Duration;
 
@@ -298,27 +196,13 @@ mod tests {
             false_alarm: 0.01,
             dispersion: 1.0,
             confirmations: 0,
+            pace: Pace::default(),
         };
         let traffic = Traffic {
             requests_per_second: rps,
             production_bad: 0.001,
         };
         Setup::new(policy, traffic).unwrap()
-    }
-
-    #[test]
-    fn intervals_are_cut_where_the_weight_changes_and_cover_the_rollout() {
-        let setup = setup(1.0, 15, &[40, 30, 7]);
-        let checks: Vec<_> = setup.checks().map(|c| (c.step, c.time, c.since)).collect();
-        let expected = [
-            (0, 15.0, 15.0),
-            (0, 30.0, 15.0),
-            (0, 40.0, 10.0),
-            (1, 55.0, 15.0),
-            (1, 70.0, 15.0),
-            (2, 77.0, 7.0),
-        ];
-        assert_eq!(checks, expected);
     }
 
     #[test]

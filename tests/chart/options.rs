@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::helm::{RELEASE, render};
 
 /// Turns on what is off by default, where it adds objects.
-pub(crate) const EVERYTHING_ON: &str = "slackToken: xoxb-1, serviceMonitor: {enabled: true}, \
+pub(crate) const EVERYTHING_ON: &str = "slackToken: xoxb-1, serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, \
     networkPolicy: {enabled: true}, grafanaDashboard: {enabled: true}, rbac: {aggregateToUserRoles: true}, \
     prometheus: {servers: [{name: a, url: 'http://a:9090'}]}";
 
@@ -70,6 +70,18 @@ fn the_service_monitor_finds_the_service() {
     for (label, value) in monitor["spec"]["selector"]["matchLabels"].as_object().unwrap() {
         assert_eq!(&service["metadata"]["labels"][label], value, "{label}");
     }
+}
+
+#[test]
+fn the_alerts_are_those_of_the_file_and_asked_for() {
+    assert_eq!(render("{}").of("PrometheusRule").count(), 0);
+    let rendered = render("prometheusRule: {enabled: true, namespace: monitoring, labels: {release: stack}}");
+    let rule = rendered.get("PrometheusRule", RELEASE);
+    assert_eq!(rule["metadata"]["labels"]["release"], "stack");
+    assert_eq!(rule["metadata"]["namespace"], "monitoring");
+    let file = std::fs::read_to_string(crate::helm::chart().join("files/alerts.yaml")).expect("the alerts");
+    let rules: serde_json::Value = serde_saphyr::from_str(&file).expect("YAML");
+    assert_eq!(rule["spec"], rules, "helm changes nothing in them");
 }
 
 #[test]

@@ -29,6 +29,10 @@ pub(crate) struct Shape {
     pub(crate) bad: f64,
     pub(crate) scrape_seconds: i64,
     pub(crate) days: i64,
+    /// Whether a gateway reports the same requests too.
+    pub(crate) gateway: bool,
+    /// So many requests of a pod turn bad at once.
+    pub(crate) clump: u64,
 }
 
 /// The last instant it knows, 2026-11-20T00:00:00Z.
@@ -37,7 +41,7 @@ pub(crate) const UNTIL_TEXT: &str = "2026-11-20T00:00:00Z";
 
 pub(crate) struct Past {
     shape: Shape,
-    /// Of each pod and code, the counter at each scrape.
+    /// Of each pod and code, the counter at each scrape; the gateway's last.
     counters: Vec<Vec<Vec<u64>>>,
     pub(crate) queries: AtomicU64,
     under_way: AtomicI64,
@@ -53,9 +57,12 @@ pub(crate) struct Past {
 impl Past {
     pub(crate) fn new(shape: Shape) -> Arc<Self> {
         let scrapes = shape.days * 86_400 / shape.scrape_seconds;
-        let counters = (0..shape.pods)
+        let mut counters: Vec<_> = (0..shape.pods)
             .map(|pod| pod_counters(&shape, pod, scrapes))
             .collect();
+        if shape.gateway {
+            counters.push(sum(&counters));
+        }
         Arc::new(Self {
             shape,
             counters,
@@ -124,10 +131,9 @@ impl Past {
         let points = (range / 1000.0) as i64 / self.shape.scrape_seconds + 1;
         self.most_points.fetch_max(points, Ordering::Relaxed);
         let known = selector.contains("destination_service_name=\"shop\"")
-            && selector.contains("destination_version=\"v1\"")
-            && (!selector.contains("reporter=") || selector.contains("reporter=\"destination\""));
+            && selector.contains("destination_version=\"v1\"");
         let text = if known {
-            self.samples(at - range / 1000.0, at)
+            self.samples(selector, at - range / 1000.0, at)
         } else {
             matrix("")
         };
@@ -135,11 +141,19 @@ impl Past {
     }
 
     /// Samples later than `from`, up to `until`.
-    fn samples(&self, from: f64, until: f64) -> String {
+    fn samples(&self, selector: &str, from: f64, until: f64) -> String {
         let (scrape, begin) = (self.shape.scrape_seconds, self.begin());
         let gap = *self.gap.lock().expect("unpoisoned");
         let mut series = String::new();
         for (pod, codes) in self.counters.iter().enumerate() {
+            let reporter = if pod < self.shape.pods {
+                "destination"
+            } else {
+                "source"
+            };
+            if selector.contains("reporter=") && !selector.contains(&format!("reporter=\"{reporter}\"")) {
+                continue;
+            }
             for (code, counter) in codes.iter().enumerate() {
                 let name = if code == 0 { 500 } else { 199 + code };
                 let mut values = String::new();
@@ -167,7 +181,7 @@ impl Past {
                     let comma = if series.is_empty() { "" } else { "," };
                     let _ = write!(
                         series,
-                        "{comma}{{\"metric\":{{\"__name__\":\"istio_requests_total\",\"reporter\":\"destination\",\
+                        "{comma}{{\"metric\":{{\"__name__\":\"istio_requests_total\",\"reporter\":\"{reporter}\",\
                          \"pod\":\"shop-v1-{pod}\",\"response_code\":\"{name}\",\"destination_service_name\":\"shop\",\
                          \"destination_version\":\"v1\"}},\"values\":[{values}]}}"
                     );
@@ -209,19 +223,34 @@ fn pod_counters(shape: &Shape, pod: usize, scrapes: i64) -> Vec<Vec<u64>> {
         shape.per_second * shape.scrape_seconds as f64 / shape.pods as f64,
         shape.codes as f64,
     );
-    let mut counter = |mean: f64| {
-        let poisson = Poisson::new(mean).ok();
+    let mut counter = |mean: f64, at_once: u64| {
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let poisson = Poisson::new(mean / at_once as f64).ok();
         let mut value = 0;
         let mut grow = || {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
             let more = poisson.map_or(0.0, |p| p.sample(&mut rng)) as u64;
-            value += more;
+            value += more * at_once;
             value
         };
         (0..scrapes).map(|_| grow()).collect::<Vec<u64>>()
     };
-    let mut all = vec![counter(mean * shape.bad)];
-    all.extend((0..shape.codes).map(|_| counter(mean * (1.0 - shape.bad) / codes)));
+    let mut all = vec![counter(mean * shape.bad, shape.clump)];
+    all.extend((0..shape.codes).map(|_| counter(mean * (1.0 - shape.bad) / codes, 1)));
+    all
+}
+
+/// What a proxy counts that all requests pass.
+fn sum(pods: &[Vec<Vec<u64>>]) -> Vec<Vec<u64>> {
+    let mut all = pods.first().cloned().unwrap_or_default();
+    for codes in pods.iter().skip(1) {
+        for (counter, more) in all.iter_mut().zip(codes) {
+            counter
+                .iter_mut()
+                .zip(more)
+                .for_each(|(value, more)| *value += more);
+        }
+    }
     all
 }
 

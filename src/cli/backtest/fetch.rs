@@ -12,12 +12,12 @@ use tokio::time::sleep;
 use crate::api::Span;
 use crate::api::plan::SequentialPlan;
 use crate::backtest::chunks::{MOST_POINTS, chunks};
-use crate::backtest::history::{CounterHistory, Points};
+use crate::backtest::history::{CounterHistory, Growth, Points};
 use crate::clients::prometheus::{Column, Failure, Past, Servers};
 use crate::core::observation::{SampleAnswer, SampleSeries, Side};
 use crate::core::past::{self, Source};
 use crate::core::query::Values;
-use crate::core::sequential::counters::{Counted, Grown};
+use crate::core::sequential::counters::Counted;
 use crate::core::sequential::counts::MAX_COUNT;
 
 use crate::cli::progress::Progress;
@@ -92,6 +92,8 @@ type Stretch = (Timestamp, Timestamp);
 /// What a first look at counters says.
 pub(super) struct Probe {
     pub(super) source: Source,
+    /// By which exporter pods report for themselves, where that is another.
+    pub(super) pods: Option<Source>,
     /// Time between two scrapes, as most samples have it; none with too few samples.
     pub(super) scrape: Option<Duration>,
     /// Bytes and series of its answer, for an estimate.
@@ -122,6 +124,7 @@ impl Fetcher {
                         scrape: usual_gap(&answers),
                         bytes: bytes * (60.0 / back.as_secs_f64().max(1.0)),
                         seconds: begun.elapsed().as_secs_f64(),
+                        pods: past::pods(test, &source, &answers),
                         source,
                     });
                 }
@@ -138,23 +141,31 @@ impl Fetcher {
     pub(super) async fn counters(
         &self,
         test: &SequentialPlan,
-        source: &Source,
+        (source, pods): (&Source, Option<&Source>),
         stretches: Vec<Stretch>,
         scrape: Duration,
         progress: &mut Progress,
     ) -> Result<CounterHistory, String> {
         let mut history = CounterHistory::new(test.counters.clone(), source.clone());
-        let jobs = stretches.into_iter().map(|stretch| {
-            let (fetcher, test, source) = (self.clone(), test.clone(), source.clone());
+        let asked: Vec<(Stretch, Source, bool)> = stretches
+            .into_iter()
+            .flat_map(|stretch| {
+                let own = pods.map(|pods| (stretch, pods.clone(), true));
+                std::iter::once((stretch, source.clone(), false)).chain(own)
+            })
+            .collect();
+        let jobs = asked.into_iter().map(|(stretch, source, is_own)| {
+            let (fetcher, test) = (self.clone(), test.clone());
             async move {
                 let task = tokio::spawn(async move { fetcher.grown(&test, &source, stretch, scrape).await });
-                task.await.map_err(|error| format!("a task ended: {error}"))?
+                let grown = task.await.map_err(|error| format!("a task ended: {error}"))??;
+                Ok::<_, String>((grown, is_own))
             }
         });
         let mut found = stream::iter(jobs).buffered(self.max_queries);
-        while let Some(parts) = found.try_next().await? {
+        while let Some((parts, is_own)) = found.try_next().await? {
             for grown in parts {
-                history.extend(&grown);
+                history.extend(&grown, is_own);
             }
             progress.step();
         }
@@ -168,7 +179,7 @@ impl Fetcher {
         source: &Source,
         stretch: Stretch,
         scrape: Duration,
-    ) -> Result<Vec<BTreeMap<String, Vec<Grown>>>, String> {
+    ) -> Result<Vec<Growth>, String> {
         let mut done = Vec::new();
         let mut left = vec![(stretch, 0)];
         while let Some(((from, until), cuts)) = left.pop() {

@@ -141,9 +141,8 @@ impl Fetcher {
         };
         for Counting { test, probe } in counting {
             let chunks = counter_chunks(stretch, scrape, probe.bytes);
-            let counters = self
-                .counters(test, &probe.source, chunks, scrape, &mut progress)
-                .await;
+            let by = (&probe.source, probe.pods.as_ref());
+            let counters = self.counters(test, by, chunks, scrape, &mut progress).await;
             history
                 .counters
                 .push(counters.map_err(|why| self.failed("counters", why))?);
@@ -272,7 +271,10 @@ fn announce(
     stretch: (Timestamp, Timestamp),
     (scrape, step): (Duration, Duration),
 ) -> Progress {
-    let of = |one: &Counting| counter_chunks(stretch, scrape, one.probe.bytes).len();
+    let of = |one: &Counting| {
+        let exporters = 1 + usize::from(one.probe.pods.is_some());
+        exporters * counter_chunks(stretch, scrape, one.probe.bytes).len()
+    };
     let chunks = counting.iter().map(of).sum::<usize>() + 2 * queries * query_chunks(stretch, step).len();
     let minutes = stretch.1.duration_since(stretch.0).as_secs_f64() / 60.0;
     let bytes: f64 = counting.iter().map(|one| one.probe.bytes * minutes).sum();

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kube::core::ObjectMeta;
 use serde::Deserialize;
@@ -36,8 +37,9 @@ pub(super) fn plan(object: &RawBirdWatch) -> Option<Plan> {
 pub(super) fn inventory(object: &RawBirdWatch, objects: &Objects, settings: &CheckSettings) -> Inventory {
     let name = object.name();
     let mut inventory = Inventory::new(name.clone(), object.read_spec(), "the spec cannot be used");
-    inventory.scrape_interval =
-        Span::millis(i64::try_from(settings.scrape_interval.as_millis()).unwrap_or(i64::MAX));
+    let span = |time: Duration| Span::millis(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+    inventory.scrape_interval = span(settings.scrape_interval);
+    inventory.propagation_delay = span(settings.propagation_delay);
     inventory.under_way = is_under_way(object);
     let Some(Plan { target, .. }) = plan(object) else {
         return inventory;

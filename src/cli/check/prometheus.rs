@@ -108,7 +108,7 @@ async fn metrics(
 ) -> Seen<(Vec<MetricFacts>, Vec<CountersFacts>)> {
     let settings = Settings {
         scrape_interval: inventory.scrape_interval,
-        propagation_delay: Span::ZERO,
+        propagation_delay: inventory.propagation_delay,
         query_timeout: Span::millis(i64::try_from(DEADLINE.as_millis()).unwrap_or(i64::MAX)),
         notify: None,
     };

@@ -22,6 +22,8 @@ pub struct CheckSettings {
     pub prometheus: Option<Target>,
     /// How often Prometheus scrapes.
     pub scrape_interval: Duration,
+    /// How long a change of weight takes to be known everywhere, 100 ms to 10 min.
+    pub propagation_delay: Duration,
     /// DNS domain of the cluster.
     pub domain: String,
     /// The operator's service account.
@@ -77,6 +79,7 @@ impl CheckSettings {
             namespace,
             prometheus,
             scrape_interval,
+            propagation_delay,
             cluster_domain,
             ca_file,
             as_operator,
@@ -88,6 +91,7 @@ impl CheckSettings {
         let ca_file = Given::new("--ca-file", "CA_FILE", ca_file).text();
         let url = Given::new("--prometheus", "PROMETHEUS_URL", prometheus).text();
         let scrape = Given::new("--scrape-interval", "SCRAPE_INTERVAL", scrape_interval);
+        let delay = Given::new("--propagation-delay", "PROPAGATION_DELAY", propagation_delay);
         let formats = [("text", Format::Text), ("json", Format::Json)];
         Ok(Self {
             subject,
@@ -101,6 +105,7 @@ impl CheckSettings {
                 ca_file: ca_file.map(Into::into),
             }),
             scrape_interval: scrape.duration(15_000, 100..=3_600_000)?,
+            propagation_delay: delay.duration(5_000, 100..=600_000)?,
             domain: Given::new("--cluster-domain", "CLUSTER_DOMAIN", cluster_domain)
                 .dns_name("cluster.local")?,
             operator: account(as_operator)?,

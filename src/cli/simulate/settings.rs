@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use super::args::SimulateArgs;
+use crate::api::Span;
 use crate::cli::given::{Given, SettingsError};
 use crate::core::sequential::planner::Traffic;
+use crate::core::sequential::policy::Timing;
 use crate::simulate::picture::Plot;
 
 /// Everything `birdwatch simulate` needs to know besides the file's content.
@@ -24,6 +26,10 @@ pub struct SimulateSettings {
     pub false_alarm: Option<f64>,
     /// C, 0 to 100.
     pub confirmations: u32,
+    /// phi, 1 to 1000.
+    pub dispersion: f64,
+    /// How often Prometheus scrapes, 100 ms to 1 h, and how long weights take to spread, 100 ms to 10 min.
+    pub timing: Timing,
     /// Rollouts for each canary, 1 to 1,000,000.
     pub runs: u32,
     /// Where random numbers begin.
@@ -72,6 +78,9 @@ impl SimulateSettings {
             tolerance,
             false_alarm,
             confirmations,
+            dispersion,
+            scrape_interval,
+            propagation_delay,
             runs,
             seed,
             output,
@@ -103,12 +112,26 @@ impl SimulateSettings {
             tolerance: given("--tolerance", tolerance).real(1.0..=100.0)?,
             false_alarm,
             confirmations: given("--confirmations", confirmations).number(0, 0..=100)?.into(),
+            dispersion: given("--dispersion", dispersion)
+                .real(1.0..=1000.0)?
+                .unwrap_or(1.0),
+            // As the operator's own flags, with the same defaults.
+            timing: Timing {
+                scrape_interval: span(&given("--scrape-interval", scrape_interval), 15_000, 3_600_000)?,
+                propagation_delay: span(&given("--propagation-delay", propagation_delay), 5_000, 600_000)?,
+            },
             runs: given("--runs", runs).whole(2000, 1..=1_000_000)?,
             seed: given("--seed", seed).whole(1, 0..=u64::MAX)?,
             output: format(&given("--output", output), &given("--plot", plot))?,
             out: given("--out", out).text().map(PathBuf::from),
         })
     }
+}
+
+/// A time up to so many milliseconds.
+fn span(given: &Given, default: u64, most: u64) -> Result<Span, SettingsError> {
+    let time = given.duration(default, 100..=most)?;
+    Ok(Span::millis(i64::try_from(time.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// What to write, of which plots are one.
@@ -152,7 +175,15 @@ mod tests {
         assert_eq!((settings.runs, settings.seed), (2000, 1));
         assert_eq!(settings.output, Output::Text);
         assert_eq!((settings.tolerance, settings.false_alarm), (None, None));
-        assert_eq!(settings.confirmations, 0);
+        assert_eq!((settings.confirmations, settings.dispersion), (0, 1.0));
+        let Timing {
+            scrape_interval,
+            propagation_delay,
+        } = settings.timing;
+        assert_eq!(
+            (scrape_interval, propagation_delay),
+            (Span::secs(15), Span::secs(5))
+        );
     }
 
     #[test]

@@ -80,7 +80,9 @@ fn interval(
     let settled = after(moved, settings.propagation_delay)?;
     // A step is not looked at before every target of it was scraped twice: the first scrape says where to count from.
     let begun = counting.judged.is_some() || after(settled, settings.scrape_interval.times(2))? <= at;
-    let from = counting.judged.unwrap_or(settled).max(back(LONGEST)?);
+    // Checks that come more seldom than that lose nothing all the same.
+    let longest = LONGEST.max(every.times(2));
+    let from = counting.judged.unwrap_or(settled).max(back(longest)?);
     (begun && from < at).then_some((from, at))
 }
 

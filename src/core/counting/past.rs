@@ -10,6 +10,7 @@ use crate::api::plan::SequentialPlan;
 
 use super::{ask, read, words};
 use crate::core::observation::SampleAnswer;
+pub(crate) use crate::core::preset::OWN;
 use crate::core::query::{Template, Values};
 use crate::core::sequential::counters::{self, Counted, Grown, Window};
 
@@ -51,6 +52,22 @@ pub fn source(test: &SequentialPlan, answers: &[SampleAnswer]) -> Result<Source,
     let answers: Vec<&SampleAnswer> = answers.iter().collect();
     let read::Source { reporter, bound } = read::source(test, &answers)?;
     Ok(Source { reporter, bound })
+}
+
+/// By which exporter production's pods report for themselves, where `source` is another and some do.
+#[must_use]
+pub fn pods(test: &SequentialPlan, source: &Source, answers: &[SampleAnswer]) -> Option<Source> {
+    let read::Source { reporter, bound } = read::of_pods(test, &source.into());
+    let own = Source { reporter, bound };
+    let answers: Vec<&SampleAnswer> = answers.iter().collect();
+    let series = read::series(test, &answers, &(&own).into()).ok()?;
+    (own != *source && !series.is_empty()).then_some(own)
+}
+
+/// Whether an exporter that saw `seen` of the `own` requests that pods report for themselves is believed by a rollout.
+#[must_use]
+pub fn is_complete(seen: f64, own: f64) -> bool {
+    read::is_complete(seen, own)
 }
 
 /// Production's growth from `from` (exclusive) to `until`, scrape by scrape, that of each target. The samples have to reach

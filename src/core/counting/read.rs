@@ -8,7 +8,7 @@ use crate::api::evidence::Counted as Counting;
 use crate::api::plan::{Counters, SequentialPlan};
 
 use crate::core::observation::{SampleAnswer, SampleSeries, Side};
-use crate::core::preset::{self, GRPC_FAULTS};
+use crate::core::preset::{self, GRPC_FAULTS, OWN};
 use crate::core::sequential::counters::{self, Counted, Part, Series};
 
 /// Labels that say what was scraped.
@@ -46,7 +46,7 @@ pub(super) const fn part(test: &SequentialPlan) -> Part {
 
 /// The series by which pods report for themselves: clumps of errors show in them.
 pub(super) fn of_pods(test: &SequentialPlan, source: &Source) -> Source {
-    let own = || "destination".to_owned();
+    let own = || OWN.to_owned();
     let is_istios = matches!(test.counters, Counters::Errors {} | Counters::Slow { .. });
     Source {
         reporter: is_istios.then(own),
@@ -75,11 +75,11 @@ pub(super) fn source(test: &SequentialPlan, answers: &[&SampleAnswer]) -> Result
         }
     }
     let of = |reporter: &str| grown.get(reporter).copied();
-    let own = of("destination").unwrap_or(0.0);
-    let is_complete = |reporter: &&str| of(reporter).is_some_and(|seen| seen > 0.0 && seen >= COMPLETE * own);
+    let own = of(OWN).unwrap_or(0.0);
+    let is_believed = |reporter: &&str| of(reporter).is_some_and(|seen| is_complete(seen, own));
     let reporter = ["waypoint", "source"]
         .into_iter()
-        .find(is_complete)
+        .find(is_believed)
         .or_else(|| grown.keys().next().copied())
         .ok_or_else(|| {
             "Istio counts no request of production: has the service traffic, and its pods a sidecar?"
@@ -97,6 +97,11 @@ pub(super) fn source(test: &SequentialPlan, answers: &[&SampleAnswer]) -> Result
         source.bound = text_of(&bounds, bound);
     }
     Ok(source)
+}
+
+/// Whether an exporter that saw `seen` requests is believed where pods report `own` for themselves.
+pub(super) fn is_complete(seen: f64, own: f64) -> bool {
+    seen > 0.0 && seen >= COMPLETE * own
 }
 
 /// The bound that both versions' histograms have; none where no bound is needed.

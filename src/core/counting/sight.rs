@@ -8,10 +8,10 @@ use crate::api::status::{MetricStatus, Rollout};
 
 use super::{CONFIRMATIONS, begin, metrics, seen_together};
 use crate::core::decision::CheckRequest;
-use crate::core::observation::{Check, CheckId};
+use crate::core::observation::{Check, CheckId, Settings};
 use crate::core::sequential::planner::{Policy, Traffic};
-use crate::core::sequential::policy;
-use crate::core::sequential::sight::{nearest, sight};
+use crate::core::sequential::policy::{self, Timing};
+use crate::core::sequential::sight::{nearest, percent, sight};
 use crate::core::turn::Turn;
 
 /// Within so much time a fault should be found, or before the steps end.
@@ -22,7 +22,7 @@ const MOST_TOLD: usize = 3;
 
 /// Says what the rest of the rollout can see, by production's traffic before it began.
 pub(in crate::core) fn tell_sight(turn: &mut Turn<'_>, rollout: &Rollout) {
-    if let Some((finds, text)) = words(rollout) {
+    if let Some((finds, text)) = words(rollout, Timing::from(&turn.seen.settings)) {
         let reason = if finds { "FaultIsFound" } else { "FaultIsMissed" };
         turn.condition(ConditionType::Detection, finds, reason, &text);
     }
@@ -65,7 +65,7 @@ pub(in crate::core) fn foresee(turn: &mut Turn<'_>, mut rollout: Rollout) {
 }
 
 /// Whether the declared faults are expected to be found in what is left of the steps, and what is, in words.
-fn words(rollout: &Rollout) -> Option<(bool, String)> {
+fn words(rollout: &Rollout, timing: Timing) -> Option<(bool, String)> {
     let left = |step: &&StepPlan| step.weight >= rollout.confirmed && step.weight < 100;
     let steps: Vec<StepPlan> = rollout.plan.steps.iter().filter(left).copied().collect();
     let found: Vec<(bool, String)> = metrics(&rollout.plan)
@@ -76,7 +76,7 @@ fn words(rollout: &Rollout) -> Option<(bool, String)> {
             } else {
                 let learnt = Learnt::of(status)?;
                 one(
-                    &learnt.policy(&rollout.plan, test, &steps),
+                    &learnt.policy(&rollout.plan, test, &steps, timing),
                     learnt.traffic,
                     test.fault,
                 )?
@@ -104,13 +104,30 @@ fn never(plan: &Plan) -> Option<(bool, String)> {
 }
 
 fn one(policy: &Policy, traffic: Traffic, fault: f64) -> Option<(bool, String)> {
-    let within = policy.length().min(SOON);
+    let within = policy.length(traffic).min(SOON);
     let finds = policy.time_to_detect(traffic, fault).ok()?.is_some();
     let mut says = sight(policy, traffic, within).ok()?;
+    if policy.tolerated(traffic) >= fault {
+        let says = format!(
+            "{says}; the declared fault of {} is within what is tolerated beside production's own share: it is neither found nor \
+             waited for",
+            percent(fault)
+        );
+        return Some((false, says));
+    }
     if !finds && let Ok(Some((_, change))) = nearest(policy, traffic, within) {
         says = format!("{says}; {change}");
     }
     Some((finds, says))
+}
+
+impl From<&Settings> for Timing {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            scrape_interval: settings.scrape_interval,
+            propagation_delay: settings.propagation_delay,
+        }
+    }
 }
 
 /// What production's counters say before a rollout, as far as the power of a test depends on it.
@@ -139,14 +156,21 @@ impl Learnt {
         })
     }
 
-    /// The policy of a metric over these steps of its plan.
-    pub(in crate::core) fn policy(&self, plan: &Plan, test: &SequentialPlan, steps: &[StepPlan]) -> Policy {
-        Policy {
+    /// The policy of a metric over these steps of its plan, as they are kept.
+    pub(in crate::core) fn policy(
+        &self,
+        plan: &Plan,
+        test: &SequentialPlan,
+        steps: &[StepPlan],
+        timing: Timing,
+    ) -> Policy {
+        let learnt = Policy {
             steps: policy::steps(steps),
             dispersion: self.dispersion,
             confirmations: self.confirmations,
             ..policy::of(plan, test)
-        }
+        };
+        policy::kept(learnt, plan, timing, Some(test.fault))
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::api::plan::Target;
 use crate::api::{BirdWatchSpec, Span};
 use crate::core::observation::{Answer, DeploymentSeen, ObjectName};
+use crate::core::sequential::policy::Timing;
 
 /// Something that was looked at; `Err` says why it could not be.
 pub type Seen<T> = Result<T, String>;
@@ -41,6 +42,8 @@ pub struct Inventory {
     pub under_way: bool,
     /// How often Prometheus scrapes.
     pub scrape_interval: Span,
+    /// How long a change of weight takes to be known everywhere.
+    pub propagation_delay: Span,
     /// `VirtualService`s: those of the spec, and others that send to the same host.
     pub virtual_services: Listed<VirtualServiceFacts>,
     /// The `DestinationRule` of the spec; `None`: there is none.
@@ -66,6 +69,15 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// What the length of a step depends on.
+    #[must_use]
+    pub const fn timing(&self) -> Timing {
+        Timing {
+            scrape_interval: self.scrape_interval,
+            propagation_delay: self.propagation_delay,
+        }
+    }
+
     /// A `BirdWatch` of which nothing but the spec was looked at, and why.
     #[must_use]
     pub fn new(name: ObjectName, spec: Result<BirdWatchSpec, String>, why: &str) -> Self {
@@ -74,6 +86,7 @@ impl Inventory {
             spec,
             under_way: false,
             scrape_interval: Span::secs(15),
+            propagation_delay: Span::secs(5),
             virtual_services: Listed::unseen(why),
             rule: Err(why.to_owned()),
             deployments: Listed::unseen(why),

@@ -26,7 +26,7 @@ pub(super) fn counters(report: &mut Report, inventory: &Inventory, plan: &Plan) 
         match all.iter().find(|facts| facts.metric == metric.name).map(|facts| &facts.counted) {
             Some(Ok(counted)) => {
                 let learnt = Learnt::from(counted);
-                let policy = learnt.policy(plan, test, &plan.steps);
+                let policy = learnt.policy(plan, test, &plan.steps, inventory.timing());
                 report.findings.extend(power(&policy, learnt.traffic, &object));
             }
             Some(Err(why)) => report.warning(
@@ -74,7 +74,7 @@ impl From<Learnt> for CountedFacts {
 /// What the policy sees of a canary under that traffic; none where the numbers make no policy.
 #[must_use]
 pub fn power(policy: &Policy, traffic: Traffic, object: &str) -> Option<Finding> {
-    let within = policy.length();
+    let within = policy.length(traffic);
     let span = Span::millis(i64::try_from(within.as_millis()).unwrap_or(i64::MAX));
     let usual = usual(policy, traffic);
     let seen = policy.smallest_seen(traffic, within).ok()?;

@@ -894,6 +894,42 @@ fn the_traffic_of_another_version_label_is_counted_as_the_metric_says() {
     assert_eq!(asked.rate, "sum(rate(hits_total{release=\"v1\"}[2m]))");
 }
 
+/// A step of five seconds is kept a minute where Prometheus scrapes every 15 s, and a third of that is counted.
+#[test]
+fn power_and_few_requests_are_told_of_steps_as_they_are_kept() {
+    let told = |scrape: u32| {
+        let mut inventory = fine();
+        counted(&mut inventory, Ok(at(100.0)));
+        inventory.traffic.as_mut().unwrap().requests_per_second = 100.0;
+        inventory.spec = Ok(spec(
+            &json!({"metrics": null, "steps": [{"weight": 1, "hold": "5s"}]}),
+        ));
+        inventory.scrape_interval = Span::secs(scrape);
+        let findings = findings(&inventory);
+        let of = |code| findings.iter().find(|f| f.code == code).cloned();
+        (of(codes::TRAFFIC_LITTLE), of(codes::POWER).unwrap())
+    };
+    let (little, power) = told(15);
+    let little = little.unwrap();
+    assert!(
+        little
+            .what
+            .ends_with("(1 % for 5s, 20 s of which are counted) gives the canary about 20 requests"),
+        "{little:?}"
+    );
+    assert_eq!(
+        little.remedy,
+        "Hold the first step 1m10s or longer, or begin with a higher weight."
+    );
+    // The step at 100 % is kept as long.
+    assert!(power.what.ends_with(" bad is noticed within 2m"), "{power:?}");
+    let (_, slower) = told(60);
+    assert!(
+        slower.what.ends_with(" bad is noticed within 6m30s"),
+        "{slower:?}"
+    );
+}
+
 #[test]
 fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
     let plan = crate::core::plan::resolve(&spec(&json!({"metrics": null}))).unwrap();

@@ -18,6 +18,7 @@ const UNSEEN: &str = "the operator does not watch it";
 pub fn watched(seen: &Observation, plan: &Plan) -> Vec<Finding> {
     let mut inventory = Inventory::new(seen.name.clone(), seen.spec.clone(), UNSEEN);
     inventory.scrape_interval = seen.settings.scrape_interval;
+    inventory.propagation_delay = seen.settings.propagation_delay;
     let subset = |version: &Option<String>| match version {
         Some(version) => SubsetFacts::Version(version.clone()),
         None => SubsetFacts::Unlabelled,

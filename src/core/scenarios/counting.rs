@@ -157,6 +157,40 @@ fn a_step_that_waits_for_evidence_goes_on_with_enough_requests_only() {
 }
 
 #[test]
+fn a_fault_that_production_itself_makes_tolerable_is_not_waited_for_and_that_is_said() {
+    let yaml = format!("{SERVICE}advance: evidence\nmetrics: [{{preset: error-rate, fault: 0.05}}]\n");
+    let mut world = World::with_canary(&yaml);
+    world.traffic.bad = |_, _| 0.04;
+    world.until(|w| w.weight() == 10);
+    let found = world
+        .status
+        .conditions
+        .iter()
+        .find(|c| c.kind == "Detection")
+        .unwrap();
+    let says = "the declared fault of 5 % is within what is tolerated";
+    assert!(
+        found.status == "False" && found.message.contains(says),
+        "{}",
+        found.message
+    );
+    world.run_to(Phase::Promoted);
+}
+
+#[test]
+fn checks_that_come_seldom_count_all_that_happened_between_them() {
+    let mut world =
+        World::with_canary("service: aleph\nsteps: [{weight: 50, hold: 2h}]\ncheckInterval: 30m\n");
+    world.traffic.requests_per_second = 10.0;
+    world.traffic.bad = |_, _| 0.001;
+    world.until(|w| w.weight() == 50);
+    world.run(7000);
+    let counted = metric(&world).counted.as_ref().unwrap();
+    // All but what the checks have yet to come to, at five requests a second.
+    assert!(counted.step_canary.requests >= 3600.0 * 5.0, "{counted:?}");
+}
+
+#[test]
 fn an_edit_of_the_test_gathers_anew_and_one_of_the_fault_does_not() {
     let mut world = world(|_, _| 0.001);
     let with = |text: &str| {
@@ -246,6 +280,20 @@ fn a_policy_that_sees_too_little_is_told_which_sees_more() {
         found.message
     );
     assert!(found.message.contains("; "), "{}", found.message);
+}
+
+/// What can be seen within a rollout depends on how long its steps are kept, not on what the manifest holds them.
+#[test]
+fn what_a_policy_sees_is_told_of_steps_as_they_are_kept() {
+    let mut world = World::new("service: aleph\nsteps: [{weight: 50, hold: 1s}]\n");
+    world.run(5);
+    let mut conditions = world.status.conditions.iter();
+    let found = conditions.find(|c| c.kind == "Detection").unwrap();
+    assert!(
+        found.message.contains(" within the whole rollout of 6 seconds"),
+        "{}",
+        found.message
+    );
 }
 
 #[test]

@@ -1,12 +1,6 @@
 //! What people are told, and what they do by hand: further lives in the small world.
 
-use super::super::decision::Effect;
-use super::super::observation::Outcome;
-use super::super::world::{STEPS, World, number};
-use super::sick_above;
-use crate::api::Span;
-use crate::api::conditions::{ConditionType, holds};
-use crate::api::status::{FailureReason, Phase};
+use super::*;
 
 fn events<'w>(world: &'w World, reason: &'w str) -> Vec<&'w str> {
     let of_reason = world.events.iter().filter(move |e| e.reason == reason);
@@ -288,4 +282,72 @@ fn a_promotion_without_any_route_of_ours_says_so() {
     assert_eq!(events(&world, "Held"), ["no route holds both subsets"]);
     world.seen.routes = routes;
     world.run_to(Phase::Promoted);
+}
+
+#[test]
+fn notices_are_recorded_with_the_transition_and_leave_when_delivered() {
+    let mut world = World::with_canary(STEPS);
+    world.run_to(Phase::Promoted);
+    let ids: Vec<i64> = world.status.notices.pending.iter().map(|n| n.id).collect();
+    assert_eq!(ids, [0, 1, 2, 3, 4]);
+    let rollout = world.status.rollout.as_ref().unwrap().id.clone();
+    let delivered = |rollout: &str, id: &i64| NoticeAck::Delivered {
+        rollout: rollout.to_owned(),
+        id: *id,
+    };
+    world.seen.acks = ids.iter().map(|id| delivered("v2-of-a-namesake", id)).collect();
+    world.pass();
+    assert_eq!(world.status.notices.pending.len(), ids.len());
+    world.seen.acks = ids.iter().map(|id| delivered(&rollout, id)).collect();
+    world.pass();
+    assert!(world.status.notices.pending.is_empty());
+}
+
+#[test]
+fn bare_readings_are_written_at_most_every_thirty_seconds() {
+    let yaml = STEPS.replace("hold: 10s", "hold: 5m");
+    let mut world = World::with_canary(&yaml);
+    world.until(|w| w.weight() == 10);
+    let written = world.status.clone();
+    world.run(15);
+    assert_ne!(world.status, written);
+    assert!(!worth_writing(&written, &world.status, at(0), at(29)));
+    assert!(worth_writing(&written, &world.status, at(0), at(30)));
+}
+
+#[test]
+fn a_refused_notice_is_told_of_until_one_is_taken() {
+    let failing = |w: &World| holds(&w.status.conditions, ConditionType::NotifyFailing);
+    let mut world = World::with_canary(STEPS);
+    world.run_to(Phase::Promoted);
+    let refused = |n: &Notice| NoticeAck::Refused {
+        rollout: n.rollout.clone(),
+        id: n.id,
+        reason: "msg_too_long".into(),
+    };
+    world.seen.acks = world.status.notices.pending.iter().map(refused).collect();
+    world.calm_down();
+    world.run(60);
+    assert!(failing(&world), "{:?}", world.status.conditions);
+    world.seen.acks = vec![NoticeAck::Delivered {
+        rollout: world.status.rollout.as_ref().unwrap().id.clone(),
+        id: 99,
+    }];
+    world.calm_down();
+    assert!(!failing(&world));
+}
+
+#[test]
+fn production_out_of_bounds_is_written_once_and_its_values_are_bare_readings() {
+    let yaml = STEPS.replace("deviation: 0.5", "max: 5");
+    let mut world = World::with_canary(&yaml);
+    world.oracle = |_, _| (number(7.25), 1.0);
+    world.until(|w| w.status.message.contains("beyond limit 5"));
+    let written = world.status.clone();
+    world.oracle = |_, _| (number(8.5), 1.0);
+    world.until(|w| w.status.current.as_deref() == Some("8.5"));
+    assert!(!worth_writing(&written, &world.status, at(0), at(29)));
+    let told: Vec<_> = world.events.iter().filter(|e| e.reason == "Blind").collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].note.ends_with("it is at 7.25"), "{}", told[0].note);
 }

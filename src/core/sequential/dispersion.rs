@@ -132,6 +132,31 @@ mod tests {
         assert!((found.phi - 6.0).abs() < 1e-9, "{found:?}");
     }
 
+    /// What the help of `simulate --dispersion` says: the median of ten minutes each, with ten bad requests a pod and minute.
+    #[test]
+    fn independent_errors_look_a_little_clumpy_and_less_so_the_more_pods_there_are() {
+        use rand::SeedableRng as _;
+        use rand_distr::{Distribution as _, Poisson};
+        let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+        let poisson = Poisson::new(10.0_f64).unwrap();
+        let mut median = |pods: usize| {
+            let mut one = || {
+                let mut pod = || (1000.0, poisson.sample(&mut rng));
+                let minutes: Vec<_> = (0..10)
+                    .map(|_| minute(&(0..pods).map(|_| pod()).collect::<Vec<_>>()))
+                    .collect();
+                dispersion(&minutes).unwrap().unwrap().phi
+            };
+            let mut all: Vec<f64> = (0..500).map(|_| one()).collect();
+            all.sort_by(f64::total_cmp);
+            all[250]
+        };
+        let found = [3, 10, 30].map(&mut median);
+        for (found, told) in found.iter().zip([1.35, 1.2, 1.1]) {
+            assert!((found - told).abs() < 0.03, "{found} {told}");
+        }
+    }
+
     #[test]
     fn minutes_that_say_nothing_are_left_out() {
         let quiet = [

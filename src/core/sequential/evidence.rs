@@ -122,7 +122,9 @@ impl Evidence {
         if !told {
             return Ok(());
         }
-        let due = parts.step_weights.len().min(step.saturating_add(1));
+        // An edit of the steps may lower the step's number; what has begun goes on.
+        let begun = self.components.len().max(step.saturating_add(1));
+        let due = parts.step_weights.len().min(begun);
         if self.components.len() < due {
             self.components.resize(due, vec![0.0; growth.len()]);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::counts::{Counts, Stratum};
 use super::expected::expected;
+use super::pace::Pace;
 
 /// What the mixture over multipliers and steps costs, in log evidence; fitted by simulation in the analysis.
 const MIXTURE_COST: f64 = 2.5;
@@ -12,12 +13,16 @@ const MIXTURE_COST: f64 = 2.5;
 /// Halvings when searching for the smallest fault: enough for every digit that anyone prints.
 const HALVINGS: usize = 60;
 
+/// Less and more traffic than anybody has, requests per second.
+const LEAST_LOAD: f64 = 1e-9;
+const MOST_LOAD: f64 = 1e12;
+
 /// A step of a rollout as the planner sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// The canary's share of the traffic, percent, 0 to 100.
     pub weight: f64,
-    /// How long the step lasts.
+    /// How long the step is held at least.
     pub hold: Duration,
 }
 
@@ -38,6 +43,8 @@ pub struct Policy {
     pub dispersion: f64,
     /// C: further checks at the limit before the canary is unhealthy.
     pub confirmations: u32,
+    /// What the cluster adds to the steps.
+    pub pace: Pace,
 }
 
 /// The traffic that a policy is asked about.
@@ -127,22 +134,23 @@ impl Policy {
             production_bad,
         };
         traffic(1.0).proper(canary_bad)?;
-        // Evidence grows in proportion to the traffic: what one request per second gathers by the last check in time
-        // says how many are needed.
-        let spare = self.every.saturating_mul(self.confirmations);
-        let until = within.min(self.length());
-        let Some(checks) = until.checked_sub(spare).map(|time| checks_by(time, self.every)) else {
-            return Ok(None);
+        let seen = |log: f64| {
+            let time = self.walk(traffic(log.exp()), canary_bad);
+            time.is_some_and(|time| time <= within)
         };
-        let (mut gathered, mut start) = (0.0, 0.0);
-        let last = checks * self.every.as_secs_f64();
-        for step in &self.steps {
-            let end = start + step.hold.as_secs_f64();
-            let lasted = (end.min(last) - start).max(0.0);
-            gathered += lasted * self.rate(traffic(1.0), step.weight / 100.0, canary_bad);
-            start = end;
+        let (mut unseen, mut least) = (LEAST_LOAD.ln(), MOST_LOAD.ln());
+        if !seen(least) {
+            return Ok(None);
         }
-        Ok((gathered > 0.0).then(|| self.needed() / gathered))
+        for _ in 0..HALVINGS {
+            let middle = f64::midpoint(unseen, least);
+            if seen(middle) {
+                least = middle;
+            } else {
+                unseen = middle;
+            }
+        }
+        Ok(Some(least.exp()))
     }
 
     /// g: the log evidence that a canary of bad share `canary_bad` is expected to gather per second at `weight` percent;
@@ -156,7 +164,7 @@ impl Policy {
         Ok(self.rate(traffic, weight / 100.0, canary_bad))
     }
 
-    fn rate(&self, traffic: Traffic, share: f64, canary_bad: f64) -> f64 {
+    pub(super) fn rate(&self, traffic: Traffic, share: f64, canary_bad: f64) -> f64 {
         let counts = |share: f64, bad: f64| {
             let requests = traffic.requests_per_second * share;
             Counts {
@@ -175,25 +183,18 @@ impl Policy {
         let needed = self.needed();
         let (mut gathered, mut start) = (0.0, 0.0);
         for step in &self.steps {
-            let hold = step.hold.as_secs_f64();
+            let kept = self.kept(step, traffic);
             let rate = self.rate(traffic, step.weight / 100.0, canary_bad);
-            if gathered + rate * hold >= needed {
-                let crossing = start + (needed - gathered) / rate;
-                return self.check_after(crossing);
+            if gathered + rate * kept.counted >= needed {
+                let crossing = self.look(kept.first, (needed - gathered) / rate).min(kept.lasts);
+                // Nothing is raised while a crossing waits to be confirmed.
+                let confirmed = crossing + f64::from(self.confirmations) * self.grain();
+                return Duration::try_from_secs_f64(start + confirmed).ok();
             }
-            gathered += rate * hold;
-            start += hold;
+            gathered += rate * kept.counted;
+            start += kept.lasts;
         }
         None
-    }
-
-    /// The confirming check of a crossing at `seconds`; none after the last step.
-    fn check_after(&self, seconds: f64) -> Option<Duration> {
-        // A crossing on a check is that check's, whatever rounding says.
-        let checks = (seconds / self.every.as_secs_f64() - 1e-9).ceil().max(1.0);
-        let checks = checks + f64::from(self.confirmations);
-        let time = Duration::try_from_secs_f64(checks * self.every.as_secs_f64()).ok()?;
-        (time <= self.length()).then_some(time)
     }
 
     /// The largest bad share of a canary that is within bounds, 0 to 1.
@@ -207,13 +208,6 @@ impl Policy {
     #[must_use]
     pub fn needed(&self) -> f64 {
         MIXTURE_COST - self.false_alarm.ln()
-    }
-
-    /// How long all steps together last.
-    #[must_use]
-    pub fn length(&self) -> Duration {
-        let add = |all: Duration, step: &Step| all.saturating_add(step.hold);
-        self.steps.iter().fold(Duration::ZERO, add)
     }
 
     fn proper(&self) -> Result<(), PlannerError> {
@@ -248,11 +242,6 @@ impl Traffic {
     }
 }
 
-/// Whole intervals in a time.
-fn checks_by(time: Duration, every: Duration) -> f64 {
-    (time.as_secs_f64() / every.as_secs_f64() + 1e-9).floor()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,6 +259,7 @@ mod tests {
             false_alarm: 0.01,
             dispersion: 1.0,
             confirmations: 0,
+            pace: Pace::default(),
         }
     }
 
@@ -328,11 +318,12 @@ mod tests {
             ..policy()
         };
         assert_eq!(seconds(&clumped, traffic(400.0, 0.001), 0.02), usual);
+        // The last step is held until it is confirmed.
         let late = Policy {
             confirmations: 80,
             ..policy()
         };
-        assert_eq!(seconds(&late, traffic(1e6, 0.001), 1.0), None);
+        assert_eq!(seconds(&late, traffic(1e6, 0.001), 1.0), Some(81 * 15));
     }
 
     #[test]
@@ -376,13 +367,12 @@ mod tests {
             ],
             ..policy()
         };
-        assert_eq!(seconds(&odd, traffic(1e4, 0.001), 0.5), Some(15));
-        // 47 s in all: the last check is at 45 s.
+        assert_eq!(seconds(&odd, traffic(1e4, 0.001), 0.5), Some(7));
         let slow = odd
             .least_traffic(0.001, 0.5, Duration::from_hours(1))
             .unwrap()
             .unwrap();
-        assert_eq!(seconds(&odd, traffic(slow * 1.000_001, 0.001), 0.5), Some(45));
+        assert_eq!(seconds(&odd, traffic(slow * 1.000_001, 0.001), 0.5), Some(47));
         assert_eq!(seconds(&odd, traffic(slow * 0.999_999, 0.001), 0.5), None);
     }
 

@@ -2,8 +2,11 @@
 
 use crate::api::Span;
 use crate::api::plan::{MetricPlan, Plan, SequentialPlan, StepPlan, TestPlan};
+use crate::api::spec::Advance;
+use crate::core::questions;
 
 use super::design::{Design, DesignError};
+use super::pace::Pace;
 use super::planner::{Policy, Step};
 
 /// The sequential metrics of a plan.
@@ -70,6 +73,34 @@ pub fn policy(steps: &[StepPlan], check_interval: Option<Span>, tolerance: f64, 
         false_alarm,
         dispersion: 1.0,
         confirmations: 0,
+        pace: Pace::default(),
+    }
+}
+
+/// What of a cluster a policy depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often Prometheus scrapes.
+    pub scrape_interval: Span,
+    /// How long a change of weight takes to be known everywhere.
+    pub propagation_delay: Span,
+}
+
+/// The policy of a plan as the operator keeps it in such a cluster: its steps, and the time between its checks. `fault` is
+/// the share of bad requests, 0 to 1, that `advance: evidence` waits to have been able to show.
+#[must_use]
+pub fn kept(policy: Policy, plan: &Plan, timing: Timing, fault: Option<f64>) -> Policy {
+    let least_hold = questions::settle(plan, timing.scrape_interval);
+    let shortest = plan.steps.iter().map(|step| step.hold.max(least_hold)).min();
+    Policy {
+        every: questions::interval_of(plan, shortest.unwrap_or_default()).std(),
+        pace: Pace {
+            scrape: timing.scrape_interval.std(),
+            propagation: timing.propagation_delay.std(),
+            least_hold: least_hold.std(),
+            fault: fault.filter(|_| plan.advance == Advance::Evidence),
+        },
+        ..policy
     }
 }
 
@@ -104,7 +135,7 @@ mod tests {
         let got: Vec<_> = found.steps.iter().map(|s| (s.weight, s.hold.as_secs())).collect();
         assert_eq!(got, expected);
         assert_eq!(found.every, Duration::from_secs(15));
-        assert_eq!(found.length(), Duration::from_mins(25));
+        assert_eq!(found.pace, Pace::default());
         assert_eq!((found.tolerance, found.false_alarm), (1.5, 0.01));
     }
 

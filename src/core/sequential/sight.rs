@@ -28,7 +28,7 @@ const LEAST_TOLERANCE: f64 = 1.1;
 /// A policy or traffic that is none.
 pub fn sight(policy: &Policy, traffic: Traffic, within: Duration) -> Result<String, PlannerError> {
     let smallest = policy.smallest_seen(traffic, within)?;
-    let time = period(policy, within);
+    let time = period(policy, traffic, within);
     if traffic.requests_per_second <= 0.0 {
         return Ok("without traffic nothing is ever found".to_owned());
     }
@@ -66,13 +66,13 @@ pub fn nearest(
     for factor in FACTORS {
         let proposals = [
             heavier(policy, factor).map(|(other, words)| (other, within, words)),
-            longer(policy, factor).map(|(other, words)| (other, stretched(within, factor), words)),
+            longer(policy, traffic, factor).map(|(other, words)| (other, stretched(within, factor), words)),
             stricter(policy, factor).map(|(other, words)| (other, within, words)),
         ];
         for (other, within, words) in proposals.into_iter().flatten() {
             let then = other.smallest_seen(traffic, within)?;
             if let Some(gain) = gain(now, then) {
-                let time = period(&other, within);
+                let time = period(&other, traffic, within);
                 let words = format!("{words}, faults of {gain} are found {time}");
                 return Ok(Some((other, words)));
             }
@@ -131,19 +131,29 @@ fn heavier(policy: &Policy, factor: f64) -> Option<(Policy, String)> {
     ))
 }
 
-fn longer(policy: &Policy, factor: f64) -> Option<(Policy, String)> {
+/// Longer holds: of what each step is kept now, which may be more than the manifest says.
+fn longer(policy: &Policy, traffic: Traffic, factor: f64) -> Option<(Policy, String)> {
+    let kept =
+        |step: &Step| Duration::try_from_secs_f64(policy.kept(step, traffic).lasts).unwrap_or(Duration::MAX);
     let steps: Vec<Step> = policy
         .steps
         .iter()
         .map(|step| Step {
             weight: step.weight,
-            hold: stretched(step.hold, factor),
+            hold: stretched(kept(step), factor),
         })
         .collect();
     if steps.iter().any(|step| step.hold > LONGEST_HOLD) {
         return None;
     }
-    let words = format!("with every step held {} times as long", short(factor));
+    let first = policy.steps.first()?;
+    let now = if policy.steps.iter().all(|step| kept(step) == step.hold) {
+        String::new()
+    } else {
+        let then = time(stretched(kept(first), factor));
+        format!(" as it is kept now ({then} for the first)")
+    };
+    let words = format!("with every step held {} times as long{now}", short(factor));
     Some((
         Policy {
             steps,
@@ -189,8 +199,8 @@ pub fn load(requests_per_second: f64) -> String {
 }
 
 /// "within 5 minutes", or "within the whole rollout of 20 minutes".
-fn period(policy: &Policy, within: Duration) -> String {
-    let whole = policy.length();
+fn period(policy: &Policy, traffic: Traffic, within: Duration) -> String {
+    let whole = policy.length(traffic);
     if within >= whole {
         format!("within the whole rollout of {}", time(whole))
     } else {

@@ -268,6 +268,14 @@ fn a_share_nobody_cares_about_is_within_bounds_whatever_production_does() {
     assert!(caring(0.001) <= log_after(&design(), &many));
 }
 
+#[test]
+fn what_has_begun_goes_on_when_an_edit_lowers_the_number_of_the_step() {
+    let bad = vec![stratum(100.0, 900.0, 5.0, 1.0)];
+    let grown = |steps: [usize; 2]| log_after(&design(), &steps.map(|step| (step, bad.clone())));
+    assert_eq!(grown([1, 0]).to_bits(), grown([1, 1]).to_bits());
+    assert!(grown([1, 0]) > grown([0, 0]) - 1.0);
+}
+
 fn binomial(n: u32, k: u32, p: f64) -> f64 {
     let ways: f64 = (0..k).map(|i| f64::from(n - i) / f64::from(k - i)).product();
     ways * p.powi(k.cast_signed()) * (1.0 - p).powi((n - k).cast_signed())

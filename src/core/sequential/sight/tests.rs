@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::sequential::pace::Pace;
 
 const MINUTES_5: Duration = Duration::from_mins(5);
 
@@ -15,6 +16,7 @@ fn policy() -> Policy {
         false_alarm: 0.01,
         dispersion: 1.0,
         confirmations: 0,
+        pace: Pace::default(),
     }
 }
 
@@ -96,7 +98,8 @@ fn the_proposal_sees_clearly_more_by_one_change() {
             };
             proposed += 1;
             let within = if words.contains("times as long") {
-                let factor = other.length().as_secs_f64() / policy().length().as_secs_f64();
+                let length = |policy: &Policy| policy.length(traffic(rps, bad)).as_secs_f64();
+                let factor = length(&other) / length(&policy());
                 MINUTES_5.mul_f64(factor)
             } else {
                 MINUTES_5
@@ -105,7 +108,7 @@ fn the_proposal_sees_clearly_more_by_one_change() {
             let then = other.smallest_seen(traffic(rps, bad), within).unwrap().unwrap();
             assert!(now.is_none_or(|now| then <= now / 2.0), "{rps} {bad}: {words}");
             let weights = other.steps.first().unwrap().weight > 5.0;
-            let holds = other.length() > policy().length();
+            let holds = other.length(traffic(rps, bad)) > policy().length(traffic(rps, bad));
             let tolerance = other.tolerance < 1.5;
             let changes = [weights, holds, tolerance].into_iter().filter(|c| *c).count();
             assert_eq!(changes, 1, "{rps} {bad}: {words}");
@@ -130,7 +133,7 @@ fn the_smaller_change_is_preferred() {
     for factor in [1.5, 2.0, 2.5] {
         for (other, within) in [
             (heavier(&policy(), factor), MINUTES_5),
-            (longer(&policy(), factor), MINUTES_5.mul_f64(factor)),
+            (longer(&policy(), load, factor), MINUTES_5.mul_f64(factor)),
             (stricter(&policy(), factor), MINUTES_5),
         ] {
             let seen = other.unwrap().0.smallest_seen(load, within).unwrap().unwrap();
@@ -175,7 +178,7 @@ fn longer_holds_are_proposed_where_the_weight_cannot_rise() {
     let within = Duration::from_mins(1);
     let (other, words) = nearest(&heavy, traffic(1.0, 0.001), within).unwrap().unwrap();
     assert!(words.starts_with("with every step held "), "{words}");
-    assert!(other.length() > heavy.length());
+    assert!(other.length(traffic(1.0, 0.001)) > heavy.length(traffic(1.0, 0.001)));
 }
 
 #[test]
@@ -215,4 +218,35 @@ fn times_and_shares_are_written_short() {
     ] {
         assert_eq!(percent(share), text);
     }
+}
+
+/// In a cluster five seconds are kept a minute, and what is proposed is longer than that.
+#[test]
+fn what_is_proposed_is_longer_than_what_is_kept() {
+    let short = Policy {
+        steps: vec![Step {
+            weight: 50.0,
+            hold: Duration::from_secs(5),
+        }],
+        every: Duration::from_secs(10),
+        pace: Pace {
+            scrape: Duration::from_secs(15),
+            propagation: Duration::from_secs(5),
+            ..Pace::default()
+        },
+        ..policy()
+    };
+    let load = traffic(2.0, 0.001);
+    let (other, words) = nearest(&short, load, MINUTES_5).unwrap().unwrap();
+    assert!(
+        words.starts_with(
+            "with every step held 2 times as long as it is kept now (2 minutes for the first), faults"
+        ),
+        "{words}"
+    );
+    assert_eq!(other.steps.first().unwrap().hold, Duration::from_mins(2));
+    assert_eq!(
+        sight(&short, load, MINUTES_5).unwrap(),
+        "at 2 requests/s, nothing below 70 % errors is found within the whole rollout of 1 minute"
+    );
 }
