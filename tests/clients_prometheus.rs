@@ -532,6 +532,10 @@ fn a_password_in_the_url_is_never_printed() {
     let shown = format!("{config:?} {} {:?}", config.url, config.url);
     assert!(shown.contains("https://prometheus.example:9090/p"), "{shown}");
     assert!(!shown.contains("hunter22"), "{shown}");
+    let config = ServerConfig::from_url("https://prometheus.example/p?key=hunter22").unwrap();
+    let shown = format!("{config:?} {} {:?}", config.url, config.url);
+    assert!(shown.contains("https://prometheus.example/p"), "{shown}");
+    assert!(!shown.contains("hunter22"), "{shown}");
     for bad in [
         "ftp://ops:hunter22@x",
         "http://ops:hunter22@",
@@ -594,6 +598,29 @@ fn lists_that_cannot_work_are_refused_with_the_reason_and_without_secrets() {
             "- {name: a, url: 'http://a', headers: {a: [hunter22]}}",
             "cannot be read",
         ),
+        // A secret where something else belongs.
+        ("- 'http://u:hunter22@a'", "cannot be read"),
+        (
+            "- {name: a, url: 'http://a', headers: hunter22}",
+            "cannot be read",
+        ),
+        (
+            "- {name: a, url: 'http://a', headers: 4hunter22}",
+            "cannot be read",
+        ),
+        (
+            "- {name: a, url: 'http://a', basicAuth: 'u:hunter22'}",
+            "cannot be read",
+        ),
+        (
+            "- {name: a, url: 'http://a', maxInFlight: hunter22}",
+            "cannot be read",
+        ),
+        (
+            "- {name: a, url: 'http://a', headers: 'hunter22, expected x'}",
+            "cannot be read",
+        ),
+        ("- {name: a, url: 'ftp://a/?key=hunter22'}", "http"),
     ];
     for (yaml, expected) in table {
         let error = ServerConfig::list(yaml).unwrap_err().to_string();

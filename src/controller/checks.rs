@@ -1,6 +1,7 @@
 //! Asks a check beside reconcile, so that a slow Prometheus keeps nobody waiting, and wakes reconcile when it is
 //! answered. What an answer means is the core's.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::clients::http::{MAX_REASON, tidy};
 use crate::clients::prometheus::{self as prom, Failure, Prometheus};
 use crate::core::decision::CheckRequest;
 use crate::core::observation::{
@@ -344,8 +346,9 @@ fn point(series: &prom::Series) -> Point {
     let labels = series
         .labels
         .iter()
-        .map(|(name, value)| format!("{name}={value:?}"));
-    let labels = labels.collect::<Vec<_>>().join(", ");
+        .map(|(name, value)| format!("{}={value:?}", quoted(name)));
+    // A query makes labels of any text, and as much of it as it likes.
+    let labels = tidy(&labels.collect::<Vec<_>>().join(", "), MAX_REASON);
     let labels = if labels.is_empty() {
         labels
     } else {
@@ -355,6 +358,15 @@ fn point(series: &prom::Series) -> Point {
         labels,
         value: series.value,
     }
+}
+
+/// The name of a label or a metric; one that is no word, as Prometheus allows, in quotes.
+fn quoted(name: &str) -> Cow<'_, str> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+    if name.chars().all(is_word) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(format!("{name:?}"))
 }
 
 /// Requests per second; nothing counted is no traffic.
@@ -488,6 +500,21 @@ mod tests {
 
     fn labels(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn labels_of_any_text_are_one_short_line() {
+        let series = |name: &str, value: &str| {
+            let labels = [(name.to_owned(), value.to_owned())].into();
+            point(&prom::Series { labels, value: 1.0 }).labels
+        };
+        assert_eq!(
+            series("pod", "a\n\u{1b}[2J\u{202e}"),
+            r#"{pod="a\n\u{1b}[2J\u{202e}"}"#
+        );
+        assert_eq!(series("a\"=\n*fake*", "b"), r#"{"a\"=\n*fake*"="b"}"#);
+        let long = series("pod", &"é".repeat(1 << 20));
+        assert_eq!(long.chars().count(), MAX_REASON + 2, "{long}");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ mod controller_kit;
 mod names;
 mod secrets;
 mod tenants;
+mod words;
 
 use std::time::Duration;
 

@@ -104,6 +104,37 @@ async fn a_rule_of_ours_that_names_a_host_next_door_moves_no_route_there() {
     );
 }
 
+/// Both act on the same host and subsets; in one namespace the older would keep the younger from acting.
+#[tokio::test(start_paused = true)]
+async fn an_older_neighbour_that_claims_our_host_neither_stops_us_nor_is_named() {
+    let kit = Kit::new();
+    neighbour(&kit);
+    let host = json!("aleph.shop.svc.cluster.local");
+    kit.api
+        .edit(RULES, (OTHER, "aleph"), "tenant", |object: &mut Value| {
+            object["spec"]["host"] = host.clone();
+        });
+    kit.api
+        .edit(SERVICES, (OTHER, "aleph"), "tenant", |object: &mut Value| {
+            for n in 0..2 {
+                object["spec"]["http"][0]["route"][n]["destination"]["host"] = host.clone();
+            }
+        });
+    let mut theirs = bird_watch("aleph", &json!({}));
+    theirs["metadata"]["namespace"] = json!(OTHER);
+    theirs["metadata"]["creationTimestamp"] = json!("2020-01-01T00:00:00Z");
+    kit.api.put(BIRD_WATCHES, theirs);
+    kit.bird_watch();
+    let _operator = kit.operator("one");
+    kit.until_phase(birdwatch::api::status::Phase::Promoted).await;
+    let ours = kit.api.get(BIRD_WATCHES, (NS, "aleph")).unwrap().to_string();
+    assert!(!ours.contains(OTHER), "{ours}");
+    let events = kit.api.all("events.k8s.io/events").into_iter();
+    let of_ours = events.filter(|event| event["metadata"]["namespace"] == NS);
+    assert!(of_ours.clone().count() > 0);
+    assert!(!text(&of_ours.collect::<Vec<_>>()).contains(OTHER));
+}
+
 #[test]
 fn a_name_that_could_be_a_path_is_refused_by_the_plan() {
     for (field, value) in [

@@ -21,7 +21,8 @@ const SLACK: &str = "xoxb-canary-slack";
 const BEARER: &str = "canary-bearer";
 const HEADER: &str = "canary-header";
 const PASSWORD: &str = "canary-password";
-const ALL: [&str; 4] = [SLACK, BEARER, HEADER, PASSWORD];
+const KEY: &str = "canary-key in the address";
+const ALL: [&str; 5] = [SLACK, BEARER, HEADER, PASSWORD, KEY];
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -47,7 +48,9 @@ impl Respond for Echo {
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?")));
         let said = format!(
-            "{:?} {}",
+            "{} {:?} {:?} {}",
+            request.url,
+            request.url.query_pairs().collect::<Vec<_>>(),
             headers.collect::<Vec<_>>(),
             String::from_utf8_lossy(&request.body)
         );
@@ -82,6 +85,7 @@ fn assert_none(place: &str, text: &str) {
     for secret in ALL {
         for form in [
             secret.to_owned(),
+            secret.replace(' ', "%20"),
             base64(secret),
             base64(&format!("ops:{secret}")),
         ] {
@@ -127,7 +131,7 @@ fn servers(prometheus: &MockServer, token: &std::path::Path) -> Servers {
             .replace("http://", &format!("http://ops:{PASSWORD}@")),
     );
     let list = format!(
-        "- {{name: a, url: '{address}', bearerTokenFile: '{}', headers: {{X-Tenant: {HEADER}}}}}\n\
+        "- {{name: a, url: '{address}/?key={KEY}', bearerTokenFile: '{}', headers: {{X-Tenant: {HEADER}}}}}\n\
          - {{name: b, url: '{with_user}', headers: {{X-Tenant: {HEADER}}}}}",
         token.display()
     );
@@ -144,6 +148,20 @@ async fn assert_sent(server: &MockServer, secret: &str) {
             .any(|value| value.contains(secret)),
         "{secret}"
     );
+}
+
+async fn assert_all_sent(prometheus_name: &str, prometheus: &MockServer, slack: &MockServer) {
+    assert_sent(slack, SLACK).await;
+    assert_sent(prometheus, HEADER).await;
+    match prometheus_name {
+        "a" => {
+            assert_sent(prometheus, BEARER).await;
+            let requests = prometheus.received_requests().await.unwrap();
+            let has_key = |request: &Request| request.url.query_pairs().any(|(_, value)| value == KEY);
+            assert!(requests.iter().all(has_key));
+        }
+        _ => assert_sent(prometheus, &base64(&format!("ops:{PASSWORD}"))).await,
+    }
 }
 
 async fn rollout(prometheus_name: &str) {
@@ -198,12 +216,7 @@ async fn rollout(prometheus_name: &str) {
         .map(|request| String::from_utf8_lossy(&request.body).into_owned())
         .collect();
     assert_none("a message to people", &said);
-    assert_sent(&slack, SLACK).await;
-    assert_sent(&prometheus, HEADER).await;
-    match prometheus_name {
-        "a" => assert_sent(&prometheus, BEARER).await,
-        _ => assert_sent(&prometheus, &base64(&format!("ops:{PASSWORD}"))).await,
-    }
+    assert_all_sent(prometheus_name, &prometheus, &slack).await;
 }
 
 #[tokio::test]

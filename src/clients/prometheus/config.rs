@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
-use url::Url;
+use url::{Position, Url};
 
 use crate::clients::http::{ClientError, TlsFiles};
 
@@ -124,10 +124,9 @@ impl ServerConfig {
     pub fn list(yaml: &str) -> Result<Vec<Self>, ConfigError> {
         let servers: Vec<Self> = serde_saphyr::from_str(yaml).map_err(|error| {
             // The first line has the place and the reason; what follows quotes the file, secrets included.
-            ConfigError::Yaml(crate::clients::http::tidy(
-                error.to_string().lines().next().unwrap_or(""),
-                200,
-            ))
+            let error = error.to_string();
+            let reason = without_value(error.lines().next().unwrap_or(""));
+            ConfigError::Yaml(crate::clients::http::tidy(&reason, 200))
         })?;
         check(&servers)?;
         Ok(servers)
@@ -198,7 +197,18 @@ pub(super) fn check(servers: &[ServerConfig]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A server's URL, its user and password kept apart: shown without them.
+/// What is wrong, without the value that is: it may be a secret in the wrong place.
+fn without_value(reason: &str) -> String {
+    let found = ["invalid type: ", "invalid value: "]
+        .iter()
+        .find_map(|what| reason.find(what).map(|at| at + what.len()));
+    match (found, reason.rfind(", expected ")) {
+        (Some(from), Some(to)) if from < to => format!("{}this one{}", &reason[..from], &reason[to..]),
+        _ => reason.to_owned(),
+    }
+}
+
+/// A server's URL, its user and password kept apart: shown without them, and without its query, which may be a key.
 #[derive(Clone)]
 pub struct Address {
     pub(super) url: Url,
@@ -214,17 +224,31 @@ impl Address {
         }
         url
     }
+
+    fn shown(&self) -> &str {
+        &self.url[..Position::AfterPath]
+    }
+
+    /// What no message may repeat of the query, as it is sent and as it is read.
+    pub(super) fn keys(&self) -> impl Iterator<Item = SecretString> + use<'_> {
+        let values = self.url.query_pairs().map(|(_, value)| value.into_owned());
+        let sent = self.url.query().unwrap_or_default().split('&');
+        let sent = sent.filter_map(|pair| Some(pair.split_once('=')?.1.to_owned()));
+        // Shorter ones are words like `true`.
+        let is_key = |value: &String| value.len() >= 8;
+        sent.chain(values).filter(is_key).map(SecretString::from)
+    }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.url.as_str())
+        f.write_str(self.shown())
     }
 }
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.url.as_str())
+        write!(f, "{:?}", self.shown())
     }
 }
 

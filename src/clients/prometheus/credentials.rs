@@ -15,7 +15,7 @@ pub(super) fn authenticate(
     request: RequestBuilder,
 ) -> Result<(RequestBuilder, Vec<SecretString>), String> {
     let mut request = request.header(ACCEPT, "application/json");
-    let mut secrets = Vec::new();
+    let mut secrets: Vec<_> = config.url.keys().collect();
     if let Some(file) = &config.bearer_token_file {
         let token = secret_file(file)?;
         request = request.bearer_auth(token.expose_secret());
