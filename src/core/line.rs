@@ -8,7 +8,9 @@ pub(super) const LONGEST: usize = 2_000;
 /// The same text where it is a line of at most `max` characters, else tidied.
 #[must_use]
 pub(super) fn fit(text: &str, max: usize) -> Cow<'_, str> {
-    if text.len() <= max && !text.contains(is_unseen) {
+    // Said anew at each look, and nearly always plain.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if text.len() <= max && (is_plain || !text.contains(is_unseen)) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(tidy(text, max))

@@ -104,6 +104,28 @@ async fn a_rule_of_ours_that_names_a_host_next_door_moves_no_route_there() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_missing_is_not_looked_for_next_door() {
+    for resource in [RULES, SERVICES] {
+        let kit = Kit::new();
+        neighbour(&kit);
+        let before = of_neighbour(&kit);
+        kit.api.delete(resource, (NS, "aleph"));
+        kit.bird_watch();
+        let _operator = kit.operator("one");
+        kit.until("it is missed", |kit| {
+            kit.status("aleph")
+                .message
+                .contains("\"aleph\" in namespace shop")
+        })
+        .await;
+        tokio::time::sleep(std::time::Duration::from_mins(3)).await;
+        let ours = kit.api.get(BIRD_WATCHES, (NS, "aleph")).unwrap().to_string();
+        assert!(!ours.contains(OTHER), "{ours}");
+        assert_eq!(of_neighbour(&kit), before);
+    }
+}
+
 /// Both act on the same host and subsets; in one namespace the older would keep the younger from acting.
 #[tokio::test(start_paused = true)]
 async fn an_older_neighbour_that_claims_our_host_neither_stops_us_nor_is_named() {

@@ -124,9 +124,10 @@ impl ServerConfig {
     pub fn list(yaml: &str) -> Result<Vec<Self>, ConfigError> {
         let servers: Vec<Self> = serde_saphyr::from_str(yaml).map_err(|error| {
             // The first line has the place and the reason; what follows quotes the file, secrets included.
-            let error = error.to_string();
-            let reason = without_value(error.lines().next().unwrap_or(""));
-            ConfigError::Yaml(crate::clients::http::tidy(&reason, 200))
+            ConfigError::Yaml(crate::clients::http::tidy(
+                error.to_string().lines().next().unwrap_or(""),
+                200,
+            ))
         })?;
         check(&servers)?;
         Ok(servers)
@@ -195,17 +196,6 @@ pub(super) fn check(servers: &[ServerConfig]) -> Result<(), ConfigError> {
         })?;
     }
     Ok(())
-}
-
-/// What is wrong, without the value that is: it may be a secret in the wrong place.
-fn without_value(reason: &str) -> String {
-    let found = ["invalid type: ", "invalid value: "]
-        .iter()
-        .find_map(|what| reason.find(what).map(|at| at + what.len()));
-    match (found, reason.rfind(", expected ")) {
-        (Some(from), Some(to)) if from < to => format!("{}this one{}", &reason[..from], &reason[to..]),
-        _ => reason.to_owned(),
-    }
 }
 
 /// A server's URL, its user and password kept apart: shown without them, and without its query, which may be a key.

@@ -202,6 +202,8 @@ fn what_would_not_be_asked_as_it_was_meant_is_refused() {
         r#"up{a="\xc3\xa9"}"#,
         // It would be written as nothing, or with another moment.
         "a / ignoring () group_left () b",
+        "a / ignoring () b",
+        "up offset 0.0001",
         "rate(a[0.0001])",
     ] {
         let error = refused(promql);
