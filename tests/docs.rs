@@ -39,6 +39,23 @@ fn every_relative_link_leads_to_a_file_and_to_a_heading_in_it() {
 }
 
 #[test]
+fn limits_of_an_answer_are_documented_as_they_are_told() {
+    use birdwatch::clients::prometheus::{Failure, MAX_SAMPLES};
+    let told = Failure::TooLarge(MAX_SAMPLES).to_string();
+    let operations = &pages()["docs/operations.md"];
+    assert!(operations.contains(&format!("| `{told}`")), "{told}");
+    assert!(
+        operations.contains("up to 64 MiB and 2,000,000 samples"),
+        "{told}"
+    );
+    let samples = birdwatch::core::sequential::counters::MAX_SAMPLES;
+    assert!(
+        operations.contains(&format!("at most {samples} are read`")),
+        "{samples}"
+    );
+}
+
+#[test]
 fn every_page_and_picture_is_reached_from_the_readme() {
     let pages = pages();
     let mut reached = BTreeSet::new();

@@ -385,6 +385,71 @@ fn the_plots_of_the_docs_are_what_the_makefile_says() {
 }
 
 #[test]
+fn without_traffic_people_read_that_nothing_can_be_found_and_which_rollouts_were_given_up() {
+    for output in [
+        "text",
+        "json",
+        "html",
+        "svg",
+        "svg --plot evidence",
+        "svg --plot sight",
+        "svg --plot errors",
+    ] {
+        let told = said(&format!("- --runs 20 --rps 0 --output {output}"), SMALL);
+        for nonsense in ["NaN", "inf ", "inf\"", "Infinity"] {
+            assert!(!told.contains(nonsense), "{output}: {nonsense}\n{told}");
+        }
+    }
+    let text = said("- --runs 20 --rps 0", SMALL);
+    for words in [
+        "\nno requests: no step is passed without any, and each rollout waits at its first weight\n",
+        "   given up\n",
+        "   20 of 20\n",
+        "\n   1      5 %      -         -       0.0 %",
+        "\nWithout traffic nothing is ever found.\n",
+        "\nRollouts given up waited for requests ",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    let idle = json("- --runs 20 --rps 0", SMALL);
+    assert_eq!(canary(&idle, 0.2)["givenUp"], 20);
+    let busy = json("- --runs 20 --rps 100", SMALL);
+    assert_eq!(canary(&busy, 0.001)["givenUp"], 0);
+    assert!(!said("- --runs 20 --rps 100", SMALL).contains("given up"));
+}
+
+#[test]
+fn bad_requests_are_called_what_the_metric_counts() {
+    for (metric, noun) in [
+        ("{preset: error-rate}", "errors"),
+        ("{preset: latency, slowerThan: 300ms}", "slow requests"),
+        (
+            "{name: own, total: 'all{v=\"$(version)\"}', bad: 'bad{v=\"$(version)\"}'}",
+            "bad requests",
+        ),
+    ] {
+        let yaml = format!("{SMALL}  metrics: [{metric}]\n");
+        let text = said("- --runs 20 --rps 10", &yaml);
+        for words in [
+            format!("   {noun} met (90 %)\n"),
+            format!("production's {noun} are tolerated"),
+            format!(" % {noun} is found within"),
+        ] {
+            assert!(text.contains(&words), "{words}\n{text}");
+        }
+        assert!(
+            noun == "errors" || !text.to_lowercase().contains("errors"),
+            "{text}"
+        );
+        let html = said("- --runs 20 --output html", &yaml);
+        assert!(
+            noun == "errors" || !html.to_lowercase().contains("error"),
+            "{noun}"
+        );
+    }
+}
+
+#[test]
 fn without_traffic_or_errors_there_is_still_an_answer() {
     let idle = json("- --runs 50 --rps 0", SMALL);
     assert_eq!(idle["sight"], "without traffic nothing is ever found");

@@ -42,7 +42,7 @@ pub struct Metric {
     pub slower_than: Option<Span>,
 
     /// A selector of counters of all requests of `$(version)`, as in `requests_total{version="$(version)"}`, at most 10,000
-    /// characters; with `bad` or `good`. Default: none.
+    /// characters; with `bad` or `good`. What several jobs scrape counts several times: select one of them. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::query")]
     pub total: Option<String>,

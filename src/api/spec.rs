@@ -93,8 +93,8 @@ pub struct BirdWatchSpec {
     #[schemars(schema_with = "rules::span")]
     pub interval: Option<Span>,
 
-    /// Full form: what to judge by, 1 to 20 metrics. Each must stay within its limits. Default: none; without `metric` and
-    /// `metrics` the preset `error-rate` is judged.
+    /// Full form: what to judge by, 1 to 20 metrics, whose queries and selectors are at most 100,000 bytes together. Each must
+    /// stay within its limits. Default: none; without `metric` and `metrics` the preset `error-rate` is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20), extend("x-kubernetes-validations" = rules::METRICS))]
     pub metrics: Option<Vec<Metric>>,

@@ -284,6 +284,7 @@ impl<'a> Live<'a> {
             counted: asked.counted,
             from: asked.from,
             at: asked.at,
+            unknown_names: Ok(Vec::new()),
             outcome: Ok(series),
         }
     }

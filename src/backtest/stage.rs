@@ -206,6 +206,7 @@ impl<'a> Stage<'a> {
                     counted: question.counted,
                     from: question.from,
                     at: question.at,
+                    unknown_names: Ok(Vec::new()),
                     outcome: Err("the past of this metric is not known".to_owned()),
                 },
                 |(_, live)| live.answer(question),

@@ -74,7 +74,16 @@ pub fn simulate(settings: &SimulateSettings) -> Result<(), SimulateError> {
     let setup = Setup::new(policy_of(&plan, settings), settings.traffic)?;
     let canaries = setup.canaries(&settings.canary_bad);
     let cells = work::simulate(&setup, &canaries, settings.runs, settings.seed)?;
-    let report = Report::new(plan.target.service, settings.seed, settings.runs, &setup, cells)?;
+    let noun = policy::metrics(&plan)
+        .next()
+        .map_or("errors", |(_, test)| policy::noun(test));
+    let report = Report::new(
+        (plan.target.service, noun),
+        settings.seed,
+        settings.runs,
+        &setup,
+        cells,
+    )?;
     let text = match settings.output {
         Output::Text => report.text(),
         Output::Json => json(&report),

@@ -26,7 +26,7 @@ pub use history::{Column, MAX_HISTORY, Past};
 pub use range::{RangeSeries, Stretch};
 
 /// The largest answer with raw samples that is read, in bytes: ten minutes of a large service's histogram.
-const MAX_SAMPLES: usize = 64 << 20;
+pub const MAX_SAMPLES: usize = 64 << 20;
 
 /// Told of every query, for metrics.
 pub trait QueryObserver: Send + Sync {

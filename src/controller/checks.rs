@@ -154,7 +154,22 @@ impl Asker<'_> {
         let until = Instant::now() + self.request.deadline.std();
         let request = self.request;
         let samples = samples(self.prometheus, self.namespace, request, until);
-        tokio::join!(self.values(until), samples)
+        let (answers, mut samples) = tokio::join!(self.values(until), samples);
+        self.name(&mut samples, until).await;
+        (answers, samples)
+    }
+
+    /// Looks up the names of selectors without series.
+    async fn name(&mut self, samples: &mut [SampleAnswer], until: Instant) {
+        let asked = self.request.samples.iter().zip(samples);
+        let empty = asked.filter(|(_, answer)| answer.outcome.as_ref().is_ok_and(Vec::is_empty));
+        let mut empty: Vec<(&SampleQuestion, &mut SampleAnswer)> = empty.collect();
+        let names: Vec<&Names> = empty.iter().map(|(asked, _)| &asked.names).collect();
+        let LookedUp { known, unknown } = self.look_up(&names, until).await;
+        self.known.names.extend(known);
+        for (asked, answer) in &mut empty {
+            answer.unknown_names = among(&unknown, &asked.names);
+        }
     }
 
     async fn values(&mut self, until: Instant) -> Vec<Answer> {
@@ -170,8 +185,9 @@ impl Asker<'_> {
         };
         let empty: Vec<&Question> = questions.iter().filter(is_empty).collect();
         let traffic = empty.iter().filter(|q| !q.per_request).map(|q| &q.traffic);
+        let names: Vec<&Names> = empty.iter().map(|q| &q.names).collect();
         let (second, LookedUp { known, unknown }) =
-            tokio::join!(self.outcomes(traffic, until), self.look_up(&empty, until));
+            tokio::join!(self.outcomes(traffic, until), self.look_up(&names, until));
         self.known.names.extend(known);
         let answer = |question: &Question| Answer {
             metric: question.metric.clone(),
@@ -209,17 +225,19 @@ impl Asker<'_> {
             .collect()
     }
 
-    /// Looks up the names of the empty answers' queries; each metric once, a few at a time, and those that are known
+    /// Looks up names of queries with empty answers; each metric once, a few at a time, and those that are known
     /// already not at all.
-    async fn look_up(&self, empty: &[&Question], until: Instant) -> LookedUp {
-        let all: BTreeMap<&str, BTreeSet<&str>> = empty.iter().flat_map(|question| &question.names).fold(
-            BTreeMap::new(),
-            |mut all, (metric, labels)| {
-                let labels = labels.iter().map(String::as_str);
-                all.entry(metric.as_str()).or_default().extend(labels);
-                all
-            },
-        );
+    async fn look_up(&self, names: &[&Names], until: Instant) -> LookedUp {
+        let all: BTreeMap<&str, BTreeSet<&str>> =
+            names
+                .iter()
+                .copied()
+                .flatten()
+                .fold(BTreeMap::new(), |mut all, (metric, labels)| {
+                    let labels = labels.iter().map(String::as_str);
+                    all.entry(metric.as_str()).or_default().extend(labels);
+                    all
+                });
         let is_new = |(metric, labels): &(&str, BTreeSet<&str>)| {
             !self.known.names.contains(*metric)
                 || labels
@@ -297,6 +315,7 @@ async fn samples(
             outcome: found
                 .map(|found| found.iter().map(series).collect())
                 .map_err(|failure| failure.to_string()),
+            unknown_names: Ok(Vec::new()),
         };
     request.samples.iter().zip(found).map(answer).collect()
 }
@@ -305,12 +324,20 @@ fn labelled(metric: &str, label: &str) -> String {
     format!("{metric}{{{label}}}")
 }
 
-/// The names of a question as they are remembered. A metric that is not known is not named with its labels too.
-fn names(question: &Question) -> impl Iterator<Item = String> {
-    question.names.iter().flat_map(|(metric, labels)| {
-        let labels = labels.iter().map(|label| labelled(metric, label));
-        std::iter::once(metric.clone()).chain(labels)
-    })
+/// Metrics with the labels that a query looks at.
+type Names = BTreeMap<String, BTreeSet<String>>;
+
+/// Those of a query's names that are unknown. A metric that is not known is not named with its labels too.
+fn among(unknown: &Result<BTreeSet<String>, String>, names: &Names) -> Result<Vec<String>, String> {
+    let own: BTreeSet<String> = names
+        .iter()
+        .flat_map(|(metric, labels)| {
+            let labels = labels.iter().map(|label| labelled(metric, label));
+            std::iter::once(metric.clone()).chain(labels)
+        })
+        .collect();
+    let of_query = |unknown: &BTreeSet<String>| unknown.intersection(&own).cloned().collect();
+    unknown.as_ref().map(of_query).map_err(Clone::clone)
 }
 
 fn outcome(
@@ -318,14 +345,10 @@ fn outcome(
     said: Option<&prom::Outcome>,
     unknown: &Result<BTreeSet<String>, String>,
 ) -> Outcome {
-    let of_question = |unknown: &BTreeSet<String>| {
-        let own: BTreeSet<String> = names(question).collect();
-        unknown.intersection(&own).cloned().collect::<Vec<_>>()
-    };
     let unknown_names = if question.unnamed {
         Err("one of its selectors has no metric name".to_owned())
     } else {
-        unknown.as_ref().map(of_question).map_err(Clone::clone)
+        among(unknown, &question.names)
     };
     match said {
         Some(prom::Outcome::Series(_)) if question.hides_absence && unknown_names != Ok(Vec::new()) => {
@@ -397,6 +420,7 @@ mod tests {
     use crate::api::Span;
     use crate::api::plan::Plan;
     use crate::core::observation::Side;
+    use crate::core::sequential::counters::Counted;
 
     /// Answers queries from a list, and knows the labels of one metric.
     #[derive(Default)]
@@ -475,6 +499,15 @@ mod tests {
     }
 
     async fn ask(fake: &Fake, questions: Vec<Question>, known: KnownNames) -> (Vec<Answer>, KnownNames) {
+        let (answers, _, known) = ask_all(fake, (questions, Vec::new()), known).await;
+        (answers, known)
+    }
+
+    async fn ask_all(
+        fake: &Fake,
+        (questions, samples): (Vec<Question>, Vec<SampleQuestion>),
+        known: KnownNames,
+    ) -> (Vec<Answer>, Vec<SampleAnswer>, KnownNames) {
         let id = CheckId {
             rollout: "r".into(),
             step: 1,
@@ -485,7 +518,7 @@ mod tests {
             server: None,
             deadline: Span::secs(5),
             questions,
-            samples: Vec::new(),
+            samples,
             scrape: Span::secs(1),
         };
         let mut asker = Asker {
@@ -495,7 +528,40 @@ mod tests {
             asked_at: Timestamp::UNIX_EPOCH,
             known,
         };
-        (asker.ask().await.0, asker.known)
+        let (answers, samples) = asker.ask().await;
+        (answers, samples, asker.known)
+    }
+
+    #[tokio::test]
+    async fn a_selector_without_series_is_told_with_the_names_that_nobody_knows() {
+        let asked = SampleQuestion {
+            metric: "own".to_owned(),
+            side: Side::Canary,
+            counted: Some(Counted::Part),
+            query: "errors{pod=~\"x\"}[60000ms]".to_owned(),
+            names: question("q", false).names,
+            from: Timestamp::UNIX_EPOCH,
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let told = async |fake: &Fake, known| {
+            let (_, samples, known) = ask_all(fake, (Vec::new(), vec![asked.clone()]), known).await;
+            (samples[0].unknown_names.clone(), known)
+        };
+        let nobody = Fake {
+            labels: Some(labels(&[])),
+            ..Fake::default()
+        };
+        let (names, known) = told(&nobody, KnownNames::default()).await;
+        assert_eq!(names, Ok(vec!["errors".to_owned()]));
+        let there = Fake {
+            labels: Some(labels(&["code", "pod"])),
+            ..Fake::default()
+        };
+        let (names, known) = told(&there, known).await;
+        assert_eq!(names, Ok(Vec::new()));
+        // Once known, always known; and what cannot be looked up is not.
+        assert_eq!(told(&Fake::default(), known).await.0, Ok(Vec::new()));
+        assert!(told(&Fake::default(), KnownNames::default()).await.0.is_err());
     }
 
     fn labels(names: &[&str]) -> BTreeSet<String> {

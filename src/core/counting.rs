@@ -25,7 +25,7 @@ use super::sequential::policy::{self, metrics};
 
 pub(super) use ask::samples_of_check;
 pub(super) use begin::begin;
-pub(super) use sight::{Learnt, foresee, learn, tell_sight};
+pub(super) use sight::{Learnt, foresee, lasted, lasts, learn, tell_sight};
 pub(super) use take::{pending, take_in};
 pub(crate) use words::{log, share};
 
@@ -92,6 +92,24 @@ pub(super) fn has_looked(rollout: &Rollout) -> bool {
 /// Whether both versions had requests in this step.
 pub(super) fn is_compared(counted: &Counted) -> bool {
     counted.step_canary.requests > 0.0 && counted.step_production.requests > 0.0
+}
+
+/// Which version's first requests this step waits for, in words; none where both were counted, or nothing was yet.
+pub(super) fn awaits(rollout: &Rollout) -> Option<String> {
+    if rollout.confirmed == 100 {
+        return None;
+    }
+    let mut counted = rollout.metrics.iter().filter_map(|m| m.counted.as_ref());
+    let without = counted.find(|counted| counted.judged.is_some() && !is_compared(counted))?;
+    let whose = if without.step_canary.requests > 0.0 {
+        "production's"
+    } else {
+        "the canary's"
+    };
+    Some(format!(
+        "waiting for {whose} first requests at {} %: the hold is over, and without any there is nothing to compare",
+        rollout.confirmed
+    ))
 }
 
 /// Whether one exporter sees both versions, so that a fault of both shows on both at once.

@@ -1,7 +1,7 @@
 //! What people read: notices, and the parent message of a rollout's thread. Texts only; nothing is decided here.
 
-use crate::api::BirdWatchStatus;
 use crate::api::status::{BaselineSource, MetricStatus, Phase, Rollout, Verdict};
+use crate::api::{BirdWatchStatus, Span};
 
 use super::counting;
 use super::number::human;
@@ -41,15 +41,18 @@ pub(super) fn baseline(rollout: &Rollout) -> String {
     format!("baseline recorded: {}", words.collect::<Vec<_>>().join(", "))
 }
 
-/// A step begins.
-pub(super) fn step(rollout: &Rollout) -> String {
+/// A step begins, that is expected to be kept so long, and the one before was held as said.
+pub(super) fn step(rollout: &Rollout, lasts: Option<Span>, lasted: Option<&str>) -> String {
     let mut text = format!(
         "weight {} % (step {} of {}), held {}",
         rollout.confirmed,
         rollout.step,
         rollout.plan.steps.len(),
-        rollout.hold.unwrap_or_default()
+        kept(rollout, lasts)
     );
+    if let Some(lasted) = lasted {
+        text = format!("{text}; {lasted}");
+    }
     let before = rollout
         .metrics
         .iter()
@@ -63,9 +66,20 @@ pub(super) fn step(rollout: &Rollout) -> String {
     text
 }
 
-/// A step is being held.
-pub(super) fn holding(rollout: &Rollout) -> String {
+/// How long a step is kept: its hold, or what is expected where that is longer.
+fn kept(rollout: &Rollout, lasts: Option<Span>) -> String {
     let hold = rollout.hold.unwrap_or_default();
+    match lasts {
+        Some(lasts) => {
+            format!("about {lasts} (at least {hold}, and until its requests were scraped and counted)")
+        }
+        None => hold.to_string(),
+    }
+}
+
+/// A step is being held, and expected to be kept so long.
+pub(super) fn holding(rollout: &Rollout, lasts: Option<Span>) -> String {
+    let hold = kept(rollout, lasts);
     let verdict = match rollout.verdict {
         Some(Verdict::Unknown) => "; nothing is known, the hold stands still".to_owned(),
         Some(Verdict::Bad) => "; a metric is beyond its limit".to_owned(),
@@ -74,6 +88,7 @@ pub(super) fn holding(rollout: &Rollout) -> String {
     let longer = rollout
         .hold_reason
         .as_ref()
+        .filter(|_| lasts.is_none())
         .map(|why| format!(" ({why})"))
         .unwrap_or_default();
     format!("holding {} % for {hold}{longer}{verdict}", rollout.confirmed)

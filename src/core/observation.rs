@@ -166,6 +166,8 @@ pub struct SampleQuestion {
     pub counted: Option<Counted>,
     /// A selector with its range, its variables filled in.
     pub query: String,
+    /// Names to look up where no series answers: the metric, with the labels that the selector looks at.
+    pub names: BTreeMap<String, BTreeSet<String>>,
     /// From when on requests are to be counted, exclusive.
     pub from: Timestamp,
     /// Up to when, and the moment to ask for.
@@ -187,6 +189,8 @@ pub struct SampleAnswer {
     pub at: Timestamp,
     /// The series, none where nothing counts; or why they are not known.
     pub outcome: Result<Vec<SampleSeries>, String>,
+    /// Of an answer without series, those of its names that Prometheus has never heard of; `Err`: they could not be looked up.
+    pub unknown_names: Result<Vec<String>, String>,
 }
 
 /// One counter's samples.

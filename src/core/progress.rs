@@ -16,6 +16,9 @@ use super::questions;
 use super::turn::Turn;
 use super::verdict;
 
+/// After so long people are told that a step waits for requests.
+const LONG_WAIT: Span = Span::secs(600);
+
 /// What keeps a raise from being written.
 struct Block {
     reason: &'static str,
@@ -51,12 +54,16 @@ pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         tick(turn, rollout);
         ask(turn, rollout, next_check(turn, rollout));
         if !rollout.promote_asked && !is_served(rollout) {
+            if let Some(block) = awaited(turn, rollout) {
+                held(turn, rollout, &block);
+                return;
+            }
             turn.end(ConditionType::Held);
             let paused = is_paused(turn);
             turn.say(if paused {
                 paused_at(rollout)
             } else {
-                messages::holding(rollout)
+                messages::holding(rollout, counting::lasts(rollout, &turn.seen.settings))
             });
             return;
         }
@@ -73,6 +80,9 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     {
         return;
     }
+    let lasted = (rollout.step > 0)
+        .then(|| counting::lasted(rollout, turn.now))
+        .flatten();
     rollout.confirmed = rollout.intended;
     rollout.confirmed_at = Some(turn.now);
     rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(rollout.step + 1);
@@ -83,7 +93,12 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     counting::new_step(rollout);
     questions::set_hold(rollout, &turn.seen.settings);
     turn.clear(ConditionType::Held);
-    turn.tell(rollout, NoticeKind::Step, messages::step(rollout));
+    let lasts = counting::lasts(rollout, &turn.seen.settings);
+    turn.tell(
+        rollout,
+        NoticeKind::Step,
+        messages::step(rollout, lasts, lasted.as_deref()),
+    );
     counting::tell_sight(turn, rollout);
 }
 
@@ -168,6 +183,21 @@ fn is_served(rollout: &Rollout) -> bool {
         && rollout
             .last_check
             .is_some_and(|at| rollout.clock.served_at(at) >= hold)
+}
+
+/// The hold is over, and a version still has had no request in it. Seldom traffic is no news for a while.
+fn awaited(turn: &mut Turn<'_>, rollout: &Rollout) -> Option<Block> {
+    let over = rollout.clock.ends(rollout.hold.unwrap_or_default())?;
+    let is_over = rollout.last_check.is_some_and(|at| at >= over);
+    if !is_over || rollout.verdict != Some(Verdict::Good) || is_paused(turn) {
+        return None;
+    }
+    let message = counting::awaits(rollout)?;
+    Some(Block {
+        reason: "Requests",
+        message,
+        news: turn.has_come(Turn::after(over, LONG_WAIT)),
+    })
 }
 
 /// When the next check is due: an interval after the last, and at the end of the hold.

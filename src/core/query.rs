@@ -146,6 +146,12 @@ pub fn selector(promql: &str) -> Result<(), QueryError> {
     }
 }
 
+/// The metrics of a query (expanded) with the labels that its selectors look at; none of what cannot be read.
+#[must_use]
+pub fn names(promql: &str) -> BTreeMap<String, BTreeSet<String>> {
+    analyse(promql).map(|facts| facts.metrics).unwrap_or_default()
+}
+
 /// The parser panics on a few inputs (a range of 1e30 s), so it runs guarded: a query harms nobody else.
 fn parse(promql: &str) -> Result<Expr, QueryError> {
     let unreadable = |why: &str| QueryError::Syntax(why.chars().take(300).collect());

@@ -10,6 +10,7 @@ pub mod picture;
 pub mod report;
 mod rollout;
 mod summary;
+mod words;
 mod world;
 
 pub use rollout::Outcome;

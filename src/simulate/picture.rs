@@ -218,7 +218,10 @@ fn errors(report: &Report) -> Figure {
             colour,
         });
     Figure {
-        title: "Requests that met an error of the canary".to_owned(),
+        title: match report.noun {
+            "errors" => "Requests that met an error of the canary".to_owned(),
+            noun => format!("The canary's {noun}"),
+        },
         subtitle: report.assumed(),
         charts: vec![Chart::Bars(Bars {
             axis: Axis {

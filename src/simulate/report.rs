@@ -8,6 +8,8 @@ use crate::core::sequential::planner::{Policy, Traffic};
 use crate::core::sequential::sight::{load, nearest, sight};
 
 use super::summary::Cell;
+use super::words::{lined_up, range, rounded, sentence, span};
+pub use super::words::{share, steps_text};
 use super::world::{Setup, SetupError};
 
 /// Everything found, and what it was found under.
@@ -30,6 +32,9 @@ pub struct Report {
     pub nearest: Option<String>,
     /// Every canary that was simulated, from the best to the worst.
     pub canaries: Vec<Cell>,
+    /// What bad requests are called, in the plural.
+    #[serde(skip)]
+    pub noun: &'static str,
 }
 
 /// A policy as JSON has it.
@@ -92,23 +97,21 @@ pub struct TrafficReport {
 /// By when a fault is to be found to be worth a sentence: the operator's own sentence is about the same time.
 const SOON: Duration = Duration::from_mins(5);
 
-/// Steps that are named one by one.
-const FEW_STEPS: usize = 6;
-
 /// Rows of the table of steps.
 const MOST_ROWS: usize = 10;
 
 /// What the table of steps says of each canary.
 pub(super) const STEP_BY_STEP: &str = "Rolled back by the end of each step";
 
-const HEAD: [&str; 7] = [
+const GIVEN_UP: &str = "Rollouts given up waited for requests long after their steps should have ended: neither passed nor rolled back.";
+
+const HEAD: [&str; 6] = [
     "canary bad",
     "rolled back (95 % interval)",
     "median",
     "90 %",
     "planner",
     "mostly at",
-    "errors met (90 %)",
 ];
 
 impl Report {
@@ -117,7 +120,7 @@ impl Report {
     /// # Errors
     /// A setup that is none.
     pub fn new(
-        service: String,
+        (service, noun): (String, &'static str),
         seed: u64,
         runs: u32,
         setup: &Setup,
@@ -132,9 +135,10 @@ impl Report {
             runs,
             policy: PolicyReport::new(policy, traffic),
             traffic: traffic.into(),
-            sight: sight(policy, traffic, within)?,
-            nearest: nearest(policy, traffic, within)?.map(|(_, words)| words),
+            sight: sight(policy, traffic, within, noun)?,
+            nearest: nearest(policy, traffic, within, noun)?.map(|(_, words)| words),
             canaries,
+            noun,
         })
     }
 
@@ -185,8 +189,9 @@ impl Report {
             String::new()
         };
         format!(
-            "a check every {}{confirmed}; {tolerance} times production's errors are tolerated; at most {} false alarms{divided}",
+            "a check every {}{confirmed}; {tolerance} times production's {} are tolerated; at most {} false alarms{divided}",
             span(*every_seconds),
+            self.noun,
             share(*false_alarm)
         )
     }
@@ -203,6 +208,10 @@ impl Report {
         } = &self.policy;
         let held: f64 = steps.iter().map(|kept| kept.step.hold_seconds).sum();
         let counted: f64 = steps.iter().map(|kept| kept.counted_seconds).sum();
+        if !self.has_traffic() {
+            return "no requests: no step is passed without any, and each rollout waits at its first weight"
+                .to_owned();
+        }
         format!(
             "scrapes every {}, {} for weights to spread: kept for {} ({} by the holds), of which {} are counted",
             span(*scrape_seconds),
@@ -217,7 +226,20 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let rows = self.canaries.iter().map(|cell| self.row(cell)).collect();
-        (HEAD.map(str::to_owned).into(), rows)
+        let mut head = HEAD.map(str::to_owned).to_vec();
+        head.push(format!("{} met (90 %)", self.noun));
+        if self.has_given_up() {
+            head.push("given up".to_owned());
+        }
+        (head, rows)
+    }
+
+    fn has_traffic(&self) -> bool {
+        self.traffic.requests_per_second > 0.0
+    }
+
+    fn has_given_up(&self) -> bool {
+        self.canaries.iter().any(|cell| cell.given_up > 0)
     }
 
     fn row(&self, cell: &Cell) -> Vec<String> {
@@ -235,7 +257,7 @@ impl Report {
         );
         let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), span);
         let step = cell.usual_step().and_then(|step| self.policy.steps.get(step));
-        vec![
+        let mut row = vec![
             share(cell.canary_bad),
             rolled_back,
             seconds(cell.seconds.map(|s| s.median)),
@@ -243,7 +265,11 @@ impl Report {
             cell.predicted_seconds.map_or_else(|| "never".to_owned(), span),
             step.map_or_else(|| "-".to_owned(), |kept| format!("{} %", kept.step.weight)),
             format!("{} ({})", cell.errors.median, cell.errors.p90),
-        ]
+        ];
+        if self.has_given_up() {
+            row.push(format!("{} of {}", cell.given_up, cell.runs));
+        }
+        row
     }
 
     /// A table of time and power step by step; of many steps, several stand in one row.
@@ -263,7 +289,14 @@ impl Report {
             let (first, last) = (i * size, i * size + group.len() - 1);
             let weights = group.first().zip(group.last());
             let (from, to) = weights.map_or((0.0, 0.0), |(a, b)| (a.step.weight, b.step.weight));
-            let sum = |of: fn(&KeptReport) -> f64| rounded(group.iter().map(of).sum());
+            let sum = |of: fn(&KeptReport) -> f64| {
+                let seconds = group.iter().map(of).sum();
+                if self.has_traffic() {
+                    rounded(seconds)
+                } else {
+                    "-".to_owned()
+                }
+            };
             let mut row = vec![
                 range(&(first + 1), &(last + 1)),
                 format!("{} %", range(&from, &to)),
@@ -303,11 +336,17 @@ impl Report {
         words.extend(
             [
                 "Times count from the first step's start to the check that rolls back.",
-                "Errors met are the canary's bad requests until then, or until its steps end: median, and 90 % of rollouts.",
+                &sentence(&format!(
+                    "{} met are the canary's bad requests until then, or until its steps end: median, and 90 % of rollouts",
+                    self.noun
+                )),
                 "The column planner is what the planner's formula expects in place of the median.",
             ]
             .map(str::to_owned),
         );
+        if self.has_given_up() {
+            words.push(GIVEN_UP.to_owned());
+        }
         words
     }
 
@@ -353,77 +392,4 @@ impl From<Traffic> for TrafficReport {
             production_bad: traffic.production_bad,
         }
     }
-}
-
-/// A share as people write it: 0.0015 is "0.15 %".
-#[must_use]
-pub fn share(share: f64) -> String {
-    // Six digits: more than anyone types, fewer than a float's noise.
-    let value = share * 100.0;
-    let scale = 1e6;
-    format!("{} %", (value * scale).round() / scale)
-}
-
-/// Steps in one line; many that rise evenly in a few words.
-pub fn steps_text<'a>(steps: impl Iterator<Item = &'a StepReport>) -> String {
-    let steps: Vec<&StepReport> = steps.collect();
-    let first = steps.first().map_or(0.0, |first| first.weight);
-    let even = steps.windows(2).all(|pair| match pair {
-        [a, b] => {
-            (b.weight - a.weight - first).abs() < 1e-9 && (b.hold_seconds - a.hold_seconds).abs() < 1e-9
-        }
-        _ => true,
-    });
-    let step = |s: &StepReport| format!("{} % for {}", s.weight, span(s.hold_seconds));
-    match steps.first() {
-        Some(first) if even && steps.len() > FEW_STEPS => format!("{} steps of {}", steps.len(), step(first)),
-        _ => steps.iter().map(|s| step(s)).collect::<Vec<_>>().join(", "),
-    }
-}
-
-/// Cells below their heads, to the right.
-fn lined_up((head, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
-    let all = || std::iter::once(head).chain(rows);
-    let width = |column: usize| {
-        let cells = all().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let mut out = String::new();
-    for row in all() {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:>width$}"));
-        out.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
-        out.push('\n');
-    }
-    out
-}
-
-/// "3" or "3-5".
-fn range(from: &impl ToString, to: &impl ToString) -> String {
-    let (from, to) = (from.to_string(), to.to_string());
-    if from == to { from } else { format!("{from}-{to}") }
-}
-
-/// A time without its fractions, for what is expected and not measured.
-fn rounded(seconds: f64) -> String {
-    span(if seconds < 10.0 { seconds } else { seconds.round() })
-}
-
-fn span(seconds: f64) -> String {
-    let millis = (seconds * 1000.0).round();
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "at most a few years; `as` saturates"
-    )]
-    let millis = millis as i64;
-    crate::api::Span::millis(millis).to_string()
-}
-
-fn sentence(words: &str) -> String {
-    let mut chars = words.chars();
-    let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
-    format!("{first}{}.", chars.as_str())
 }

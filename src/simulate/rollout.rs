@@ -21,6 +21,8 @@ pub struct Outcome {
     pub found: Option<(f64, usize)>,
     /// Bad requests that the canary answered until then.
     pub errors: f64,
+    /// Neither rolled back nor at its end: it still waited for requests.
+    pub given_up: bool,
 }
 
 /// When things happen in one rollout, seconds. Where scrapes and the grid of instants lie is chance.
@@ -208,6 +210,7 @@ pub(super) fn rollout(
                     return Ok(Outcome {
                         found: Some((now, index)),
                         errors,
+                        given_up: false,
                     });
                 }
             }
@@ -219,11 +222,19 @@ pub(super) fn rollout(
                 break;
             }
             if now > patience {
-                return Ok(Outcome { found: None, errors });
+                return Ok(Outcome {
+                    found: None,
+                    errors,
+                    given_up: true,
+                });
             }
         }
     }
-    Ok(Outcome { found: None, errors })
+    Ok(Outcome {
+        found: None,
+        errors,
+        given_up: false,
+    })
 }
 
 fn hold(policy: &Policy, step: &Step) -> f64 {
@@ -430,6 +441,10 @@ mod tests {
     fn without_traffic_a_rollout_comes_to_an_end() {
         let idle = setup(0.0, 10, &[(1.0, 5), (2.0, 5)], USUAL);
         let outcomes = idle.rollouts(0.5, 3, 1, 0).unwrap();
-        assert!(outcomes.iter().all(|o| o.found.is_none() && o.errors < 1.0));
+        let waits = |o: &Outcome| o.found.is_none() && o.given_up && o.errors < 1.0;
+        assert!(outcomes.iter().all(waits));
+        let busy = setup(1000.0, 10, &[(1.0, 5), (2.0, 5)], USUAL);
+        let outcomes = busy.rollouts(0.001, 3, 1, 0).unwrap();
+        assert!(outcomes.iter().all(|o| !o.given_up));
     }
 }

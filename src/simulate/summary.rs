@@ -42,6 +42,8 @@ pub struct Cell {
     pub runs: u32,
     /// How many of them were rolled back.
     pub rolled_back: u32,
+    /// How many were neither rolled back nor at their end when the simulation gave them up: they waited for requests.
+    pub given_up: u32,
     /// The same as a share.
     pub rolled_back_share: Share,
     /// Seconds from the first step's start to the check that rolled it back, over the rollouts that were; null without any.
@@ -134,6 +136,7 @@ impl Cell {
             within_tolerance: canary_bad <= tolerated * (1.0 + 1e-9),
             runs,
             rolled_back,
+            given_up: count(outcomes.iter().filter(|o| o.given_up).count()),
             rolled_back_share: Share::of(rolled_back, runs),
             seconds: Quantiles::of(&times),
             rolled_back_at_step: at_step,
@@ -229,6 +232,7 @@ mod tests {
             within_tolerance: false,
             runs: 4,
             rolled_back: 3,
+            given_up: 0,
             rolled_back_share: Share::of(3, 4),
             seconds: None,
             rolled_back_at_step: vec![1, 2, 0],

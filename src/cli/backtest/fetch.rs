@@ -249,6 +249,7 @@ impl Fetcher {
             counted,
             from,
             at,
+            unknown_names: Ok(Vec::new()),
             outcome: Ok(series.collect()),
         }
     }

@@ -89,7 +89,7 @@ pub enum Failure {
     #[error("the query gives a range vector, not a number for each series")]
     Matrix,
     /// The answer is larger than is read; the limit in bytes.
-    #[error("Prometheus's answer is larger than {0} bytes")]
+    #[error("Prometheus's answer is larger than {} MiB, the most that is read", .0 >> 20)]
     TooLarge(usize),
     /// Not the answer of a Prometheus.
     #[error("the answer is not one of a Prometheus: {0}")]

@@ -12,7 +12,7 @@ use super::metrics;
 use super::read::Source;
 use crate::core::observation::{ObjectName, SampleQuestion, Settings, Side};
 use crate::core::preset::{self, DURATIONS, REQUESTS};
-use crate::core::query::Template;
+use crate::core::query::{self, Template};
 use crate::core::questions;
 use crate::core::sequential::counters::{Counted, Window, grid_instant};
 
@@ -48,11 +48,14 @@ pub(in crate::core) fn samples_of_check(
                 let Ok(template) = Template::parse(&selector) else {
                     continue;
                 };
+                let selector = template.expand(&values);
                 questions.push(SampleQuestion {
                     metric: metric.name.clone(),
                     side: *side,
                     counted,
-                    query: format!("{}[{}ms]", template.expand(&values), window.range().as_millis()),
+                    // Istio's own are never misspelt.
+                    names: counted.map(|_| query::names(&selector)).unwrap_or_default(),
+                    query: format!("{selector}[{}ms]", window.range().as_millis()),
                     from,
                     at,
                 });

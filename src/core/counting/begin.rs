@@ -102,8 +102,8 @@ fn often_enough(series: &[counters::Series], scrape: Span) -> Result<(), String>
 
 fn design(plan: &Plan, test: &SequentialPlan, phi: f64) -> Result<Design, String> {
     // At 100 % there is nothing to compare with: a component of its own would only take weight from the others.
-    let compared = plan.steps.iter().filter(|step| step.weight < 100).count();
-    Design::new(test.tolerance, budget(plan), phi, compared.max(1))
+    let components = policy::compared(plan).div_ceil(policy::steps_of_component(plan));
+    Design::new(test.tolerance, budget(plan), phi, components.max(1))
         .and_then(|design| design.at_least(test.at_least))
         .map_err(|error| error.to_string())
 }
@@ -179,6 +179,7 @@ mod tests {
                 counted: None,
                 from: at(-40),
                 at: at(0),
+                unknown_names: Ok(Vec::new()),
                 outcome: Ok(series.concat()),
             }],
             scrape: Span::secs(15),

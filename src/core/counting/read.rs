@@ -1,8 +1,9 @@
 //! From samples with labels to series that count something: whose, of which requests, and by which exporter.
 
+mod bounds;
 mod once;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::api::evidence::Counted as Counting;
 use crate::api::plan::{Counters, SequentialPlan};
@@ -10,6 +11,8 @@ use crate::api::plan::{Counters, SequentialPlan};
 use crate::core::observation::{SampleAnswer, SampleSeries, Side};
 use crate::core::preset::{self, GRPC_FAULTS, OWN};
 use crate::core::sequential::counters::{self, Counted, Part, Series};
+
+pub(super) use bounds::common_bound;
 
 /// Labels that say what was scraped.
 const TARGET: [&str; 5] = ["job", "namespace", "pod", "container", "instance"];
@@ -67,11 +70,7 @@ pub(super) fn source(test: &SequentialPlan, answers: &[&SampleAnswer]) -> Result
         if let Some(reporter) = label(one, "reporter")
             && label(one, "le").is_none_or(|bound| bound == preset::ALL)
         {
-            let growth = match (one.samples.first(), one.samples.last()) {
-                (Some((_, first)), Some((_, last))) => (last - first).max(0.0),
-                _ => 0.0,
-            };
-            *grown.entry(reporter).or_default() += growth;
+            *grown.entry(reporter).or_default() += growth(one);
         }
     }
     let of = |reporter: &str| grown.get(reporter).copied();
@@ -90,11 +89,7 @@ pub(super) fn source(test: &SequentialPlan, answers: &[&SampleAnswer]) -> Result
         bound: None,
     };
     if let Counters::Slow { milliseconds } = test.counters {
-        let bounds = bounds(answers, Side::Production)?;
-        let numbers: Vec<f64> = bounds.iter().filter_map(|text| text.parse().ok()).collect();
-        let bound = counters::common_bound(&numbers, &numbers, milliseconds)
-            .map_err(|_| format!("no bound of the histogram is {milliseconds} ms or more"))?;
-        source.bound = text_of(&bounds, bound);
+        source.bound = bounds::productions(answers, milliseconds)?;
     }
     Ok(source)
 }
@@ -102,38 +97,6 @@ pub(super) fn source(test: &SequentialPlan, answers: &[&SampleAnswer]) -> Result
 /// Whether an exporter that saw `seen` requests is believed where pods report `own` for themselves.
 pub(super) fn is_complete(seen: f64, own: f64) -> bool {
     seen > 0.0 && seen >= COMPLETE * own
-}
-
-/// The bound that both versions' histograms have; none where no bound is needed.
-///
-/// # Errors
-/// They have none in common.
-pub(super) fn common_bound(
-    test: &SequentialPlan,
-    answers: &[&SampleAnswer],
-) -> Result<Option<String>, String> {
-    let Counters::Slow { milliseconds } = test.counters else {
-        return Ok(None);
-    };
-    let (canary, production) = (bounds(answers, Side::Canary)?, bounds(answers, Side::Production)?);
-    let numbers =
-        |of: &BTreeSet<String>| -> Vec<f64> { of.iter().filter_map(|text| text.parse().ok()).collect() };
-    let bound = counters::common_bound(&numbers(&canary), &numbers(&production), milliseconds)
-        .map_err(|error| error.to_string())?;
-    Ok(text_of(&production, bound))
-}
-
-fn bounds(answers: &[&SampleAnswer], side: Side) -> Result<BTreeSet<String>, String> {
-    let bounds = all(answers, side)?.filter_map(|(_, one)| Some(label(one, "le")?.to_owned()));
-    Ok(bounds.collect())
-}
-
-fn text_of(bounds: &BTreeSet<String>, bound: f64) -> Option<String> {
-    let is = |text: &&String| {
-        text.parse::<f64>()
-            .is_ok_and(|number| number.total_cmp(&bound).is_eq())
-    };
-    bounds.iter().find(is).cloned()
 }
 
 /// The series that count, in the form that is differenced.
@@ -166,7 +129,10 @@ pub(super) fn series(
             );
         }
     }
-    Ok(found)
+    Ok(match test.counters {
+        Counters::Slow { .. } => bounds::with_bound(found),
+        _ => found,
+    })
 }
 
 /// What a series of Istio's counts.
@@ -228,13 +194,39 @@ fn all<'a>(
     Ok(found.into_iter())
 }
 
+/// No series may be no request; of a name that Prometheus has never heard of it says nothing.
+fn is_known(unknown_names: &Result<Vec<String>, String>) -> Result<(), String> {
+    match unknown_names {
+        Ok(names) if names.is_empty() => Ok(()),
+        Ok(names) => Err(format!(
+            "no series named {}: it is misspelt, or has to be exported from the start, with 0",
+            names.join(", ")
+        )),
+        Err(why) => Err(format!(
+            "the selector has no series, and its names could not be looked up: {why}"
+        )),
+    }
+}
+
 /// The series of an answer, Istio's by one scraper.
 fn of_answer(answer: &SampleAnswer) -> Result<Vec<&SampleSeries>, String> {
     let series = answer.outcome.as_ref().map_err(Clone::clone)?;
+    if series.is_empty() {
+        is_known(&answer.unknown_names)?;
+    }
     Ok(match answer.counted {
         Some(_) => series.iter().collect(),
         None => once::once(series),
     })
+}
+
+/// What a counter grew by between its samples; a restart begins at 0.
+fn growth(one: &SampleSeries) -> f64 {
+    let pairs = one.samples.windows(2).map(|pair| (pair[0].1, pair[1].1));
+    pairs
+        .map(|(before, after)| if after >= before { after - before } else { after })
+        .filter(|more| more.is_finite())
+        .sum()
 }
 
 fn label<'a>(one: &'a SampleSeries, name: &str) -> Option<&'a str> {

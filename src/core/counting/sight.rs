@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::api::Span;
 use crate::api::conditions::ConditionType;
 use crate::api::plan::{MetricPlan, Plan, SequentialPlan, StepPlan};
 use crate::api::status::{MetricStatus, Rollout};
@@ -78,7 +81,7 @@ fn words(rollout: &Rollout, timing: Timing) -> Option<(bool, String)> {
                 one(
                     &learnt.policy(&rollout.plan, test, &steps, timing),
                     learnt.traffic,
-                    test.fault,
+                    test,
                 )?
             };
             Some((finds, format!("{}: {says}", metric.name)))
@@ -103,10 +106,11 @@ fn never(plan: &Plan) -> Option<(bool, String)> {
     never.then(|| (false, says.to_owned()))
 }
 
-fn one(policy: &Policy, traffic: Traffic, fault: f64) -> Option<(bool, String)> {
+fn one(policy: &Policy, traffic: Traffic, test: &SequentialPlan) -> Option<(bool, String)> {
+    let (fault, noun) = (test.fault, policy::noun(test));
     let within = policy.length(traffic).min(SOON);
     let finds = policy.time_to_detect(traffic, fault).ok()?.is_some();
-    let mut says = sight(policy, traffic, within).ok()?;
+    let mut says = sight(policy, traffic, within, noun).ok()?;
     if policy.tolerated(traffic) >= fault {
         let says = format!(
             "{says}; the declared fault of {} is within what is tolerated beside production's own share: it is neither found nor \
@@ -115,10 +119,35 @@ fn one(policy: &Policy, traffic: Traffic, fault: f64) -> Option<(bool, String)> 
         );
         return Some((false, says));
     }
-    if !finds && let Ok(Some((_, change))) = nearest(policy, traffic, within) {
+    if !finds && let Ok(Some((_, change))) = nearest(policy, traffic, within, noun) {
         says = format!("{says}; {change}");
     }
     Some((finds, says))
+}
+
+/// How long the present step is expected to be kept, where that is longer than its hold: until what is counted of it was scraped.
+pub(in crate::core) fn lasts(rollout: &Rollout, settings: &Settings) -> Option<Span> {
+    let hold = rollout.hold?;
+    let step = StepPlan {
+        weight: rollout.confirmed,
+        hold,
+    };
+    let of = |(metric, test): (&MetricPlan, &SequentialPlan)| {
+        let status = rollout.metrics.iter().find(|m| m.name == metric.name)?;
+        let learnt = Learnt::of(status)?;
+        let policy = learnt.policy(&rollout.plan, test, &[step], Timing::from(settings));
+        Some(policy.length(learnt.traffic))
+    };
+    let longest = metrics(&rollout.plan).filter_map(of).max()?;
+    let lasts = Span::secs(u32::try_from(longest.as_secs()).unwrap_or(u32::MAX));
+    (lasts > hold).then_some(lasts)
+}
+
+/// How long the present step has lasted at its end, in words; none without a metric that counts.
+pub(in crate::core) fn lasted(rollout: &Rollout, now: Timestamp) -> Option<String> {
+    metrics(&rollout.plan).next()?;
+    let lasted = Span::between(rollout.confirmed_at?, now);
+    Some(format!("{} % was held {lasted}", rollout.confirmed))
 }
 
 impl From<&Settings> for Timing {

@@ -35,8 +35,9 @@ fn reading(value: Option<f64>, compared_with: Option<f64>, message: String, at: 
 pub(in crate::core) fn take_in(rollout: &mut Rollout, check: &Check, readings: &mut [(Reading, Verdict)]) {
     let mut confirmations = 0;
     let mut all: Vec<Said> = Vec::new();
+    let step = usize::try_from(rollout.step.saturating_sub(1)).unwrap_or(usize::MAX);
     let here = Here {
-        step: usize::try_from(rollout.step.saturating_sub(1)).unwrap_or(usize::MAX),
+        component: step / policy::steps_of_component(&rollout.plan),
         alone: rollout.confirmed == 100,
         since: rollout.confirmed_at.unwrap_or(rollout.started),
         check,
@@ -153,8 +154,8 @@ fn begin_late(
 
 /// Where in the rollout a check was made.
 struct Here<'a> {
-    /// The step's place among the steps, from 0.
-    step: usize,
+    /// Which component of the evidence the step has a part in, from 0.
+    component: usize,
     /// Production has no traffic.
     alone: bool,
     /// Since when the weight is what it is.
@@ -166,7 +167,7 @@ impl Here<'_> {
     /// Counts what happened since the last check. `Ok(true)`: canary and production could be compared.
     fn count(&self, name: &str, test: &SequentialPlan, counted: &mut Counted) -> Result<bool, String> {
         let Self {
-            step,
+            component,
             alone,
             since,
             check,
@@ -199,7 +200,7 @@ impl Here<'_> {
         match counters::observe(&series, read::part(test), &window) {
             Ok(observed) => {
                 counted.bound = source.bound;
-                add(counted, step, &observed, at)
+                add(counted, component, &observed, at)
             }
             Err(unknown) if alone && unknown.iter().all(of_production) => {
                 counted.judged = Some(at);
@@ -219,7 +220,12 @@ impl Here<'_> {
     }
 }
 
-fn add(counted: &mut Counted, step: usize, observed: &[Observed], at: Timestamp) -> Result<bool, String> {
+fn add(
+    counted: &mut Counted,
+    component: usize,
+    observed: &[Observed],
+    at: Timestamp,
+) -> Result<bool, String> {
     let all = counters::pooled(observed);
     let strata = if seen_together(counted.reporter.as_deref()) {
         counters::by_target(observed)
@@ -229,7 +235,7 @@ fn add(counted: &mut Counted, step: usize, observed: &[Observed], at: Timestamp)
     let design = Design::try_from(counted.design.clone()).map_err(|error| error.to_string())?;
     let told = counted
         .evidence
-        .add(&design, step, &strata)
+        .add(&design, component, &strata)
         .map_err(|error| error.to_string())?;
     counted.step_canary = counted.step_canary.plus(all.canary);
     counted.step_production = counted.step_production.plus(all.production);

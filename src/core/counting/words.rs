@@ -108,3 +108,47 @@ pub(super) fn lacking(name: &str, test: &SequentialPlan, step: Stratum, part: f6
         format!("{name}: {requests} requests of the canary in this step say nothing of a fault of {fault}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::evidence::Evidence;
+
+    /// The line that the docs show is what the first of three steps would say.
+    #[test]
+    fn the_docs_show_a_line_as_it_is_written() {
+        let spec = serde_json::from_value(serde_json::json!({"service": "shop"})).unwrap();
+        let mut plan = crate::core::plan::resolve(&spec).unwrap();
+        let metric_plan = plan.metrics.remove(0);
+        let crate::api::plan::TestPlan::Sequential(test) = &metric_plan.test else {
+            panic!("{metric_plan:?}");
+        };
+        let stratum = Stratum {
+            canary: Counts {
+                requests: 1502.0,
+                bad: 11.0,
+            },
+            production: Counts {
+                requests: 24_885.0,
+                bad: 21.0,
+            },
+        };
+        let design = Design::new(1.5, 0.01, 1.0, 3).unwrap();
+        let mut evidence = Evidence::default();
+        evidence.add(&design, 0, &[stratum]).unwrap();
+        let counted = Counted {
+            reporter: None,
+            bound: None,
+            design: design.into(),
+            share: 1.0,
+            evidence,
+            judged: None,
+            step_canary: stratum.canary,
+            step_production: stratum.production,
+            requests_per_second: 100.0,
+        };
+        let line = metric("error-rate", test, &counted, false);
+        let docs = include_str!("../../../docs/how-it-decides.md");
+        assert!(docs.contains(&line), "{line}");
+    }
+}

@@ -2,11 +2,11 @@ use proptest::prelude::*;
 
 use super::super::decide::worth_writing;
 use super::super::sequential::design::{Design, MAX_STEPS, MULTIPLIERS};
-use super::super::world::{STEPS, World, at, number};
+use super::super::world::{STEPS, World, at, number, spec};
 use super::*;
-use crate::api::BirdWatchStatus;
 use crate::api::evidence::{Counted, Counts, Evidence};
 use crate::api::status::{Phase, Reading};
+use crate::api::{BirdWatchSpec, BirdWatchStatus};
 
 const VERDICTS: [Option<Verdict>; 4] = [
     None,
@@ -95,7 +95,7 @@ fn what_stays_is_spread_over_the_whole_time() {
     assert!(longest <= Span::secs(3 * 5000 / 60), "{longest}");
 }
 
-fn counted(steps: usize) -> Counted {
+fn counted(components: usize) -> Counted {
     let requests = Counts {
         requests: 123_456_789.123_45,
         bad: 12_345.678_901_2,
@@ -103,10 +103,12 @@ fn counted(steps: usize) -> Counted {
     Counted {
         reporter: Some("destination".to_owned()),
         bound: Some("300".to_owned()),
-        design: Design::new(1.5, 0.01, 1.234_567_890_123, steps).unwrap().into(),
+        design: Design::new(1.5, 0.01, 1.234_567_890_123, components)
+            .unwrap()
+            .into(),
         share: 0.05,
         evidence: Evidence {
-            components: vec![vec![-123.456_789_012_345_67; MULTIPLIERS.len()]; steps],
+            components: vec![vec![-123.456_789_012_345_67; MULTIPLIERS.len()]; components],
             canary: requests,
             production: requests,
         },
@@ -119,7 +121,7 @@ fn counted(steps: usize) -> Counted {
 
 /// The status of a rollout with twenty metrics and a hundred steps whose every number is long and whose verdicts flap,
 /// after thousands of checks, and with another like it before.
-fn worst(metric: &str, steps: usize) -> BirdWatchStatus {
+fn worst(metric: &str, steps: usize) -> (BirdWatchStatus, BirdWatchSpec) {
     let metrics: Vec<String> = (0..20)
         .map(|i| format!("{{name: metric-number-{i}, {metric}}}"))
         .collect();
@@ -137,12 +139,8 @@ fn worst(metric: &str, steps: usize) -> BirdWatchStatus {
     let rollout = status.rollout.as_mut().unwrap();
     rollout.confirmed = 100;
     assert_eq!(rollout.metrics.len(), 20, "{}", status.message);
-    for metric in rollout
-        .metrics
-        .iter_mut()
-        .filter(|metric| metric.counted.is_some())
-    {
-        metric.counted = Some(counted(steps));
+    for known in rollout.metrics.iter_mut().filter_map(|m| m.counted.as_mut()) {
+        *known = counted(known.design.step_weights.len());
     }
     for second in 0..2000 {
         rollout.last_check = Some(at(second));
@@ -162,7 +160,7 @@ fn worst(metric: &str, steps: usize) -> BirdWatchStatus {
         note(rollout);
     }
     status.previous = previous(rollout);
-    status
+    (status, world.spec.unwrap())
 }
 
 fn size(value: &impl serde::Serialize) -> usize {
@@ -180,16 +178,21 @@ fn twenty_metrics_and_thousands_of_checks_make_no_large_status() {
     let query = "query: 'histogram_quantile(0.99, sum(rate(istio_request_duration_milliseconds_bucket{\
         destination_service_name=\"$(service)\", destination_version=\"$(version)\"}[1m])) by (le))', \
         deviation: 0.5, direction: both";
-    for (what, metric, steps, all, remembered) in [
-        ("queries", query, MAX_STEPS, 256 * KIB, 160 * KIB),
-        ("counters", "preset: error-rate", 10, 256 * KIB, 160 * KIB),
-        // The evidence of a hundred steps is ten numbers a step and metric: most of it is no history.
-        ("counters", "preset: error-rate", MAX_STEPS, 700 * KIB, 160 * KIB),
+    // As long as all together may be, in bytes of which JSON makes two where it can.
+    let pad = "\\\"".repeat(1200);
+    let own = ["total", "bad"].map(|kind| format!("{kind}: '{kind}{{version=\"$(version)\", p=\"{pad}\"}}'"));
+    let own = own.join(", ");
+    assert!((90_000..100_000).contains(&(own.len() * 20)), "{}", own.len());
+    for (what, metric, steps, all) in [
+        ("queries", query, MAX_STEPS, 256 * KIB),
+        ("presets", "preset: error-rate", 10, 256 * KIB),
+        // The schema's own limits: half of what etcd takes has room for it, spec and all.
+        ("selectors", own.as_str(), MAX_STEPS, 700 * KIB),
     ] {
-        let status = worst(metric, steps);
-        let (whole, history) = (size(&status), of_history(&status));
-        println!("twenty {what}, {steps} steps: status {whole} bytes, of which history {history}");
-        assert!(whole <= all && history <= remembered, "{what}: {whole} {history}");
+        let (status, spec) = worst(metric, steps);
+        let (whole, history) = (size(&status) + size(&spec), of_history(&status));
+        println!("twenty {what}, {steps} steps: spec and status {whole} bytes, of which history {history}");
+        assert!(whole <= all && history <= 160 * KIB, "{what}: {whole} {history}");
         let points = |metric: &MetricStatus| metric.history.len();
         let rollout = status.rollout.as_ref().unwrap();
         assert!(
@@ -199,6 +202,50 @@ fn twenty_metrics_and_thousands_of_checks_make_no_large_status() {
                 .all(|metric| points(metric) == MOST_OF_ALL / 20)
         );
     }
+}
+
+#[test]
+fn queries_that_are_too_long_together_are_refused() {
+    let of = |bytes: usize| {
+        let pad = "x".repeat(bytes / 20);
+        let metrics: Vec<String> = (0..20)
+            .map(|i| format!("{{name: m{i}, query: 'max(up{{p=\"{pad}\"}})', max: 1}}"))
+            .collect();
+        crate::core::plan::resolve(&spec(&format!(
+            "service: aleph\nmetrics: [{}]\n",
+            metrics.join(", ")
+        )))
+    };
+    assert!(of(99_000).is_ok());
+    let problems = of(100_000).unwrap_err();
+    assert_eq!((problems.len(), problems[0].field.as_str()), (1, "metrics"));
+    assert!(
+        problems[0].problem.contains("100,000 bytes together"),
+        "{problems:?}"
+    );
+}
+
+/// Of 99 steps and twenty metrics four steps share a component; one metric alone has one for each.
+#[test]
+fn many_steps_of_many_metrics_share_components_of_the_evidence() {
+    let components = |metrics: usize, weight: i32| {
+        let metrics: Vec<String> = (0..metrics)
+            .map(|i| format!("{{name: m{i}, preset: error-rate}}"))
+            .collect();
+        let mut world = World::with_canary(&format!(
+            "service: aleph\nincrement: 1\ninterval: 5s\nmetrics: [{}]\n",
+            metrics.join(", ")
+        ));
+        world.until(|w| w.status.weight == Some(weight));
+        let metrics = &world.status.rollout.as_ref().unwrap().metrics;
+        let counted = metrics.last().unwrap().counted.as_ref().unwrap();
+        (
+            counted.design.step_weights.len(),
+            counted.evidence.components.len(),
+        )
+    };
+    assert_eq!(components(1, 6), (99, 5));
+    assert_eq!([5, 6].map(|weight| components(20, weight)), [(25, 1), (25, 2)]);
 }
 
 #[test]

@@ -14,6 +14,8 @@ use crate::core::{preset, questions};
 
 const DEFAULT_DEVIATION: f64 = 10.0;
 const DEFAULT_UNKNOWN_FOR: Span = Span::secs(300);
+/// The most bytes of all queries and selectors together: a status repeats them, and what the API server stores is 1.5 MB at most.
+const LONGEST_TOGETHER: usize = 100_000;
 
 pub(super) fn metrics(spec: &BirdWatchSpec, problems: &mut Problems) -> Vec<MetricPlan> {
     if spec.metric.is_none() {
@@ -47,6 +49,15 @@ fn listed_metrics(spec: &BirdWatchSpec, list: &[Metric], problems: &mut Problems
         (1..=20).contains(&list.len()),
         "metrics",
         "must have 1 to 20 metrics",
+    );
+    let texts = |m: &Metric| {
+        let all = [&m.query, &m.traffic, &m.total, &m.bad, &m.good];
+        all.into_iter().flatten().map(String::len).sum::<usize>()
+    };
+    problems.require(
+        list.iter().map(texts).sum::<usize>() <= LONGEST_TOGETHER,
+        "metrics",
+        "have queries and selectors of more than 100,000 bytes together: shorten them with recording rules",
     );
     let mut names = BTreeSet::new();
     let mut plans = Vec::with_capacity(list.len());

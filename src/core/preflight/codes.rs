@@ -62,6 +62,8 @@ codes! {
     TRAFFIC_NONE = "traffic-none": "production serves no requests";
     TRAFFIC_LITTLE = "traffic-little": "the first step gives the canary few requests";
     COUNTERS_UNKNOWN = "counters-unknown": "production's counters cannot be counted, so that a sequential test cannot begin";
+    COMPARES_NOTHING = "compares-nothing": "every step gives the canary all traffic, so that a sequential test compares nothing";
     POWER_NONE = "power-none": "the sequential test cannot see even a canary that fails always";
+    POWER_FAULT = "power-fault": "the sequential test is not expected to see a canary with the declared `fault`";
     POWER = "power": "what the sequential test can see";
 }

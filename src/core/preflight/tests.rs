@@ -530,8 +530,41 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
     (codes::COUNTERS_UNKNOWN, Warning, "metric error-rate", |i| {
         counted(i, Err("no series counts the requests of production".to_owned()));
     }),
+    // Whether or not anybody asks production.
+    (
+        codes::COMPARES_NOTHING,
+        Warning,
+        "BirdWatch shop, spec.steps",
+        |i| {
+            i.spec = Ok(spec(
+                &json!({"metrics": null, "steps": [{"weight": 100, "hold": "1m"}]}),
+            ));
+            i.counters = Err("no Prometheus".to_owned());
+        },
+    ),
+    (
+        codes::COMPARES_NOTHING,
+        Warning,
+        "BirdWatch shop, spec.increment",
+        |i| {
+            counted(i, Ok(at(100.0)));
+            i.spec = Ok(spec(&json!({"metrics": null, "steps": null, "increment": 100})));
+        },
+    ),
     (codes::POWER_NONE, Warning, "metric error-rate", |i| {
         counted(i, Ok(at(0.01)));
+    }),
+    (codes::POWER_FAULT, Warning, "metric error-rate", |i| {
+        counted(i, Ok(at(1.5)));
+    }),
+    (codes::POWER_FAULT, Warning, "metric error-rate", |i| {
+        counted(
+            i,
+            Ok(CountedFacts {
+                production_bad: 0.04,
+                ..at(1000.0)
+            }),
+        );
     }),
     (codes::POWER, Hint, "metric error-rate", |i| {
         counted(i, Ok(at(100.0)));
@@ -940,7 +973,7 @@ fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
         requests_per_second,
         production_bad: 0.001,
     };
-    let finding = power::power(&policy, traffic(10.0), "service shop").unwrap();
+    let finding = power::power(&policy, traffic(10.0), "errors", "service shop").unwrap();
     assert!(
         finding
             .what
@@ -948,8 +981,8 @@ fn power_is_said_in_requests_and_shares_and_grows_with_the_hold() {
         "{finding:?}"
     );
     assert!(finding.remedy.starts_with("It sees more with "), "{finding:?}");
-    assert_eq!(power::power(&policy, traffic(f64::NAN), "x"), None);
-    let blind = power::power(&policy, traffic(1e-6), "x").unwrap();
+    assert_eq!(power::power(&policy, traffic(f64::NAN), "errors", "x"), None);
+    let blind = power::power(&policy, traffic(1e-6), "errors", "x").unwrap();
     assert_eq!((blind.code, blind.severity), (codes::POWER_NONE, Warning));
 }
 

@@ -475,6 +475,24 @@ fn a_metric_that_cannot_begin_takes_nothing_from_the_others() {
     );
 }
 
+/// A counter of bad requests that answers nothing says so of a name that exists only.
+#[test]
+fn a_misspelt_counter_of_bad_requests_never_moves_traffic() {
+    let own = r#"metrics: [{name: own, total: 'rq_total{v="$(version)"}', bad: 'bd_totl{v="$(version)"}'}]"#;
+    let release = |misspelt| {
+        let mut world = World::with_canary(&format!("{SERVICE}{own}\n"));
+        world.traffic.bad = |_, _| 0.0;
+        world.traffic.misspelt = misspelt;
+        world.run(1200);
+        world
+    };
+    let world = release(Some("bd_totl"));
+    assert_eq!((world.path(), world.status.phase), (vec![0], Phase::Baseline));
+    let told = "no series named bd_totl: it is misspelt, or has to be exported from the start, with 0";
+    assert!(world.status.message.contains(told), "{}", world.status.message);
+    assert_eq!(release(None).status.phase, Phase::Promoted, "none bad so far");
+}
+
 #[test]
 fn no_step_is_passed_without_any_request_in_it() {
     let mut world = world(|_, _| 0.001);
@@ -484,6 +502,66 @@ fn no_step_is_passed_without_any_request_in_it() {
     world.until(|w| w.weight() == 50);
     world.run(900);
     assert_eq!((world.status.phase, world.weight()), (Phase::Progressing, 50));
+}
+
+#[test]
+fn a_step_without_requests_says_what_it_waits_for_and_people_are_told_once() {
+    let mut world = world(|_, _| 0.001);
+    world.until(|w| w.weight() == 10);
+    world.run(20);
+    world.traffic.flow_until = Some(world.now);
+    world.until(|w| w.weight() == 50);
+    world.run(120);
+    let waits = "waiting for the canary's first requests at 50 %: ";
+    let said = |world: &World| {
+        let conditions = &world.status.conditions;
+        let held = conditions.iter().find(|c| c.kind == "Held").unwrap();
+        assert_eq!((held.status.as_str(), held.reason.as_str()), ("True", "Requests"));
+        assert!(held.message.starts_with(waits), "{}", held.message);
+        assert_eq!(world.status.message, held.message);
+        let told = world.status.notices.pending.iter();
+        told.filter(|notice| notice.text.contains(waits)).count()
+    };
+    assert_eq!(said(&world), 0, "seldom traffic is no news");
+    let before = without_counts(&world);
+    world.run(300);
+    assert_eq!(without_counts(&world), before, "nothing else to write");
+    world.run(400);
+    assert_eq!(said(&world), 1);
+    world.run(2000);
+    assert_eq!(said(&world), 1);
+    world.traffic.flow_until = None;
+    world.until(|w| w.weight() == 100);
+    assert!(!holds(&world.status.conditions, ConditionType::Held));
+}
+
+/// What is shown and told, which a wait leaves as it is.
+fn without_counts(world: &World) -> (String, Vec<crate::api::conditions::Condition>, i64) {
+    let last = world.status.notices.pending.last().unwrap().id;
+    (
+        world.status.message.clone(),
+        world.status.conditions.clone(),
+        last,
+    )
+}
+
+/// A hold of five seconds takes about a minute where Prometheus scrapes every fifteen.
+#[test]
+fn a_step_is_said_to_be_held_as_long_as_it_is_kept() {
+    let mut world = World::with_canary("service: aleph\nincrement: 20\ninterval: 5s\n");
+    world.seen.settings.scrape_interval = Span::secs(15);
+    world.traffic.bad = |_, _| 0.001;
+    world.until(|w| w.status.weight == Some(20));
+    let begun = world.now;
+    world.run(20);
+    let about = "about 57s (at least 15s, and until its requests were scraped and counted)";
+    assert_eq!(world.status.message, format!("holding 20 % for {about}"));
+    world.until(|w| w.status.weight == Some(40));
+    let lasted = Span::between(begun, world.now);
+    assert!((Span::secs(45)..=Span::secs(60)).contains(&lasted), "{lasted}");
+    let notice = &world.status.notices.pending.last().unwrap().text;
+    let says = format!("weight 40 % (step 2 of 5), held {about}; 20 % was held {lasted}; error-rate: ");
+    assert!(notice.starts_with(&says), "{notice}");
 }
 
 #[test]
@@ -500,5 +578,11 @@ fn a_rollout_that_compares_nothing_says_so() {
         found.status == "False" && found.message.contains("add a step below 100"),
         "{}",
         found.message
+    );
+    let preflight = world.status.conditions.iter().find(|c| c.kind == "Preflight");
+    let preflight = &preflight.unwrap().message;
+    assert!(
+        preflight.contains("every step gives the canary all traffic"),
+        "{preflight}"
     );
 }

@@ -1,7 +1,7 @@
 //! From a plan to what the planner and the simulation ask about: the one place that knows both.
 
 use crate::api::Span;
-use crate::api::plan::{MetricPlan, Plan, SequentialPlan, StepPlan, TestPlan};
+use crate::api::plan::{Counters, MetricPlan, Plan, SequentialPlan, StepPlan, TestPlan};
 use crate::api::spec::Advance;
 use crate::core::questions;
 
@@ -15,6 +15,16 @@ pub fn metrics(plan: &Plan) -> impl Iterator<Item = (&MetricPlan, &SequentialPla
         TestPlan::Sequential(test) => Some((metric, test)),
         TestPlan::Threshold(_) => None,
     })
+}
+
+/// What the bad requests of a test are called, in the plural.
+#[must_use]
+pub const fn noun(test: &SequentialPlan) -> &'static str {
+    match test.counters {
+        Counters::Errors {} => "errors",
+        Counters::Slow { .. } => "slow requests",
+        Counters::Bad { .. } | Counters::Good { .. } => "bad requests",
+    }
 }
 
 /// alpha: the budget for false alarms that the sequential metrics of a plan share, the smallest that one of them asks for.
@@ -32,6 +42,23 @@ pub fn share(plan: &Plan) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "twenty metrics at most")]
     let metrics = metrics(plan).count().max(1) as f64;
     1.0 / metrics
+}
+
+/// The most components that the evidence of a rollout's metrics has together, so that a status stays small.
+const MOST_COMPONENTS: usize = 500;
+
+/// How many steps in a row share a component of the evidence: one, unless many metrics meet many steps. Whatever they are, a
+/// component begins with the first of them, and the promise of the test is the same.
+#[must_use]
+pub fn steps_of_component(plan: &Plan) -> usize {
+    let most = MOST_COMPONENTS / metrics(plan).count().max(1);
+    compared(plan).div_ceil(most.max(1)).max(1)
+}
+
+/// The steps that leave production something to be compared with.
+#[must_use]
+pub fn compared(plan: &Plan) -> usize {
+    plan.steps.iter().filter(|step| step.weight < 100).count()
 }
 
 /// The policy that a plan has for one of its sequential metrics, with that metric's part of the budget. Errors are taken as

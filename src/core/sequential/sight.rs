@@ -22,11 +22,16 @@ const LONGEST_HOLD: Duration = Duration::from_hours(24);
 const LEAST_TOLERANCE: f64 = 1.1;
 
 /// One sentence on the smallest fault that `policy` is expected to find within `within` of the first step's start, such as
-/// "at 10 requests/s, nothing below 3 % errors is found within 5 minutes".
+/// "at 10 requests/s, nothing below 3 % errors is found within 5 minutes"; `noun` is what they are called.
 ///
 /// # Errors
 /// A policy or traffic that is none.
-pub fn sight(policy: &Policy, traffic: Traffic, within: Duration) -> Result<String, PlannerError> {
+pub fn sight(
+    policy: &Policy,
+    traffic: Traffic,
+    within: Duration,
+    noun: &str,
+) -> Result<String, PlannerError> {
     let smallest = policy.smallest_seen(traffic, within)?;
     let time = period(policy, traffic, within);
     if traffic.requests_per_second <= 0.0 {
@@ -37,10 +42,10 @@ pub fn sight(policy: &Policy, traffic: Traffic, within: Duration) -> Result<Stri
         None => format!("{load}, not even a version that fails every request is found {time}"),
         Some(_) if sees_all(policy, traffic, smallest) => {
             let tolerated = percent(policy.tolerated(traffic));
-            format!("{load}, every fault beyond the tolerance of {tolerated} errors is found {time}")
+            format!("{load}, every fault beyond the tolerance of {tolerated} {noun} is found {time}")
         }
         Some(smallest) => format!(
-            "{load}, nothing below {} errors is found {time}",
+            "{load}, nothing below {} {noun} is found {time}",
             percent(smallest)
         ),
     })
@@ -57,6 +62,7 @@ pub fn nearest(
     policy: &Policy,
     traffic: Traffic,
     within: Duration,
+    noun: &str,
 ) -> Result<Option<(Policy, String)>, PlannerError> {
     let now = policy.smallest_seen(traffic, within)?;
     let enough = sees_all(policy, traffic, now) || now.is_some_and(|smallest| smallest <= FINE);
@@ -71,7 +77,7 @@ pub fn nearest(
         ];
         for (other, within, words) in proposals.into_iter().flatten() {
             let then = other.smallest_seen(traffic, within)?;
-            if let Some(gain) = gain(now, then) {
+            if let Some(gain) = gain(now, then, noun) {
                 let time = period(&other, traffic, within);
                 let words = format!("{words}, faults of {gain} are found {time}");
                 return Ok(Some((other, words)));
@@ -87,13 +93,13 @@ fn sees_all(policy: &Policy, traffic: Traffic, smallest: Option<f64>) -> bool {
 }
 
 /// What is gained, in words; none when that is not clearly more.
-fn gain(now: Option<f64>, then: Option<f64>) -> Option<String> {
+fn gain(now: Option<f64>, then: Option<f64>, noun: &str) -> Option<String> {
     let then = then?;
     match now {
-        None => Some(format!("{} errors", rounded(then, f64::ceil))),
+        None => Some(format!("{} {noun}", rounded(then, f64::ceil))),
         Some(now) if then <= now * CLEARLY => {
             let (then, now) = (rounded(then, f64::ceil), percent(now));
-            Some(format!("{then} errors (instead of {now})"))
+            Some(format!("{then} {noun} (instead of {now})"))
         }
         Some(_) => None,
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::Span;
 use crate::core::observation::{SampleAnswer, SampleQuestion, SampleSeries, Side};
+use crate::core::sequential::counters::Counted;
 
 use super::at;
 
@@ -31,6 +32,8 @@ pub(crate) struct Traffic {
     pub(crate) lost_before: Timestamp,
     /// The metric that nothing counts.
     pub(crate) silent: &'static str,
+    /// What the user's own counter of bad requests is called where Prometheus does not know it.
+    pub(crate) misspelt: Option<&'static str>,
     /// When the last request came.
     pub(crate) flow_until: Option<Timestamp>,
     /// Prometheus says this instead of an answer.
@@ -49,6 +52,7 @@ impl Default for Traffic {
             phases: [0, 0],
             lost_before: Timestamp::MIN,
             silent: "",
+            misspelt: None,
             flow_until: None,
             broken: None,
             scrapes: vec![(at(-1200), [Counters::default(); 2])],
@@ -112,7 +116,12 @@ impl Traffic {
             let labels: BTreeMap<_, _> = labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
             SampleSeries { labels, samples }
         };
-        let mut series = vec![of(|c| c.requests - c.bad.floor(), "200"), of(|c| c.bad, "500")];
+        let mut series = match question.counted {
+            None => vec![of(|c| c.requests - c.bad.floor(), "200"), of(|c| c.bad, "500")],
+            Some(Counted::All) => vec![of(|c| c.requests, "")],
+            Some(Counted::Part) if self.misspelt.is_some() => Vec::new(),
+            Some(Counted::Part) => vec![of(|c| c.bad, "")],
+        };
         if self.reporter == "source" {
             for one in &mut series {
                 one.labels.insert("pod".to_owned(), "caller-0".to_owned());
@@ -125,6 +134,12 @@ impl Traffic {
             counted: question.counted,
             from: question.from,
             at: question.at,
+            unknown_names: Ok(match (question.counted, self.misspelt) {
+                (Some(Counted::Part), Some(name)) if question.names.contains_key(name) => {
+                    vec![name.to_owned()]
+                }
+                _ => Vec::new(),
+            }),
             outcome: self.broken.map_or(Ok(series), |why| Err(why.to_owned())),
         }
     }

@@ -32,6 +32,7 @@ fn answer(side: Side, counted: Option<Counted>, found: Vec<SampleSeries>) -> Sam
         from: at(15),
         at: at(60),
         outcome: Ok(found),
+        unknown_names: Ok(Vec::new()),
     }
 }
 
@@ -90,7 +91,18 @@ fn a_request_that_both_ends_report_is_read_once() {
     }
     assert!(reporters(&[]).unwrap_err().contains("has the service traffic"));
 
+    // A gateway that was restarted in between has seen as much.
     let labels = |reporter, pod| [("reporter", reporter), ("response_code", "200"), ("pod", pod)];
+    let mut restarted = series(&labels("source", "gateway"), 300.0, 600.0);
+    for (_, value) in &mut restarted.samples {
+        *value -= if *value < 450.0 { 0.0 } else { 450.0 };
+    }
+    let own = series(&labels("destination", "callee"), 0.0, 240.0);
+    let found = source(
+        &errors(),
+        &[&answer(Side::Production, None, vec![restarted, own])],
+    );
+    assert_eq!(found.unwrap().reporter.as_deref(), Some("source"));
     let both = |side| {
         let all = vec![
             series(&labels("source", "caller"), 0.0, 600.0),
@@ -158,6 +170,39 @@ fn slow_requests_are_those_above_the_next_bound() {
     let low = answer(Side::Production, None, buckets(&[("100", 1.0), ("+Inf", 1.0)]));
     let why = super::source(&test, &[&low]).unwrap_err();
     assert!(why.contains("300 ms"), "{why}");
+}
+
+/// One of three pods has other buckets: its requests would all seem slow.
+#[test]
+fn a_pod_without_the_bound_is_left_out_and_a_bound_that_all_have_is_preferred() {
+    let test = test(Counters::Slow { milliseconds: 300.0 });
+    let of = |side, pods: &[&[&str]]| {
+        let of_pod = |(pod, bounds): (usize, &&[&str])| {
+            let series = bounds
+                .iter()
+                .map(|bound| (*bound, if *bound == "+Inf" { 600.0 } else { 540.0 }));
+            let mut found = buckets(&series.collect::<Vec<_>>());
+            for one in &mut found {
+                one.labels.insert("pod".to_owned(), format!("{side}-{pod}"));
+            }
+            found
+        };
+        answer(side, None, pods.iter().enumerate().flat_map(of_pod).collect())
+    };
+    let (usual, odd) = (&["100", "300", "+Inf"][..], &["100", "250", "+Inf"][..]);
+    let answers = [
+        of(Side::Canary, &[usual, odd]),
+        of(Side::Production, &[usual, usual, odd]),
+    ];
+    let source = source(&test, &[&answers[1]]).unwrap();
+    assert_eq!(source.bound.as_deref(), Some("300"));
+    let (canary, production) = counts(&test, &answers, &source);
+    assert_eq!((canary, production), (seen(450.0, 45.0), seen(900.0, 90.0)));
+
+    let wide = &["100", "300", "1000", "+Inf"][..];
+    let production = of(Side::Production, &[wide, &["250", "1000", "+Inf"]]);
+    let source = super::source(&test, &[&production]).unwrap();
+    assert_eq!(source.bound.as_deref(), Some("1000"));
 }
 
 #[test]
@@ -277,6 +322,38 @@ fn a_proxy_that_is_scraped_twice_counts_once_whatever_label_tells_the_scrapers_a
             "{label}"
         );
     }
+}
+
+/// As the docs say: without the label nobody knows that it is the same proxy, and of the user's own counters nobody asks.
+#[test]
+fn what_is_scraped_twice_counts_twice_without_a_pod_label_and_of_own_counters() {
+    let istio = |code: &str, to| {
+        let labels = [("reporter", "destination"), ("response_code", code)];
+        let one = series(&labels, 0.0, to);
+        let other = again(&one, &[("job", "b")]);
+        vec![one, other]
+    };
+    let all = |side, to| answer(side, None, [istio("200", to), istio("500", 20.0)].concat());
+    let answers = [all(Side::Canary, 60.0), all(Side::Production, 600.0)];
+    let errors = test(Counters::Errors {});
+    let source = source(&errors, &answers.iter().collect::<Vec<_>>()).unwrap();
+    let (canary, _) = counts(&errors, &answers, &source);
+    assert_eq!(canary, seen(120.0, 30.0));
+
+    let own = test(Counters::Bad {
+        total: String::new(),
+        bad: String::new(),
+    });
+    let twice = |side, counted, to| {
+        let one = series(&[("pod", "p"), ("job", "a")], 0.0, to);
+        let other = again(&one, &[("job", "b")]);
+        answer(side, Some(counted), vec![one, other])
+    };
+    let answers = [Side::Canary, Side::Production]
+        .map(|side| [twice(side, Counted::All, 80.0), twice(side, Counted::Part, 20.0)])
+        .concat();
+    let (canary, _) = counts(&own, &answers, &Source::default());
+    assert_eq!(canary, seen(120.0, 30.0));
 }
 
 #[test]

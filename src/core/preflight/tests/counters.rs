@@ -56,6 +56,7 @@ fn answered(request: &CheckRequest) -> Check {
         from: asked.from,
         at: asked.at,
         outcome: Ok(asked.counted.map_or_else(Vec::new, samples)),
+        unknown_names: Ok(Vec::new()),
     };
     Check {
         id: request.id.clone(),
@@ -129,4 +130,51 @@ fn a_shared_budget_a_share_nobody_cares_about_and_clumps_let_a_test_see_less() {
     assert!(seen(&json!([strict]), 1.0) < alone);
     assert!(seen(&json!(shared), 1.0) > alone);
     assert!(seen(&json!([orders()]), 4.0) > alone);
+}
+
+/// What is said of the declared fault, under two requests a second of which 1 % are bad in production.
+fn of_fault(changes: &Value, advance: Option<&str>) -> Option<Finding> {
+    let mut metric = orders();
+    for (field, value) in changes.as_object().unwrap() {
+        metric[field] = value.clone();
+    }
+    let metrics = json!([metric]);
+    let mut inventory = fine();
+    inventory.spec = Ok(spec(&json!({"metrics": metrics, "advance": advance})));
+    inventory.counters = Ok(facts(&metrics));
+    let mut found = report(&inventory).findings.into_iter();
+    found.find(|finding| finding.code == codes::POWER_FAULT)
+}
+
+#[test]
+fn a_declared_fault_that_the_steps_are_too_short_for_is_said_unless_they_wait_for_it() {
+    let small = json!({"atLeast": null, "fault": 0.03});
+    let missed = of_fault(&small, None).unwrap();
+    assert_eq!(
+        (missed.severity, missed.object.as_str()),
+        (Severity::Warning, "BirdWatch shop, metric orders")
+    );
+    assert!(
+        missed
+            .what
+            .ends_with("the declared fault of 3 % is not noticed before the steps end"),
+        "{missed:?}"
+    );
+    assert_eq!(of_fault(&small, Some("evidence")), None);
+    assert_eq!(of_fault(&json!({"atLeast": null, "fault": 0.9}), None), None);
+}
+
+#[test]
+fn a_declared_fault_that_is_tolerated_is_said_however_long_the_steps_wait() {
+    for advance in [None, Some("evidence")] {
+        let tolerated = of_fault(&json!({"atLeast": null, "fault": 0.012}), advance).unwrap();
+        assert_eq!(
+            tolerated.what,
+            "a canary with the declared fault of 1.2 % can never be noticed: beside production's own 1 % up to 1.5 % is tolerated"
+        );
+        assert_eq!(
+            tolerated.remedy,
+            "Set fault above 1.5 %, or let tolerance or atLeast tolerate less."
+        );
+    }
 }

@@ -28,7 +28,7 @@ const fn traffic(requests_per_second: f64, production_bad: f64) -> Traffic {
 }
 
 fn said(rps: f64, production_bad: f64, within: Duration) -> String {
-    sight(&policy(), traffic(rps, production_bad), within).unwrap()
+    sight(&policy(), traffic(rps, production_bad), within, "errors").unwrap()
 }
 
 #[test]
@@ -93,7 +93,8 @@ fn the_proposal_sees_clearly_more_by_one_change() {
     let mut proposed = 0;
     for rps in [0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0] {
         for bad in [0.0, 0.001, 0.01, 0.1] {
-            let Some((other, words)) = nearest(&policy(), traffic(rps, bad), MINUTES_5).unwrap() else {
+            let Some((other, words)) = nearest(&policy(), traffic(rps, bad), MINUTES_5, "errors").unwrap()
+            else {
                 continue;
             };
             proposed += 1;
@@ -124,7 +125,7 @@ fn the_proposal_sees_clearly_more_by_one_change() {
 #[test]
 fn the_smaller_change_is_preferred() {
     let load = traffic(10.0, 0.001);
-    let (_, words) = nearest(&policy(), load, MINUTES_5).unwrap().unwrap();
+    let (_, words) = nearest(&policy(), load, MINUTES_5, "errors").unwrap().unwrap();
     assert_eq!(
         words,
         "with every step held 3 times as long, faults of 1.5 % errors (instead of 3 %) are found within 15 minutes"
@@ -159,7 +160,7 @@ fn nothing_is_proposed_where_nothing_is_gained() {
         (1e-9, 0.001, "no change suffices"),
     ] {
         assert_eq!(
-            nearest(&policy(), traffic(rps, bad), MINUTES_5).unwrap(),
+            nearest(&policy(), traffic(rps, bad), MINUTES_5, "errors").unwrap(),
             None,
             "{why}"
         );
@@ -176,7 +177,9 @@ fn longer_holds_are_proposed_where_the_weight_cannot_rise() {
         ..policy()
     };
     let within = Duration::from_mins(1);
-    let (other, words) = nearest(&heavy, traffic(1.0, 0.001), within).unwrap().unwrap();
+    let (other, words) = nearest(&heavy, traffic(1.0, 0.001), within, "errors")
+        .unwrap()
+        .unwrap();
     assert!(words.starts_with("with every step held "), "{words}");
     assert!(other.length(traffic(1.0, 0.001)) > heavy.length(traffic(1.0, 0.001)));
 }
@@ -187,11 +190,11 @@ fn what_is_no_policy_is_refused() {
         steps: vec![],
         ..policy()
     };
-    assert!(sight(&none, traffic(1.0, 0.1), MINUTES_5).is_err());
-    assert!(nearest(&none, traffic(1.0, 0.1), MINUTES_5).is_err());
-    assert!(sight(&policy(), traffic(f64::NAN, 0.1), MINUTES_5).is_err());
-    assert!(sight(&policy(), traffic(1.0, 0.1), Duration::MAX).is_ok());
-    assert!(nearest(&policy(), traffic(1.0, 0.1), Duration::MAX).is_ok());
+    assert!(sight(&none, traffic(1.0, 0.1), MINUTES_5, "errors").is_err());
+    assert!(nearest(&none, traffic(1.0, 0.1), MINUTES_5, "errors").is_err());
+    assert!(sight(&policy(), traffic(f64::NAN, 0.1), MINUTES_5, "errors").is_err());
+    assert!(sight(&policy(), traffic(1.0, 0.1), Duration::MAX, "errors").is_ok());
+    assert!(nearest(&policy(), traffic(1.0, 0.1), Duration::MAX, "errors").is_ok());
 }
 
 #[test]
@@ -237,7 +240,7 @@ fn what_is_proposed_is_longer_than_what_is_kept() {
         ..policy()
     };
     let load = traffic(2.0, 0.001);
-    let (other, words) = nearest(&short, load, MINUTES_5).unwrap().unwrap();
+    let (other, words) = nearest(&short, load, MINUTES_5, "errors").unwrap().unwrap();
     assert!(
         words.starts_with(
             "with every step held 2 times as long as it is kept now (2 minutes for the first), faults"
@@ -246,7 +249,7 @@ fn what_is_proposed_is_longer_than_what_is_kept() {
     );
     assert_eq!(other.steps.first().unwrap().hold, Duration::from_mins(2));
     assert_eq!(
-        sight(&short, load, MINUTES_5).unwrap(),
+        sight(&short, load, MINUTES_5, "errors").unwrap(),
         "at 2 requests/s, nothing below 70 % errors is found within the whole rollout of 1 minute"
     );
 }
