@@ -1,4 +1,4 @@
-# The image: one static binary, the public CA certificates, nothing else; it runs as nobody in particular.
+# The image: one static binary, the public CA certificates, the bill of materials, nothing else; it runs as nobody in particular.
 # tests/image/main.rs runs the build step below as it stands here, and its result in an empty root directory.
 
 FROM rust:1.95.0-bookworm AS build
@@ -12,5 +12,7 @@ RUN cp "target/$(uname -m)-unknown-linux-gnu/release/birdwatch" /birdwatch/birdw
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /birdwatch/birdwatch /birdwatch
+# What it is made of, for scanners that look into images: CycloneDX.
+COPY --from=build /birdwatch/sbom.cdx.json /sbom.cdx.json
 USER 65532:65532
 ENTRYPOINT ["/birdwatch"]

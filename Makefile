@@ -1,6 +1,6 @@
 # What a person types. Every target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bed generate plots
+.PHONY: help demo test check audit bed generate plots
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 
@@ -19,7 +19,7 @@ demo: ## Show a good release promoted and a bad one rolled back, on real parts (
 SLOW := image bed_operator bed_promises bed_judging bed_chart bed_mesh bed_lives
 BED_TESTS := $(basename $(notdir $(wildcard bed/tests/*.rs)))
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
-QUICK := $(sort $(filter-out $(SLOW),$(TESTS)))
+QUICK := $(sort $(filter-out $(SLOW) supply,$(TESTS)))
 AT_ONCE ?= 3
 
 # One build for all: what is built for tests, binaries included, is built for nothing else.
@@ -27,6 +27,7 @@ test: check ## Everything: format, lints, docs, generated files, unit tests, tes
 	cargo test --locked --workspace --no-run
 	$${CARGO_TARGET_DIR:-target}/debug/bed build
 	cargo test --locked --workspace --lib --bins $(QUICK:%=--test %)
+	@$(MAKE) --no-print-directory audit
 	@$(MAKE) --no-print-directory --jobs=$(AT_ONCE) $(SLOW:%=test-%) test-bed
 
 # Each line says which of those that run side by side wrote it. Cargo keeps its own count of jobs.
@@ -43,12 +44,24 @@ check: ## Format, lints and docs only
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 
+# cargo-deny takes minutes to build, so that it is used where it is installed. What it is needed for most is in
+# tests/supply.rs; the advisories are not, and a database that cannot be reached fails nothing.
+audit: ## Licences, bans, sources and unused crates; with cargo-deny installed advisories too
+	cargo test --locked --workspace --test supply
+	@if ! cargo deny --version >/dev/null 2>&1; then \
+	  echo 'audit: advisories were NOT checked: cargo-deny is not installed (cargo install --locked cargo-deny)'; \
+	else \
+	  cargo deny --locked check bans licenses sources; \
+	  if timeout 60 cargo deny fetch db; then cargo deny --locked check --disable-fetch advisories; \
+	  else echo 'audit: advisories were NOT checked: their database cannot be reached'; fi; \
+	fi
+
 bed: ## Start the test bed and stay until Ctrl-C (OPERATOR=0: without the operator)
 	cargo build --locked --workspace --bins
 	$(BED) up $(if $(filter 0,$(OPERATOR)),--no-operator)
 
-generate: ## Write the files that follow from the types: CRD, the chart's copy of it, reference
-	BLESS=1 cargo test --locked --test crd
+generate: ## Write the files that follow from others: CRD, the chart's copy of it, reference, bill of materials
+	BLESS=1 cargo test --locked --test crd --test supply
 
 # A test draws them again by these lines and compares every byte.
 SIMULATE := cargo run --quiet --locked --bin birdwatch -- simulate examples/shop.yaml --output svg

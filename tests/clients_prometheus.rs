@@ -532,6 +532,10 @@ fn a_password_in_the_url_is_never_printed() {
     let shown = format!("{config:?} {} {:?}", config.url, config.url);
     assert!(shown.contains("https://prometheus.example:9090/p"), "{shown}");
     assert!(!shown.contains("hunter22"), "{shown}");
+    let config = ServerConfig::from_url("https://prometheus.example/p?key=hunter22").unwrap();
+    let shown = format!("{config:?} {} {:?}", config.url, config.url);
+    assert!(shown.contains("https://prometheus.example/p"), "{shown}");
+    assert!(!shown.contains("hunter22"), "{shown}");
     for bad in [
         "ftp://ops:hunter22@x",
         "http://ops:hunter22@",
@@ -594,6 +598,29 @@ fn lists_that_cannot_work_are_refused_with_the_reason_and_without_secrets() {
             "- {name: a, url: 'http://a', headers: {a: [hunter22]}}",
             "cannot be read",
         ),
+        // A secret where something else belongs.
+        ("- 'http://u:hunter22@a'", "cannot be read"),
+        (
+            "- {name: a, url: 'http://a', headers: hunter22}",
+            "cannot be read",
+        ),
+        (
+            "- {name: a, url: 'http://a', headers: 4hunter22}",
+            "cannot be read",
+        ),
+        (
+            "- {name: a, url: 'http://a', basicAuth: 'u:hunter22'}",
+            "cannot be read",
+        ),
+        (
+            "- {name: a, url: 'http://a', maxInFlight: hunter22}",
+            "cannot be read",
+        ),
+        (
+            "- {name: a, url: 'http://a', headers: 'hunter22, expected x'}",
+            "cannot be read",
+        ),
+        ("- {name: a, url: 'ftp://a/?key=hunter22'}", "http"),
     ];
     for (yaml, expected) in table {
         let error = ServerConfig::list(yaml).unwrap_err().to_string();
@@ -623,6 +650,7 @@ async fn servers_are_chosen_by_name_and_the_first_is_the_default() {
     assert_eq!(servers.get(Some("b")).unwrap().address().to_string(), "http://b/");
     let question = Question {
         server: Some("c".to_owned()),
+        namespace: "shop".to_owned(),
         query: "up".to_owned(),
     };
     let answers = servers.ask_all(&[question], None, DEADLINE).await;
@@ -648,6 +676,7 @@ async fn identical_questions_of_one_pass_are_asked_once_and_answered_in_order() 
     let (servers, seen) = servers_of(vec![ServerConfig::from_url(&server.uri()).unwrap()]);
     let ask = |query: &str| Question {
         server: None,
+        namespace: "shop".to_owned(),
         query: query.to_owned(),
     };
     let questions = [ask("one"), ask("two"), ask("one"), ask("one"), ask("two")];
@@ -721,6 +750,7 @@ async fn no_more_than_the_set_number_of_queries_is_under_way_and_waiting_counts_
     let (servers, seen) = servers_of(vec![config]);
     let ask = |query: &str| Question {
         server: None,
+        namespace: "shop".to_owned(),
         query: query.to_owned(),
     };
     let first = ["a", "b"].map(|query| {
@@ -764,6 +794,7 @@ async fn of_raw_samples_too_a_quarter_is_asked_at_a_time_and_the_same_only_once(
     let one = |i: i64, second| {
         let question = Question {
             server: None,
+            namespace: "shop".to_owned(),
             query: format!("a{i}[1m]"),
         };
         (question, jiff::Timestamp::from_second(second).unwrap())
@@ -790,6 +821,7 @@ async fn one_who_asks_much_of_a_slow_server_leaves_places_for_others() {
         let questions = |who: &str, count: usize| {
             let one = |i| Question {
                 server: None,
+                namespace: "shop".to_owned(),
                 query: format!("{who}{i}"),
             };
             (0..count).map(one).collect::<Vec<_>>()
@@ -862,7 +894,13 @@ async fn label_names_are_asked_of_one_metric_and_one_span_of_time() {
     let servers = servers(&server.uri());
     let now = at("2026-11-21T10:00:00Z");
     let found = servers
-        .label_names(None, r#"odd"na\me"#, now, Duration::from_mins(5), DEADLINE)
+        .label_names(
+            (None, "shop"),
+            r#"odd"na\me"#,
+            now,
+            Duration::from_mins(5),
+            DEADLINE,
+        )
         .await
         .unwrap();
     assert_eq!(
@@ -897,7 +935,7 @@ async fn an_unknown_metric_has_no_label_names_and_doubtful_answers_are_failures(
         let servers = servers(&server.uri());
         let now = at("2026-11-21T10:00:00Z");
         let found = servers
-            .label_names(None, "up", now, Duration::from_secs(1), DEADLINE)
+            .label_names((None, "shop"), "up", now, Duration::from_secs(1), DEADLINE)
             .await;
         assert_eq!(
             found.as_ref().is_ok_and(BTreeSet::is_empty),

@@ -83,6 +83,7 @@ async fn a_message_is_posted_with_the_token_and_its_place_comes_back() {
     let requests = server.received_requests().await.unwrap();
     assert_eq!(body(&requests[0])["channel"], "deployment");
     assert_eq!(body(&requests[0])["text"], "a &lt; b &amp; c");
+    assert_eq!(body(&requests[0])["parse"], "none");
     assert_eq!(body(&requests[0]).get("thread_ts"), None);
     assert_eq!(body(&requests[2])["thread_ts"], "17.42");
 }
@@ -107,7 +108,7 @@ async fn a_message_is_updated_by_channel_id_and_ts() {
     let request = body(&server.received_requests().await.unwrap()[0]);
     assert_eq!(
         request,
-        json!({"channel": "C123", "ts": "17.42", "text": "now &lt;this&gt;"})
+        json!({"channel": "C123", "ts": "17.42", "text": "now &lt;this&gt;", "parse": "none"})
     );
 }
 

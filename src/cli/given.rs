@@ -207,14 +207,14 @@ impl Given {
     /// An http or https URL with a host. A slash at the end makes no difference.
     pub(super) fn url(&self, default: &str) -> Read<Url> {
         let text = self.value.as_deref().unwrap_or(default);
-        if text.contains('@') {
-            // Not shown: it may hold a password. Nor used: later messages show the URL.
+        if text.contains(['@', '?']) {
+            // Not shown: it may hold a password or a key. Nor used: later messages show the URL.
             let hidden = Self {
                 flag: self.flag,
                 value: Some("(hidden)".to_owned()),
             };
             let remedy = "write the URL without; a servers file can refer to credentials";
-            return Err(hidden.error("has credentials in it", remedy));
+            return Err(hidden.error("has credentials or a query in it", remedy));
         }
         let url = Url::parse(text.trim_end_matches('/')).ok();
         url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())

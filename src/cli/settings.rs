@@ -506,6 +506,7 @@ mod tests {
         for url in [
             "http://user:s3cret@prometheus:9090",
             "user:s3cret@prometheus",
+            "http://prometheus:9090/?key=s3cret",
             "http://user:s3cret@[bad",
         ] {
             let error = refused(&[&format!("--prometheus-url={url}")]);

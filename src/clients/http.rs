@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode};
 
+pub use crate::core::line::tidy;
+
 /// The most bytes of a body that are read where nothing else is said.
 pub const MAX_BODY: usize = 8 << 20;
 
@@ -293,26 +295,6 @@ fn reason(error: &reqwest::Error) -> String {
     )
 }
 
-/// Text from outside on one line, without control characters, at most `max` characters; the cut is shown by `…`.
-#[must_use]
-pub fn tidy(text: &str, max: usize) -> String {
-    let mut line = String::new();
-    for word in text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-    {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        // No more than shows whether a cut is needed: a body may be megabytes without a blank.
-        line.extend(word.chars().take(max + 1));
-        if line.chars().nth(max).is_some() {
-            return line.chars().take(max.saturating_sub(1)).chain(['…']).collect();
-        }
-    }
-    line
-}
-
 /// A duration as people write it: `5s`, `1.5s`, `200ms`.
 #[must_use]
 pub fn human(duration: Duration) -> String {
@@ -326,22 +308,6 @@ pub fn human(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_from_outside_becomes_one_bounded_line() {
-        assert_eq!(tidy("a\r\n  b\tc\u{1b}[31m ", 20), "a b c [31m");
-        assert_eq!(tidy("", 5), "");
-        assert_eq!(tidy("abcde", 5), "abcde");
-        assert_eq!(tidy("abcdef", 5), "abcd…");
-        assert_eq!(tidy("ab cdef", 5), "ab c…");
-        assert_eq!(tidy("ab cd ef", 5), "ab c…");
-        for max in 1..30 {
-            assert!(
-                tidy("é è ê ë €uro and some more words", max).chars().count() <= max,
-                "{max}"
-            );
-        }
-    }
 
     #[test]
     fn durations_are_written_as_people_do() {

@@ -5,6 +5,7 @@ mod config;
 mod credentials;
 mod history;
 mod range;
+mod tenant;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::http::{self, CallError, HttpClient, MAX_BODY};
+use crate::core::query;
 use answer::Answer;
 
 pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Samples, Series};
@@ -37,11 +39,13 @@ impl QueryObserver for () {
     fn on_query(&self, _server: &str, _class: OutcomeClass, _took: Duration) {}
 }
 
-/// A query and whom to ask.
+/// A query, whom to ask, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Question {
     /// The server's name; none: the first.
     pub server: Option<String>,
+    /// The namespace of the `BirdWatch` that asks: some servers answer it about its own series alone.
+    pub namespace: String,
     /// `PromQL`, expanded.
     pub query: String,
 }
@@ -66,10 +70,10 @@ pub trait Prometheus: Send + Sync {
     ) -> BoxFuture<'a, Vec<Result<Arc<[Samples]>, Failure>>>;
 
     /// The names of all labels that series of `metric` had within `lookback` before `now`, `__name__` among them.
-    /// Empty: no such metric.
+    /// Empty: no such metric. Asked of a server by name, and for a namespace, as in [`Question`].
     fn label_names<'a>(
         &'a self,
-        server: Option<&'a str>,
+        server: (Option<&'a str>, &'a str),
         metric: &'a str,
         now: Timestamp,
         lookback: Duration,
@@ -141,13 +145,12 @@ impl Servers {
         at: Option<Timestamp>,
         deadline: Duration,
     ) -> Outcome {
-        match self.get(question.server.as_deref()) {
-            Ok(server) => {
-                let share = shares.get(server.name());
-                server.query_within(share, &question.query, at, deadline).await
-            }
-            Err(unknown) => Outcome::Failed(Failure::NoServer(unknown)),
-        }
+        let (server, query) = match self.for_tenant(question) {
+            Ok(found) => found,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        let share = shares.get(server.name());
+        server.query_within(share, &query, at, deadline).await
     }
 }
 
@@ -172,9 +175,9 @@ impl Prometheus for Servers {
         Box::pin(async move {
             let shares = &self.shares();
             let ask = |(question, at): &'a (Question, Timestamp)| async move {
-                let server = self.get(question.server.as_deref())?;
+                let (server, query) = self.for_tenant(question)?;
                 let share = shares.get(server.name());
-                let found = server.samples(share, &question.query, *at, deadline).await;
+                let found = server.samples(share, &query, *at, deadline).await;
                 found.map(Arc::from)
             };
             each_once(questions, ask).await
@@ -183,7 +186,7 @@ impl Prometheus for Servers {
 
     fn label_names<'a>(
         &'a self,
-        server: Option<&'a str>,
+        (server, namespace): (Option<&'a str>, &'a str),
         metric: &'a str,
         now: Timestamp,
         lookback: Duration,
@@ -191,7 +194,11 @@ impl Prometheus for Servers {
     ) -> BoxFuture<'a, Result<BTreeSet<String>, Failure>> {
         Box::pin(async move {
             let server = self.get(server)?;
-            server.label_names(metric, now, lookback, deadline).await
+            let series = match server.only(namespace) {
+                Some(only) => only.of_metric(metric),
+                None => query::of_metric(metric),
+            };
+            server.label_names_of(series, now, lookback, deadline).await
         })
     }
 }
@@ -320,7 +327,7 @@ impl Server {
         self.post_for("query", &form, share, deadline, max_body).await
     }
 
-    /// See [`Prometheus::label_names`].
+    /// See [`Prometheus::label_names`]; of all series.
     ///
     /// # Errors
     /// The server did not answer, or not reliably.
@@ -331,15 +338,20 @@ impl Server {
         lookback: Duration,
         deadline: Duration,
     ) -> Result<BTreeSet<String>, Failure> {
+        let series = query::of_metric(metric);
+        self.label_names_of(series, now, lookback, deadline).await
+    }
+
+    async fn label_names_of(
+        &self,
+        series: String,
+        now: Timestamp,
+        lookback: Duration,
+        deadline: Duration,
+    ) -> Result<BTreeSet<String>, Failure> {
         let start = now.saturating_sub(lookback).unwrap_or(Timestamp::UNIX_EPOCH);
         let form = [
-            (
-                "match[]",
-                format!(
-                    "{{__name__=\"{}\"}}",
-                    metric.replace('\\', "\\\\").replace('"', "\\\"")
-                ),
-            ),
+            ("match[]", series),
             ("start", unix_seconds(start)),
             ("end", unix_seconds(now)),
         ];

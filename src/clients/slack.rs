@@ -224,6 +224,8 @@ impl Slack for SlackClient {
             let mut body = json!({
                 "channel": channel,
                 "text": prepare(text),
+                // No link is made of an address that somebody wrote into a label.
+                "parse": "none",
                 "unfurl_links": false,
                 "unfurl_media": false,
             });
@@ -236,7 +238,9 @@ impl Slack for SlackClient {
 
     fn update<'a>(&'a self, message: &'a Posted, text: &'a str) -> BoxFuture<'a, Result<(), SlackError>> {
         Box::pin(async move {
-            let body = json!({"channel": message.channel_id, "ts": message.ts, "text": prepare(text)});
+            let (channel, text) = (&message.channel_id, prepare(text));
+            // Else an update is read as if a person had typed it.
+            let body = json!({"channel": channel, "ts": message.ts, "text": text, "parse": "none"});
             self.call(&self.update_url, &body).await.map(|_| ())
         })
     }

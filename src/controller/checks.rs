@@ -1,6 +1,7 @@
 //! Asks a check beside reconcile, so that a slow Prometheus keeps nobody waiting, and wakes reconcile when it is
 //! answered. What an answer means is the core's.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::clients::http::{MAX_REASON, tidy};
 use crate::clients::prometheus::{self as prom, Failure, Prometheus};
 use crate::core::decision::CheckRequest;
 use crate::core::observation::{
@@ -55,6 +57,7 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
         let asked_at = context.clock.now();
         let mut asker = Asker {
             prometheus: &*context.prometheus,
+            namespace: &under_way.name.namespace,
             request: &request,
             asked_at,
             known,
@@ -70,10 +73,16 @@ pub fn start(scope: &Arc<Scope>, name: &ObjectName, entry: &Arc<Entry>, request:
     });
 }
 
-/// Asks `request` once, outside of any rollout.
-pub async fn ask_once(prometheus: &dyn Prometheus, request: &CheckRequest, asked_at: Timestamp) -> Check {
+/// Asks `request` once for a `BirdWatch` in `namespace`, outside of any rollout.
+pub async fn ask_once(
+    prometheus: &dyn Prometheus,
+    namespace: &str,
+    request: &CheckRequest,
+    asked_at: Timestamp,
+) -> Check {
     let mut asker = Asker {
         prometheus,
+        namespace,
         request,
         asked_at,
         known: KnownNames::default(),
@@ -122,6 +131,7 @@ struct LookedUp {
 /// Asks the questions of one check.
 struct Asker<'a> {
     prometheus: &'a dyn Prometheus,
+    namespace: &'a str,
     request: &'a CheckRequest,
     asked_at: Timestamp,
     known: KnownNames,
@@ -141,7 +151,7 @@ impl Asker<'_> {
     async fn ask(&mut self) -> (Vec<Answer>, Vec<SampleAnswer>) {
         let until = Instant::now() + self.request.deadline.std();
         let request = self.request;
-        let samples = samples(self.prometheus, request, until);
+        let samples = samples(self.prometheus, self.namespace, request, until);
         let (answers, mut samples) = tokio::join!(self.values(until), samples);
         self.name(&mut samples, until).await;
         (answers, samples)
@@ -197,6 +207,7 @@ impl Asker<'_> {
         let server = &self.request.server;
         let question = |query: &String| prom::Question {
             server: server.clone(),
+            namespace: self.namespace.to_owned(),
             query: query.clone(),
         };
         let questions: Vec<prom::Question> = queries.map(question).collect();
@@ -231,7 +242,7 @@ impl Asker<'_> {
                     .iter()
                     .any(|label| !self.known.names.contains(&labelled(metric, label)))
         };
-        let server = self.request.server.as_deref();
+        let server = (self.request.server.as_deref(), self.namespace);
         let places = Semaphore::new(LOOKUPS);
         let looked_up = all.into_iter().filter(is_new).map(async |(metric, labels)| {
             let _place = places.acquire().await;
@@ -271,10 +282,19 @@ impl Asker<'_> {
 }
 
 /// The raw samples that a check asks for, all at once.
-async fn samples(prometheus: &dyn Prometheus, request: &CheckRequest, until: Instant) -> Vec<SampleAnswer> {
+async fn samples(
+    prometheus: &dyn Prometheus,
+    namespace: &str,
+    request: &CheckRequest,
+    until: Instant,
+) -> Vec<SampleAnswer> {
     let question = |asked: &SampleQuestion| {
-        let (server, query) = (request.server.clone(), asked.query.clone());
-        (prom::Question { server, query }, asked.at)
+        let question = prom::Question {
+            server: request.server.clone(),
+            namespace: namespace.to_owned(),
+            query: asked.query.clone(),
+        };
+        (question, asked.at)
     };
     let questions: Vec<_> = request.samples.iter().map(question).collect();
     let left = until.saturating_duration_since(Instant::now());
@@ -347,8 +367,9 @@ fn point(series: &prom::Series) -> Point {
     let labels = series
         .labels
         .iter()
-        .map(|(name, value)| format!("{name}={value:?}"));
-    let labels = labels.collect::<Vec<_>>().join(", ");
+        .map(|(name, value)| format!("{}={value:?}", quoted(name)));
+    // A query makes labels of any text, and as much of it as it likes.
+    let labels = tidy(&labels.collect::<Vec<_>>().join(", "), MAX_REASON);
     let labels = if labels.is_empty() {
         labels
     } else {
@@ -358,6 +379,15 @@ fn point(series: &prom::Series) -> Point {
         labels,
         value: series.value,
     }
+}
+
+/// The name of a label or a metric; one that is no word, as Prometheus allows, in quotes.
+fn quoted(name: &str) -> Cow<'_, str> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+    if name.chars().all(is_word) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(format!("{name:?}"))
 }
 
 /// Requests per second; nothing counted is no traffic.
@@ -434,7 +464,7 @@ mod tests {
 
         fn label_names<'a>(
             &'a self,
-            _server: Option<&'a str>,
+            _server: (Option<&'a str>, &'a str),
             metric: &'a str,
             _now: Timestamp,
             _lookback: Duration,
@@ -491,6 +521,7 @@ mod tests {
         };
         let mut asker = Asker {
             prometheus: fake,
+            namespace: "shop",
             request: &request,
             asked_at: Timestamp::UNIX_EPOCH,
             known,
@@ -533,6 +564,21 @@ mod tests {
 
     fn labels(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn labels_of_any_text_are_one_short_line() {
+        let series = |name: &str, value: &str| {
+            let labels = [(name.to_owned(), value.to_owned())].into();
+            point(&prom::Series { labels, value: 1.0 }).labels
+        };
+        assert_eq!(
+            series("pod", "a\n\u{1b}[2J\u{202e}"),
+            r#"{pod="a\n\u{1b}[2J\u{202e}"}"#
+        );
+        assert_eq!(series("a\"=\n*fake*", "b"), r#"{"a\"=\n*fake*"="b"}"#);
+        let long = series("pod", &"é".repeat(1 << 20));
+        assert_eq!(long.chars().count(), MAX_REASON + 2, "{long}");
     }
 
     #[tokio::test]

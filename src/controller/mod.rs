@@ -23,6 +23,7 @@ pub mod patches;
 pub mod reconcile;
 pub mod route_key;
 pub mod scope;
+mod unknown;
 pub mod watch;
 
 pub use context::{Context, Scope};

@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 use crate::api::{BirdWatchSpec, BirdWatchStatus, FINALIZER, VERB_ANNOTATION};
 use crate::core::observation::{DeploymentSeen, ObjectName};
 
+use super::unknown;
+
 /// Which revision of its pod template a Deployment runs.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
@@ -150,7 +152,8 @@ impl RawBirdWatch {
         self.metadata.annotations.as_ref()?.get(VERB_ANNOTATION).cloned()
     }
 
-    /// The object to send for its status to become `status`, if it is still the version that was read.
+    /// The object to send for its status to become `status`, if it is still the version that was read; what a newer operator
+    /// wrote into the present one stays.
     ///
     /// # Errors
     /// The status cannot be written as JSON, which only a number that is none can cause.
@@ -162,6 +165,11 @@ impl RawBirdWatch {
             resource_version,
             ..
         } = self.metadata.clone();
+        let mut next = serde_json::to_value(status)?;
+        // Where only parts could be read, nobody can tell what is unknown from what is wrong.
+        if let Ok(understood) = BirdWatchStatus::deserialize(&self.status) {
+            unknown::keep(&self.status, &serde_json::to_value(understood)?, &mut next);
+        }
         Ok(Self {
             types: Some(TypeMeta::resource::<Self>()),
             metadata: ObjectMeta {
@@ -172,7 +180,7 @@ impl RawBirdWatch {
                 ..ObjectMeta::default()
             },
             spec: self.spec.clone(),
-            status: serde_json::to_value(status)?,
+            status: next,
         })
     }
 

@@ -3,10 +3,14 @@
 use crate::api::plan::ThresholdPlan;
 use crate::api::spec::Direction;
 
+use super::line::fit;
 use super::observation::{Answer, Outcome, Point, Side};
 
 /// Series beyond which a query's answer says nothing.
 const MOST_SERIES: usize = 100;
+
+/// The most characters of names that a message repeats.
+const LONGEST_NAMES: usize = 500;
 
 /// A metric judged by threshold, as it is asked.
 #[derive(Clone, Copy)]
@@ -67,7 +71,10 @@ fn empty(unknown_names: &Result<Vec<String>, String>, answer: &Answer, before_tr
         Err(why) => Value::Unknown(format!(
             "the query has no result, and its names could not be looked up: {why}"
         )),
-        Ok(names) if !names.is_empty() => Value::Unknown(format!("no series named {}", names.join(", "))),
+        Ok(names) if !names.is_empty() => Value::Unknown(format!(
+            "no series named {}",
+            fit(&names.join(", "), LONGEST_NAMES)
+        )),
         Ok(_) => match &answer.traffic {
             Some(Err(why)) => Value::Unknown(format!(
                 "the query has no result, and the traffic is unknown: {why}"

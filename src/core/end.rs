@@ -8,6 +8,7 @@ use super::candidates;
 use super::counting;
 use super::decision::Effect;
 use super::guards;
+use super::line::{LONGEST, fit};
 use super::turn::Turn;
 
 impl FailureReason {
@@ -45,7 +46,7 @@ impl FailureReason {
 pub(super) fn fail(turn: &mut Turn<'_>, rollout: &mut Rollout, reason: FailureReason, why: &str) {
     rollout.failure = Some(Failure {
         reason,
-        message: why.to_owned(),
+        message: fit(why, LONGEST).into_owned(),
         at: turn.now,
     });
     rollout.clock.stop(turn.now);

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod decide;
 pub mod decision;
 pub mod history;
+pub mod line;
 pub mod messages;
 pub mod notices;
 pub mod number;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::api::spec::Level;
 use crate::api::status::{Notice, NoticeKind, Notices, Rollout, Thread};
 
+use super::line::fit;
 use super::observation::NoticeAck;
 
 /// Step notices that wait at most; the oldest give way to the latest.
@@ -105,7 +106,7 @@ pub(super) fn record(
     if !wanted {
         return;
     }
-    let text = text.chars().take(LONGEST_TEXT).collect();
+    let text = fit(text, LONGEST_TEXT).into_owned();
     notices.pending.push(Notice {
         id: notices.next,
         rollout: subject.rollout.to_owned(),

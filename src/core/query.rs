@@ -2,6 +2,7 @@
 //! Read with a parser, never by text search; nothing here asks Prometheus.
 
 mod growth;
+mod restrict;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use promql_parser::parser::{
     AtModifier, BinaryExpr, Call, Expr, Offset, SubqueryExpr, VectorSelector, token,
 };
 
+pub use restrict::{Only, RestrictError, of_metric};
 pub use template::{Template, TemplateError, Values, Variable};
 
 /// The longest query that is read, in characters. The schema refuses longer ones too.

@@ -47,3 +47,4 @@ mod passed_over;
 mod pauses;
 mod people;
 mod told;
+mod upgrade;

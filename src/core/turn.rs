@@ -8,6 +8,7 @@ use crate::api::status::{NoticeKind, Phase, Rollout};
 use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
 
 use super::decision::{CheckRequest, Decision, Effect, Event};
+use super::line::{LONGEST, fit};
 use super::notices;
 use super::observation::Observation;
 use super::plan;
@@ -78,17 +79,17 @@ impl<'a> Turn<'a> {
     }
 
     /// Goes to `phase`; whatever the last one waited for is no longer waited for.
-    pub(super) fn enter(&mut self, phase: Phase, message: impl Into<String>) {
+    pub(super) fn enter(&mut self, phase: Phase, message: impl AsRef<str>) {
         if self.next.phase != phase {
             self.next.phase = phase;
             self.wake = None;
             self.clear(ConditionType::Held);
         }
-        self.next.message = message.into();
+        self.say(message);
     }
 
-    pub(super) fn say(&mut self, message: impl Into<String>) {
-        self.next.message = message.into();
+    pub(super) fn say(&mut self, message: impl AsRef<str>) {
+        self.next.message = fit(message.as_ref(), LONGEST).into_owned();
     }
 
     pub(super) fn effect(&mut self, effect: Effect) {
@@ -116,8 +117,8 @@ impl<'a> Turn<'a> {
     }
 
     /// Tells people: a notice in the outbox, and an Event.
-    pub(super) fn tell(&mut self, rollout: &Rollout, kind: NoticeKind, text: impl Into<String>) {
-        let text = text.into();
+    pub(super) fn tell(&mut self, rollout: &Rollout, kind: NoticeKind, text: impl AsRef<str>) {
+        let text = fit(text.as_ref(), LONGEST).into_owned();
         self.events.push(Event {
             warning: kind.is_alarm(),
             reason: kind.reason(),
@@ -144,7 +145,7 @@ impl<'a> Turn<'a> {
             warning: false,
             reason,
             action: action(reason, rollout, text),
-            note: text.to_owned(),
+            note: fit(text, LONGEST).into_owned(),
         });
     }
 
@@ -190,7 +191,7 @@ impl<'a> Turn<'a> {
             kind,
             holds,
             reason,
-            message,
+            fit(message, LONGEST),
             generation,
             self.now,
         );

@@ -9,6 +9,7 @@ use crate::api::status::{MetricStatus, Reading, Rollout, Verdict};
 use super::answers::{Asked, Value, value, worst_of};
 use super::counting;
 use super::history;
+use super::line::{LONGEST, fit};
 use super::number::human;
 use super::observation::{Answer, Check, Point, Side};
 
@@ -101,7 +102,11 @@ pub(super) fn entry<'a>(metrics: &'a mut Vec<MetricStatus>, name: &str) -> &'a m
 }
 
 /// Counts the reading: M bad checks of the last N that said something make the metric unhealthy.
-fn settle(plan: &MetricPlan, status: &mut MetricStatus, (reading, verdict): (Reading, Verdict)) -> Verdict {
+fn settle(
+    plan: &MetricPlan,
+    status: &mut MetricStatus,
+    (mut reading, verdict): (Reading, Verdict),
+) -> Verdict {
     let at = reading.at;
     let verdict = match verdict {
         Verdict::Unknown => {
@@ -132,6 +137,7 @@ fn settle(plan: &MetricPlan, status: &mut MetricStatus, (reading, verdict): (Rea
             }
         }
     };
+    reading.message = fit(&reading.message, LONGEST).into_owned();
     status.last = Some(reading);
     status.verdict = Some(verdict);
     verdict

@@ -3,6 +3,7 @@
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{NoticeKind, Phase, Rollout};
 
+use super::line::{LONGEST, fit};
 use super::messages;
 use super::notices::Delivery;
 use super::preflight::{self, Severity};
@@ -40,7 +41,8 @@ fn warnings(turn: &Turn<'_>, rollout: Option<&Rollout>) -> Vec<String> {
     let seen = turn.seen.other_routes.iter().chain(&turn.seen.warnings);
     let metrics = turn.desired.iter().flat_map(|plan| &plan.metrics);
     let incomparable = metrics.filter_map(questions::grows_across_versions);
-    by_hand.chain(seen.cloned()).chain(incomparable).collect()
+    let all = by_hand.chain(seen.cloned()).chain(incomparable);
+    all.map(|text| fit(&text, LONGEST).into_owned()).collect()
 }
 
 fn spec_condition(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {

@@ -329,6 +329,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whatever_is_sent_only_three_pages_are_read_and_nothing_of_a_request_comes_back() {
+        let health = health();
+        let (address, ..) = server(&health).await;
+        let pages = ["/healthz", "/readyz", "/metrics"];
+        let others = [
+            "/",
+            "/healthz/",
+            "/metrics/x",
+            "/debug/pprof",
+            "/config",
+            "/version",
+            "/quit",
+            "/..",
+            "//metrics",
+            "/metrics%2f..",
+            "/api/v1/namespaces",
+            "/favicon.ico",
+            "*",
+        ];
+        for method in [
+            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND",
+        ] {
+            for path in pages.iter().chain(&others) {
+                let answer = ask(address, &format!("{method} {path}?canary=xoxb-7")).await;
+                let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
+                let expected: &[&str] = match (method, pages.contains(path)) {
+                    ("GET" | "HEAD", true) => &["200"],
+                    (_, true) => &["405", "400"],
+                    (_, false) => &["404", "400"],
+                };
+                assert!(expected.contains(&status.as_str()), "{method} {path}: {answer}");
+                assert!(!answer.contains("xoxb-7"), "{method} {path}: {answer}");
+                let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+                assert!(status == "200" || body.is_empty(), "{method} {path}: {answer}");
+            }
+        }
+        assert!(health.silent().is_empty() && health.unready().is_empty());
+    }
+
+    #[tokio::test]
     async fn an_address_in_use_is_said_with_the_flag_to_change() {
         let (address, ..) = server(&health()).await;
         let error = AdminServer::bind(address, health(), Metrics::new())

@@ -160,6 +160,35 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_is_one_line_without_the_secrets() {
+        let before = std::panic::take_hook();
+        let text = Lines::logged(LogFormat::Json, None, || {
+            log_panics(vec!["xoxb-canary".into(), "hunter22".into()]);
+            let works: [fn(); 3] = [
+                || panic!("posting with xoxb-canary\nfailed for hunter22"),
+                || panic!("{:?}", Err::<(), _>("token xoxb-canary")),
+                || std::panic::panic_any(7),
+            ];
+            for work in works {
+                std::panic::catch_unwind(work).unwrap_err();
+            }
+        });
+        std::panic::set_hook(before);
+        let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines[0]["said"], "posting with ***\nfailed for ***");
+        assert!(
+            lines[0]["place"].as_str().unwrap().contains("telemetry.rs"),
+            "{text}"
+        );
+        assert_eq!(lines[2]["said"], "no message");
+        assert!(
+            !text.contains("xoxb-canary") && !text.contains("hunter22"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn secrets_are_masked_wherever_they_stand() {
         let secrets = ["xoxb-1".into(), "".into()];
         assert_eq!(masked("a xoxb-1 b xoxb-1", &secrets), "a *** b ***");

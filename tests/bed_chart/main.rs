@@ -11,6 +11,7 @@
 mod drained;
 mod installed;
 mod release;
+mod restricted;
 mod rights;
 #[path = "../support/mod.rs"]
 mod support;

@@ -153,7 +153,7 @@ impl Release {
         self.helm(&["uninstall", NAME, "--wait", "--timeout=3m"]).await
     }
 
-    async fn helm(&self, args: &[&str]) -> Result<String, String> {
+    pub(crate) async fn helm(&self, args: &[&str]) -> Result<String, String> {
         let args = args.iter().copied().chain(["--namespace", self.namespace]);
         self.bed.helm(args).await.map_err(|error| error.to_string())
     }

@@ -62,8 +62,8 @@ fn the_operator_accepts_what_the_chart_gives_it() {
 fn the_operator_reads_the_servers_file_of_the_chart() {
     let rendered = render(
         "{prometheusUrl: 'http://p:9090', prometheus: {servers: [\
-         {name: a, url: 'https://a/x', headers: {X-Scope-OrgID: '7'}, maxInFlight: 3, bearerToken: {secret: s}, \
-          clientCert: {secret: s}, ca: {secret: s}}, \
+         {name: a, url: 'https://a/x', headers: {X-Scope-OrgID: '7'}, maxInFlight: 3, enforcedLabel: tenant, \
+          bearerToken: {secret: s}, clientCert: {secret: s}, ca: {secret: s}}, \
          {name: b, url: 'http://b', basicAuth: {username: u, secret: s}}]}}",
     );
     let file = rendered.get("ConfigMap", "birdwatch-prometheus")["data"]["servers.yaml"]
@@ -73,6 +73,7 @@ fn the_operator_reads_the_servers_file_of_the_chart() {
     let names: Vec<_> = servers.iter().map(|server| server.name.as_str()).collect();
     assert_eq!(names, ["default", "a", "b"]);
     assert_eq!(servers[1].max_in_flight, 3);
+    assert_eq!(servers[1].enforced_label.as_deref(), Some("tenant"));
     assert!(
         servers[1].bearer_token_file.is_some()
             && servers[1].client_key_file.is_some()

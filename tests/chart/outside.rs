@@ -87,6 +87,36 @@ fn prometheus_url_is_the_first_server_and_is_named_default() {
 }
 
 #[test]
+fn an_enforced_label_is_put_to_every_server_that_says_nothing_else() {
+    let rendered = render("prometheus: {enforcedLabel: namespace}");
+    let istios = "http://prometheus.istio-system:9090";
+    let expected = json!([{"name": "default", "url": istios, "enforcedLabel": "namespace"}]);
+    assert_eq!(servers(&rendered), expected);
+    assert_eq!(rendered.env("PROMETHEUS_URL"), &Value::Null);
+    let rendered = render(
+        "{prometheusUrl: 'http://p', prometheus: {enforcedLabel: namespace, servers: [{name: a, url: 'http://a'}, \
+         {name: b, url: 'http://b', enforcedLabel: tenant}, {name: c, url: 'http://c', enforcedLabel: ''}]}}",
+    );
+    let labels: Vec<_> = servers(&rendered)
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|server| server["enforcedLabel"].clone())
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            json!("namespace"),
+            json!("namespace"),
+            json!("tenant"),
+            Value::Null
+        ]
+    );
+    let rendered = render("prometheus: {servers: [{name: a, url: 'http://a', enforcedLabel: tenant}]}");
+    assert_eq!(servers(&rendered)[0]["enforcedLabel"], "tenant");
+}
+
+#[test]
 fn where_prometheus_url_is_empty_the_first_of_the_list_is_the_default() {
     let rendered = render("prometheus: {servers: [{name: a, url: 'http://a'}, {name: b, url: 'http://b'}]}");
     assert_eq!(servers(&rendered)[0]["name"], "a");

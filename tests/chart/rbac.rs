@@ -104,6 +104,11 @@ fn people_get_their_rights_through_the_standard_roles_when_asked_and_the_operato
     };
     assert!(into(edit, "admin") && into(edit, "edit") && !into(edit, "view"));
     assert!(into(view, "view") && !into(view, "edit"));
+    // Nobody but the operator writes a status: what it says of weights and messages is believed.
+    for role in [edit, view] {
+        assert_eq!(role["rules"].as_array().unwrap().len(), 1);
+        assert_eq!(role["rules"][0]["resources"], json!(["birdwatches"]));
+    }
     let bound: Vec<_> = rendered
         .of("ClusterRoleBinding")
         .map(|binding| &binding["roleRef"]["name"])

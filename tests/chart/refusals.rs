@@ -110,6 +110,18 @@ const WRONG: &[(&str, &[&str])] = &[
         &["extraEnv", "existingSecret"],
     ),
     (
+        "prometheus: {enforcedLabel: 'a-b'}",
+        &[
+            "prometheus.enforcedLabel",
+            "\"a-b\"",
+            "name of a Prometheus label",
+        ],
+    ),
+    (
+        "prometheus: {servers: [{name: a, url: 'http://a', enforcedLabel: __name__}]}",
+        &["prometheus.servers[0].enforcedLabel", "not __name__"],
+    ),
+    (
         "prometheus: {servers: [{name: A, url: 'http://a'}]}",
         &["prometheus.servers[0].name", "\"A\"", "lower-case"],
     ),

@@ -226,6 +226,16 @@ impl Kit {
         self.start(name, (Deliver::nobody(Metrics::new()), acks), false, prometheus)
     }
 
+    /// An operator that tells people and asks another Prometheus than the kit's.
+    pub(crate) fn operator_with(
+        &self,
+        name: &str,
+        telling: Telling,
+        prometheus: Arc<dyn Prometheus>,
+    ) -> Operator {
+        self.start(name, telling, false, prometheus)
+    }
+
     fn start(
         &self,
         name: &str,

@@ -67,6 +67,10 @@ impl FakePrometheus {
         self.0.lock().unwrap().asked.len()
     }
 
+    pub(crate) fn questions(&self) -> Vec<Question> {
+        self.0.lock().unwrap().asked.clone()
+    }
+
     pub(crate) fn looked_up(&self) -> usize {
         self.0.lock().unwrap().looked_up
     }
@@ -119,7 +123,7 @@ impl Prometheus for FakePrometheus {
 
     fn label_names<'a>(
         &'a self,
-        _server: Option<&'a str>,
+        _server: (Option<&'a str>, &'a str),
         _metric: &'a str,
         _now: Timestamp,
         _lookback: Duration,

@@ -115,12 +115,12 @@ impl Root {
             let [_, from, to] = copy.split(' ').collect::<Vec<_>>()[..] else {
                 panic!("COPY {copy}: not a stage, a source and a destination")
             };
-            let from = if from.ends_with("/birdwatch") {
-                &*BINARY
-            } else {
-                Path::new(from)
+            let from = match from.strip_prefix("/birdwatch/") {
+                Some("birdwatch") => BINARY.clone(),
+                Some(file) => repository().join(file),
+                None => PathBuf::from(from),
             };
-            root.add(to, from);
+            root.add(to, &from);
         }
         root
     }

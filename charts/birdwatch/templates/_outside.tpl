@@ -40,20 +40,29 @@
 {{ .Values.prometheusUrl | default "http://prometheus.istio-system:9090" }}
 {{- end }}
 
+{{/* Not empty where the operator reads its servers from a file: an address alone says too little. */}}
+{{- define "birdwatch.hasServersFile" -}}
+{{- if or .Values.prometheus.servers .Values.prometheus.enforcedLabel }}yes{{ end -}}
+{{- end }}
+
 {{- define "birdwatch.prometheusEnv" -}}
-{{- $servers := .Values.prometheus.servers }}
+{{- $file := include "birdwatch.hasServersFile" . }}
 {{- include "birdwatch.env" (dict
-  "PROMETHEUS_SERVERS_FILE" ($servers | empty | ternary "" "/etc/birdwatch/prometheus/servers.yaml")
-  "PROMETHEUS_URL" ($servers | empty | ternary (include "birdwatch.defaultPrometheus" .) "")
+  "PROMETHEUS_SERVERS_FILE" ($file | empty | ternary "" "/etc/birdwatch/prometheus/servers.yaml")
+  "PROMETHEUS_URL" ($file | empty | ternary (include "birdwatch.defaultPrometheus" .) "")
   "SCRAPE_INTERVAL" .Values.scrapeInterval
 ) }}
 {{- end }}
 
 {{/* All servers as the operator reads them, the default one first. Credentials are named by file, never by value. */}}
 {{- define "birdwatch.prometheusServers" -}}
-{{- if .Values.prometheusUrl }}
+{{- $enforced := .Values.prometheus.enforcedLabel }}
+{{- if or .Values.prometheusUrl (empty .Values.prometheus.servers) }}
 - name: default
-  url: {{ .Values.prometheusUrl | quote }}
+  url: {{ include "birdwatch.defaultPrometheus" . | quote }}
+  {{- with $enforced }}
+  enforcedLabel: {{ . | quote }}
+  {{- end }}
 {{- end }}
 {{- range .Values.prometheus.servers }}
 {{- $files := printf "/etc/birdwatch/credentials/%s" .name }}
@@ -67,6 +76,9 @@
   {{- end }}
   {{- with .maxInFlight }}
   maxInFlight: {{ . }}
+  {{- end }}
+  {{- with hasKey . "enforcedLabel" | ternary .enforcedLabel $enforced }}
+  enforcedLabel: {{ . | quote }}
   {{- end }}
   {{- with .bearerToken }}
   bearerTokenFile: {{ $files }}/token
@@ -113,7 +125,7 @@
 {{- end }}
 
 {{- define "birdwatch.volumes" -}}
-{{- if .Values.prometheus.servers }}
+{{- if include "birdwatch.hasServersFile" . }}
 - name: prometheus
   configMap:
     name: {{ include "birdwatch.fullname" . }}-prometheus
@@ -130,7 +142,7 @@
 {{- end }}
 
 {{- define "birdwatch.volumeMounts" -}}
-{{- if .Values.prometheus.servers }}
+{{- if include "birdwatch.hasServersFile" . }}
 - {name: prometheus, mountPath: /etc/birdwatch/prometheus, readOnly: true}
 {{- end }}
 {{- range .Values.prometheus.servers }}

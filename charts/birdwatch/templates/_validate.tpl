@@ -64,6 +64,10 @@ own ranges, or its pods would not start. Takes (list path value low high range),
 {{- include "birdwatch.mustMatch" (list (index . 0) (index . 1) "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" "is not a DNS label: at most 63 lower-case letters, digits and -") }}
 {{- end }}
 
+{{- define "birdwatch.mustBeLabelName" -}}
+{{- include "birdwatch.mustMatch" (list (index . 0) (index . 1) "^([a-zA-Z]|_[a-zA-Z0-9])[a-zA-Z0-9_]*$" "is not the name of a Prometheus label: letters, digits and _, not __name__") }}
+{{- end }}
+
 {{- define "birdwatch.problems.slack" -}}
 {{- with .Values }}
 {{- if and .slackToken .existingSecret }}
@@ -84,11 +88,13 @@ own ranges, or its pods would not start. Takes (list path value low high range),
 
 {{- define "birdwatch.problems.prometheus" -}}
 {{- include "birdwatch.mustBeUrl" (list "prometheusUrl" .Values.prometheusUrl) }}
+{{- include "birdwatch.mustBeLabelName" (list "prometheus.enforcedLabel" .Values.prometheus.enforcedLabel) }}
 {{- $names := empty .Values.prometheusUrl | ternary list (list "default") }}
 {{- range $i, $server := .Values.prometheus.servers }}
 {{- $at := printf "prometheus.servers[%d]" $i }}
 {{- include "birdwatch.mustMatch" (list (printf "%s.name" $at) .name "^[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?$" "is not a name for a server: at most 50 lower-case letters, digits and -") }}
 {{- include "birdwatch.mustBeUrl" (list (printf "%s.url" $at) .url) }}
+{{- include "birdwatch.mustBeLabelName" (list (printf "%s.enforcedLabel" $at) .enforcedLabel) }}
 {{- if has .name $names }}
 - {{ printf "%s.name: %q is taken%s" $at .name (eq .name "default" | ternary "; it is the name of prometheusUrl" "") | toJson }}
 {{- end }}

@@ -184,7 +184,10 @@ async fn metrics(
     let request = preflight::check(&inventory.name, plan, versions, &settings, now);
     let questions = request.questions.iter();
     let hours = join_all(questions.map(|question| hour(servers, plan, question, now)));
-    let (check, hours) = tokio::join!(checks::ask_once(servers, &request, now), hours);
+    let (check, hours) = tokio::join!(
+        checks::ask_once(servers, &inventory.name.namespace, &request, now),
+        hours
+    );
     let counters = preflight::counters(plan, &check);
     let facts = check.answers.into_iter().zip(hours);
     let facts = facts.map(|(answer, hour): (Answer, _)| MetricFacts { answer, hour });

@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::UnknownServer;
 use crate::clients::http::{CallError, MAX_REASON, Reply, human, tidy};
+use crate::core::query::RestrictError;
 
 /// Results with more series than this are not read.
 pub const MAX_SERIES: usize = 100;
@@ -99,6 +100,9 @@ pub enum Failure {
     /// No server of that name.
     #[error(transparent)]
     NoServer(#[from] UnknownServer),
+    /// The server may be asked about some series only, and the query is not about those.
+    #[error("the query is not put to this Prometheus server: {0}")]
+    Restricted(#[from] RestrictError),
 }
 
 fn said(error_type: &str, message: &str) -> String {
@@ -199,7 +203,7 @@ impl Failure {
             Self::Histogram | Self::StringResult | Self::Matrix => OutcomeClass::Unsupported,
             Self::TooLarge(_) => OutcomeClass::TooLarge,
             Self::Malformed(_) => OutcomeClass::Malformed,
-            Self::Credentials(_) | Self::NoServer(_) => OutcomeClass::Misconfigured,
+            Self::Credentials(_) | Self::NoServer(_) | Self::Restricted(_) => OutcomeClass::Misconfigured,
         }
     }
 }

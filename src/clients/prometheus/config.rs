@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
-use url::Url;
+use url::{Position, Url};
 
 use crate::clients::http::{ClientError, TlsFiles};
 
@@ -46,6 +46,10 @@ pub struct ServerConfig {
     /// Queries asked at the same time, 1 or more; default 20.
     #[serde(default = "default_max_in_flight")]
     pub max_in_flight: usize,
+    /// The label by which the tenants of this server are kept apart: every selector that is asked for a `BirdWatch` gets
+    /// it, with the `BirdWatch`'s namespace as its value. None: a query may read all series.
+    #[serde(default)]
+    pub enforced_label: Option<String>,
 }
 
 /// Basic authentication.
@@ -109,6 +113,7 @@ impl ServerConfig {
             client_cert_file: None,
             client_key_file: None,
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            enforced_label: None,
         })
     }
 
@@ -145,6 +150,13 @@ impl ServerConfig {
     fn check(&self) -> Result<(), String> {
         if self.max_in_flight == 0 {
             return Err("maxInFlight must be 1 or more".to_owned());
+        }
+        if let Some(label) = &self.enforced_label
+            && !is_label_name(label)
+        {
+            return Err(format!(
+                "enforcedLabel: {label:?} is not the name of a label: letters, digits and _, not __name__"
+            ));
         }
         let ways = [
             self.bearer_token_file.is_some(),
@@ -186,7 +198,7 @@ pub(super) fn check(servers: &[ServerConfig]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A server's URL, its user and password kept apart: shown without them.
+/// A server's URL, its user and password kept apart: shown without them, and without its query, which may be a key.
 #[derive(Clone)]
 pub struct Address {
     pub(super) url: Url,
@@ -202,17 +214,31 @@ impl Address {
         }
         url
     }
+
+    fn shown(&self) -> &str {
+        &self.url[..Position::AfterPath]
+    }
+
+    /// What no message may repeat of the query, as it is sent and as it is read.
+    pub(super) fn keys(&self) -> impl Iterator<Item = SecretString> + use<'_> {
+        let values = self.url.query_pairs().map(|(_, value)| value.into_owned());
+        let sent = self.url.query().unwrap_or_default().split('&');
+        let sent = sent.filter_map(|pair| Some(pair.split_once('=')?.1.to_owned()));
+        // Shorter ones are words like `true`.
+        let is_key = |value: &String| value.len() >= 8;
+        sent.chain(values).filter(is_key).map(SecretString::from)
+    }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.url.as_str())
+        f.write_str(self.shown())
     }
 }
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.url.as_str())
+        write!(f, "{:?}", self.shown())
     }
 }
 
@@ -261,6 +287,13 @@ impl<'de> Deserialize<'de> for Address {
             .parse()
             .map_err(serde::de::Error::custom)
     }
+}
+
+fn is_label_name(text: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.chars().all(is_word)
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && !matches!(text, "" | "__name__")
 }
 
 fn default_max_in_flight() -> usize {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use reqwest::RequestBuilder;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::config::ServerConfig;
@@ -15,7 +15,7 @@ pub(super) fn authenticate(
     request: RequestBuilder,
 ) -> Result<(RequestBuilder, Vec<SecretString>), String> {
     let mut request = request.header(ACCEPT, "application/json");
-    let mut secrets = Vec::new();
+    let mut secrets: Vec<_> = config.url.keys().collect();
     if let Some(file) = &config.bearer_token_file {
         let token = secret_file(file)?;
         request = request.bearer_auth(token.expose_secret());
@@ -39,7 +39,18 @@ pub(super) fn authenticate(
         headers.insert(name, sensitive);
         secrets.push(value.clone());
     }
-    Ok((request.headers(headers), secrets))
+    let (client, built) = request.headers(headers).build_split();
+    let built = built.map_err(|error| error.without_url().to_string())?;
+    // What is sent is a secret in that form too: `Basic` hides nothing.
+    let sent = built.headers().get_all(AUTHORIZATION).iter();
+    secrets.extend(sent.filter_map(in_one_word));
+    Ok((RequestBuilder::from_parts(client, built), secrets))
+}
+
+/// What follows the scheme of an `Authorization`.
+fn in_one_word(value: &HeaderValue) -> Option<SecretString> {
+    let word = value.to_str().ok()?.split_whitespace().last()?;
+    Some(SecretString::from(word.to_owned()))
 }
 
 /// A secret in a file, without the line end that editors add.

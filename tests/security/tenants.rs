@@ -1,0 +1,187 @@
+//! One Prometheus for several tenants: with an enforced label a `BirdWatch` reads the series of its namespace alone.
+
+use std::sync::Arc;
+
+use birdwatch::api::status::Phase;
+use birdwatch::clients::prometheus::{Outcome, Prometheus, QueryObserver, Question, ServerConfig, Servers};
+use jiff::Timestamp;
+use promql_parser::label::Matcher;
+use promql_parser::parser::{Expr, VectorSelector};
+use promql_parser::util::{ExprVisitor, walk_expr};
+use serde_json::json;
+use std::time::Duration;
+
+use super::*;
+use crate::controller_kit::{BIRD_WATCHES, bird_watch};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+fn servers(yaml: &str) -> Servers {
+    birdwatch::clients::http::install_crypto_provider();
+    let observer: Arc<dyn QueryObserver> = Arc::new(());
+    Servers::new(ServerConfig::list(yaml).unwrap(), &observer).unwrap()
+}
+
+fn enforcing(server: &MockServer) -> Servers {
+    servers(&format!(
+        "- {{name: a, url: '{}', enforcedLabel: namespace}}",
+        server.uri()
+    ))
+}
+
+/// The selectors of a query.
+#[derive(Default)]
+struct Selectors(Vec<Vec<Matcher>>);
+
+impl ExprVisitor for Selectors {
+    type Error = String;
+
+    fn pre_visit(&mut self, expr: &Expr) -> Result<bool, String> {
+        let mut add = |selector: &VectorSelector| self.0.push(selector.matchers.matchers.clone());
+        match expr {
+            Expr::VectorSelector(selector) => add(selector),
+            Expr::MatrixSelector(matrix) => add(&matrix.vs),
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+/// Fails where anything that was asked could read another namespace's series. Returns what was asked.
+async fn assert_asked_of_shop_alone(server: &MockServer) -> Vec<String> {
+    let mut asked = Vec::new();
+    for request in server.received_requests().await.unwrap() {
+        let fields = form(&request).into_iter();
+        for (_, promql) in fields.filter(|(name, _)| name == "query" || name == "match[]") {
+            let mut selectors = Selectors::default();
+            walk_expr(&mut selectors, &promql_parser::parser::parse(&promql).unwrap()).unwrap();
+            for matchers in &selectors.0 {
+                let own = matchers.iter().any(|m| m.to_string() == r#"namespace="shop""#);
+                assert!(own, "{promql}");
+            }
+            asked.push(format!("{} {promql}", request.url.path()));
+        }
+    }
+    asked
+}
+
+#[tokio::test]
+async fn every_question_of_a_whole_rollout_is_about_the_namespace_of_the_birdwatch() {
+    let server = prometheus("0.25").await;
+    let kit = quick();
+    let metrics = json!([
+        {"name": "threshold", "query": "sum(irate(errors{version=\"$(version)\"}[1s])) or vector(0)", "deviation": 1,
+            "per": "request", "traffic": "sum(rate(requests{version=\"$(version)\"}[1s]))"},
+        {"name": "plain", "query": "sum(up)", "max": 9},
+        {"name": "counted", "total": "requests_total{version=\"$(version)\"}",
+            "bad": "requests_total{code=\"500\",version=\"$(version)\"}"},
+    ]);
+    let more = json!({"metrics": metrics, "metric": null, "deviation": null, "interval": "1s"});
+    kit.api.put(BIRD_WATCHES, bird_watch("aleph", &more));
+    let _operator = kit.operator_asking("one", Arc::new(enforcing(&server)));
+    let asked_all = async || loop {
+        let asked = assert_asked_of_shop_alone(&server).await;
+        let has = |part: &str| asked.iter().any(|query| query.contains(part));
+        if has("errors{") && has("requests{") && has("up{") && has("requests_total{") && has("/labels") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    if tokio::time::timeout(kit.patience, asked_all()).await.is_err() {
+        let asked = assert_asked_of_shop_alone(&server).await;
+        panic!(
+            "not everything was asked: {asked:#?} {}",
+            kit.status("aleph").message
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_query_about_another_namespace_is_unknown_and_says_why() {
+    let server = prometheus("0").await;
+    let kit = quick();
+    let query = r#"sum(irate(errors{namespace="payroll"}[1s]))"#;
+    kit.api.put(
+        BIRD_WATCHES,
+        bird_watch("aleph", &json!({"metric": query, "interval": "1s"})),
+    );
+    let _operator = kit.operator_asking("one", Arc::new(enforcing(&server)));
+    let expected = "the query is not put to this Prometheus server: it selects namespace=\"payroll\", and only series \
+                    with namespace=\"shop\" may be read";
+    kit.until("it is said", |kit| kit.status("aleph").message.contains(expected))
+        .await;
+    assert_eq!((kit.phase(), kit.weights()), (Phase::Baseline, (100, 0)));
+    assert_eq!(assert_asked_of_shop_alone(&server).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_label_is_each_servers_own_and_a_question_is_restricted_to_the_one_who_asks() {
+    let (open, closed) = (prometheus("1").await, prometheus("1").await);
+    let list = format!(
+        "- {{name: open, url: '{}'}}\n- {{name: closed, url: '{}', enforcedLabel: tenant}}",
+        open.uri(),
+        closed.uri()
+    );
+    let servers = servers(&list);
+    let ask = |server: &str, namespace: &str| Question {
+        server: Some(server.to_owned()),
+        namespace: namespace.to_owned(),
+        query: "sum(up)".to_owned(),
+    };
+    let questions = [
+        ask("open", "shop"),
+        ask("closed", "shop"),
+        ask("closed", "pay\"} or {x=\""),
+    ];
+    let answers = servers.ask_all(&questions, None, DEADLINE).await;
+    assert!(
+        answers.iter().all(|answer| matches!(answer, Outcome::Series(_))),
+        "{answers:?}"
+    );
+    let at = Timestamp::UNIX_EPOCH;
+    drop(servers.samples_all(&[(questions[1].clone(), at)], DEADLINE).await);
+    let lookback = Duration::from_secs(1);
+    drop(
+        servers
+            .label_names((Some("closed"), "shop"), "up", at, lookback, DEADLINE)
+            .await,
+    );
+    drop(
+        servers
+            .label_names((Some("open"), "shop"), "up", at, lookback, DEADLINE)
+            .await,
+    );
+    let asked = async |server: &MockServer| {
+        let requests = server.received_requests().await.unwrap();
+        let fields = requests.iter().flat_map(form);
+        let mut asked: Vec<_> = fields
+            .filter(|(name, _)| name == "query" || name == "match[]")
+            .map(|(_, query)| query)
+            .collect();
+        asked.sort();
+        asked
+    };
+    assert_eq!(
+        asked(&open).await,
+        ["sum(up)".to_owned(), r#"{__name__="up"}"#.to_owned()]
+    );
+    let expected = [
+        r#"sum(up{tenant="pay\"} or {x=\""})"#,
+        r#"sum(up{tenant="shop"})"#,
+        r#"sum(up{tenant="shop"})"#,
+        r#"{__name__="up",tenant="shop"}"#,
+    ];
+    assert_eq!(asked(&closed).await, expected);
+}
+
+#[test]
+fn what_is_no_label_is_refused_at_the_start() {
+    for label in ["''", "__name__", "'a-b'", "'1a'", "'a=\"b\",c'", "é"] {
+        let yaml = format!("- {{name: a, url: 'http://a', enforcedLabel: {label}}}");
+        let error = ServerConfig::list(&yaml).unwrap_err().to_string();
+        assert!(error.contains("is not the name of a label"), "{label}: {error}");
+    }
+    let yaml = "- {name: a, url: 'http://a', enforcedLabel: exported_namespace}";
+    let list = ServerConfig::list(yaml).unwrap();
+    assert_eq!(list[0].enforced_label.as_deref(), Some("exported_namespace"));
+}
