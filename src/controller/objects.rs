@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::{BirdWatchSpec, BirdWatchStatus, FINALIZER, VERB_ANNOTATION};
+use crate::core::line::tidy;
 use crate::core::observation::{DeploymentSeen, ObjectName};
 
 use super::unknown;
@@ -82,6 +83,9 @@ pub struct UnreadableStatus {
     pub reason: String,
 }
 
+/// What is wrong quotes what is there, which may be of any length.
+const MOST_SAID: usize = 400;
+
 /// Fields of status without which a rollout cannot be carried on safely. Others are dropped when they cannot be read.
 const VITAL: [&str; 5] = ["phase", "rollout", "known", "ended", "verb"];
 
@@ -97,7 +101,8 @@ impl RawBirdWatch {
     /// # Errors
     /// A sentence that names what is wrong.
     pub fn read_spec(&self) -> Result<BirdWatchSpec, String> {
-        BirdWatchSpec::deserialize(&self.spec).map_err(|error| format!("spec cannot be read: {error}"))
+        BirdWatchSpec::deserialize(&self.spec)
+            .map_err(|error| format!("spec cannot be read: {}", tidy(&error.to_string(), MOST_SAID)))
     }
 
     /// `spec.paused`, even where the spec cannot be read.
@@ -194,7 +199,7 @@ impl RawBirdWatch {
 fn unreadable(field: &str, reason: &impl ToString) -> UnreadableStatus {
     UnreadableStatus {
         field: field.to_owned(),
-        reason: reason.to_string(),
+        reason: tidy(&reason.to_string(), MOST_SAID),
     }
 }
 
