@@ -488,13 +488,40 @@ fn what_no_rollout_would_begin_with_is_refused() {
     refused(
         &with,
         &yaml("good: 'own_god{version=\"$(version)\"}'"),
-        "no rollout would begin: no series counts the good requests of production",
+        "no series named own_god: it is misspelt",
     );
+    for (part, words) in [
+        ("own_bd", "no series named own_bd: it is misspelt"),
+        (
+            "own_bad",
+            "pod=\"mtail\": the bad or good requests of production are counted there and its total is not",
+        ),
+    ] {
+        refused(
+            &with,
+            &yaml(&format!("bad: '{part}{{version=\"$(version)\"}}'")),
+            words,
+        );
+    }
+    let label = "bad: 'own_bad{version=\"$(version)\",kode=~\"x.*\"}'";
+    refused(
+        &with,
+        &yaml(label).replace("own_bad{", "own_none{"),
+        "no series named own_none",
+    );
+    // However seldom one is bad.
+    let seldom = Past::new(Shape { bad: 0.0002, ..SMALL }).serve();
+    let with = format!("- --prometheus http://{seldom} --until {UNTIL_TEXT} {arguments}");
     refused(
         &with,
         &yaml("bad: 'own_bad{version=\"$(version)\"}'"),
-        "pod=\"mtail\": the bad or good requests of production are counted there and its total is not",
+        "its total is not",
     );
+    let threshold = SHOP.replace(
+        "  checkInterval: 1m",
+        "  metrics: [{name: mine, query: 'sum(rate(own_bd{version=\"$(version)\"}[1m])) or vector(0)', max: 1}]\n  checkInterval: 1m",
+    );
+    refused(&with, &threshold, "no series named own_bd: it is misspelt");
 }
 
 /// Ten days of a service of real size: `cargo test --release --test backtest -- --ignored --nocapture`.

@@ -47,7 +47,8 @@ pub struct Metric {
     #[schemars(schema_with = "rules::query")]
     pub total: Option<String>,
 
-    /// A selector of counters of the bad requests among `total`, at most 10,000 characters. Default: none.
+    /// A selector of counters of the bad requests among `total`, by the same targets, at most 10,000 characters. Its metric has to
+    /// be exported from the start, with 0: of a name that Prometheus has not seen for a day nothing is known. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::query")]
     pub bad: Option<String>,

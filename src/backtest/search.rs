@@ -166,7 +166,8 @@ fn scored(
 }
 
 fn score(policy: &Policy, history: &History, healthy: &[Outcome], ill: &[Outcome]) -> Score {
-    let of = |end: End| healthy.iter().filter(move |o| o.end == end).count();
+    // What does not begin says nothing of a policy.
+    let of = |end: End| healthy.iter().filter(move |o| o.end == end && o.began).count();
     let alarms = of(End::Caught) + of(End::Blind);
     let rate = history.requests().map_or(0.0, |counters| {
         counters.total().requests / history.seconds().max(1.0)

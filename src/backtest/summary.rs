@@ -23,7 +23,7 @@ pub struct Cell {
     pub never_began: u32,
     /// How many were rolled back (or frozen) because a metric found them unhealthy.
     pub rolled_back: u32,
-    /// The same as a share of the runs, with its 95 % interval.
+    /// The same as a share of the runs that began, with its 95 % interval.
     pub rolled_back_share: Share,
     /// How many were ended because nothing was known of them.
     pub ended_blind: u32,
@@ -75,14 +75,15 @@ impl Cell {
         let errors = rising(outcomes.iter().filter_map(|o| o.errors));
         let blind = rising(outcomes.iter().map(|o| o.blind));
         let (runs, rolled_back) = (count(outcomes.len()), count(times.len()));
+        let never_began = count(outcomes.iter().filter(|o| !o.began).count());
         let length: f64 = outcomes.iter().map(|o| o.seconds.max(o.blind)).sum();
         Self {
             fault,
             runs,
             gave_up: count(of(End::GaveUp).count()),
-            never_began: count(outcomes.iter().filter(|o| !o.began).count()),
+            never_began,
             rolled_back,
-            rolled_back_share: Share::of(rolled_back, runs),
+            rolled_back_share: Share::of(rolled_back, runs - never_began),
             ended_blind: count(of(End::Blind).count()),
             seconds: Quantiles::of(&times),
             rolled_back_at_step: at_step,

@@ -232,6 +232,28 @@ fn gaps_and_pods_that_come_and_go_are_no_evidence() {
     }
 }
 
+/// What finds no beginning in a gap is neither caught nor missed.
+#[test]
+fn a_rollout_that_never_began_says_nothing_of_the_policy() {
+    let policy = policy(STEPS);
+    let mut history = history(4, 2, 100.0, 0.001, "destination");
+    for target in history.counters[0].targets.values_mut() {
+        let kept: Vec<usize> = (0..target.at.len())
+            .filter(|i| target.at[*i] > 7_200_000)
+            .collect();
+        *target = Target {
+            at: kept.iter().map(|i| target.at[*i]).collect(),
+            requests: kept.iter().map(|i| target.requests[*i]).collect(),
+            bad: kept.iter().map(|i| target.bad[*i]).collect(),
+            ..Target::default()
+        };
+    }
+    let ill = cell(&policy, &history, 0.2, 8, Canary::Share, 4);
+    assert!(ill.never_began > 0 && ill.never_began < ill.runs, "{ill:?}");
+    assert_eq!(ill.rolled_back, ill.runs - ill.never_began, "{ill:?}");
+    assert!((ill.rolled_back_share.value - 1.0).abs() < 1e-9, "{ill:?}");
+}
+
 #[test]
 fn odd_pasts_end_somehow_and_nowhere_in_a_panic() {
     let policy = policy(STEPS);

@@ -91,7 +91,7 @@ impl Offline {
 }
 
 /// Without `nullable` in the schema, a null is an absent field.
-fn drop_nulls(value: &mut Value) {
+pub(crate) fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|_, field| !field.is_null());

@@ -188,10 +188,17 @@ impl Kit {
 
     /// The canary's weights that were written to `VirtualService`s, in order, as `client`'s or anybody's.
     pub(crate) fn raised_to(&self) -> Vec<i64> {
-        let patches = self
-            .calls()
-            .into_iter()
-            .filter(|r| r.verb == "patch" && r.resource == SERVICES);
+        self.weights_written(|_| true)
+    }
+
+    /// The same of one `VirtualService`.
+    pub(crate) fn raised_to_of(&self, name: &str) -> Vec<i64> {
+        self.weights_written(|patch| patch.name.as_deref() == Some(name))
+    }
+
+    fn weights_written(&self, which: impl Fn(&Request) -> bool) -> Vec<i64> {
+        let calls = self.calls().into_iter();
+        let patches = calls.filter(|r| r.verb == "patch" && r.resource == SERVICES && which(r));
         patches.filter_map(|patch| canary_weight(&patch.body)).collect()
     }
 

@@ -122,6 +122,19 @@ impl Past {
             self.most_points.fetch_max(points, Ordering::Relaxed);
             return (StatusCode::OK, self.values(start, end, step));
         }
+        if path == "labels" {
+            let known = ["istio_requests_total", "own_total", "own_good", "own_bad"];
+            let is_known = known
+                .iter()
+                .any(|name| of("match[]").contains(&format!("\"{name}\"")));
+            let names = if is_known {
+                r#"["__name__","version","pod"]"#
+            } else {
+                "[]"
+            };
+            let body = format!(r#"{{"status":"success","data":{names}}}"#);
+            return (StatusCode::OK, body);
+        }
         let Some((selector, range)) = query.rsplit_once('[') else {
             return (StatusCode::BAD_REQUEST, "no range".to_owned());
         };

@@ -161,8 +161,13 @@ impl Fetcher {
             let series = self.values(&query.query, stretch, step, &mut progress).await;
             let traffic = self.values(&query.traffic, stretch, step, &mut progress).await;
             let traffic = traffic.map_err(|why| self.failed("traffic", why))?;
+            let series = series.map_err(|why| self.failed(&query.metric, why))?;
+            if series.is_empty() || query.hides_absence {
+                let known = self.knows(&query.names, stretch).await;
+                known.map_err(|why| self.failed(&query.metric, why))?;
+            }
             history.queries.push(QueryHistory {
-                series: series.map_err(|why| self.failed(&query.metric, why))?,
+                series,
                 traffic: traffic.into_iter().next().unwrap_or_default(),
                 asked,
                 past,

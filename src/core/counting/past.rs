@@ -98,6 +98,12 @@ pub fn pods(test: &SequentialPlan, source: &Source, answers: &[SampleAnswer]) ->
     (own != *source && !series.is_empty()).then_some(own)
 }
 
+/// What a rollout says of counters without series whose names Prometheus does not know.
+#[must_use]
+pub fn unheard_of(names: &[String]) -> String {
+    read::unheard_of(names)
+}
+
 /// Whether an exporter that saw `seen` of the `own` requests that pods report for themselves is believed by a rollout.
 #[must_use]
 pub fn is_complete(seen: f64, own: f64) -> bool {

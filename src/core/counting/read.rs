@@ -194,14 +194,19 @@ fn all<'a>(
     Ok(found.into_iter())
 }
 
+/// What is said of names that Prometheus does not know.
+pub(super) fn unheard_of(names: &[String]) -> String {
+    format!(
+        "no series named {}: it is misspelt, or has to be exported from the start, with 0",
+        names.join(", ")
+    )
+}
+
 /// No series may be no request; of a name that Prometheus has never heard of it says nothing.
 fn is_known(unknown_names: &Result<Vec<String>, String>) -> Result<(), String> {
     match unknown_names {
         Ok(names) if names.is_empty() => Ok(()),
-        Ok(names) => Err(format!(
-            "no series named {}: it is misspelt, or has to be exported from the start, with 0",
-            names.join(", ")
-        )),
+        Ok(names) => Err(unheard_of(names)),
         Err(why) => Err(format!(
             "the selector has no series, and its names could not be looked up: {why}"
         )),

@@ -245,6 +245,7 @@ pub fn observe(series: &[Series], part: Part, window: &Window) -> Result<Vec<Obs
                 target: name.to_owned(),
                 stratum,
             }),
+            Err(why) if unknown.contains(&why) => {}
             Err(why) => unknown.push(why),
         }
     }
@@ -264,6 +265,7 @@ pub fn production(series: &[Series], part: Part, window: &Window) -> Result<Vec<
     for (name, target) in &targets {
         match stratum(name, &target.walk(window), part) {
             Ok(stratum) => all.push(stratum.production),
+            Err(why) if unknown.contains(&why) => {}
             Err(why) => unknown.push(why),
         }
     }
@@ -341,6 +343,11 @@ fn missing(targets: &BTreeMap<&str, Target>, side: Side, part: Part, window: &Wi
     }
     if part == Part::Good && counting(Counted::Part).next().is_none() {
         return Some(Unknown::NoGood(side));
+    }
+    let mut strays = targets.iter().filter(|(_, target)| target.strays(side, window));
+    if let Some((target, _)) = strays.next() {
+        let target = (*target).to_owned();
+        return Some(Unknown::NoTotalThere { target, side });
     }
     let known = counting(Counted::All).any(|target| target.reaches_back(window));
     (!known).then_some(Unknown::NoHistory(side))

@@ -33,18 +33,18 @@ pub(in super::super) fn common_bound(
     chosen(&canary, &production, milliseconds).map_err(|error| error.to_string())
 }
 
-/// A bound that all targets of both have, else one that some of both have.
+/// A bound that most targets of both have, else one that some of both have.
 fn chosen(canary: &Bounds, production: &Bounds, milliseconds: f64) -> Result<Option<String>, Unknown> {
     let of = |canary: &BTreeSet<String>, production: &BTreeSet<String>| {
         let bound = counters::common_bound(&numbers(canary), &numbers(production), milliseconds)?;
         Ok(text_of(production, bound))
     };
-    of(&canary.of_all, &production.of_all).or_else(|_: Unknown| of(&canary.of_any, &production.of_any))
+    of(&canary.of_most, &production.of_most).or_else(|_: Unknown| of(&canary.of_any, &production.of_any))
 }
 
 /// The bounds of a version's targets.
 struct Bounds {
-    of_all: BTreeSet<String>,
+    of_most: BTreeSet<String>,
     of_any: BTreeSet<String>,
 }
 
@@ -57,9 +57,12 @@ fn bounds(answers: &[&SampleAnswer], side: Side) -> Result<Bounds, String> {
         }
     }
     let of_any: BTreeSet<String> = targets.values().flatten().cloned().collect();
-    let is_of_all = |bound: &&String| targets.values().all(|target| target.contains(*bound));
+    let is_of_most = |bound: &&String| {
+        let with = targets.values().filter(|target| target.contains(*bound));
+        2 * with.count() > targets.len()
+    };
     Ok(Bounds {
-        of_all: of_any.iter().filter(is_of_all).cloned().collect(),
+        of_most: of_any.iter().filter(is_of_most).cloned().collect(),
         of_any,
     })
 }

@@ -199,7 +199,14 @@ fn a_pod_without_the_bound_is_left_out_and_a_bound_that_all_have_is_preferred() 
     let (canary, production) = counts(&test, &answers, &source);
     assert_eq!((canary, production), (seen(450.0, 45.0), seen(900.0, 90.0)));
 
-    let wide = &["100", "300", "1000", "+Inf"][..];
+    // One that differs does not make it coarser for all.
+    let (wide, odd) = (
+        &["100", "300", "1000", "+Inf"][..],
+        &["100", "250", "1000", "+Inf"][..],
+    );
+    let production = of(Side::Production, &[wide, wide, wide, odd]);
+    let source = super::source(&test, &[&production]).unwrap();
+    assert_eq!(source.bound.as_deref(), Some("300"));
     let production = of(Side::Production, &[wide, &["250", "1000", "+Inf"]]);
     let source = super::source(&test, &[&production]).unwrap();
     assert_eq!(source.bound.as_deref(), Some("1000"));

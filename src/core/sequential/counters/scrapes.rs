@@ -59,6 +59,19 @@ impl<'a> Target<'a> {
         scrapes.any(|(_, values)| values.keys().any(is))
     }
 
+    /// Whether it has counted a part of requests that it does not count: they belong to another target.
+    pub(super) fn strays(&self, side: Side, window: &Window) -> bool {
+        let is = |line: &&Line| line.side == side && line.counted == Counted::Part;
+        let last = self
+            .scrapes
+            .values()
+            .rev()
+            .find(|values| values.keys().any(|line| is(&line)));
+        let has_counted =
+            last.is_some_and(|values| values.iter().any(|(line, value)| is(&line) && *value > 0.0));
+        has_counted && self.lives(side, Counted::Part, window) && !self.lives(side, Counted::All, window)
+    }
+
     /// Whether its requests of this version were scraped within the window.
     pub(super) fn is_scraped(&self, side: Side, window: &Window) -> bool {
         let is = |line: &Line| line.side == side && line.counted == Counted::All;

@@ -493,6 +493,13 @@ fn a_part_without_its_whole_is_named_and_a_replay_reads_it_as_it_is() {
         "{}",
         refused[0]
     );
+    // Found before another one is bad; where nothing ever was, nothing strays.
+    for (ever, is_refused) in [(3.0, true), (0.0, false)] {
+        let mut quiet = part(Side::Production, [ever; 7]);
+        quiet.target = "mtail".to_owned();
+        let found = production(&[steady(Side::Production), quiet], Part::Bad, &window());
+        assert_eq!(found.is_err(), is_refused, "{found:?}");
+    }
     let grown = growth(&series, Part::Bad, &window()).unwrap();
     let of = |target: &str| grown[target].iter().map(|grown| grown.counts).collect::<Vec<_>>();
     assert_eq!(of("mtail"), [counts(0.0, 1.0); 4]);
