@@ -166,8 +166,10 @@ fn scored(
 }
 
 fn score(policy: &Policy, history: &History, healthy: &[Outcome], ill: &[Outcome]) -> Score {
+    let began = |all: &[Outcome]| all.iter().filter(|o| o.began).cloned().collect::<Vec<Outcome>>();
     // What does not begin says nothing of a policy.
-    let of = |end: End| healthy.iter().filter(move |o| o.end == end && o.began).count();
+    let (healthy, ill) = (began(healthy), began(ill));
+    let of = |end: End| healthy.iter().filter(|o| o.end == end).count();
     let alarms = of(End::Caught) + of(End::Blind);
     let rate = history.requests().map_or(0.0, |counters| {
         counters.total().requests / history.seconds().max(1.0)

@@ -14,16 +14,16 @@ use super::trial::{End, Outcome};
 pub struct Cell {
     /// The part of the canary's good requests that was turned bad, 0 to 1; 0 for a healthy version.
     pub fault: f64,
-    /// How many rollouts were replayed.
+    /// How many of the rollouts that were replayed began.
     pub runs: u32,
     /// How many of them were still waiting, for requests or for evidence, when the history or the patience with them ended:
     /// neither rolled back nor passed.
     pub gave_up: u32,
-    /// How many never began: the canary got no traffic.
+    /// How many besides never began: the canary got no traffic. Nothing below speaks of them.
     pub never_began: u32,
     /// How many were rolled back (or frozen) because a metric found them unhealthy.
     pub rolled_back: u32,
-    /// The same as a share of the runs that began, with its 95 % interval.
+    /// The same as a share of the runs, with its 95 % interval.
     pub rolled_back_share: Share,
     /// How many were ended because nothing was known of them.
     pub ended_blind: u32,
@@ -60,7 +60,9 @@ impl Cell {
     /// Sums up rollouts of a canary of this fault (0 to 1) under a policy of so many steps.
     #[must_use]
     pub fn new(fault: f64, steps: usize, outcomes: &[Outcome]) -> Self {
-        let of = |end: End| outcomes.iter().filter(move |o| o.end == end);
+        // What never began says nothing of the policy.
+        let begun: Vec<&Outcome> = outcomes.iter().filter(|o| o.began).collect();
+        let of = |end: End| begun.iter().filter(move |o| o.end == end);
         let mut at_step = vec![0_u32; steps];
         let mut by = BTreeMap::new();
         for caught in of(End::Caught) {
@@ -72,18 +74,17 @@ impl Cell {
             }
         }
         let times = rising(of(End::Caught).map(|o| o.seconds));
-        let errors = rising(outcomes.iter().filter_map(|o| o.errors));
-        let blind = rising(outcomes.iter().map(|o| o.blind));
-        let (runs, rolled_back) = (count(outcomes.len()), count(times.len()));
-        let never_began = count(outcomes.iter().filter(|o| !o.began).count());
-        let length: f64 = outcomes.iter().map(|o| o.seconds.max(o.blind)).sum();
+        let errors = rising(begun.iter().filter_map(|o| o.errors));
+        let blind = rising(begun.iter().map(|o| o.blind));
+        let (runs, rolled_back) = (count(begun.len()), count(times.len()));
+        let length: f64 = begun.iter().map(|o| o.seconds.max(o.blind)).sum();
         Self {
             fault,
             runs,
             gave_up: count(of(End::GaveUp).count()),
-            never_began,
+            never_began: count(outcomes.len() - begun.len()),
             rolled_back,
-            rolled_back_share: Share::of(rolled_back, runs - never_began),
+            rolled_back_share: Share::of(rolled_back, runs),
             ended_blind: count(of(End::Blind).count()),
             seconds: Quantiles::of(&times),
             rolled_back_at_step: at_step,
@@ -97,8 +98,7 @@ impl Cell {
             } else {
                 0.0
             },
-            dispersion: Quantiles::of(&rising(outcomes.iter().filter_map(|o| o.dispersion)))
-                .map(|q| q.median),
+            dispersion: Quantiles::of(&rising(begun.iter().filter_map(|o| o.dispersion))).map(|q| q.median),
             example: of(End::Caught).next().map(|o| o.message.clone()),
             why_not: outcomes.iter().find(|o| !o.began).map(|o| o.message.clone()),
             times,

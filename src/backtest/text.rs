@@ -49,7 +49,8 @@ impl Report {
         let file = self.policies.iter().find(|policy| policy.name == "file");
         let refused = file.filter(|file| file.healthy.never_began > 0).map(|file| {
             let why = file.healthy.why_not.as_deref().unwrap_or("nothing was known");
-            let (never, runs) = (file.healthy.never_began, file.healthy.runs);
+            let never = file.healthy.never_began;
+            let runs = never + file.healthy.runs;
             format!("{never} of {runs} rollouts would not have begun: {why}")
         });
         let what = [

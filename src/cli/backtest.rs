@@ -179,9 +179,15 @@ impl Table<'_> {
         let settings = self.settings;
         let tries = (settings.starts, settings.seed, settings.canary);
         let cells = work::try_policy(policy, self.history, &settings.faults, tries);
-        self.rollouts += cells.iter().map(|cell| u64::from(cell.runs)).sum::<u64>();
+        self.rollouts += cells
+            .iter()
+            .map(|cell| u64::from(cell.runs + cell.never_began))
+            .sum::<u64>();
         let mut cells = cells.into_iter();
-        match cells.next().filter(|healthy| healthy.runs > 0) {
+        match cells
+            .next()
+            .filter(|healthy| healthy.runs + healthy.never_began > 0)
+        {
             Some(healthy) => self
                 .policies
                 .push(PolicyReport::new(policy, healthy, cells.collect())),
@@ -203,8 +209,8 @@ impl Table<'_> {
             healthy.why_not = refused.first().cloned();
         }
         // Refused wherever it was looked at, it begins now and then by chance.
-        let most = !refused.is_empty() && 2 * healthy.never_began >= healthy.runs;
-        if most || healthy.never_began == healthy.runs {
+        let most = !refused.is_empty() && healthy.never_began >= healthy.runs;
+        if most || healthy.runs == 0 {
             let why = healthy.why_not.take();
             let nothing = || "nothing is known of production".to_owned();
             return Err(BacktestError::NeverBegins(why.unwrap_or_else(nothing)));

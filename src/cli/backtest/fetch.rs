@@ -185,9 +185,12 @@ impl Fetcher {
         let back = until.duration_since(from).unsigned_abs();
         let mut unknown = Vec::new();
         for (metric, labels) in names {
-            let found = server.label_names(metric, until, back, self.timeout).await;
-            self.tally.queries.fetch_add(1, Ordering::Relaxed);
-            let found = found.map_err(|failure| failure.to_string())?;
+            let found = self
+                .again(|| server.label_names(metric, until, back, self.timeout))
+                .await;
+            let found = found.map_err(|failure| {
+                format!("it has no series, and whether there is {metric} could not be looked up: {failure}")
+            })?;
             if found.is_empty() {
                 unknown.push(metric.clone());
             } else {
@@ -358,21 +361,31 @@ impl Fetcher {
 
     /// Asks again, a little later each time, where a server is busy or gone for a moment.
     async fn patiently(&self, query: &str, ask: &Ask) -> Result<Past, Failure> {
+        let past = self.again(|| self.ask(query, ask)).await?;
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        self.tally.bytes.fetch_add(count(past.bytes), Ordering::Relaxed);
+        self.tally
+            .samples
+            .fetch_add(count(past.samples()), Ordering::Relaxed);
+        Ok(past)
+    }
+
+    async fn again<T, F>(&self, call: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let tally = &self.tally;
         let mut wait = FIRST_WAIT;
         let mut attempt = 1;
         loop {
             let now = tally.under_way.fetch_add(1, Ordering::Relaxed) + 1;
             tally.at_once.fetch_max(now, Ordering::Relaxed);
-            let result = self.ask(query, ask).await;
+            let result = call().await;
             tally.under_way.fetch_sub(1, Ordering::Relaxed);
             match result {
-                Ok(past) => {
-                    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+                Ok(answer) => {
                     tally.queries.fetch_add(1, Ordering::Relaxed);
-                    tally.bytes.fetch_add(count(past.bytes), Ordering::Relaxed);
-                    tally.samples.fetch_add(count(past.samples()), Ordering::Relaxed);
-                    return Ok(past);
+                    return Ok(answer);
                 }
                 Err(failure) if attempt < ATTEMPTS && may_pass(&failure) => {
                     tally.retries.fetch_add(1, Ordering::Relaxed);

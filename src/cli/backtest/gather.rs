@@ -31,6 +31,9 @@ pub(super) struct Gathered {
     pub(super) notes: Vec<String>,
 }
 
+/// Nobody can tell whether what has no name exists.
+const NO_NAME: &str = "the query has no result, and one of its selectors has no metric name to look up";
+
 /// Counters to fetch.
 struct Counting {
     test: SequentialPlan,
@@ -163,6 +166,9 @@ impl Fetcher {
             let traffic = traffic.map_err(|why| self.failed("traffic", why))?;
             let series = series.map_err(|why| self.failed(&query.metric, why))?;
             if series.is_empty() || query.hides_absence {
+                if query.unnamed {
+                    return Err(self.failed(&query.metric, NO_NAME.to_owned()));
+                }
                 let known = self.knows(&query.names, stretch).await;
                 known.map_err(|why| self.failed(&query.metric, why))?;
             }
