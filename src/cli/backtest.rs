@@ -4,6 +4,7 @@ pub mod args;
 mod cluster;
 mod fetch;
 mod gather;
+mod names;
 pub mod settings;
 mod work;
 

@@ -1,6 +1,6 @@
 //! Fetches the past politely: in chunks of bounded size, a bounded number at once, and again where a server is busy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::backtest::history::{CounterHistory, Growth, Points};
 use crate::clients::prometheus::{Column, Failure, Past, Servers};
 use crate::core::observation::{SampleAnswer, SampleSeries, Side};
 use crate::core::past::{self, Source};
-use crate::core::query::{self, Values};
+use crate::core::query::Values;
 use crate::core::sequential::counters::Counted;
 use crate::core::sequential::counts::MAX_COUNT;
 
@@ -91,7 +91,7 @@ enum Ask {
 }
 
 /// A stretch of the past.
-type Stretch = (Timestamp, Timestamp);
+pub(super) type Stretch = (Timestamp, Timestamp);
 
 /// What a first look at counters says.
 pub(super) struct Probe {
@@ -151,58 +151,6 @@ impl Fetcher {
             }
         }
         refused.ok_or(why)
-    }
-
-    /// Fails where a selector without series names what the server has never heard of.
-    async fn has_heard_of(
-        &self,
-        test: &SequentialPlan,
-        answers: &[SampleAnswer],
-        stretch: Stretch,
-    ) -> Result<(), String> {
-        let values = self.subject.values(Span::ZERO);
-        let selectors = past::selectors(test, &Source::default(), &values);
-        for (answer, (counted, selector)) in answers.iter().zip(selectors) {
-            let is_empty = answer.outcome.as_ref().is_ok_and(Vec::is_empty);
-            if counted.is_some() && is_empty {
-                self.knows(&query::names(&selector), stretch).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Fails with those of a query's metrics and labels that the server did not have in all that time.
-    ///
-    /// # Errors
-    /// The names, or why they could not be looked up.
-    pub(super) async fn knows(
-        &self,
-        names: &BTreeMap<String, BTreeSet<String>>,
-        (from, until): Stretch,
-    ) -> Result<(), String> {
-        let server = self.servers.get(self.server.as_deref());
-        let server = server.map_err(|why| why.to_string())?;
-        let back = until.duration_since(from).unsigned_abs();
-        let mut unknown = Vec::new();
-        for (metric, labels) in names {
-            let found = self
-                .again(|| server.label_names(metric, until, back, self.timeout))
-                .await;
-            let found = found.map_err(|failure| {
-                format!("it has no series, and whether there is {metric} could not be looked up: {failure}")
-            })?;
-            if found.is_empty() {
-                unknown.push(metric.clone());
-            } else {
-                let missing = labels.difference(&found);
-                unknown.extend(missing.map(|label| format!("{metric}{{{label}}}")));
-            }
-        }
-        if unknown.is_empty() {
-            Ok(())
-        } else {
-            Err(past::unheard_of(&unknown))
-        }
     }
 
     /// The counters of a test over the whole past.
@@ -370,7 +318,7 @@ impl Fetcher {
         Ok(past)
     }
 
-    async fn again<T, F>(&self, call: impl Fn() -> F) -> Result<T, Failure>
+    pub(super) async fn again<T, F>(&self, call: impl Fn() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
