@@ -166,9 +166,9 @@ fn scored(
 }
 
 fn score(policy: &Policy, history: &History, healthy: &[Outcome], ill: &[Outcome]) -> Score {
-    let began = |all: &[Outcome]| all.iter().filter(|o| o.began).cloned().collect::<Vec<Outcome>>();
     // What does not begin says nothing of a policy.
-    let (healthy, ill) = (began(healthy), began(ill));
+    let healthy: Vec<&Outcome> = healthy.iter().filter(|o| o.began).collect();
+    let ill: Vec<&Outcome> = ill.iter().filter(|o| o.began).collect();
     let of = |end: End| healthy.iter().filter(|o| o.end == end).count();
     let alarms = of(End::Caught) + of(End::Blind);
     let rate = history.requests().map_or(0.0, |counters| {
@@ -189,7 +189,7 @@ fn score(policy: &Policy, history: &History, healthy: &[Outcome], ill: &[Outcome
     Score {
         alarms: (count(alarms), count(healthy.len())),
         stands: 2 * of(End::GaveUp) > healthy.len(),
-        exposure: ill.iter().map(exposed).sum::<f64>() / f64::from(count(ill.len()).max(1)),
+        exposure: ill.iter().copied().map(exposed).sum::<f64>() / f64::from(count(ill.len()).max(1)),
         length: policy.length().as_secs_f64(),
     }
 }

@@ -5,13 +5,11 @@ use std::fmt::Write as _;
 use crate::core::number::human;
 use crate::core::sequential::sight::load;
 use crate::simulate::report::{share, steps_text};
+use crate::simulate::words::{Table, lined_up_by};
 
 use super::noise::Noise;
 use super::report::{PolicyReport, Report};
 use super::summary::Cell;
-
-/// The names of a table's columns, and its rows.
-pub(super) type Table = (Vec<String>, Vec<Vec<String>>);
 
 impl Report {
     /// The report for a terminal.
@@ -288,27 +286,11 @@ pub(super) fn noise_words(noise: &Noise) -> Option<String> {
 }
 
 /// Cells below their heads, to the right but for the first column.
-fn lined_up((head, rows): &Table) -> String {
-    let all = || std::iter::once(head).chain(rows);
-    let width = |column: usize| {
-        let cells = all().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let mut out = String::new();
-    for row in all() {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(i, (cell, width))| match i {
-                0 => format!("  {cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
-        out.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
-        out.push('\n');
-    }
-    out
+fn lined_up(table: &Table) -> String {
+    lined_up_by(table, |column, cell, width| match column {
+        0 => format!("  {cell:<width$}"),
+        _ => format!("{cell:>width$}"),
+    })
 }
 
 /// A share with three digits that say something.

@@ -10,7 +10,7 @@ pub mod picture;
 pub mod report;
 mod rollout;
 mod summary;
-mod words;
+pub(crate) mod words;
 mod world;
 
 pub use rollout::Outcome;

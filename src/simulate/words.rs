@@ -31,8 +31,16 @@ pub fn steps_text<'a>(steps: impl Iterator<Item = &'a StepReport>) -> String {
     }
 }
 
+/// Heads, and the rows below them.
+pub(crate) type Table = (Vec<String>, Vec<Vec<String>>);
+
 /// Cells below their heads, to the right.
-pub(super) fn lined_up((head, rows): &(Vec<String>, Vec<Vec<String>>)) -> String {
+pub(super) fn lined_up(table: &Table) -> String {
+    lined_up_by(table, |_, cell, width| format!("{cell:>width$}"))
+}
+
+/// Cells below their heads, each put into the width of its column by `fit` (column, cell, width).
+pub(crate) fn lined_up_by((head, rows): &Table, fit: impl Fn(usize, &str, usize) -> String) -> String {
     let all = || std::iter::once(head).chain(rows);
     let width = |column: usize| {
         let cells = all().filter_map(|row| row.get(column));
@@ -44,7 +52,8 @@ pub(super) fn lined_up((head, rows): &(Vec<String>, Vec<Vec<String>>)) -> String
         let cells = row
             .iter()
             .zip(&widths)
-            .map(|(cell, width)| format!("{cell:>width$}"));
+            .enumerate()
+            .map(|(column, (cell, width))| fit(column, cell, *width));
         out.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
         out.push('\n');
     }
