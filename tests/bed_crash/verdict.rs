@@ -1,0 +1,198 @@
+//! What a run left behind, and in what it differs from one that nothing befell. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::end::End;
+use crate::operator::Life;
+use crate::stage::Stage;
+
+/// What a run left behind, and what was seen of it on the way.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) objects: Value,
+    pub(crate) weights: Vec<i64>,
+    pub(crate) labels: Vec<(String, String)>,
+    /// Every message that Slack took.
+    pub(crate) told: Vec<String>,
+    pub(crate) lives: Vec<Life>,
+}
+
+impl Seen {
+    /// Looks at a stage.
+    pub(crate) fn of(stage: &Stage) -> Self {
+        let messages = stage.slack.messages();
+        let told = messages.iter().map(|message| {
+            // A parent shows what is true when it is posted; whose it is stands in its first line.
+            let lines = if message.thread_ts.is_none() {
+                1
+            } else {
+                usize::MAX
+            };
+            let text: Vec<&str> = message.posted_text.lines().take(lines).collect();
+            general(&text.join("\n"), &stage.namespace)
+        });
+        let parent = messages.iter().rfind(|message| message.thread_ts.is_none());
+        let parent = parent.map(|parent| general(&parent.text, &stage.namespace));
+        let bird_watch = if stage.end == End::Delete {
+            Value::Null
+        } else {
+            bird_watch(&stage.bird_watch.last().unwrap_or_default())
+        };
+        let objects = json!({
+            "BirdWatch": bird_watch,
+            "VirtualService": of_people(stage.service.last().unwrap_or_default()),
+            "DestinationRule": of_people(stage.rule.last().unwrap_or_default()),
+            "Slack": parent,
+        });
+        let mut objects = objects.to_string();
+        for id in ids(&stage.status()) {
+            objects = objects.replace(&id, "ID");
+        }
+        let mut objects: Value = serde_json::from_str(&general(&objects, &stage.namespace)).unwrap();
+        forget_chance(&mut objects);
+        Self {
+            objects,
+            weights: stage.weights(),
+            labels: stage.labels(),
+            told: told.collect(),
+            lives: stage.operator.lives(),
+        }
+    }
+
+    /// Every promise that is broken, where `expected` is a run that nothing befell.
+    pub(crate) fn broken(&self, end: End, expected: &Self) -> Vec<String> {
+        let mut broken = Vec::new();
+        if self.objects != expected.objects {
+            let mut different = Vec::new();
+            differences("", &expected.objects, &self.objects, &mut different);
+            broken.push(format!("another end: {}", different.join("; ")));
+        }
+        if self.weights != end.weights() {
+            broken.push(format!("weights {:?}, not {:?}", self.weights, end.weights()));
+        }
+        let labels: Vec<_> = self
+            .labels
+            .iter()
+            .map(|(p, c)| (p.as_str(), c.as_str()))
+            .collect();
+        if labels != end.labels() {
+            broken.push(format!("labels {labels:?}, not {:?}", end.labels()));
+        }
+        broken.extend(self.misheard(expected));
+        broken
+    }
+
+    /// Notices that were lost, that nobody should have heard, or that were told too often.
+    fn misheard(&self, expected: &Self) -> Vec<String> {
+        let mut broken = Vec::new();
+        let count = |told: &[String]| {
+            let mut count: BTreeMap<String, usize> = BTreeMap::new();
+            for text in told {
+                *count.entry(text.clone()).or_default() += 1;
+            }
+            count
+        };
+        let (heard, meant) = (count(&self.told), count(&expected.told));
+        for (text, times) in &meant {
+            if heard.get(text).unwrap_or(&0) < times {
+                broken.push(format!("a notice is lost: {text:?}"));
+            }
+        }
+        let mut twice = 0;
+        for (text, times) in &heard {
+            match meant.get(text) {
+                None => broken.push(format!("an unknown notice: {text:?}")),
+                Some(once) => twice += times.saturating_sub(*once),
+            }
+        }
+        // Promise 10: at most one duplicate after a crash.
+        let crashes = self.lives.iter().filter(|life| life.to.is_some()).count();
+        if twice > crashes.saturating_sub(1) {
+            broken.push(format!(
+                "{twice} notices told twice, {} crashes",
+                crashes.saturating_sub(1)
+            ));
+        }
+        broken
+    }
+}
+
+/// A text without what differs from run to run.
+fn general(text: &str, namespace: &str) -> String {
+    text.replace(namespace, "NAMESPACE")
+}
+
+/// The ids of all rollouts that a status knows.
+fn ids(status: &Value) -> Vec<String> {
+    let ended = status["ended"].as_array().into_iter().flatten();
+    let all = ended.chain([&status["rollout"]]);
+    all.filter_map(|rollout| Some(rollout["id"].as_str()?.to_owned()))
+        .collect()
+}
+
+/// Takes out what differs from run to run though the end is the same: instants, identities, how often it was looked.
+fn forget_chance(value: &mut Value) {
+    const CHANCE: [&str; 13] = [
+        "at",
+        "canaryLabelAt",
+        "clock",
+        "confirmedAt",
+        "hadWeightUntil",
+        "history",
+        "lastCheck",
+        "lastTransitionTime",
+        "productionLabelAt",
+        "started",
+        "told",
+        "ts",
+        "uid",
+    ];
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, value| {
+                !CHANCE.contains(&name.as_str()) && !(name == "ended" && value.is_string())
+            });
+            fields.values_mut().for_each(forget_chance);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_chance),
+        _ => {}
+    }
+}
+
+/// What people put into an object and what we did to it.
+fn of_people(object: Value) -> Value {
+    let metadata = &object["metadata"];
+    json!({
+        "annotations": metadata["annotations"], "labels": metadata["labels"], "finalizers": metadata["finalizers"],
+        "spec": object["spec"],
+    })
+}
+
+fn bird_watch(object: &Value) -> Value {
+    let mut shown = of_people(object.clone());
+    shown["status"] = object["status"].clone();
+    shown
+}
+
+/// Where two values differ.
+fn differences(path: &str, left: &Value, right: &Value, found: &mut Vec<String>) {
+    match (left, right) {
+        (Value::Object(one), Value::Object(other)) => {
+            for key in one
+                .keys()
+                .chain(other.keys().filter(|key| !one.contains_key(*key)))
+            {
+                differences(&format!("{path}/{key}"), &left[key], &right[key], found);
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            for (index, (one, other)) in one.iter().zip(other).enumerate() {
+                differences(&format!("{path}/{index}"), one, other, found);
+            }
+        }
+        _ if left != right => found.push(format!("{path} is {right}, not {left}")),
+        _ => {}
+    }
+}
