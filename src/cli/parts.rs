@@ -185,6 +185,7 @@ fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandEr
         slack: Some(handle),
         channels: Arc::new(Channels::new(channel, allowed_channels)),
         metrics: metrics.clone(),
+        later: Arc::default(),
     };
     Ok((
         deliver,

@@ -1,6 +1,10 @@
 //! Hands the notices of written statuses to the sender, and its answers back to reconcile. It waits for nobody.
+//!
+//! One at a time of each thread: the next is handed in when status no longer holds the one before it, so that a crash
+//! leaves at most one that was told and not noted.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -23,6 +27,27 @@ pub struct Deliver {
     pub channels: Arc<Channels>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What waits for its turn.
+    pub later: Arc<Later>,
+}
+
+/// What status holds and the sender was not given yet, by `BirdWatch`.
+#[derive(Debug, Default)]
+pub struct Later(Mutex<BTreeMap<String, Waiting>>);
+
+/// What waits of one `BirdWatch`, by rollout.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// All of it, what the sender has already included.
+    all: BTreeMap<String, Delivery>,
+    /// Threads whose parent Slack does not take: their notices stand by themselves.
+    without_parent: BTreeSet<String>,
+}
+
+impl Later {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Deliver {
@@ -33,6 +58,7 @@ impl Deliver {
             slack: None,
             channels: Arc::default(),
             metrics,
+            later: Arc::default(),
         }
     }
 
@@ -58,6 +84,7 @@ impl Deliver {
     /// A written status was looked at: what waits in it goes out, if it has not gone already.
     pub fn pending(&self, name: &ObjectName, status: &BirdWatchStatus) {
         if status.notices.pending.is_empty() {
+            self.later.lock().remove(&key(name));
             return;
         }
         for rollout in rollouts(status) {
@@ -73,9 +100,12 @@ impl Deliver {
         }
     }
 
-    /// The `BirdWatch` is gone, and with it whoever could mend what keeps its notices waiting.
+    /// The `BirdWatch` is gone, and with it whoever could mend what keeps its notices waiting, and where it could be
+    /// noted that one was told.
     pub fn released(&self, name: &ObjectName) {
+        let waiting = self.later.lock().remove(&key(name)).unwrap_or_default();
         if let Some(slack) = &self.slack {
+            waiting.all.into_values().for_each(|all| slack.submit(all));
             slack.release(key(name));
         }
     }
@@ -97,21 +127,53 @@ impl Deliver {
                 text,
             });
         }
+        let first = waiting.first().map(|notice| notice.id);
+        let (mut all, mut now) = (items.clone(), items);
         for notice in waiting {
-            items.push(Item::Post {
+            let item = Item::Post {
                 notice_id: notice.id,
                 thread: self.thread(thread),
                 text: notice.text.clone(),
                 urgent: is_urgent(notice.kind),
-            });
+            };
+            if Some(notice.id) == first && self.has_parent(name, thread) {
+                now.push(item.clone());
+            }
+            all.push(item);
         }
-        if !items.is_empty() {
-            slack.submit(Delivery {
-                key: key(name),
-                rollout: thread.rollout.clone(),
-                items,
-            });
+        let delivery = |items| Delivery {
+            key: key(name),
+            rollout: thread.rollout.clone(),
+            items,
+        };
+        let all = delivery(all);
+        self.later
+            .lock()
+            .entry(key(name))
+            .or_default()
+            .all
+            .insert(thread.rollout.clone(), all);
+        if !now.is_empty() {
+            slack.submit(delivery(now));
             self.metrics.notices_waiting(slack.waiting());
+        }
+    }
+
+    /// Whether a notice has something to answer, or never will.
+    fn has_parent(&self, name: &ObjectName, thread: &KnownThread) -> bool {
+        let later = self.later.lock();
+        let refused = later
+            .get(&key(name))
+            .is_some_and(|w| w.without_parent.contains(&thread.rollout));
+        !thread.ts.is_empty() || refused
+    }
+
+    /// Slack does not take the parent of a thread.
+    fn note_refusal(&self, ack: &Ack) {
+        if let (Acked::Parent { .. }, Fate::Refused { .. }) = (&ack.what, &ack.fate) {
+            let mut later = self.later.lock();
+            let waiting = later.entry(ack.key.clone()).or_default();
+            waiting.without_parent.insert(ack.rollout.clone());
         }
     }
 
@@ -171,6 +233,7 @@ pub async fn acknowledge(mut acks: UnboundedReceiver<Ack>, scopes: Arc<[Arc<Scop
         };
         for scope in scopes.iter().filter(|scope| covers(scope, &name)) {
             count(&scope.context.metrics, &ack);
+            scope.context.deliver.note_refusal(&ack);
             if let Some(slack) = &scope.context.deliver.slack {
                 scope.context.metrics.notices_waiting(slack.waiting());
             }

@@ -51,7 +51,7 @@ impl End {
                 {"weight": 50, "hold": middle},
                 {"weight": 100, "hold": "1s"},
             ],
-            "checkInterval": "1s",
+            "checkInterval": "2s",
             "settle": "0s",
             "ifUnhealthy": if self == Self::Freeze { "freeze" } else { "rollback" },
         })
@@ -69,11 +69,11 @@ impl End {
         match self {
             Self::Promote | Self::Rollback | Self::Freeze => {}
             Self::Supersede => {
-                stage.weight(50).await;
+                stage.confirmed(50).await;
                 stage.deploy("v3").await;
             }
             Self::Delete => {
-                stage.weight(50).await;
+                stage.confirmed(50).await;
                 stage.delete().await;
             }
             Self::Retry => {

@@ -128,11 +128,6 @@ impl Fault {
         )
     }
 
-    /// Whether the lease is lost of it, so that the process ends by itself.
-    pub(crate) fn outlasts_the_lease(self) -> bool {
-        matches!(self, Self::Away)
-    }
-
     /// How the server answers instead.
     pub(crate) fn refusal(self) -> Option<Refusal> {
         let (code, reason, retry_after) = match self {

@@ -5,9 +5,11 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use birdwatch::api::status::Phase;
+use birdwatch_bed::clock;
 use birdwatch_bed::parts::proxy::{Call, Fate, Judge, Verb};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -19,7 +21,7 @@ use crate::operator::Killer;
 #[derive(Debug, Default)]
 struct Passed {
     counter: Counter,
-    places: Vec<(Instant, Place)>,
+    places: Vec<(Timestamp, Place)>,
     phases: Vec<Phase>,
     struck: bool,
     /// The lie is told, and the next call is the last.
@@ -71,18 +73,21 @@ impl Meddler {
     /// Since when no call came that counts.
     pub(crate) fn silent_for(&self) -> Duration {
         let passed = self.passed.lock().unwrap();
-        passed
+        let last = passed
             .places
             .last()
-            .map_or(Duration::ZERO, |(at, _)| at.elapsed())
+            .map(|(at, _)| clock::now().duration_since(*at));
+        last.and_then(|since| since.try_into().ok()).unwrap_or_default()
     }
 
-    /// How often the lease was taken, and how many calls came since.
-    pub(crate) fn terms(&self) -> (usize, usize) {
-        let places = self.places();
-        let taken = |place: &Place| place.kind == "acquire lease";
-        let since = places.iter().rev().take_while(|place| !taken(place)).count();
-        (places.iter().filter(|place| taken(place)).count(), since)
+    /// Whether the lease was taken since.
+    pub(crate) fn leads_since(&self, since: Timestamp) -> bool {
+        let passed = self.passed.lock().unwrap();
+        let taken = passed
+            .places
+            .iter()
+            .rfind(|(_, place)| place.kind == "acquire lease");
+        taken.is_some_and(|(at, _)| *at >= since)
     }
 
     /// Where a fault for watches is injected: returns when its time has come, and marks it as done.
@@ -108,7 +113,7 @@ impl Meddler {
         }
         let place = passed.counter.place(call);
         if let Some(place) = &place {
-            passed.places.push((Instant::now(), place.clone()));
+            passed.places.push((clock::now(), place.clone()));
         }
         let (fate, dies) = self.strike(&mut passed, call, place.as_ref());
         let reaches = !matches!(fate, Fate::Cut | Fate::Refuse(_) | Fate::Pretend);

@@ -15,7 +15,7 @@ use crate::stage::{LOOK, Stage};
 use crate::verdict::Seen;
 
 /// How long a run may take besides what its fault takes, on a machine that is busy with others.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Nothing more comes after so long without a call.
 const SILENCE: Duration = Duration::from_secs(3);
 /// A process that came after the end has seen that there is nothing to do.
@@ -101,7 +101,8 @@ async fn rest(stage: &Stage, expected: Option<&Seen>) {
             Some(expected) => {
                 has_settled(stage) && {
                     let seen = Seen::of(stage);
-                    seen.objects == expected.objects && seen.told.len() >= expected.told.len()
+                    let told = !seen.lost_its_reason() || since.elapsed() > SILENCE;
+                    told && seen.is_like(expected)
                 }
             }
             None => stage.meddler.silent_for().min(since.elapsed()) > SILENCE,
@@ -115,7 +116,9 @@ async fn rest(stage: &Stage, expected: Option<&Seen>) {
 
 /// Whether the present process leads, has its stores filled, and has nothing to do.
 fn has_settled(stage: &Stage) -> bool {
-    let lives = stage.operator.lives().len();
-    let (terms, _) = stage.meddler.terms();
-    terms >= lives && stage.meddler.silent_for() > SETTLED
+    let lives = stage.operator.lives();
+    let leads = lives
+        .last()
+        .is_some_and(|life| life.to.is_none() && stage.meddler.leads_since(life.from));
+    leads && stage.meddler.silent_for() > SETTLED
 }

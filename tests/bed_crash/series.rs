@@ -83,6 +83,8 @@ impl Measure {
 struct Row {
     runs: usize,
     missed: usize,
+    /// Ended the same, for a reason that nobody knows any more.
+    otherwise: usize,
     broken: usize,
 }
 
@@ -116,6 +118,7 @@ impl Results {
         let row = self.rows.entry((end, injection.fault)).or_default();
         row.runs += 1;
         row.missed += usize::from(!outcome.struck);
+        row.otherwise += usize::from(outcome.seen.lost_its_reason());
         if outcome.broken.is_empty() {
             return;
         }
@@ -148,9 +151,10 @@ impl Results {
         }
         let sum = |of: fn(&Row) -> usize| self.rows.values().map(of).sum::<usize>();
         println!(
-            "{} runs in {seconds} s, {} whose fault found no such call, {} broken promises",
+            "{} runs in {seconds} s, {} whose fault found no such call, {} whose reason was lost, {} broken promises",
             sum(|row| row.runs),
             sum(|row| row.missed),
+            sum(|row| row.otherwise),
             sum(|row| row.broken),
         );
     }

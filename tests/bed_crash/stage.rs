@@ -146,9 +146,9 @@ impl Stage {
         self.until(|| self.status()["known"].is_array()).await;
     }
 
-    /// Waits for a weight of the canary.
-    pub(crate) async fn weight(&self, percent: i64) {
-        self.until(|| self.weights().last() == Some(&percent)).await;
+    /// Waits until status says that the canary has this weight.
+    pub(crate) async fn confirmed(&self, percent: i64) {
+        self.until(|| self.status()["weight"] == percent).await;
     }
 
     /// Waits for a phase.

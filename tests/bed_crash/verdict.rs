@@ -8,6 +8,9 @@ use crate::end::End;
 use crate::operator::Life;
 use crate::stage::Stage;
 
+/// What the operator says of a lowering that it finds and that only it can have written.
+const BEFORE: &str = "this operator, before it was restarted";
+
 /// What a run left behind, and what was seen of it on the way.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -61,12 +64,31 @@ impl Seen {
         }
     }
 
+    /// Whether all is as in a run that nothing befell, and told.
+    pub(crate) fn is_like(&self, expected: &Self) -> bool {
+        if self.lost_its_reason() {
+            return essence(&self.objects) == essence(&expected.objects);
+        }
+        self.objects == expected.objects && self.told.len() >= expected.told.len()
+    }
+
+    /// Whether the operator died after it gave traffic back and before status said why: lowering comes first, and the
+    /// next operator knows only that it was the one before.
+    pub(crate) fn lost_its_reason(&self) -> bool {
+        self.lives.len() > 1 && self.told.iter().any(|text| text.contains(BEFORE))
+    }
+
     /// Every promise that is broken, where `expected` is a run that nothing befell.
     pub(crate) fn broken(&self, end: End, expected: &Self) -> Vec<String> {
         let mut broken = Vec::new();
-        if self.objects != expected.objects {
-            let mut different = Vec::new();
-            differences("", &expected.objects, &self.objects, &mut different);
+        let (meant, found) = if self.lost_its_reason() {
+            (essence(&expected.objects), essence(&self.objects))
+        } else {
+            (expected.objects.clone(), self.objects.clone())
+        };
+        let mut different = Vec::new();
+        differences("", &meant, &found, &mut different);
+        if !different.is_empty() {
             broken.push(format!("another end: {}", different.join("; ")));
         }
         if self.weights != end.weights() {
@@ -96,13 +118,17 @@ impl Seen {
         };
         let (heard, meant) = (count(&self.told), count(&expected.told));
         for (text, times) in &meant {
-            if heard.get(text).unwrap_or(&0) < times {
+            let gives_reason = ["unhealthy", "rolled back", "given up"]
+                .iter()
+                .any(|word| text.contains(word));
+            if heard.get(text).unwrap_or(&0) < times && !(gives_reason && self.lost_its_reason()) {
                 broken.push(format!("a notice is lost: {text:?}"));
             }
         }
         let mut twice = 0;
         for (text, times) in &heard {
             match meant.get(text) {
+                None if text.contains(BEFORE) => {}
                 None => broken.push(format!("an unknown notice: {text:?}")),
                 Some(once) => twice += times.saturating_sub(*once),
             }
@@ -117,6 +143,23 @@ impl Seen {
         }
         broken
     }
+}
+
+/// An end without its reasons: where traffic goes, what is released, what is ours in the objects.
+fn essence(objects: &Value) -> Value {
+    let mut essence = objects.clone();
+    essence["Slack"] = Value::Null;
+    let status = &objects["BirdWatch"]["status"];
+    let ended = status["ended"].as_array().into_iter().flatten();
+    let versions: Vec<&Value> = ended.map(|end| &end["canary"]).collect();
+    let of = |name: &str| status[name].clone();
+    if !status.is_null() {
+        essence["BirdWatch"]["status"] = json!({
+            "phase": of("phase"), "weight": of("weight"), "attempts": of("attempts"), "canary": of("canary"),
+            "promotedVersion": of("promotedVersion"), "ended": versions,
+        });
+    }
+    essence
 }
 
 /// A text without what differs from run to run.
