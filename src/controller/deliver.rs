@@ -3,8 +3,7 @@
 //! One at a time of each thread: the next is handed in when status no longer holds the one before it, so that a crash
 //! leaves at most one that was told and not noted.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -17,6 +16,7 @@ use crate::runtime::metrics::{Metrics, NoticeResult};
 
 use super::channels::Channels;
 use super::context::Scope;
+use super::later::Later;
 
 /// Where people are told.
 #[derive(Clone, Debug)]
@@ -29,25 +29,6 @@ pub struct Deliver {
     pub metrics: Metrics,
     /// What waits for its turn.
     pub later: Arc<Later>,
-}
-
-/// What status holds and the sender was not given yet, by `BirdWatch`.
-#[derive(Debug, Default)]
-pub struct Later(Mutex<BTreeMap<String, Waiting>>);
-
-/// What waits of one `BirdWatch`, by rollout.
-#[derive(Debug, Default)]
-struct Waiting {
-    /// All of it, what the sender has already included.
-    all: BTreeMap<String, Delivery>,
-    /// Threads whose parent Slack does not take: their notices stand by themselves.
-    without_parent: BTreeSet<String>,
-}
-
-impl Later {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Deliver {
@@ -73,6 +54,7 @@ impl Deliver {
     pub fn committed(&self, name: &ObjectName, before: &BirdWatchStatus, after: &BirdWatchStatus) {
         let changed = state(before) != state(after);
         if changed {
+            self.later.clear(&key(name));
             for rollout in rollouts(after) {
                 self.submit(name, after, rollout, true);
             }
@@ -84,9 +66,11 @@ impl Deliver {
     /// A written status was looked at: what waits in it goes out, if it has not gone already.
     pub fn pending(&self, name: &ObjectName, status: &BirdWatchStatus) {
         if status.notices.pending.is_empty() {
-            self.later.lock().remove(&key(name));
+            drop(self.later.take(&key(name)));
+            self.count_waiting();
             return;
         }
+        self.later.clear(&key(name));
         for rollout in rollouts(status) {
             self.submit(name, status, rollout, false);
         }
@@ -103,9 +87,9 @@ impl Deliver {
     /// The `BirdWatch` is gone, and with it whoever could mend what keeps its notices waiting, and where it could be
     /// noted that one was told.
     pub fn released(&self, name: &ObjectName) {
-        let waiting = self.later.lock().remove(&key(name)).unwrap_or_default();
+        let waiting = self.later.take(&key(name));
         if let Some(slack) = &self.slack {
-            waiting.all.into_values().for_each(|all| slack.submit(all));
+            waiting.into_iter().for_each(|all| slack.submit(all));
             slack.release(key(name));
         }
     }
@@ -127,53 +111,49 @@ impl Deliver {
                 text,
             });
         }
-        let first = waiting.first().map(|notice| notice.id);
-        let (mut all, mut now) = (items.clone(), items);
-        for notice in waiting {
-            let item = Item::Post {
+        // An alarm hurries those before it in its thread.
+        let urgent = waiting.iter().any(|notice| is_urgent(notice.kind));
+        let posts: Vec<_> = waiting
+            .iter()
+            .map(|notice| Item::Post {
                 notice_id: notice.id,
                 thread: self.thread(thread),
                 text: notice.text.clone(),
-                urgent: is_urgent(notice.kind),
-            };
-            if Some(notice.id) == first && self.has_parent(name, thread) {
-                now.push(item.clone());
-            }
-            all.push(item);
-        }
+                urgent,
+            })
+            .collect();
+        let first = posts.first().filter(|_| self.has_parent(name, thread)).cloned();
+        let now: Vec<_> = items.iter().cloned().chain(first).collect();
+        items.extend(posts);
         let delivery = |items| Delivery {
             key: key(name),
             rollout: thread.rollout.clone(),
             items,
         };
-        let all = delivery(all);
-        self.later
-            .lock()
-            .entry(key(name))
-            .or_default()
-            .all
-            .insert(thread.rollout.clone(), all);
+        self.later.put(delivery(items));
         if !now.is_empty() {
             slack.submit(delivery(now));
-            self.metrics.notices_waiting(slack.waiting());
+            self.count_waiting();
+        }
+    }
+
+    /// What waits for its turn, or, of those that are gone, what the sender has.
+    fn count_waiting(&self) {
+        if let Some(slack) = &self.slack {
+            self.metrics
+                .notices_waiting(slack.waiting().max(self.later.notices()));
         }
     }
 
     /// Whether a notice has something to answer, or never will.
     fn has_parent(&self, name: &ObjectName, thread: &KnownThread) -> bool {
-        let later = self.later.lock();
-        let refused = later
-            .get(&key(name))
-            .is_some_and(|w| w.without_parent.contains(&thread.rollout));
-        !thread.ts.is_empty() || refused
+        !thread.ts.is_empty() || self.later.is_without_parent(&key(name), &thread.rollout)
     }
 
     /// Slack does not take the parent of a thread.
     fn note_refusal(&self, ack: &Ack) {
         if let (Acked::Parent { .. }, Fate::Refused { .. }) = (&ack.what, &ack.fate) {
-            let mut later = self.later.lock();
-            let waiting = later.entry(ack.key.clone()).or_default();
-            waiting.without_parent.insert(ack.rollout.clone());
+            self.later.goes_without_parent(&ack.key, &ack.rollout);
         }
     }
 
@@ -234,9 +214,7 @@ pub async fn acknowledge(mut acks: UnboundedReceiver<Ack>, scopes: Arc<[Arc<Scop
         for scope in scopes.iter().filter(|scope| covers(scope, &name)) {
             count(&scope.context.metrics, &ack);
             scope.context.deliver.note_refusal(&ack);
-            if let Some(slack) = &scope.context.deliver.slack {
-                scope.context.metrics.notices_waiting(slack.waiting());
-            }
+            scope.context.deliver.count_waiting();
             if let Some(entry) = scope.memory.get(&name) {
                 entry.lock().acks.extend(translated(&ack));
                 scope.wake(&name);

@@ -24,6 +24,8 @@ struct Passed {
     places: Vec<(Timestamp, Place)>,
     phases: Vec<Phase>,
     struck: bool,
+    /// When the call that is kept back reaches the server.
+    lands_at: Option<Instant>,
     /// The lie is told, and the next call is the last.
     lied: bool,
     away_until: Option<Instant>,
@@ -68,6 +70,11 @@ impl Meddler {
     /// Whether the fault befell.
     pub(crate) fn has_struck(&self) -> bool {
         self.passed.lock().unwrap().struck
+    }
+
+    /// When the call that was kept back reaches the server.
+    pub(crate) fn lands_at(&self) -> Option<Instant> {
+        self.passed.lock().unwrap().lands_at
     }
 
     /// Since when no call came that counts.
@@ -154,7 +161,10 @@ impl Meddler {
             Fault::CutBefore => (Fate::Cut, false),
             Fault::CutAfter => (Fate::CutAfter(std::future::ready(()).boxed()), false),
             Fault::LateAnswer => (Fate::LateAnswer(LATE), false),
-            Fault::LateCall => (Fate::LateCall(LATE), false),
+            Fault::LateCall => {
+                passed.lands_at = Some(Instant::now() + LATE);
+                (Fate::LateCall(LATE), false)
+            }
             Fault::Lie => (Fate::Pretend, false),
             other => (other.refusal().map_or(Fate::Forward, Fate::Refuse), false),
         }

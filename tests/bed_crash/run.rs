@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use birdwatch::api::status::Phase;
 use birdwatch_bed::clock::Stopwatch;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use crate::calls::Place;
 use crate::end::End;
@@ -59,6 +59,10 @@ pub(crate) async fn run(
     let playing = async {
         end.play(&stage).await;
         rest(&stage, expected).await;
+        if let Some(landing) = stage.meddler.lands_at() {
+            sleep_until(landing + SETTLED).await;
+            rest(&stage, expected).await;
+        }
         // What it does on its way out counts, too.
         stage.operator.stop(|| has_settled(&stage)).await;
     };

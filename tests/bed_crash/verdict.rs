@@ -125,21 +125,18 @@ impl Seen {
                 broken.push(format!("a notice is lost: {text:?}"));
             }
         }
-        let mut twice = 0;
+        let mut twice = Vec::new();
         for (text, times) in &heard {
             match meant.get(text) {
                 None if text.contains(BEFORE) => {}
                 None => broken.push(format!("an unknown notice: {text:?}")),
-                Some(once) => twice += times.saturating_sub(*once),
+                Some(once) => twice.extend(vec![text; times.saturating_sub(*once)]),
             }
         }
         // Promise 10: at most one duplicate after a crash.
-        let crashes = self.lives.iter().filter(|life| life.to.is_some()).count();
-        if twice > crashes.saturating_sub(1) {
-            broken.push(format!(
-                "{twice} notices told twice, {} crashes",
-                crashes.saturating_sub(1)
-            ));
+        let crashes = self.lives.len() - 1;
+        if twice.len() > crashes {
+            broken.push(format!("told twice at {crashes} crashes: {twice:?}"));
         }
         broken
     }
@@ -237,5 +234,100 @@ fn differences(path: &str, left: &Value, right: &Value, found: &mut Vec<String>)
         }
         _ if left != right => found.push(format!("{path} is {right}, not {left}")),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    const LIFE: Life = Life {
+        from: Timestamp::UNIX_EPOCH,
+        to: None,
+    };
+    const END: End = End::Rollback;
+
+    fn as_meant() -> Seen {
+        let status = json!({"phase": "RolledBack", "weight": 0, "message": "errors is 1"});
+        Seen {
+            objects: json!({"BirdWatch": {"finalizers": null, "status": status}, "Slack": "it is over"}),
+            weights: END.weights().to_vec(),
+            labels: END
+                .labels()
+                .iter()
+                .map(|(production, canary)| ((*production).to_owned(), (*canary).to_owned()))
+                .collect(),
+            told: ["a parent", "weight 20 %", "v2 unhealthy", "v2 rolled back"]
+                .map(str::to_owned)
+                .to_vec(),
+            lives: vec![LIFE],
+        }
+    }
+
+    /// The first objection to a run that differs from what was meant in this.
+    fn objection(spoil: impl FnOnce(&mut Seen)) -> String {
+        let mut seen = as_meant();
+        spoil(&mut seen);
+        seen.broken(END, &as_meant()).join("; ")
+    }
+
+    #[test]
+    fn whatever_a_run_does_otherwise_is_objected_to() {
+        assert_eq!(objection(|_| ()), "");
+        let skipped = objection(|seen| seen.weights = vec![0, 50, 0]);
+        assert!(skipped.contains("weights [0, 50, 0]"), "{skipped}");
+        let repeated = objection(|seen| seen.weights = vec![0, 20, 0, 20, 50, 0]);
+        assert!(repeated.contains("weights"), "{repeated}");
+        let labels = objection(|seen| drop(seen.labels.pop()));
+        assert!(labels.contains("labels"), "{labels}");
+        let finalizer = objection(|seen| seen.objects["BirdWatch"]["finalizers"] = json!(["ours"]));
+        assert!(finalizer.contains("/BirdWatch/finalizers"), "{finalizer}");
+        let reason = objection(|seen| seen.objects["BirdWatch"]["status"]["message"] = json!("why?"));
+        assert!(reason.contains("/BirdWatch/status/message"), "{reason}");
+    }
+
+    #[test]
+    fn a_notice_is_told_once_and_after_a_crash_at_most_twice() {
+        let lost = objection(|seen| drop(seen.told.remove(1)));
+        assert!(lost.contains("lost: \"weight 20 %\""), "{lost}");
+        let unknown = objection(|seen| seen.told.push("weight 80 %".into()));
+        assert!(unknown.contains("unknown notice"), "{unknown}");
+        let again = |seen: &mut Seen| seen.told.push("weight 20 %".into());
+        assert!(objection(again).contains("told twice at 0 crashes"));
+        let crash = |seen: &mut Seen| seen.lives.push(LIFE);
+        let once = objection(|seen| {
+            crash(seen);
+            again(seen);
+        });
+        assert_eq!(once, "");
+        let twice = objection(|seen| {
+            crash(seen);
+            again(seen);
+            again(seen);
+        });
+        assert!(twice.contains("told twice at 1 crashes"), "{twice}");
+    }
+
+    #[test]
+    fn a_reason_may_be_lost_by_a_crash_alone_and_the_end_may_not() {
+        let otherwise = |seen: &mut Seen| {
+            seen.told.truncate(2);
+            seen.told
+                .push(format!("v2 rolled back to v1: {BEFORE}, lowered it"));
+            seen.objects["BirdWatch"]["status"]["message"] = json!(BEFORE);
+        };
+        assert!(objection(otherwise).contains("lost"));
+        let crashed = |seen: &mut Seen| {
+            otherwise(seen);
+            seen.lives.push(LIFE);
+        };
+        assert_eq!(objection(crashed), "");
+        let elsewhere = objection(|seen| {
+            crashed(seen);
+            seen.objects["BirdWatch"]["status"]["phase"] = json!("Frozen");
+        });
+        assert!(elsewhere.contains("/BirdWatch/status/phase"), "{elsewhere}");
     }
 }

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_request_is_named_as_rbac_names_it() {
-        let named = |method, target| {
+        let named = |method: &str, target: &str| {
             let call = Call::new(1, method, target, Bytes::new());
             format!("{} {}", call.kind(), call.name)
         };
