@@ -128,11 +128,7 @@ fn allowing(kit: &Kit, slack: &FakeSlack, name: &str, channels: &[&str]) -> Oper
     let (acks, answers) = unbounded_channel();
     let (handle, sending) = sender(Arc::new(slack.clone()), acks);
     tokio::spawn(sending);
-    let deliver = Deliver {
-        slack: Some(handle),
-        channels: Arc::new(Channels::new("deployment", &channels)),
-        metrics: Metrics::new(),
-    };
+    let deliver = Deliver::through(handle, Channels::new("deployment", &channels), Metrics::new());
     kit.operator_telling(name, (deliver, answers), false)
 }
 
@@ -283,6 +279,32 @@ async fn what_one_operator_did_not_deliver_the_next_does_in_the_same_thread() {
         "one duplicate at most: {:#?}",
         state.posted
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nothing_can_be_noted_one_message_is_told_and_no_more_so_that_a_crash_repeats_one() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    slack.0.lock().unwrap().failures = usize::MAX;
+    let first = telling(&kit, &slack, "one");
+    kit.until_phase(Phase::Promoted).await;
+    kit.api.inject(
+        controller_kit::fake_api::Fault::Status(500),
+        usize::MAX,
+        is_status_write,
+    );
+    slack.0.lock().unwrap().failures = 0;
+    kit.until("something is told", |_| {
+        !slack.0.lock().unwrap().posted.is_empty()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!(slack.0.lock().unwrap().posted.len(), 1);
+    drop(first);
+    kit.api.heal();
+    let _second = telling(&kit, &slack, "two");
+    until_told(&kit).await;
+    let posted = slack.0.lock().unwrap().posted.clone();
+    assert_eq!(posted.len(), 6, "five and one duplicate: {posted:#?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -102,12 +102,26 @@ impl Infra {
     /// Data, logs and configuration go to `run_dir`, which is emptied at the start and kept at the end, or, without
     /// one, to a temporary directory that is removed at the end.
     pub async fn start(run_dir: Option<PathBuf>) -> Result<Self, Error> {
+        let infra = Self::laid_out(run_dir).await?;
+        infra.bring_up().await?;
+        Ok(infra)
+    }
+
+    /// Starts etcd and the API server alone, with Istio's kinds: for those who need no pods and no traffic. The other
+    /// parts can be started later.
+    pub async fn start_api(run_dir: Option<PathBuf>) -> Result<Self, Error> {
+        let infra = Self::laid_out(run_dir).await?;
+        infra.etcd.start().await?;
+        infra.apiserver.start().await?;
+        infra.serve_istio_kinds(&infra.client()?).await?;
+        Ok(infra)
+    }
+
+    async fn laid_out(run_dir: Option<PathBuf>) -> Result<Self, Error> {
         // Err: the caller has installed one already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let tools = Tools::ensure().await?;
-        let infra = Self::lay_out(run_dir, tools).await?;
-        infra.bring_up().await?;
-        Ok(infra)
+        Self::lay_out(run_dir, tools).await
     }
 
     /// Makes all files and descriptions, and starts nothing.
@@ -175,13 +189,7 @@ impl Infra {
         Api::all(client.clone())
             .create(&PostParams::default(), &namespace)
             .await?;
-        let crds = self.tools.istio_crds();
-        self.kubectl(["create", "--validate=false", "-f", &crds.to_string_lossy()])
-            .await?;
-        self.until("Istio's CRDs are established", async || {
-            all_established(&client).await
-        })
-        .await?;
+        self.serve_istio_kinds(&client).await?;
         let gateway = mesh::gateway(self.ports.gateway, self.ports.gateway_tcp);
         self.apply(&gateway.to_string()).await?;
         self.istiod.start().await?;
@@ -189,6 +197,16 @@ impl Infra {
         let port = self.ports.gateway;
         self.until("the gateway listens", async || {
             Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
+        })
+        .await
+    }
+
+    async fn serve_istio_kinds(&self, client: &Client) -> Result<(), Error> {
+        let crds = self.tools.istio_crds();
+        self.kubectl(["create", "--validate=false", "-f", &crds.to_string_lossy()])
+            .await?;
+        self.until("Istio's CRDs are established", async || {
+            all_established(client).await
         })
         .await
     }

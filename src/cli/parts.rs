@@ -181,11 +181,7 @@ fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandEr
     };
     let slack = SlackClient::new(url.as_str(), token.clone(), HttpClient::new(tls)?)?;
     let (handle, sending) = sender(Arc::new(slack), acks);
-    let deliver = Deliver {
-        slack: Some(handle),
-        channels: Arc::new(Channels::new(channel, allowed_channels)),
-        metrics: metrics.clone(),
-    };
+    let deliver = Deliver::through(handle, Channels::new(channel, allowed_channels), metrics.clone());
     Ok((
         deliver,
         answers,

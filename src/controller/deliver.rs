@@ -1,4 +1,7 @@
 //! Hands the notices of written statuses to the sender, and its answers back to reconcile. It waits for nobody.
+//!
+//! One at a time of each thread: the next is handed in when status no longer holds the one before it, so that a crash
+//! leaves at most one that was told and not noted.
 
 use std::sync::Arc;
 
@@ -13,16 +16,19 @@ use crate::runtime::metrics::{Metrics, NoticeResult};
 
 use super::channels::Channels;
 use super::context::Scope;
+use super::later::Later;
 
 /// Where people are told.
 #[derive(Clone, Debug)]
 pub struct Deliver {
     /// The sender; none: nobody is told.
-    pub slack: Option<SlackHandle>,
+    slack: Option<SlackHandle>,
     /// The channel, unless a plan names another that it may.
-    pub channels: Arc<Channels>,
+    channels: Arc<Channels>,
     /// What is counted.
-    pub metrics: Metrics,
+    metrics: Metrics,
+    /// What waits for its turn.
+    later: Arc<Later>,
 }
 
 impl Deliver {
@@ -33,6 +39,17 @@ impl Deliver {
             slack: None,
             channels: Arc::default(),
             metrics,
+            later: Arc::default(),
+        }
+    }
+
+    /// Tells whom the sender reaches.
+    #[must_use]
+    pub fn through(slack: SlackHandle, channels: Channels, metrics: Metrics) -> Self {
+        Self {
+            slack: Some(slack),
+            channels: Arc::new(channels),
+            ..Self::nobody(metrics)
         }
     }
 
@@ -47,6 +64,7 @@ impl Deliver {
     pub fn committed(&self, name: &ObjectName, before: &BirdWatchStatus, after: &BirdWatchStatus) {
         let changed = state(before) != state(after);
         if changed {
+            self.later.clear(&key(name));
             for rollout in rollouts(after) {
                 self.submit(name, after, rollout, true);
             }
@@ -58,8 +76,11 @@ impl Deliver {
     /// A written status was looked at: what waits in it goes out, if it has not gone already.
     pub fn pending(&self, name: &ObjectName, status: &BirdWatchStatus) {
         if status.notices.pending.is_empty() {
+            drop(self.later.take(&key(name)));
+            self.count_waiting();
             return;
         }
+        self.later.clear(&key(name));
         for rollout in rollouts(status) {
             self.submit(name, status, rollout, false);
         }
@@ -73,9 +94,14 @@ impl Deliver {
         }
     }
 
-    /// The `BirdWatch` is gone, and with it whoever could mend what keeps its notices waiting.
+    /// The `BirdWatch` is gone, and with it whoever could mend what keeps its notices waiting, and where it could be
+    /// noted that one was told.
     pub fn released(&self, name: &ObjectName) {
+        let waiting = self.later.take(&key(name));
         if let Some(slack) = &self.slack {
+            for all in waiting {
+                slack.submit(all);
+            }
             slack.release(key(name));
         }
     }
@@ -97,21 +123,49 @@ impl Deliver {
                 text,
             });
         }
-        for notice in waiting {
-            items.push(Item::Post {
+        // An alarm hurries those before it in its thread.
+        let urgent = waiting.iter().any(|notice| is_urgent(notice.kind));
+        let posts: Vec<_> = waiting
+            .iter()
+            .map(|notice| Item::Post {
                 notice_id: notice.id,
                 thread: self.thread(thread),
                 text: notice.text.clone(),
-                urgent: is_urgent(notice.kind),
-            });
+                urgent,
+            })
+            .collect();
+        let first = posts.first().filter(|_| self.has_parent(name, thread)).cloned();
+        let now: Vec<_> = items.iter().cloned().chain(first).collect();
+        items.extend(posts);
+        let delivery = |items| Delivery {
+            key: key(name),
+            rollout: thread.rollout.clone(),
+            items,
+        };
+        self.later.put(delivery(items));
+        if !now.is_empty() {
+            slack.submit(delivery(now));
+            self.count_waiting();
         }
-        if !items.is_empty() {
-            slack.submit(Delivery {
-                key: key(name),
-                rollout: thread.rollout.clone(),
-                items,
-            });
-            self.metrics.notices_waiting(slack.waiting());
+    }
+
+    /// What waits for its turn, or, of those that are gone, what the sender has.
+    fn count_waiting(&self) {
+        if let Some(slack) = &self.slack {
+            self.metrics
+                .notices_waiting(slack.waiting().max(self.later.notices()));
+        }
+    }
+
+    /// Whether a notice has something to answer, or never will.
+    fn has_parent(&self, name: &ObjectName, thread: &KnownThread) -> bool {
+        !thread.ts.is_empty() || self.later.is_without_parent(&key(name), &thread.rollout)
+    }
+
+    /// Slack does not take the parent of a thread.
+    fn note_refusal(&self, ack: &Ack) {
+        if let (Acked::Parent { .. }, Fate::Refused { .. }) = (&ack.what, &ack.fate) {
+            self.later.goes_without_parent(&ack.key, &ack.rollout);
         }
     }
 
@@ -171,9 +225,8 @@ pub async fn acknowledge(mut acks: UnboundedReceiver<Ack>, scopes: Arc<[Arc<Scop
         };
         for scope in scopes.iter().filter(|scope| covers(scope, &name)) {
             count(&scope.context.metrics, &ack);
-            if let Some(slack) = &scope.context.deliver.slack {
-                scope.context.metrics.notices_waiting(slack.waiting());
-            }
+            scope.context.deliver.note_refusal(&ack);
+            scope.context.deliver.count_waiting();
             if let Some(entry) = scope.memory.get(&name) {
                 entry.lock().acks.extend(translated(&ack));
                 scope.wake(&name);

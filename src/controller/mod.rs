@@ -15,6 +15,7 @@ pub mod events;
 pub mod execute;
 mod exhibit;
 pub mod index;
+pub mod later;
 pub mod look;
 pub mod memory;
 pub mod objects;

@@ -3,6 +3,7 @@
 use crate::api::conditions::ConditionType;
 use crate::api::spec::IfUnhealthy;
 use crate::api::status::{Ended, Failure, FailureReason, HoldClock, NoticeKind, Outcome, Phase, Rollout};
+use crate::api::{BirdWatchStatus, Span};
 
 use super::candidates;
 use super::counting;
@@ -10,6 +11,9 @@ use super::decision::Effect;
 use super::guards;
 use super::line::{LONGEST, fit};
 use super::turn::Turn;
+
+/// How long a deletion waits for people to be told of it.
+const LAST_WORDS: Span = Span::secs(15);
 
 impl FailureReason {
     /// Judged by the operator: it waits where production has no pod to go back to.
@@ -301,7 +305,30 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
     ] {
         turn.clear(over);
     }
-    if turn.seen.finalizer {
+    let_go(turn);
+}
+
+/// Takes the finalizer off. One that is being deleted is gone with it, and so is what was not yet told: that is waited
+/// for, a little.
+pub(super) fn let_go(turn: &mut Turn<'_>) {
+    if !turn.seen.finalizer {
+        return;
+    }
+    let last = turn.next.ended.last().filter(|_| turn.seen.deleting);
+    let waits = last.filter(|last| !is_told(&turn.next, last));
+    let until = waits.map(|last| Turn::after(last.at, LAST_WORDS));
+    if until.is_none_or(|until| turn.has_come(until)) {
         turn.effect(Effect::RemoveFinalizer);
     }
+}
+
+/// Whether nobody is left to be told of an end, and its parent message shows it.
+fn is_told(status: &BirdWatchStatus, last: &Ended) -> bool {
+    let shown = format!("*{:?}*", last.outcome);
+    let mut threads = status
+        .notices
+        .threads
+        .iter()
+        .filter(|thread| thread.rollout == last.id);
+    status.notices.pending.is_empty() && threads.all(|thread| thread.shown.contains(&shown))
 }

@@ -8,6 +8,7 @@ use crate::api::status::{Candidate, NoticeKind, Outcome, Phase, Rollout};
 use super::candidates;
 use super::counting;
 use super::decision::Effect;
+use super::end;
 use super::observation::{DeploymentSeen, OURSELVES, RouteSeen, RuleSeen};
 use super::progress;
 use super::start;
@@ -15,9 +16,7 @@ use super::turn::Turn;
 
 /// The phases `Idle`, `Promoted` and `RolledBack`, and Pending while the version asked for is not there.
 pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollout> {
-    if turn.seen.finalizer {
-        turn.effect(Effect::RemoveFinalizer);
-    }
+    end::let_go(turn);
     if let Some(last) = last {
         take_back(turn, last);
     }

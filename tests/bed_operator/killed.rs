@@ -1,6 +1,5 @@
 //! The operator is killed again and again in the middle of rollouts: they end as if it had not been (behaviour i).
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use birdwatch::api::status::Phase;
@@ -13,6 +12,7 @@ use kube::api::DynamicObject;
 use serde_json::json;
 
 use crate::replicas::{Between, Replicas, alone_with_operator};
+use crate::support::dice::Dice;
 use crate::support::watched::Watched;
 use crate::support::{ERRORS, Service};
 
@@ -33,30 +33,6 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(2);
 const START: SignedDuration = SignedDuration::from_millis(500);
 /// How late or early a watch may see a change.
 const SEEN: SignedDuration = SignedDuration::from_millis(700);
-
-/// Reproducible chance.
-struct Dice(u64);
-
-impl Dice {
-    /// Seeded by `BIRDWATCH_SEED`, or anew; says how.
-    fn new() -> Self {
-        let given = std::env::var("BIRDWATCH_SEED")
-            .ok()
-            .map(|seed| seed.parse().unwrap());
-        let seed = given.unwrap_or_else(|| RandomState::new().hash_one("seed"));
-        println!("BIRDWATCH_SEED={seed}");
-        Self(seed)
-    }
-
-    /// A number below `limit` (splitmix64).
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
 
 /// What status says of the step that is held.
 #[derive(Clone, Debug, PartialEq)]

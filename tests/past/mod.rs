@@ -10,11 +10,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::post;
-use axum::{Router, response::IntoResponse};
+use birdwatch_bed::parts::prometheus::{Prometheus, Question};
+use futures::FutureExt as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution as _, Poisson};
@@ -81,30 +79,22 @@ impl Past {
 
     /// Starts it in a thread of its own, which ends with the test.
     pub(crate) fn serve(self: &Arc<Self>) -> SocketAddr {
-        let app = Router::new()
-            .route("/api/v1/{path}", post(answer))
-            .with_state(Arc::clone(self));
+        let past = Arc::clone(self);
         let (send, receive) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().expect("threads");
             runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-                    .await
-                    .expect("a port");
-                send.send(listener.local_addr().expect("an address"))
-                    .expect("a test");
-                axum::serve(listener, app).await.expect("it serves");
+                let asked = move |question| answer(Arc::clone(&past), question).boxed();
+                let serving = Prometheus::start(asked).await.expect("a port");
+                send.send(serving.address()).expect("a test");
+                std::future::pending::<()>().await;
             });
         });
         receive.recv().expect("it starts")
     }
 
-    fn respond(&self, path: &str, form: &[(String, String)]) -> (StatusCode, String) {
-        let of = |name: &str| {
-            let found = form.iter().find(|(key, _)| key == name);
-            found.map(|(_, value)| value.clone()).unwrap_or_default()
-        };
-        let seconds = |name: &str| of(name).parse::<f64>().unwrap_or_default();
+    fn respond(&self, question: &Question) -> (StatusCode, String) {
+        let seconds = |name: &str| question.of(name).parse::<f64>().unwrap_or_default();
         {
             let mut refuse = self.refuse.lock().expect("unpoisoned");
             if refuse.1 > 0 {
@@ -114,19 +104,19 @@ impl Past {
             }
         }
         self.queries.fetch_add(1, Ordering::Relaxed);
-        let query = of("query");
-        if path == "query_range" {
+        let query = question.of("query");
+        if question.path == "query_range" {
             let (start, end, step) = (seconds("start"), seconds("end"), seconds("step"));
             #[expect(clippy::cast_possible_truncation, reason = "points")]
             let points = ((end - start) / step) as i64 + 1;
             self.most_points.fetch_max(points, Ordering::Relaxed);
             return (StatusCode::OK, self.values(start, end, step));
         }
-        if path == "labels" {
+        if question.path == "labels" {
             let known = ["istio_requests_total", "own_total", "own_good", "own_bad"];
             let is_known = known
                 .iter()
-                .any(|name| of("match[]").contains(&format!("\"{name}\"")));
+                .any(|name| question.of("match[]").contains(&format!("\"{name}\"")));
             let names = if is_known {
                 r#"["__name__","version","pod"]"#
             } else {
@@ -308,12 +298,11 @@ fn sum(pods: &[Vec<Vec<u64>>]) -> Vec<Vec<u64>> {
     all
 }
 
-async fn answer(State(past): State<Arc<Past>>, Path(path): Path<String>, body: Bytes) -> impl IntoResponse {
+async fn answer(past: Arc<Past>, question: Question) -> (StatusCode, String) {
     let now = past.under_way.fetch_add(1, Ordering::SeqCst) + 1;
     past.at_once.fetch_max(now, Ordering::SeqCst);
-    let form: Vec<(String, String)> = url::form_urlencoded::parse(&body).into_owned().collect();
     let kept = Arc::clone(&past);
-    let made = tokio::task::spawn_blocking(move || kept.respond(&path, &form)).await;
+    let made = tokio::task::spawn_blocking(move || kept.respond(&question)).await;
     // As long as a server needs to find its blocks.
     tokio::time::sleep(Duration::from_millis(5)).await;
     past.under_way.fetch_sub(1, Ordering::SeqCst);

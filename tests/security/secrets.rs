@@ -187,11 +187,7 @@ async fn rollout(prometheus_name: &str) {
     let (acks, answers) = unbounded_channel();
     let (handle, sending) = sender(Arc::new(client), acks);
     tokio::spawn(sending);
-    let deliver = Deliver {
-        slack: Some(handle),
-        channels: Arc::new(Channels::new("deployment", &[])),
-        metrics: Metrics::new(),
-    };
+    let deliver = Deliver::through(handle, Channels::new("deployment", &[]), Metrics::new());
     let operator = kit.operator_with("one", (deliver, answers), Arc::new(servers));
     let mut seen = String::new();
     kit.until("it ends and everything is told", |kit| {

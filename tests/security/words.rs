@@ -50,11 +50,7 @@ fn telling(slack: &MockServer) -> controller_kit::Telling {
     let (acks, answers) = unbounded_channel();
     let (handle, sending) = sender(Arc::new(client), acks);
     tokio::spawn(sending);
-    let deliver = Deliver {
-        slack: Some(handle),
-        channels: Arc::new(Channels::new("deployment", &[])),
-        metrics: Metrics::new(),
-    };
+    let deliver = Deliver::through(handle, Channels::new("deployment", &[]), Metrics::new());
     (deliver, answers)
 }
 

@@ -49,4 +49,9 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
     pub fn all(&self) -> Vec<(Timestamp, T)> {
         self.seen.lock().unwrap().clone()
     }
+
+    /// The last of them.
+    pub fn last(&self) -> Option<T> {
+        self.seen.lock().unwrap().last().map(|(_, value)| value.clone())
+    }
 }

@@ -4,6 +4,8 @@
 pub mod apps;
 pub mod kubelet;
 pub mod operator_image;
+pub mod prometheus;
+pub mod proxy;
 pub mod slack;
 pub mod traffic;
 pub mod workload;

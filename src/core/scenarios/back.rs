@@ -224,6 +224,28 @@ fn a_deletion_does_not_wait_for_production_as_a_judged_rollback_does() {
 }
 
 #[test]
+fn a_deletion_gives_people_time_to_be_told_and_then_goes_on() {
+    for heard in [true, false] {
+        let mut world = World::with_canary(STEPS);
+        world.until(|w| w.weight() == 50);
+        world.seen.deleting = true;
+        world.run_to(Phase::RolledBack);
+        let given_back = world.now;
+        assert!(world.seen.finalizer && world.weight() == 0);
+        if heard {
+            world.status.notices.pending.clear();
+            for thread in &mut world.status.notices.threads {
+                thread.shown = "*RolledBack* the BirdWatch is being deleted".into();
+            }
+        }
+        world.until(|w| !w.seen.finalizer);
+        let waited = world.now.duration_since(given_back).as_secs();
+        assert_eq!(waited >= 14, !heard, "{waited} s");
+        assert!(waited <= 16, "{waited} s");
+    }
+}
+
+#[test]
 fn a_deletion_ends_where_the_routes_are_gone() {
     let mut world = World::with_canary(STEPS);
     world.until(|w| w.weight() == 10);
@@ -236,6 +258,7 @@ fn a_deletion_ends_where_the_routes_are_gone() {
         ..route
     };
     for _ in 0..10 {
+        world.now = world.now.checked_add(Span::secs(5).signed()).unwrap();
         world.seen.routes.clear();
         let decision = crate::core::decide::decide(&world.status, &world.seen, world.now);
         world.status = decision.next;

@@ -1,0 +1,183 @@
+//! What is done to a run, and where.
+
+use std::time::Duration;
+
+use birdwatch_bed::parts::proxy::{Disturbance, Refusal};
+
+use crate::calls::Place;
+
+/// Longer than the operator waits for any answer.
+pub(crate) const LATE: Duration = Duration::from_secs(30);
+/// How long the API server is away.
+pub(crate) const AWAY: Duration = Duration::from_mins(1);
+/// How long watches bring nothing but bookmarks.
+const QUIET: Duration = Duration::from_secs(4);
+/// How long a store is filled with what was, before its watch tells what is.
+pub(crate) const STALE: Duration = Duration::from_millis(1500);
+
+/// What is done, once in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// SIGKILL before the call reaches the server.
+    KillBefore,
+    /// SIGKILL after the server has done it, before the answer.
+    KillAfter,
+    /// 409.
+    Conflict,
+    /// 422 as to a JSON Patch whose test fails.
+    Guard,
+    /// 422 as by a rule or a policy.
+    Invalid,
+    /// 429 with Retry-After.
+    TooMany,
+    /// 500.
+    Broken,
+    /// The connection breaks before the call reaches the server.
+    CutBefore,
+    /// The connection breaks after the server has done it.
+    CutAfter,
+    /// The answer comes late.
+    LateAnswer,
+    /// The call reaches the server late, long after it was given up.
+    LateCall,
+    /// Watches end.
+    WatchClosed,
+    /// Connections of watches break.
+    WatchCut,
+    /// Watches say 410.
+    WatchGone,
+    /// Watches bring bookmarks only, for a while.
+    BookmarksOnly,
+    /// After a 410 the first lists of all come again, and the watches go on from there, late.
+    StaleList,
+    /// SIGKILL; the next process finds the first lists of all, and its watches go on from there, late.
+    StaleStart,
+    /// Nothing of the server is reached for a minute.
+    Away,
+    /// The server is said to have stored what it never saw; SIGKILL before the next call. No real server does this: it
+    /// shows that the checks find an operator which acts before its intent is stored.
+    Lie,
+}
+
+impl Fault {
+    /// Those of single calls.
+    pub(crate) const OF_CALLS: [Self; 9] = [
+        Self::KillBefore,
+        Self::KillAfter,
+        Self::Conflict,
+        Self::Guard,
+        Self::Invalid,
+        Self::TooMany,
+        Self::Broken,
+        Self::CutBefore,
+        Self::CutAfter,
+    ];
+
+    /// Those of phases.
+    pub(crate) const OF_PHASES: [Self; 8] = [
+        Self::LateAnswer,
+        Self::LateCall,
+        Self::WatchClosed,
+        Self::WatchCut,
+        Self::WatchGone,
+        Self::BookmarksOnly,
+        Self::StaleList,
+        Self::StaleStart,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::KillBefore => "killed before",
+            Self::KillAfter => "killed after",
+            Self::Conflict => "409",
+            Self::Guard => "422 (guard)",
+            Self::Invalid => "422 (invalid)",
+            Self::TooMany => "429",
+            Self::Broken => "500",
+            Self::CutBefore => "cut before",
+            Self::CutAfter => "cut after",
+            Self::LateAnswer => "answer 30 s late",
+            Self::LateCall => "call 30 s late",
+            Self::WatchClosed => "watches closed",
+            Self::WatchCut => "watches cut",
+            Self::WatchGone => "410 Gone",
+            Self::BookmarksOnly => "bookmarks only",
+            Self::StaleList => "stale lists",
+            Self::StaleStart => "killed, stale lists",
+            Self::Away => "away for 60 s",
+            Self::Lie => "a lie",
+        }
+    }
+
+    /// Whether it can befall this call: readers have no conflict, and only JSON Patches have guards.
+    pub(crate) fn befalls(self, place: &Place) -> bool {
+        match self {
+            Self::Conflict | Self::Invalid => place.writes(),
+            Self::Guard => {
+                ["virtualservices", "destinationrules"].contains(&place.kind.trim_start_matches("patch "))
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether the operator dies of it.
+    pub(crate) fn kills(self) -> bool {
+        matches!(
+            self,
+            Self::KillBefore | Self::KillAfter | Self::StaleStart | Self::Lie
+        )
+    }
+
+    /// How the server answers instead.
+    pub(crate) fn refusal(self) -> Option<Refusal> {
+        let (code, reason, retry_after) = match self {
+            Self::Conflict => (409, "Conflict", None),
+            Self::Guard | Self::Invalid => (422, "Invalid", None),
+            Self::TooMany => (429, "TooManyRequests", Some(1)),
+            Self::Broken => (500, "InternalError", None),
+            _ => return None,
+        };
+        Some(Refusal {
+            code,
+            reason,
+            retry_after,
+            names_object: self != Self::Guard,
+        })
+    }
+
+    /// What it does to watches.
+    pub(crate) fn disturbance(self) -> Option<Disturbance> {
+        match self {
+            Self::WatchClosed => Some(Disturbance::Close),
+            Self::WatchCut | Self::Away => Some(Disturbance::Cut),
+            Self::WatchGone | Self::StaleList => Some(Disturbance::Gone),
+            Self::BookmarksOnly => Some(Disturbance::BookmarksOnly(QUIET)),
+            _ => None,
+        }
+    }
+
+    /// How long it lasts by itself.
+    pub(crate) fn lasts(self) -> Duration {
+        match self {
+            Self::LateAnswer | Self::LateCall => LATE,
+            Self::Away => AWAY,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// Where a fault befalls a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Spot {
+    /// At this call.
+    Call(Place),
+    /// After so many changes of phase: at the next call that matters, or at once where it is for watches.
+    Phase(usize),
+}
+
+/// A fault and where it befalls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Injection {
+    pub(crate) fault: Fault,
+    pub(crate) spot: Spot,
+}
