@@ -7,8 +7,8 @@ use crate::api::{BirdWatchStatus, Span};
 use crate::core::decide::decide_on;
 use crate::core::decision::{CheckRequest, Decision, Effect};
 use crate::core::observation::{
-    Answer, Check, DeploymentSeen, ObjectName, Observation, Outcome, Point, Question, RestoreRefused,
-    RouteSeen, RuleSeen, Settings, Side,
+    Answer, Check, DeploymentSeen, OURSELVES, ObjectName, Observation, Outcome, Point, Question,
+    RestoreRefused, RouteSeen, RuleSeen, Settings, Side,
 };
 use crate::core::sequential::counts::Counts;
 use crate::core::weights::share;
@@ -175,7 +175,7 @@ impl<'a> Stage<'a> {
             }
             Effect::AddFinalizer => !std::mem::replace(&mut seen.finalizer, true),
             Effect::RemoveFinalizer => std::mem::replace(&mut seen.finalizer, false),
-            Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter => false,
+            Effect::ReadRoutes | Effect::IdentifyRuleWriter => false,
         }
     }
 
@@ -337,7 +337,8 @@ fn observation(policy: &Policy, scrape: Span) -> Observation {
         warnings: Vec::new(),
         canary_zero_since: None,
         restore_refused: RestoreRefused::default(),
-        routes_writer: None,
+        // Nobody else is there, and nothing is late.
+        routes_writer: Some(OURSELVES.to_owned()),
         rule_writer: None,
         check: None,
         asking: None,

@@ -35,7 +35,7 @@ impl Committed {
     pub const fn permits(&self, effect: &Effect, leaving: bool) -> bool {
         match self {
             Self::Kept | Self::Written => !matches!(effect, Effect::Lower { .. }),
-            Self::Refused(_) => leaving && effect.gives_back(),
+            Self::Refused(_) => effect.only_asks() || leaving && effect.gives_back(),
             Self::Overtaken | Self::Gone => false,
         }
     }

@@ -81,7 +81,7 @@ impl Executor<'_> {
                 }
                 Effect::AddFinalizer => self.finalizer(true).await,
                 Effect::RemoveFinalizer => self.finalizer(false).await,
-                Effect::IdentifyRoutesWriter => self.identify_routes_writer().await,
+                Effect::ReadRoutes => self.read_routes().await,
                 Effect::IdentifyRuleWriter => self.identify_rule_writer().await,
             };
             match what {
@@ -270,7 +270,7 @@ impl Executor<'_> {
         }
     }
 
-    async fn identify_routes_writer(&self) -> Result<Done, Error> {
+    async fn read_routes(&self) -> Result<Done, Error> {
         let confirmed = self.look.status.rollout.as_ref().map_or(0, |r| r.confirmed);
         let mut versions = Vec::new();
         let mut writers: Vec<Manager> = Vec::new();

@@ -12,7 +12,7 @@ use crate::core::observation::{
     DeploymentSeen, Gap, ObjectName, Observation, RestoreRefused, RouteSeen, RuleSeen, Settings,
 };
 use crate::istio::destination_rule::{self, SubsetLabel};
-use crate::istio::routes::{self, Holds, OtherRoute, Pair, Route};
+use crate::istio::routes::{self, Holds, Kind, OtherRoute, Pair, Route};
 use crate::istio::{DestinationRule, VirtualService, host};
 
 use super::context::Scope;
@@ -338,6 +338,11 @@ impl World {
     fn service(&mut self, sight: &impl Sight, object: Arc<VirtualService>, pair: &Pair) -> Service {
         let found = routes::find(&object, pair, sight.cluster_domain());
         for (route, key) in found.ours.iter().zip(route_key::keys(&found.ours)) {
+            if route.kind != Kind::Http {
+                self.warnings.push(format!(
+                    "{key}: connections that are open when the weights change stay with their version until they close"
+                ));
+            }
             self.routes.push(RouteSeen {
                 key,
                 production: route.production.weight,

@@ -119,10 +119,9 @@ async fn pass(
             scope.context.deliver.committed(&look.name, &look.status, &next);
             let later = now + REFUSED;
             let later = Again::At(Some(wake.map_or(later, |wake| wake.min(later))));
-            if !leaving {
-                return lowered.map(|_| later);
-            }
-            return Ok(again(lowered?.max(executor.rest(&permitted).await?), later));
+            let lowered = lowered?;
+            let done = executor.rest(&permitted).await?;
+            return Ok(again(if leaving { lowered.max(done) } else { done }, later));
         }
         Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
         Committed::Written => {

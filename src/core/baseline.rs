@@ -9,7 +9,7 @@ use crate::api::status::{Baseline, BaselineSource, MetricStatus, Reading, Rollou
 use super::answers::{Asked, Value, value, worst_of};
 use super::counting;
 use super::observation::{Check, Side};
-use super::verdict::{Limits, bounds_text, entry, has_baselines, room};
+use super::verdict::{Limits, bounds_text, entry, has_baselines, no_number, room};
 
 /// Makes the median absolute deviation of normal noise its standard deviation.
 pub(super) const MAD_TO_SIGMA: f64 = 1.4826;
@@ -83,8 +83,9 @@ fn sample(asked: Asked<'_>, status: &mut MetricStatus, check: &Check) -> Result<
         .map_or(Side::Canary, |a| a.side);
     let (value, source) = match value(asked, &check.answers, side, true) {
         Value::Known { points, assumed } => {
-            let worst = worst_of(plan, &points)
-                .ok_or_else(|| "the query answered what is not a number".to_owned())?;
+            let worst = worst_of(plan, &points).ok_or_else(|| {
+                no_number(&points).unwrap_or_else(|| "the query answered nothing".to_owned())
+            })?;
             (
                 worst.value,
                 if assumed {

@@ -56,8 +56,8 @@ pub enum Effect {
     AddFinalizer,
     /// Remove our finalizer.
     RemoveFinalizer,
-    /// Find out by a live read who last wrote the routes.
-    IdentifyRoutesWriter,
+    /// Read the routes as the server has them now, and who last wrote them.
+    ReadRoutes,
     /// Find out by a live read who last wrote the rule.
     IdentifyRuleWriter,
 }
@@ -67,6 +67,12 @@ impl Effect {
     #[must_use]
     pub const fn needs_newest_status(&self) -> bool {
         matches!(self, Self::Raise { .. } | Self::TakeBack | Self::Label { .. })
+    }
+
+    /// Whether it changes nothing: that needs no written status either.
+    #[must_use]
+    pub const fn only_asks(&self) -> bool {
+        matches!(self, Self::ReadRoutes | Self::IdentifyRuleWriter)
     }
 
     /// Whether it gives back what was the user's: that needs no written status.

@@ -173,6 +173,9 @@ pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         turn.effect(Effect::Lower { percent: 0 });
         return;
     }
+    if had_weight(rollout) && !turn.routes_are_live() {
+        return;
+    }
     if reason == FailureReason::Deleted && !is_restored(turn, rollout) {
         return;
     }
@@ -249,6 +252,11 @@ fn why_ended(turn: &Turn<'_>, rollout: &Rollout) -> String {
     }
 }
 
+/// Whether its canary may have been given weight.
+const fn had_weight(rollout: &Rollout) -> bool {
+    rollout.raised || rollout.step > 0
+}
+
 /// The rollout is over, and the canary has no weight.
 pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outcome) {
     let why = why_ended(turn, rollout);
@@ -263,7 +271,7 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
         outcome,
         reason: why.clone(),
         at: turn.now,
-        had_weight_until: (rollout.raised || rollout.step > 0).then_some(turn.now),
+        had_weight_until: had_weight(rollout).then_some(turn.now),
         retried: asked_again,
     });
     if outcome == Outcome::Promoted {

@@ -220,7 +220,7 @@ pub(super) fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) 
         return false;
     }
     let Some(writer) = &turn.seen.routes_writer else {
-        turn.effect(Effect::IdentifyRoutesWriter);
+        turn.effect(Effect::ReadRoutes);
         return true;
     };
     let why = format!(
@@ -276,7 +276,7 @@ fn without_place(key: &str) -> &str {
 /// A frozen canary whose routes somebody set to 0: the attempt is over.
 pub(super) fn lowered_to_zero(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let Some(writer) = &turn.seen.routes_writer else {
-        turn.effect(Effect::IdentifyRoutesWriter);
+        turn.effect(Effect::ReadRoutes);
         return;
     };
     let why = format!(

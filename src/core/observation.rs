@@ -51,7 +51,7 @@ pub struct Observation {
     pub canary_zero_since: Option<Timestamp>,
     /// What the API server refused to give its former value: it stays as it is.
     pub restore_refused: RestoreRefused,
-    /// Who last wrote the routes, once asked for.
+    /// Who last wrote the routes, once the server was asked and what is seen is what it had.
     pub routes_writer: Option<String>,
     /// Who last wrote the rule, once asked for.
     pub rule_writer: Option<String>,

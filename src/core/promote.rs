@@ -71,6 +71,9 @@ pub(super) fn finish(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         return;
     }
     if turn.canary_is_at_zero() {
+        if !turn.routes_are_live() {
+            return;
+        }
         end::conclude(turn, rollout, Outcome::Promoted);
         turn.next.promoted_version = Some(rollout.canary.version.clone());
     } else if turn.has_come(Turn::after(label_at, turn.seen.settings.propagation_delay)) {

@@ -62,7 +62,7 @@ fn take_back(turn: &mut Turn<'_>, last: &Rollout) {
         return;
     };
     if turn.seen.routes_writer.is_none() {
-        turn.effect(Effect::IdentifyRoutesWriter);
+        turn.effect(Effect::ReadRoutes);
         return;
     }
     let text = format!(
@@ -242,7 +242,7 @@ fn nothing_to_release(turn: &Turn<'_>, plan: &Plan, production: &str) -> (Phase,
 /// How the last rollout ended, and which version would start by its name only.
 fn nothing_new(turn: &Turn<'_>, production: &str) -> String {
     let last = turn.next.ended.last();
-    let back = last.filter(|last| last.outcome == Outcome::RolledBack && last.production == production);
+    let back = last.filter(|last| last.outcome != Outcome::Superseded && last.production == production);
     let why = back.map(|last| ended_before(turn, &last.canary.version, production));
     match (why, by_name_only(turn, production)) {
         (Some(why), Some(other)) => format!("{why}; {other}"),

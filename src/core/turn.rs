@@ -213,6 +213,16 @@ impl<'a> Turn<'a> {
         self.seen.routes.iter().all(|route| route.is_at(0))
     }
 
+    /// Whether what is seen of the routes is known to be what the server had when it was asked. Asks where it is not: the
+    /// watch of an operator that has just taken over may be late.
+    pub(super) fn routes_are_live(&mut self) -> bool {
+        let is_known = self.seen.routes_writer.is_some();
+        if !is_known {
+            self.effect(Effect::ReadRoutes);
+        }
+        is_known
+    }
+
     /// Whether the canary has had nothing for as long as the mesh needs to know.
     pub(super) fn canary_is_quiet(&mut self) -> bool {
         if self.seen.routes.is_empty() {

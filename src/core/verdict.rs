@@ -176,12 +176,9 @@ fn judge(
     };
     let finite = points.iter().filter(|p| p.value.is_finite());
     let worst = finite.max_by(|a, b| limits.excess(a.value).total_cmp(&limits.excess(b.value)));
-    let strange = points.iter().find(|p| !p.value.is_finite());
-    let (worst, verdict) = match (worst, strange) {
+    let (worst, verdict) = match (worst, no_number(&points)) {
         (Some(point), _) if limits.excess(point.value) > 0.0 => (point, Verdict::Bad),
-        (_, Some(point)) => {
-            return unknown(format!("the query answered {}{}", point.value, of_series(point)));
-        }
+        (_, Some(why)) => return unknown(why),
         (Some(point), None) => (point, Verdict::Good),
         (None, None) => return unknown("the query answered nothing".to_owned()),
     };
@@ -289,6 +286,12 @@ pub(super) fn room(plan: &ThresholdPlan, centre: f64) -> Option<f64> {
         Some(least) => Some(part.max(least)),
         None => (centre != 0.0).then_some(part),
     }
+}
+
+/// The first that is NaN or infinite, in words.
+pub(super) fn no_number(points: &[Point]) -> Option<String> {
+    let point = points.iter().find(|point| !point.value.is_finite())?;
+    Some(format!("the query answered {}{}", point.value, of_series(point)))
 }
 
 fn of_series(point: &Point) -> String {

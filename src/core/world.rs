@@ -283,6 +283,7 @@ impl World {
     pub(crate) fn set_weight(&mut self, canary: i64) {
         let route = &mut self.seen.routes[0];
         (route.production, route.canary) = (Some(route.total - canary), Some(canary));
+        self.seen.routes_writer = None;
     }
 
     /// One decision and its effects. Returns whether anything was done.
@@ -394,7 +395,7 @@ impl World {
             Effect::RestoreLabel { kept, .. } => self.seen.rule.as_mut().unwrap().canary.clone_from(kept),
             Effect::AddFinalizer => self.seen.finalizer = true,
             Effect::RemoveFinalizer => self.seen.finalizer = false,
-            Effect::IdentifyRoutesWriter => self.seen.routes_writer = Some("kubectl-edit".into()),
+            Effect::ReadRoutes => self.seen.routes_writer = Some("kubectl-edit".into()),
             Effect::IdentifyRuleWriter => self.seen.rule_writer = Some("argocd-controller".into()),
         }
         let changed = before != outside(&self.seen);
@@ -412,6 +413,7 @@ impl World {
             let canary = share(route.total, percent);
             if !only_down || route.canary_share() > canary {
                 (route.production, route.canary) = (Some(route.total - canary), Some(canary));
+                self.seen.routes_writer = None;
             }
         }
     }

@@ -175,9 +175,7 @@ fn is_needed(tables: &mut Tables, operator: &Operator, b: usize, job: &Job, call
     let (thought, at) = (job.thought, job.at);
     let mut patches = |of: Id| tables.patch_route(thought, at, of, of, true) != Patched::Nothing;
     match call {
-        Call::Status
-        | Call::Read
-        | Call::Effect(Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter) => true,
+        Call::Status | Call::Read | Call::Effect(Effect::ReadRoutes | Effect::IdentifyRuleWriter) => true,
         Call::Effect(Effect::Lower { .. } | Effect::RestoreWeights) => patches(operator.sees.route.is),
         Call::Effect(Effect::Raise { .. } | Effect::TakeBack) => patches(job.route.is),
         Call::Effect(Effect::Label { .. } | Effect::RestoreLabel { .. }) => {
@@ -249,7 +247,7 @@ fn kind_of(effect: &Effect, b: usize) -> Kind {
         | Effect::Raise { .. }
         | Effect::TakeBack
         | Effect::RestoreWeights
-        | Effect::IdentifyRoutesWriter => Kind::Route,
+        | Effect::ReadRoutes => Kind::Route,
         Effect::Label { .. } | Effect::RestoreLabel { .. } | Effect::IdentifyRuleWriter => Kind::Rule,
         Effect::AddFinalizer | Effect::RemoveFinalizer => Kind::Bird(u8::try_from(b).unwrap()),
     }
@@ -348,7 +346,7 @@ fn after_effect(tables: &mut Tables, world: &mut World, o: usize, b: usize, answ
     let by_hand = world.rest.by_hand;
     let memo = &mut world.operators[o].memos[b];
     match (effect, answer) {
-        (Effect::IdentifyRoutesWriter, Some(_)) => memo.routes_writer = Some(by_hand),
+        (Effect::ReadRoutes, Some(_)) => memo.routes_writer = Some(by_hand),
         (Effect::IdentifyRuleWriter, Some(_)) => memo.rule_writer = true,
         _ => {}
     }

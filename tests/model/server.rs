@@ -72,7 +72,7 @@ pub(crate) fn land(
                 let version = newest.map(|bird| bird.version);
                 put_bird(world, b, version, |bird| bird.finalizer = wanted)
             }
-            Effect::IdentifyRoutesWriter | Effect::IdentifyRuleWriter => Landed::Done,
+            Effect::ReadRoutes | Effect::IdentifyRuleWriter => Landed::Done,
         },
     }
 }

@@ -262,6 +262,9 @@ fn a_deletion_ends_where_the_routes_are_gone() {
         world.seen.routes.clear();
         let decision = crate::core::decide::decide(&world.status, &world.seen, world.now);
         world.status = decision.next;
+        if decision.effects.contains(&Effect::ReadRoutes) {
+            world.seen.routes_writer = Some(OURSELVES.to_owned());
+        }
         if decision
             .effects
             .iter()

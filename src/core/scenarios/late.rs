@@ -51,7 +51,7 @@ fn who_wrote_it_is_asked_before_it_is_taken_for_ours() {
     let mut world = taken_back();
     world.set_weight(FIRST);
     world.pass();
-    assert_eq!(world.effects.last(), Some(&Effect::IdentifyRoutesWriter));
+    assert_eq!(world.effects.last(), Some(&Effect::ReadRoutes));
     assert_eq!(world.weight(), FIRST);
 }
 
@@ -122,4 +122,42 @@ fn the_raise_of_an_older_bird_watch_on_the_same_objects_is_no_late_one_of_the_yo
     world.seen.conflict = Some("beth".to_owned());
     ours(&mut world, FIRST);
     stays(&mut world, FIRST, "the older one acts");
+}
+
+/// Another operator takes over whose watch still shows weight 0; passes until it reads the routes, which are as they were.
+fn taken_over_late(world: &mut World, verb: Option<&str>) {
+    let routes = world.seen.routes.clone();
+    world.crash(1);
+    world.set_weight(0);
+    world.seen.verb = verb.map(str::to_owned);
+    let reads = (0..5).any(|_| {
+        world.pass();
+        world.effects.last() == Some(&Effect::ReadRoutes)
+    });
+    assert!(reads, "{:?}: {:?}", world.status.phase, world.effects);
+    world.seen.routes = routes;
+}
+
+#[test]
+fn no_rollback_ends_on_a_weight_that_a_late_watch_shows() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|world| world.weight() == 50);
+    taken_over_late(&mut world, Some("rollback/1"));
+    assert_eq!(world.status.phase, Phase::RollingBack);
+    world.run_to(Phase::RolledBack);
+    assert_eq!(world.weight(), 0);
+}
+
+#[test]
+fn no_promotion_ends_on_a_weight_that_a_late_watch_shows() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|world| {
+        let rollout = world.status.rollout.as_ref();
+        rollout.is_some_and(|rollout| rollout.production_label_at.is_some())
+    });
+    assert_eq!(world.weight(), 100);
+    taken_over_late(&mut world, None);
+    assert_eq!(world.status.phase, Phase::Promoting);
+    world.run_to(Phase::Promoted);
+    assert_eq!(world.weight(), 0);
 }
