@@ -5,6 +5,8 @@ use birdwatch_bed::mesh::GATEWAY;
 use birdwatch_bed::parts::apps::App;
 use birdwatch_bed::parts::traffic::{Sample, Traffic};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::story::WINDOW;
@@ -103,6 +105,10 @@ fn b14_all_routes_of_ours_move_tcp_and_tls_too_and_others_keep_their_share() {
         // Envoy sees connections here and no requests; the pod at the other end says its version in HTTP.
         let tcp = Traffic::start_tcp(bed.gateway_tcp_port(), 20.0).unwrap();
         connects_to_alone(&tcp, "v1").await;
+        let mut open = TcpStream::connect(("127.0.0.1", bed.gateway_tcp_port()))
+            .await
+            .unwrap();
+        assert!(asked(&mut open).await.contains("x-version: v1"));
 
         let mut spec = held(&[(50, "10s"), (100, "3s")]);
         spec["service"] = "b14".into();
@@ -137,7 +143,29 @@ fn b14_all_routes_of_ours_move_tcp_and_tls_too_and_others_keep_their_share() {
             assert!(all > 0.95, "{all} of {name} at 100 %");
         }
         connects_to_alone(&tcp, "v2").await;
+        // Nobody closed it, and people were warned of it.
+        assert!(asked(&mut open).await.contains("x-version: v1"));
+        let warnings = service.status().await.warnings;
+        let is_warned = |of: &str| {
+            warnings
+                .iter()
+                .any(|w| w.starts_with(of) && w.contains("until they close"))
+        };
+        assert!(is_warned("b14/tcp") && is_warned("b14/tls"), "{warnings:?}");
+        assert!(!is_warned("b14/http"), "{warnings:?}");
     });
+}
+
+/// What one more request on an open connection is answered.
+async fn asked(open: &mut TcpStream) -> String {
+    open.write_all(b"GET / HTTP/1.1\r\nhost: b14\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        assert_ne!(open.read_buf(&mut answer).await.unwrap(), 0, "it was closed");
+    }
+    String::from_utf8(answer).unwrap()
 }
 
 /// Waits until every connection leads to this version.

@@ -25,6 +25,7 @@ pub mod dice;
 mod rollouts;
 pub mod watched;
 
+#[allow(unused_imports, reason = "each test binary uses its part of it")]
 pub use rollouts::*;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {

@@ -1,0 +1,107 @@
+//! It stands still.
+
+use futures::FutureExt as _;
+use serde_json::json;
+
+use super::{Case, Seen, case, released};
+use crate::prometheus::{Answer, always, numbers};
+use crate::stage::{SERVICE, SPEC, TWO};
+
+pub(crate) fn still() -> Vec<Case> {
+    [held(), asked(), stuck()].into_iter().flatten().collect()
+}
+
+fn held() -> Vec<Case> {
+    let looks_back = SPEC.replace("query: errors{", "query: sum(increase(errors{");
+    let looks_back = looks_back.replace("\"$(version)\"}", "\"$(version)\"}[40s]))");
+    let forgiving = SPEC.replace("max: 0.05", "max: 0.05\n    failures: {count: 60, of: 60}");
+    vec![
+        released(
+            "holding 10 % for 45s (45s instead of 5s: until then the queries still see traffic from before the change of weight)",
+            looks_back,
+        ),
+        blind("holding 10 % for 2m; nothing is known, the hold stands still"),
+        blind("the weight stays at 10 % and the hold stands still, because nothing is known: …")
+            .seen(Seen::Describe)
+            .told(),
+        case(
+            "holding 10 % for 2m; a metric is beyond its limit",
+            move |stage| {
+                let spec = forgiving.clone();
+                async move {
+                    stage.at_25(&spec.replace("hold: 3s", "hold: 1m")).await;
+                    stage.measures(numbers("0", "1"));
+                }
+                .boxed()
+            },
+        ),
+        case(
+            "weight 50 % needs 5 available pods of v2 and there are 2: scale Deployment shop-v2 up, or lower minCapacity",
+            |stage| {
+                async move {
+                    stage.deploy("v1", (10, 10, 10)).await;
+                    stage.at_25(&SPEC.replace("weight: 100", "weight: 50")).await;
+                }
+                .boxed()
+            },
+        ),
+    ]
+}
+
+fn blind(text: &'static str) -> Case {
+    case(text, |stage| {
+        async move {
+            stage.at_25(SPEC).await;
+            stage.measures(always(Answer::Body(500, String::new())));
+        }
+        .boxed()
+    })
+}
+
+fn asked() -> Vec<Case> {
+    vec![
+        released(
+            "at maxWeight, 50 %: to go to 100 % annotate otomato.link/verb=promote/<token>",
+            format!("{SPEC}maxWeight: 50\n"),
+        ),
+        case("paused at weight 25 %", |stage| {
+            async move {
+                stage.at_25(SPEC).await;
+                let change = json!({"spec": {"paused": true}});
+                stage.change("BirdWatch", SERVICE, "kubectl-edit", change).await;
+            }
+            .boxed()
+        }),
+    ]
+}
+
+fn stuck() -> Vec<Case> {
+    vec![
+        case(
+            "production and canary hold 0 of a route together: give them weight there",
+            |stage| {
+                async move {
+                    let to = |subset: &str| json!({"destination": {"host": SERVICE, "subset": subset}, "weight": 0});
+                    let other = json!({"destination": {"host": "other"}, "weight": 100});
+                    let change = json!({"spec": {"http": [{"route": [to("production"), to("canary"), other]}]}});
+                    stage.change("VirtualService", SERVICE, "kubectl-edit", change).await;
+                    stage.watch(SPEC).await;
+                    stage.deploy("v2", TWO).await;
+                }
+                .boxed()
+            },
+        ),
+        case(
+            "v1 has no available pod: traffic stays at weight 25 % until one is back; …",
+            |stage| {
+                async move {
+                    stage.at_25(SPEC).await;
+                    stage.deploy("v1", (2, 2, 0)).await;
+                    stage.measures(numbers("0", "1"));
+                }
+                .boxed()
+            },
+        )
+        .told(),
+    ]
+}

@@ -1,0 +1,186 @@
+//! What all cases stand on: etcd and an API server, one operator that watches it, a Slack and several Prometheuses.
+
+use std::net::TcpListener as StdListener;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use birdwatch_bed::operator::{SLACK_TOKEN, root};
+use birdwatch_bed::parts::prometheus::Prometheus;
+use birdwatch_bed::parts::slack::Slack;
+use birdwatch_bed::process::{Spec, log_tail};
+use birdwatch_bed::{Infra, parts::apps};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::prometheus::{Manners, serve};
+use crate::support::{SOON, eventually, program};
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    birdwatch::clients::http::install_crypto_provider();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap()
+});
+static GROUND: OnceCell<Ground> = OnceCell::const_new();
+
+/// Namespaces that the operator watches; the one of number 0 it does not.
+const NAMESPACES: usize = 100;
+
+/// All of it.
+pub(crate) struct Ground {
+    pub(crate) infra: Infra,
+    pub(crate) slack: Slack,
+    pub(crate) manners: Manners,
+    /// How many cases go on at a time.
+    pub(crate) places: Semaphore,
+    stages: AtomicUsize,
+    admin: u16,
+    _prometheus: Prometheus,
+    _operator: AbortOnDropHandle<()>,
+}
+
+/// Runs a test on it.
+pub(crate) fn on_ground<F: Future<Output = ()>>(test: impl FnOnce(&'static Ground) -> F) {
+    RUNTIME.block_on(async { test(GROUND.get_or_init(Ground::lay).await).await });
+}
+
+/// The namespace of a case.
+pub(crate) fn namespace(number: usize) -> String {
+    format!("symptom-{number}")
+}
+
+impl Ground {
+    async fn lay() -> Self {
+        let infra = Infra::start_api(None)
+            .await
+            .unwrap_or_else(|error| panic!("the control plane did not start: {error}"));
+        let crd = std::fs::read_to_string(root().join("crds/birdwatches.yaml")).unwrap();
+        infra.apply(&crd).await.unwrap();
+        let established = [
+            "wait",
+            "--for=condition=Established",
+            "crd",
+            "--all",
+            "--timeout=30s",
+        ];
+        infra.kubectl(established).await.unwrap();
+        let manners = Manners::default();
+        let slack = Slack::start(([127, 0, 0, 1], 0).into(), SLACK_TOKEN)
+            .await
+            .unwrap();
+        let prometheus = serve(manners.clone()).await;
+        let admin = free_port();
+        let ground = Self {
+            _operator: operator(&infra, &prometheus.url(), &slack.api_url(), admin).await,
+            infra,
+            slack,
+            manners,
+            places: Semaphore::new(24),
+            stages: AtomicUsize::new(1),
+            admin,
+            _prometheus: prometheus,
+        };
+        let leads = async || {
+            ground
+                .scraped()
+                .await?
+                .contains("birdwatch_leader 1")
+                .then_some(())
+        };
+        eventually("the operator leads", SOON, leads).await;
+        ground
+    }
+
+    /// A namespace that no other case has.
+    pub(crate) fn fresh_namespace(&self) -> String {
+        let number = self.stages.fetch_add(1, Ordering::Relaxed);
+        assert!(number < NAMESPACES, "more cases than namespaces");
+        namespace(number)
+    }
+
+    /// What the operator's metrics say.
+    pub(crate) async fn metrics(&self) -> String {
+        eventually("metrics", SOON, async || self.scraped().await).await
+    }
+
+    /// The end of the operator's log.
+    pub(crate) fn log(&self) -> String {
+        log_tail(&self.infra.dir().join("logs/operator.log"), 40)
+    }
+
+    async fn scraped(&self) -> Option<String> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.admin);
+        reqwest::get(url).await.ok()?.text().await.ok()
+    }
+}
+
+async fn operator(infra: &Infra, prometheus: &str, slack: &str, admin: u16) -> AbortOnDropHandle<()> {
+    let client = infra.client().unwrap();
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "birdwatch", "namespace": "default"},
+        "spec": {"holderIdentity": "", "leaseDurationSeconds": 1},
+    });
+    apps::apply(&client, &[lease]).await.unwrap();
+    let dead = format!("http://127.0.0.1:{}", free_port());
+    let servers = json!([
+        {"name": "default", "url": prometheus},
+        {"name": "dead", "url": dead},
+        {"name": "broken", "url": broken().await},
+        {"name": "one", "url": prometheus, "maxInFlight": 1},
+        {"name": "tenants", "url": prometheus, "enforcedLabel": "namespace"},
+    ]);
+    let file = infra.dir().join("servers.yaml");
+    std::fs::write(&file, servers.to_string()).unwrap();
+    let watched: Vec<String> = (1..NAMESPACES).map(namespace).collect();
+    let operator = Spec::new("operator", program())
+        .args(["run", "--admin-address=127.0.0.1", "--lease-namespace=default"])
+        .args(["--scrape-interval=1s", "--propagation-delay=2s"])
+        .args([
+            format!("--admin-port={admin}"),
+            format!("--namespaces={}", watched.join(",")),
+            format!("--prometheus-servers-file={}", file.display()),
+            format!("--slack-url={slack}"),
+        ])
+        .env("KUBECONFIG", infra.kubeconfig().to_string_lossy())
+        .env("SLACK_API_TOKEN", SLACK_TOKEN)
+        .env("RUST_LOG", "info,birdwatch=debug")
+        .log(infra.dir().join("logs/operator.log"));
+    // As a node does: one that could not renew its lease ends.
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            operator.spawn().unwrap().wait().await;
+        }
+    }))
+}
+
+/// A server that begins an answer and hangs up.
+async fn broken() -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let begun = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"status\"";
+                connection
+                    .readable()
+                    .await
+                    .and(connection.try_read(&mut [0; 4096]))
+                    .ok();
+                connection.write_all(begun).await.ok();
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+fn free_port() -> u16 {
+    let listener = StdListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
