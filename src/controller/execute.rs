@@ -199,7 +199,10 @@ impl Executor<'_> {
     }
 
     /// Whether the routes that were decided on are what the server has.
-    async fn routes_are_newest(&self) -> Result<bool, Error> {
+    ///
+    /// # Errors
+    /// The server does not say.
+    pub async fn routes_are_newest(&self) -> Result<bool, Error> {
         for service in &self.look.objects.services {
             let name = self.at(&service.object.object_name().name);
             let read = self.scope.read_virtual_service(&name).await;

@@ -107,6 +107,9 @@ async fn pass(
     if let Some(request) = check {
         checks::start(scope, &look.name, entry, request);
     }
+    if ends(&look.status, &next) && !executor.routes_are_newest().await? {
+        return lowered.map(|_| Again::Overtaken);
+    }
     let intent = Intent::of(next.clone(), events, &effects);
     let committed = commit(scope, &look, entry, intent, now).await?;
     exhibit::show(scope, &look, &next, &committed, now);
@@ -136,6 +139,13 @@ async fn pass(
     }
     let done = lowered?.max(executor.rest(&permitted).await?);
     Ok(again(done, Again::At(wake)))
+}
+
+/// Whether an attempt ends by this decision. It does so where its routes are seen at rest, which a watch that is late shows
+/// of routes that are not; and at rest nothing is lowered any more.
+fn ends(before: &BirdWatchStatus, after: &BirdWatchStatus) -> bool {
+    let last = |status: &BirdWatchStatus| status.ended.last().map(|end| (end.id.clone(), end.at));
+    after.ended.last().is_some() && last(before) != last(after)
 }
 
 fn again(done: Done, otherwise: Again) -> Again {
