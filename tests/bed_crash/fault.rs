@@ -107,7 +107,7 @@ impl Fault {
             Self::WatchGone => "410 Gone",
             Self::BookmarksOnly => "bookmarks only",
             Self::StaleList => "stale lists",
-            Self::StaleStart => "killed, stale lists",
+            Self::StaleStart => "killed + stale lists",
             Self::Away => "away for 60 s",
             Self::Lie => "a lie",
         }

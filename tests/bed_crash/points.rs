@@ -39,8 +39,14 @@ fn killed_or_disturbed_at_a_sample_of_its_calls_every_rollout_ends_the_same() {
                 planned.push((measure, all[below(all.len())].clone()));
             }
         }
+        longest_first(&mut planned);
         Results::of(ground, planned).await.check();
     });
+}
+
+/// The others take what these leave.
+fn longest_first(planned: &mut [(&Measure, Injection)]) {
+    planned.sort_by_key(|(_, injection)| std::cmp::Reverse(injection.lasts()));
 }
 
 #[test]
@@ -63,7 +69,6 @@ fn killed_or_disturbed_at_any_call_every_rollout_ends_the_same() {
                 measure.phases
             );
         }
-        // The longest first: the others take what they leave.
         let mut planned: Vec<_> = measures
             .iter()
             .flat_map(|measure| {
@@ -72,7 +77,7 @@ fn killed_or_disturbed_at_any_call_every_rollout_ends_the_same() {
             })
             .filter(|(_, injection)| wanted(&faults, injection.fault.name()))
             .collect();
-        planned.sort_by_key(|(_, injection)| std::cmp::Reverse(injection.lasts()));
+        longest_first(&mut planned);
         Results::of(ground, planned).await.check();
     });
 }
