@@ -201,8 +201,8 @@ async fn late_watches_make_nothing_be_written_twice_or_read() {
         .collect();
     assert_eq!(
         reads,
-        [SERVICES],
-        "once, before production's label: {:?}",
+        [SERVICES, SERVICES],
+        "before production's label, and before the end: {:?}",
         kit.counted()
     );
 }

@@ -9,7 +9,8 @@ use birdwatch::api::status::Phase;
 use birdwatch::runtime::lease::Leadership;
 use controller_kit::fake_api::{Fault, Request};
 use controller_kit::{
-    BIRD_WATCHES, Kit, NS, Operator, SERVICES, bird_watch, is_status_write, is_weight_write, virtual_service,
+    BIRD_WATCHES, DEPLOYMENTS, Kit, NS, Operator, SERVICES, bird_watch, is_status_write, is_weight_write,
+    virtual_service,
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -177,5 +178,30 @@ async fn one_whose_watch_is_late_does_not_promote_what_another_has_taken_back() 
     standby.leadership.send_replace(kit.leading());
     kit.until_phase(Phase::RolledBack).await;
     assert_eq!(kit.labels().0, "v1");
+    assert_eq!(kit.weights(), (100, 0));
+}
+
+/// Whoever led had all traffic on the canary, whose pods are gone now; whoever leads next is shown the routes of before.
+#[tokio::test(start_paused = true)]
+async fn one_whose_watch_is_late_does_not_end_an_attempt_whose_canary_has_weight() {
+    let kit = Kit::new();
+    let standby = kit.operator("late");
+    standby.leadership.send_replace(Leadership::Standby);
+    let is_its_watch = |r: &Request| r.client == "late" && r.verb == "watch" && r.resource == SERVICES;
+    kit.api
+        .inject(Fault::Delay(Duration::from_hours(1)), usize::MAX, is_its_watch);
+    kit.api.cut_watches(is_its_watch);
+    kit.bird_watch();
+    let first = kit.operator("one");
+    kit.until("confirmed", |kit| {
+        kit.status("aleph").rollout.is_some_and(|r| r.confirmed == 100)
+    })
+    .await;
+    drop(first);
+    kit.api.edit(DEPLOYMENTS, (NS, "aleph-v2"), "kubelet", |d| {
+        d["status"]["availableReplicas"] = json!(0);
+    });
+    standby.leadership.send_replace(kit.leading());
+    kit.until_phase(Phase::RolledBack).await;
     assert_eq!(kit.weights(), (100, 0));
 }

@@ -308,6 +308,38 @@ async fn while_nothing_can_be_noted_one_message_is_told_and_no_more_so_that_a_cr
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_rollouts_that_both_have_something_to_tell_take_turns_so_that_a_crash_repeats_one() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    slack.0.lock().unwrap().delay = Duration::from_mins(2);
+    let _operator = telling(&kit, &slack, "one");
+    kit.until_phase(Phase::Promoted).await;
+    kit.api.put(DEPLOYMENTS, deployment("aleph", "v3", 2));
+    let next = bird_watch("aleph", &json!({"canaryVersion": "v3"}));
+    kit.api
+        .edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |object: &mut Value| {
+            object["spec"] = next["spec"].clone();
+        });
+    kit.until("both have something to tell", |kit| {
+        let pending = kit.status("aleph").notices.pending;
+        let last = pending.last().map(|notice| notice.rollout.clone());
+        pending.first().map(|notice| notice.rollout.clone()) != last
+    })
+    .await;
+    kit.api.inject(
+        controller_kit::fake_api::Fault::Status(500),
+        usize::MAX,
+        is_status_write,
+    );
+    let told = || slack.0.lock().unwrap().posted.len();
+    let before = told();
+    slack.0.lock().unwrap().delay = Duration::ZERO;
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!(told(), before + 1, "{:#?}", slack.0.lock().unwrap().posted);
+    kit.api.heal();
+    until_told(&kit).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_transition_is_an_event_of_its_own() {
     let kit = kit();
     let _operator = kit.operator("one");

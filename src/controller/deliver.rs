@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{NoticeKind, Outcome, Thread as KnownThread};
 use crate::api::{BirdWatchSpec, BirdWatchStatus};
 use crate::clients::slack::{Ack, Acked, Delivery, Fate, Item, Posted, SlackHandle, Thread};
@@ -16,7 +17,7 @@ use crate::runtime::metrics::{Metrics, NoticeResult};
 
 use super::channels::Channels;
 use super::context::Scope;
-use super::later::Later;
+use super::later::{Later, Waiting};
 
 /// Where people are told.
 #[derive(Clone, Debug)]
@@ -64,10 +65,7 @@ impl Deliver {
     pub fn committed(&self, name: &ObjectName, before: &BirdWatchStatus, after: &BirdWatchStatus) {
         let changed = state(before) != state(after);
         if changed {
-            self.later.clear(&key(name));
-            for rollout in rollouts(after) {
-                self.submit(name, after, rollout, true);
-            }
+            self.hand_over(name, after, true);
         } else {
             self.pending(name, after);
         }
@@ -80,17 +78,47 @@ impl Deliver {
             self.count_waiting();
             return;
         }
-        self.later.clear(&key(name));
-        for rollout in rollouts(status) {
-            self.submit(name, status, rollout, false);
+        self.hand_over(name, status, false);
+    }
+
+    fn hand_over(&self, name: &ObjectName, status: &BirdWatchStatus, changed: bool) {
+        if self.slack.is_none() {
+            return;
         }
+        self.later.clear(&key(name));
+        let turn = self.turn(name, status);
+        for thread in rollouts(status) {
+            self.submit(name, status, thread, changed, turn.has(thread));
+        }
+    }
+
+    /// Which thread may be told something new: one at a time, so that a crash repeats one message at most. Where Slack does not
+    /// take what it is told, one thread does not wait for another.
+    fn turn(&self, name: &ObjectName, status: &BirdWatchStatus) -> Turn {
+        if conditions::holds(&status.conditions, ConditionType::NotifyFailing) {
+            return Turn::Everybody;
+        }
+        let waiting = rollouts(status).filter_map(|thread| {
+            let of_it = || {
+                let pending = status.notices.pending.iter();
+                pending.filter(|notice| notice.rollout == thread.rollout)
+            };
+            let first = of_it().next()?.id;
+            Some(Waiting {
+                rollout: thread.rollout.clone(),
+                notice: self.has_parent(name, thread).then_some(first),
+                urgent: of_it().any(|notice| is_urgent(notice.kind)),
+            })
+        });
+        Turn::Of(self.later.next(&key(name), waiting.collect()))
     }
 
     /// A written status was looked at for the first time in a term: whoever led before may have ended with a parent
     /// message not yet updated, and without a change to come nobody else would do it.
     pub fn taken_over(&self, name: &ObjectName, status: &BirdWatchStatus) {
+        let turn = self.turn(name, status);
         for thread in status.notices.threads.iter().filter(|t| may_be_stale(status, t)) {
-            self.submit(name, status, thread, true);
+            self.submit(name, status, thread, true, turn.has(thread));
         }
     }
 
@@ -106,7 +134,14 @@ impl Deliver {
         }
     }
 
-    fn submit(&self, name: &ObjectName, status: &BirdWatchStatus, thread: &KnownThread, changed: bool) {
+    fn submit(
+        &self,
+        name: &ObjectName,
+        status: &BirdWatchStatus,
+        thread: &KnownThread,
+        changed: bool,
+        has_turn: bool,
+    ) {
         let Some(slack) = &self.slack else { return };
         let waiting: Vec<_> = status
             .notices
@@ -134,8 +169,12 @@ impl Deliver {
                 urgent,
             })
             .collect();
-        let first = posts.first().filter(|_| self.has_parent(name, thread)).cloned();
-        let now: Vec<_> = items.iter().cloned().chain(first).collect();
+        let first = posts
+            .first()
+            .filter(|_| has_turn && self.has_parent(name, thread));
+        // A parent that is there is edited, which repeats nothing.
+        let parent = items.iter().filter(|_| has_turn || !thread.ts.is_empty());
+        let now: Vec<_> = parent.chain(first).cloned().collect();
         items.extend(posts);
         let delivery = |items| Delivery {
             key: key(name),
@@ -176,6 +215,23 @@ impl Deliver {
             ts: known.ts.clone(),
         });
         Thread { channel, parent }
+    }
+}
+
+/// Who may be told something new now.
+enum Turn {
+    /// Every thread.
+    Everybody,
+    /// This one, by its rollout, or none.
+    Of(Option<String>),
+}
+
+impl Turn {
+    fn has(&self, thread: &KnownThread) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Of(rollout) => rollout.as_ref() == Some(&thread.rollout),
+        }
     }
 }
 

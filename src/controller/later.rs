@@ -8,10 +8,21 @@ use crate::clients::slack::{Delivery, Item};
 
 /// Everything that waits.
 #[derive(Debug, Default)]
-pub struct Later(Mutex<Waiting>);
+pub struct Later(Mutex<Kept>);
+
+/// A thread with something to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Whose thread.
+    pub rollout: String,
+    /// The notice that is the first to go; none: the parent is.
+    pub notice: Option<i64>,
+    /// An alarm is among what waits.
+    pub urgent: bool,
+}
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Kept {
     by_key: BTreeMap<String, Threads>,
     notices: usize,
 }
@@ -23,48 +34,64 @@ struct Threads {
     all: BTreeMap<String, Delivery>,
     /// Threads whose parent Slack does not take.
     without_parent: BTreeSet<String>,
+    /// What the sender was given last, and may be saying now.
+    given: Option<Waiting>,
 }
 
 impl Later {
     /// What waits in a thread now.
     pub fn put(&self, delivery: Delivery) {
-        let mut waiting = self.lock();
+        let mut kept = self.lock();
         let more = notices(&delivery);
-        let threads = waiting.by_key.entry(delivery.key.clone()).or_default();
+        let threads = kept.by_key.entry(delivery.key.clone()).or_default();
         let before = threads.all.insert(delivery.rollout.clone(), delivery);
-        waiting.notices = (waiting.notices + more).saturating_sub(before.as_ref().map_or(0, notices));
+        kept.notices = (kept.notices + more).saturating_sub(before.as_ref().map_or(0, notices));
+    }
+
+    /// Whose turn it is: who was given something goes first until that is told, then who has an alarm, then the oldest.
+    pub fn next(&self, key: &str, waiting: Vec<Waiting>) -> Option<String> {
+        let mut kept = self.lock();
+        let threads = kept.by_key.entry(key.to_owned()).or_default();
+        let is_given = |one: &Waiting| {
+            let given = threads.given.as_ref();
+            given.is_some_and(|given| given.rollout == one.rollout && given.notice == one.notice)
+        };
+        let first = waiting.iter().position(is_given);
+        let first = first.or_else(|| waiting.iter().position(|one| one.urgent));
+        threads.given = waiting.into_iter().nth(first.unwrap_or(0));
+        threads.given.as_ref().map(|given| given.rollout.clone())
     }
 
     /// What waited according to an older status waits no longer.
     pub fn clear(&self, key: &str) {
-        let mut waiting = self.lock();
-        let all = waiting
+        let mut kept = self.lock();
+        let all = kept
             .by_key
             .get_mut(key)
             .map(|threads| std::mem::take(&mut threads.all));
-        waiting.forget(all.iter().flatten().map(|(_, delivery)| delivery));
+        kept.forget(all.iter().flatten().map(|(_, delivery)| delivery));
     }
 
     /// Takes out what waits of one `BirdWatch`.
     pub fn take(&self, key: &str) -> Vec<Delivery> {
-        let mut waiting = self.lock();
-        let threads = waiting.by_key.remove(key).unwrap_or_default();
-        waiting.forget(threads.all.values());
+        let mut kept = self.lock();
+        let threads = kept.by_key.remove(key).unwrap_or_default();
+        kept.forget(threads.all.values());
         threads.all.into_values().collect()
     }
 
     /// Slack does not take the parent of this thread: its notices stand by themselves.
     pub fn goes_without_parent(&self, key: &str, rollout: &str) {
-        let mut waiting = self.lock();
-        let threads = waiting.by_key.entry(key.to_owned()).or_default();
+        let mut kept = self.lock();
+        let threads = kept.by_key.entry(key.to_owned()).or_default();
         threads.without_parent.insert(rollout.to_owned());
     }
 
     /// Whether that was said of this thread.
     #[must_use]
     pub fn is_without_parent(&self, key: &str, rollout: &str) -> bool {
-        let waiting = self.lock();
-        let threads = waiting.by_key.get(key);
+        let kept = self.lock();
+        let threads = kept.by_key.get(key);
         threads.is_some_and(|threads| threads.without_parent.contains(rollout))
     }
 
@@ -74,12 +101,12 @@ impl Later {
         self.lock().notices
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
+impl Kept {
     fn forget<'a>(&mut self, deliveries: impl Iterator<Item = &'a Delivery>) {
         let fewer: usize = deliveries.map(notices).sum();
         self.notices = self.notices.saturating_sub(fewer);
@@ -126,6 +153,35 @@ mod tests {
         assert_eq!(later.notices(), 1 + 5);
         assert_eq!(later.take("c/d").len(), 1);
         assert_eq!((later.take("c/d").len(), later.notices()), (0, 1));
+    }
+
+    #[test]
+    fn one_thread_after_the_other_is_told_and_one_with_an_alarm_does_not_interrupt() {
+        let later = Later::default();
+        let waits = |rollout: &str, notice, urgent| Waiting {
+            rollout: rollout.into(),
+            notice,
+            urgent,
+        };
+        let next = |waiting| later.next("a/b", waiting);
+        let one = |notice| waits("one", Some(notice), false);
+        assert_eq!(
+            next(vec![one(1), waits("two", None, false)]).as_deref(),
+            Some("one")
+        );
+        assert_eq!(
+            next(vec![one(1), waits("two", None, true)]).as_deref(),
+            Some("one")
+        );
+        assert_eq!(
+            next(vec![one(2), waits("two", None, true)]).as_deref(),
+            Some("two")
+        );
+        assert_eq!(
+            next(vec![one(2), waits("two", Some(7), false)]).as_deref(),
+            Some("one")
+        );
+        assert_eq!(next(Vec::new()), None);
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl Place {
             .any(|verb| self.kind.starts_with(verb))
     }
 
+    /// Whether it writes the status of a `BirdWatch`.
+    pub(crate) fn is_status(&self) -> bool {
+        self.kind == "update birdwatches/status"
+    }
+
     /// Whether it tells of a rollout and changes nothing in it.
     pub(crate) fn is_event(&self) -> bool {
         self.kind.ends_with(" events")

@@ -39,9 +39,9 @@ impl End {
 
     /// The spec of its `BirdWatch`.
     pub(crate) fn spec(self) -> Value {
-        // Where something is done to a rollout in the middle, it must not be over before.
+        // Where people do something to a rollout in the middle, it waits there for them.
         let middle = match self {
-            Self::Supersede | Self::Delete => "3s",
+            Self::Supersede | Self::Delete => "1h",
             _ => "1s",
         };
         json!({
@@ -51,7 +51,8 @@ impl End {
                 {"weight": 50, "hold": middle},
                 {"weight": 100, "hold": "1s"},
             ],
-            "checkInterval": "2s",
+            // The first check of a step comes at the end of its hold; the interval is how long an answer may take.
+            "checkInterval": "5s",
             "settle": "0s",
             "ifUnhealthy": if self == Self::Freeze { "freeze" } else { "rollback" },
         })
@@ -69,11 +70,13 @@ impl End {
         match self {
             Self::Promote | Self::Rollback | Self::Freeze => {}
             Self::Supersede => {
-                stage.confirmed(50).await;
+                stage.confirmed("v2", 50).await;
                 stage.deploy("v3").await;
+                stage.confirmed("v3", 50).await;
+                stage.verb("promote/1").await;
             }
             Self::Delete => {
-                stage.confirmed(50).await;
+                stage.confirmed("v2", 50).await;
                 stage.delete().await;
             }
             Self::Retry => {
@@ -92,6 +95,11 @@ impl End {
             Self::Freeze => &[0, 20, 50],
             Self::Supersede | Self::Retry => &[0, 20, 50, 0, 20, 50, 100, 0],
         }
+    }
+
+    /// Whether the canary had a weight that it must not have, or not then.
+    pub(crate) fn went_astray(self, weights: &[i64]) -> bool {
+        !self.weights().starts_with(weights)
     }
 
     /// The labels of both subsets, one after the other.

@@ -1,5 +1,6 @@
 //! What is done to a run, and where.
 
+use std::fmt;
 use std::time::Duration;
 
 use birdwatch_bed::parts::proxy::{Disturbance, Refusal};
@@ -8,11 +9,13 @@ use crate::calls::Place;
 
 /// Longer than the operator waits for any answer.
 pub(crate) const LATE: Duration = Duration::from_secs(30);
+/// After so long the operator tries a status again that was refused.
+const REFUSED: Duration = Duration::from_mins(1);
 /// How long the API server is away.
 pub(crate) const AWAY: Duration = Duration::from_mins(1);
 /// How long watches bring nothing but bookmarks.
 const QUIET: Duration = Duration::from_secs(4);
-/// How long a store is filled with what was, before its watch tells what is.
+/// How much later a watch begins than the list before it.
 pub(crate) const STALE: Duration = Duration::from_millis(1500);
 
 /// What is done, once in a run.
@@ -48,14 +51,14 @@ pub(crate) enum Fault {
     WatchGone,
     /// Watches bring bookmarks only, for a while.
     BookmarksOnly,
-    /// After a 410 the first lists of all come again, and the watches go on from there, late.
+    /// After a 410 every list that allows an old answer gets its first one, and the watches after the lists begin late.
     StaleList,
-    /// SIGKILL; the next process finds the first lists of all, and its watches go on from there, late.
+    /// SIGKILL; the same befalls the lists and watches of the next process.
     StaleStart,
     /// Nothing of the server is reached for a minute.
     Away,
-    /// The server is said to have stored what it never saw; SIGKILL before the next call. No real server does this: it
-    /// shows that the checks find an operator which acts before its intent is stored.
+    /// The server is said to have stored what it never saw; SIGKILL after what is then written elsewhere. No real server
+    /// does this: it shows that the checks find an operator which acts before its intent is stored.
     Lie,
 }
 
@@ -74,7 +77,7 @@ impl Fault {
     ];
 
     /// Those of phases.
-    pub(crate) const OF_PHASES: [Self; 8] = [
+    pub(crate) const OF_PHASES: [Self; 9] = [
         Self::LateAnswer,
         Self::LateCall,
         Self::WatchClosed,
@@ -83,6 +86,7 @@ impl Fault {
         Self::BookmarksOnly,
         Self::StaleList,
         Self::StaleStart,
+        Self::Away,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -103,7 +107,7 @@ impl Fault {
             Self::WatchGone => "410 Gone",
             Self::BookmarksOnly => "bookmarks only",
             Self::StaleList => "stale lists",
-            Self::StaleStart => "killed, stale lists",
+            Self::StaleStart => "killed + stale lists",
             Self::Away => "away for 60 s",
             Self::Lie => "a lie",
         }
@@ -157,7 +161,7 @@ impl Fault {
     }
 
     /// How long it lasts by itself.
-    pub(crate) fn lasts(self) -> Duration {
+    fn lasts(self) -> Duration {
         match self {
             Self::LateAnswer | Self::LateCall => LATE,
             Self::Away => AWAY,
@@ -180,4 +184,23 @@ pub(crate) enum Spot {
 pub(crate) struct Injection {
     pub(crate) fault: Fault,
     pub(crate) spot: Spot,
+}
+
+impl Injection {
+    /// How long a run may wait for it to be over.
+    pub(crate) fn lasts(&self) -> Duration {
+        match &self.spot {
+            Spot::Call(place) if self.fault == Fault::Invalid && place.is_status() => REFUSED,
+            _ => self.fault.lasts(),
+        }
+    }
+}
+
+impl fmt::Display for Injection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.spot {
+            Spot::Call(place) => place.fmt(f),
+            Spot::Phase(number) => write!(f, "change of phase #{number}"),
+        }
+    }
 }

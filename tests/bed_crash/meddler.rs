@@ -26,10 +26,10 @@ struct Passed {
     struck: bool,
     /// When the call that is kept back reaches the server.
     lands_at: Option<Instant>,
-    /// The lie is told, and the next call is the last.
+    /// The lie was acted upon.
     lied: bool,
     away_until: Option<Instant>,
-    /// The lists and watches that were stale already.
+    /// The lists and watches that were old or late already.
     stale: BTreeSet<(Verb, String)>,
 }
 
@@ -140,7 +140,7 @@ impl Meddler {
             return go;
         };
         if passed.struck {
-            return Self::afterwards(passed, *fault, call, place);
+            return self.afterwards(passed, *fault, call, place);
         }
         let Some(place) = place else { return go };
         let due = match spot {
@@ -171,12 +171,19 @@ impl Meddler {
     }
 
     /// What follows from a fault that has befallen.
-    fn afterwards(passed: &mut Passed, fault: Fault, call: &Call, place: Option<&Place>) -> (Fate, bool) {
+    fn afterwards(
+        &self,
+        passed: &mut Passed,
+        fault: Fault,
+        call: &Call,
+        place: Option<&Place>,
+    ) -> (Fate, bool) {
+        let is_act = |place: &Place| place.writes() && !place.is_event() && !place.is_status();
         let stale = matches!(fault, Fault::StaleList | Fault::StaleStart);
         let first = || (call.verb, call.resource.clone());
         match call.verb {
-            Verb::List if stale && passed.stale.insert(first()) => (Fate::FirstAnswer, false),
-            // Only those that follow a stale list.
+            Verb::List if stale && passed.stale.insert(first()) => (Fate::OldAnswer, false),
+            // Only those that follow such a list.
             Verb::Watch
                 if stale
                     && passed.stale.contains(&(Verb::List, call.resource.clone()))
@@ -184,9 +191,10 @@ impl Meddler {
             {
                 (Fate::LateCall(STALE), false)
             }
-            _ if fault == Fault::Lie && !passed.lied && place.is_some() => {
+            _ if fault == Fault::Lie && !passed.lied && place.is_some_and(is_act) => {
                 passed.lied = true;
-                (Fate::Cut, true)
+                let killer = self.killer.get().unwrap().clone();
+                (Fate::CutAfter(killer.kill().boxed()), false)
             }
             _ => (Fate::Forward, false),
         }

@@ -1,6 +1,7 @@
 //! Which runs there are, a number of them side by side, and the table of what came of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use birdwatch::api::status::Phase;
 use birdwatch_bed::clock::Stopwatch;
@@ -13,8 +14,9 @@ use crate::ground::Ground;
 use crate::run::{Outcome, run};
 use crate::verdict::Seen;
 
-/// How many runs go on at the same time, unless the environment says otherwise: most of the time they wait.
-const SIDE_BY_SIDE: usize = 24;
+/// How many runs go on at the same time, unless the environment says otherwise: most of the time they wait. Two processors
+/// shared with others do no more.
+const SIDE_BY_SIDE: usize = 16;
 /// How often a run is made again whose fault did not befall, because there were fewer calls of a kind than before.
 const TRIES: usize = 3;
 
@@ -67,31 +69,33 @@ impl Measure {
             })
         })
     }
-
-    /// The API server goes away in the middle of the rollout.
-    pub(crate) fn away(&self) -> Injection {
-        let middle = self.phases.iter().position(|phase| *phase == Phase::Progressing);
-        Injection {
-            fault: Fault::Away,
-            spot: Spot::Phase(middle.map_or(1, |index| index + 1)),
-        }
-    }
 }
 
 /// What came of the runs of one end with one fault.
 #[derive(Default)]
 struct Row {
     runs: usize,
+    ok: usize,
+    /// Runs in which people were told something twice.
+    twice: usize,
     missed: usize,
-    /// Ended the same, for a reason that nobody knows any more.
-    otherwise: usize,
-    broken: usize,
+    /// What was remarkable, and at which calls.
+    remarks: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Row {
+    fn remark(&self) -> String {
+        let one = |(what, spots): (&&str, &Vec<String>)| format!("{what}: {}", spots.join(", "));
+        self.remarks.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// What came of a series.
 #[derive(Default)]
 pub(crate) struct Results {
     rows: BTreeMap<(End, Fault), Row>,
+    calls: BTreeMap<End, usize>,
+    slowest: Duration,
     pub(crate) broken: Vec<String>,
 }
 
@@ -101,34 +105,42 @@ impl Results {
         let side_by_side = std::env::var("BIRDWATCH_RUNS").ok();
         let side_by_side = side_by_side.map_or(SIDE_BY_SIDE, |number| number.parse().unwrap());
         let clock = Stopwatch::start();
+        let mut results = Self::default();
+        let calls = planned.iter().map(|(of, _)| (of.end, of.places.len()));
+        results.calls.extend(calls);
         let runs = planned.into_iter().map(|(measure, injection)| async move {
             let outcome = struck(ground, measure, &injection).await;
             (measure.end, injection, outcome)
         });
         let mut runs = stream::iter(runs).buffer_unordered(side_by_side);
-        let mut results = Self::default();
         while let Some((end, injection, outcome)) = runs.next().await {
             results.take(end, &injection, &outcome);
         }
-        results.print(clock.elapsed().as_secs());
+        results.print_rows();
+        results.print_ends(clock.elapsed());
         results
     }
 
     fn take(&mut self, end: End, injection: &Injection, outcome: &Outcome) {
         let row = self.rows.entry((end, injection.fault)).or_default();
         row.runs += 1;
+        row.ok += usize::from(outcome.broken.is_empty());
+        row.twice += usize::from(outcome.twice > 0);
         row.missed += usize::from(!outcome.struck);
-        row.otherwise += usize::from(outcome.seen.lost_its_reason());
+        self.slowest = self.slowest.max(outcome.took);
+        let remarks = [
+            ("BROKEN", !outcome.broken.is_empty()),
+            ("no such call", !outcome.struck),
+            ("reason lost", outcome.seen.lost_its_reason()),
+        ];
+        for (what, _) in remarks.into_iter().filter(|(_, holds)| *holds) {
+            row.remarks.entry(what).or_default().push(injection.to_string());
+        }
         if outcome.broken.is_empty() {
             return;
         }
-        row.broken += 1;
-        let spot = match &injection.spot {
-            Spot::Call(place) => place.to_string(),
-            Spot::Phase(number) => format!("change of phase #{number}"),
-        };
         let (fault, took) = (injection.fault.name(), outcome.took);
-        let what = format!("{}: {fault} at {spot} ({took:.1?})", end.name());
+        let what = format!("{}: {fault} at {injection} ({took:.1?})", end.name());
         let why = outcome.broken.join("\n  ");
         println!("BROKEN {what}\n  {why}");
         if std::env::var_os("BIRDWATCH_LOGS").is_some() {
@@ -137,34 +149,67 @@ impl Results {
         self.broken.push(format!("{what}\n  {why}"));
     }
 
-    fn print(&self, seconds: u64) {
-        println!(
-            "{:<10} {:<20} {:>5} {:>8} {:>7}",
-            "end", "fault", "runs", "missed", "broken"
-        );
+    fn print_rows(&self) {
+        println!("end        fault                 runs    ok  told twice  remark");
         for ((end, fault), row) in &self.rows {
             let (end, fault) = (end.name(), fault.name());
+            let Row { runs, ok, twice, .. } = row;
             println!(
-                "{end:<10} {fault:<20} {:>5} {:>8} {:>7}",
-                row.runs, row.missed, row.broken
+                "{end:<10} {fault:<20} {runs:>5} {ok:>5} {twice:>11}  {}",
+                row.remark()
             );
         }
-        let sum = |of: fn(&Row) -> usize| self.rows.values().map(of).sum::<usize>();
+    }
+
+    /// What all of it comes to, in Markdown.
+    fn print_ends(&self, lasted: Duration) {
         println!(
-            "{} runs in {seconds} s, {} whose fault found no such call, {} whose reason was lost, {} broken promises",
-            sum(|row| row.runs),
-            sum(|row| row.missed),
-            sum(|row| row.otherwise),
-            sum(|row| row.broken),
+            "| end | calls | killed | disturbed | told twice | reason lost | broken |\n|---|---|---|---|---|---|---|"
         );
+        let print = |name: &str, calls: usize, of: Option<End>| {
+            let rows = || {
+                self.rows
+                    .iter()
+                    .filter(|((end, _), _)| of.is_none_or(|of| of == *end))
+            };
+            let sum = |number: fn(&Row) -> usize| rows().map(|(_, row)| number(row)).sum::<usize>();
+            let killed = rows()
+                .filter(|((_, fault), _)| fault.kills())
+                .map(|(_, row)| row.runs)
+                .sum::<usize>();
+            let lost = |row: &Row| row.remarks.get("reason lost").map_or(0, Vec::len);
+            println!(
+                "| {name} | {calls} | {killed} | {} | {} | {} | {} |",
+                sum(|row| row.runs) - killed,
+                sum(|row| row.twice),
+                sum(lost),
+                sum(|row| row.runs - row.ok),
+            );
+        };
+        for (end, calls) in &self.calls {
+            print(end.name(), *calls, Some(*end));
+        }
+        print("all", self.calls.values().sum(), None);
+        let (runs, missed) = self.befallen();
+        println!(
+            "{runs} runs in {} s, the longest {} s; {missed} whose fault found no such call",
+            lasted.as_secs(),
+            self.slowest.as_secs(),
+        );
+    }
+
+    /// How many runs there were, and how many whose fault did not befall.
+    fn befallen(&self) -> (usize, usize) {
+        let rows = self.rows.values();
+        rows.fold((0, 0), |(runs, missed), row| {
+            (runs + row.runs, missed + row.missed)
+        })
     }
 
     /// No promise is broken, and hardly a fault did not befall.
     pub(crate) fn check(&self) {
         assert!(self.broken.is_empty(), "{}", self.broken.join("\n"));
-        let (runs, missed) = self.rows.values().fold((0, 0), |(runs, missed), row| {
-            (runs + row.runs, missed + row.missed)
-        });
+        let (runs, missed) = self.befallen();
         assert!(missed * 20 <= runs, "{missed} of {runs} faults did not befall");
     }
 }

@@ -146,9 +146,10 @@ impl Stage {
         self.until(|| self.status()["known"].is_array()).await;
     }
 
-    /// Waits until status says that the canary has this weight.
-    pub(crate) async fn confirmed(&self, percent: i64) {
-        self.until(|| self.status()["weight"] == percent).await;
+    /// Waits until status says that this canary has this weight.
+    pub(crate) async fn confirmed(&self, version: &str, percent: i64) {
+        let is_it = |status: &Value| status["canary"] == version && status["weight"] == percent;
+        self.until(|| is_it(&self.status())).await;
     }
 
     /// Waits for a phase.

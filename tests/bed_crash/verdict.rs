@@ -106,16 +106,19 @@ impl Seen {
         broken
     }
 
+    /// Notices that were told more often than meant.
+    pub(crate) fn twice(&self, expected: &Self) -> Vec<String> {
+        let meant = count(&expected.told);
+        let surplus = count(&self.told).into_iter().flat_map(|(text, times)| {
+            let once = meant.get(&text).copied().unwrap_or(times);
+            vec![text; times.saturating_sub(once)]
+        });
+        surplus.collect()
+    }
+
     /// Notices that were lost, that nobody should have heard, or that were told too often.
     fn misheard(&self, expected: &Self) -> Vec<String> {
         let mut broken = Vec::new();
-        let count = |told: &[String]| {
-            let mut count: BTreeMap<String, usize> = BTreeMap::new();
-            for text in told {
-                *count.entry(text.clone()).or_default() += 1;
-            }
-            count
-        };
         let (heard, meant) = (count(&self.told), count(&expected.told));
         for (text, times) in &meant {
             let gives_reason = ["unhealthy", "rolled back", "given up"]
@@ -125,14 +128,11 @@ impl Seen {
                 broken.push(format!("a notice is lost: {text:?}"));
             }
         }
-        let mut twice = Vec::new();
-        for (text, times) in &heard {
-            match meant.get(text) {
-                None if text.contains(BEFORE) => {}
-                None => broken.push(format!("an unknown notice: {text:?}")),
-                Some(once) => twice.extend(vec![text; times.saturating_sub(*once)]),
-            }
-        }
+        let unknown = heard
+            .keys()
+            .filter(|text| !meant.contains_key(*text) && !text.contains(BEFORE));
+        broken.extend(unknown.map(|text| format!("an unknown notice: {text:?}")));
+        let twice = self.twice(expected);
         // Promise 10: at most one duplicate after a crash.
         let crashes = self.lives.len() - 1;
         if twice.len() > crashes {
@@ -140,6 +140,15 @@ impl Seen {
         }
         broken
     }
+}
+
+/// How often each was told.
+fn count(told: &[String]) -> BTreeMap<String, usize> {
+    let mut count: BTreeMap<String, usize> = BTreeMap::new();
+    for text in told {
+        *count.entry(text.clone()).or_default() += 1;
+    }
+    count
 }
 
 /// An end without its reasons: where traffic goes, what is released, what is ours in the objects.

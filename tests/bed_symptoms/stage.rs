@@ -170,9 +170,14 @@ impl Stage {
 
     /// Gives the canary this weight of 100, as a person with kubectl does.
     pub(crate) async fn weigh(&self, canary: u32) {
+        self.weigh_as("kubectl-edit", canary).await;
+    }
+
+    /// The same as another.
+    pub(crate) async fn weigh_as(&self, manager: &str, canary: u32) {
         let routes = self.app.virtual_service(100 - canary, canary)["spec"]["http"].clone();
         let change = json!({"spec": {"http": routes}});
-        self.change("VirtualService", SERVICE, "kubectl-edit", change)
+        self.change("VirtualService", SERVICE, manager, change)
             .await;
     }
 

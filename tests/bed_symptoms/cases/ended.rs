@@ -77,6 +77,18 @@ fn others() -> Vec<Case> {
         )
         .told(),
         case(
+            "this operator, before it was restarted, lowered shop/http[#0] from 25 % to 0 of 100",
+            |stage| {
+                async move {
+                    stage.at_25(&SPEC.replace("hold: 3s", "hold: 10m")).await;
+                    // What is left of one that was killed before it could say why.
+                    stage.weigh_as("birdwatch", 0).await;
+                }
+                .boxed()
+            },
+        )
+        .told(),
+        case(
             "argocd-controller changed subset canary of DestinationRule shop: its version is v1, not v2",
             |stage| {
                 async move {

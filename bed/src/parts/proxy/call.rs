@@ -116,9 +116,27 @@ impl Call {
     }
 }
 
+/// Whether a list may be answered with what was: a server that keeps a cache does so where it is asked for any version, or
+/// for one that is not older than a given one. Asked for none it gives the newest.
+pub(super) fn allows_old(target: &str) -> bool {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    query
+        .split('&')
+        .any(|pair| pair == "resourceVersion=0" || pair == "resourceVersionMatch=NotOlderThan")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_list_that_asks_for_any_version_may_get_an_old_one() {
+        assert!(allows_old("/api/v1/pods?limit=5&resourceVersion=0"));
+        assert!(allows_old(
+            "/api/v1/pods?resourceVersion=7&resourceVersionMatch=NotOlderThan"
+        ));
+        assert!(!allows_old("/api/v1/pods?limit=500") && !allows_old("/api/v1/pods"));
+    }
 
     #[test]
     fn a_request_is_named_as_rbac_names_it() {

@@ -62,8 +62,8 @@ pub enum Fate {
     LateAnswer(Duration),
     /// The server hears of it so much later, though the client may have given up.
     LateCall(Duration),
-    /// A list is answered as its first one was.
-    FirstAnswer,
+    /// A list that allows an old answer gets its first one; any other gets the newest, as a server has promised.
+    OldAnswer,
     /// The server never hears of it, and the client is told that what it sent is stored: a lie.
     Pretend,
 }
@@ -199,6 +199,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let fate = shared.judge.judge(&call).await;
     let first = shared.kept().lists.get(&target).cloned();
     let (name, sent) = (call.name.clone(), call.body.clone());
+    let allows_old = call::allows_old(&target);
     // What is on its way to the server gets there, whatever becomes of the client.
     let ask = |wait| async move {
         let asked = tokio::spawn(async move {
@@ -222,9 +223,9 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             answer
         }
         Fate::LateCall(late) => ask(late).await,
-        Fate::FirstAnswer => match first {
-            Some(first) => Ok(json_answer(StatusCode::OK, first)),
-            None => ask(Duration::ZERO).await,
+        Fate::OldAnswer => match first {
+            Some(first) if allows_old => Ok(json_answer(StatusCode::OK, first)),
+            _ => ask(Duration::ZERO).await,
         },
         Fate::Pretend => Ok(json_answer(StatusCode::OK, sent)),
     }
