@@ -55,7 +55,7 @@ pub(crate) async fn reign(bed: &Bed, ledger: &Ledger, dice: &mut Dice, gentle: I
         }
         join_all(plans.iter().map(|plan| disturb(bed, &client, ledger, *plan))).await;
         // Some pauses are long enough to see what is found when all is there.
-        let pause = if dice.below(3) == 0 {
+        let pause = if dice.below(4) == 0 {
             40 + dice.below(15)
         } else {
             1 + dice.below(8)

@@ -1,6 +1,6 @@
 //! What happened, with times: all that the checker knows. Plain data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use birdwatch::api::BirdWatchStatus;
 use birdwatch::api::status::Outcome;
@@ -141,13 +141,30 @@ impl History {
     }
 }
 
-/// How the rollouts of a service ended, by what was said of them at any time: version and outcome by rollout.
-pub(crate) fn ended(events: &[&Event]) -> BTreeMap<String, (String, Outcome)> {
-    let mut ends = BTreeMap::new();
+/// How a rollout ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) version: String,
+    pub(crate) outcome: Outcome,
+    /// When status first said so.
+    pub(crate) seen: Timestamp,
+}
+
+/// How the rollouts of a service ended, in that order, by all that status said of it at any time.
+pub(crate) fn ended(events: &[&Event]) -> Vec<End> {
+    let mut known = BTreeSet::new();
+    let mut ends = Vec::new();
     for event in events {
-        if let What::Status(status) = &event.what {
-            for end in &status.ended {
-                ends.insert(end.id.clone(), (end.canary.version.clone(), end.outcome));
+        let What::Status(status) = &event.what else {
+            continue;
+        };
+        for end in &status.ended {
+            if known.insert(&end.id) {
+                ends.push(End {
+                    version: end.canary.version.clone(),
+                    outcome: end.outcome,
+                    seen: event.at,
+                });
             }
         }
     }

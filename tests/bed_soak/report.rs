@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use birdwatch::api::status::Outcome;
+use jiff::Timestamp;
 
 use crate::check::{Exposure, Growth, exposures};
-use crate::history::{History, Says, What, ended};
+use crate::history::{Event, History, Says, What, ended};
 
 /// Says how much was done and checked.
 pub(crate) fn summary(history: &History, minutes: u64, seed: u64, broken: usize) -> String {
     let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
     for name in history.plans.keys() {
-        for (_, outcome) in ended(&history.of(name)).into_values() {
-            let word = match outcome {
+        for end in ended(&history.of(name)) {
+            let word = match end.outcome {
                 Outcome::Promoted => "promoted",
                 Outcome::RolledBack => "rolled back",
                 Outcome::Superseded => "superseded",
@@ -52,6 +53,40 @@ pub(crate) fn summary(history: &History, minutes: u64, seed: u64, broken: usize)
         exposed(&exposures(history)),
         grown(&Growth::of(history)),
     )
+}
+
+/// A line for each event and fault but requests and looks at Envoy that show nothing new, into the file that the
+/// environment names: for those who look for the cause of what the checker found.
+pub(crate) fn keep(history: &History) {
+    let Some(path) = std::env::var_os("SOAK_HISTORY") else {
+        return;
+    };
+    let mut lines: Vec<(Timestamp, String)> = Vec::new();
+    let mut envoy = BTreeMap::new();
+    for Event { at, service, what } in &history.events {
+        let text = match what {
+            What::Request { version: Some(_), .. } => continue,
+            What::Envoy(weights) if envoy.insert(service, *weights) == Some(*weights) => continue,
+            What::Status(status) => {
+                let weights = status
+                    .rollout
+                    .as_ref()
+                    .map(|rollout| (rollout.intended, rollout.confirmed));
+                format!("Status {} {weights:?} {}", status.phase.as_str(), status.message)
+            }
+            _ => format!("{what:?}"),
+        };
+        lines.push((*at, format!("{service} {text}")));
+    }
+    for fault in &history.faults {
+        lines.push((
+            fault.from,
+            format!("{:?} {:?} until {}", fault.part, fault.kind, fault.to),
+        ));
+    }
+    lines.sort();
+    let lines: Vec<_> = lines.iter().map(|(at, line)| format!("{at} {line}")).collect();
+    std::fs::write(path, lines.join("\n")).unwrap();
 }
 
 fn exposed(exposures: &[Exposure]) -> String {

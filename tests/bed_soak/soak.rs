@@ -86,6 +86,7 @@ pub(crate) async fn run(bed: &'static Bed, minutes: u64) {
     eyes::on_slack(bed, &ledger);
     drop(eyes);
     let history = ledger.close();
+    report::keep(&history);
     let mut broken = check::broken(&history);
     if sold.is_err() {
         broken.push(format!(

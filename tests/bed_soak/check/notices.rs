@@ -4,7 +4,7 @@ use birdwatch::api::status::Outcome;
 use jiff::SignedDuration;
 
 use super::{Found, Story, minus};
-use crate::history::{Part, What, ended};
+use crate::history::{End, Part, What, ended};
 
 /// A message may be told again when the operator could not record that it was told. That is so while it or the API
 /// server is disturbed, and for as long as a call, a lease and a restart take.
@@ -15,7 +15,7 @@ pub(super) fn broken(story: &Story<'_>) -> Found {
         return Found::new();
     };
     let mut found = Found::new();
-    for (version, outcome) in ended(&story.events).into_values() {
+    for End { version, outcome, .. } in ended(&story.events) {
         let words = match outcome {
             Outcome::Promoted => format!("{version} is production now"),
             Outcome::RolledBack => format!("{version} rolled back to "),

@@ -49,7 +49,7 @@ fn reading(version: &str, asked: i64, says: Says) -> What {
 fn status(phase: Phase, ended: &[(&str, &str)]) -> What {
     let end = |(version, outcome): &(&str, &str)| {
         let candidate = json!({"version": version, "deployment": version, "uid": "u"});
-        json!({"id": format!("{version}-1"), "canary": candidate, "outcome": outcome, "at": "2026-11-21T00:00:00Z"})
+        json!({"id": format!("{version}-{outcome}"), "canary": candidate, "outcome": outcome, "at": "2026-11-21T00:00:00Z"})
     };
     let ended: Vec<Value> = ended.iter().map(end).collect();
     let status = json!({"phase": phase.as_str(), "ended": ended});
@@ -70,6 +70,7 @@ fn as_it_should_be() -> Vec<(i64, What)> {
     let mut all = vec![
         (0, weights(0)),
         (0, labels("v1", "none")),
+        (1, answered("v1")),
         (100, deployed("v2", Nature::Good)),
         (102, labels("v1", "v2")),
         (105, reading("v1", 104, Says::Healthy)),
@@ -124,6 +125,7 @@ fn history(events: Vec<(i64, What)>) -> History {
     History {
         plans: BTreeMap::from([(SHOP.into(), plan)]),
         events,
+        writes: 1,
         ..History::default()
     }
 }
@@ -300,14 +302,24 @@ fn a_bad_canary_that_keeps_its_traffic_is_found_where_all_was_at_hand() {
 
 #[test]
 fn an_end_that_is_not_the_one_that_was_earned_is_found() {
-    let ends = |ends: &'static [(&'static str, &'static str)]| {
-        found(|e| e.push((220, status(Phase::RolledBack, ends))))
+    let ended = |v2: &'static str, v3: &'static str| {
+        found(|e| {
+            e.retain(|(_, what)| !matches!(what, What::Status(_)));
+            e.push((220, status(Phase::RolledBack, &[("v2", v2), ("v3", v3)])));
+        })
     };
-    assert_says(&ends(&[("v3", "Promoted")]), "v3 is Bad, and ended [Promoted]");
+    assert_says(&ended("Promoted", "Promoted"), "v3 is Bad, and ended [Promoted]");
     assert_says(
-        &ends(&[("v2", "RolledBack")]),
+        &ended("RolledBack", "RolledBack"),
         "v2 is Good, and ended [RolledBack]",
     );
+    // Nobody deployed another one meanwhile.
+    assert_says(
+        &ended("Promoted", "Superseded"),
+        "v3 is Bad, and ended [Superseded]",
+    );
+    let twice = found(|e| e.push((220, status(Phase::Idle, &[("v3", "Superseded")]))));
+    assert_says(&twice, "v3 is Bad, and ended [RolledBack, Superseded]");
     let none = found(|e| e.push((220, deployed("v4", Nature::Good))));
     assert_says(&none, "v4 is Good, and ended []");
     assert_says(
@@ -363,6 +375,25 @@ fn a_notice_that_is_lost_or_told_twice_without_a_reason_is_found() {
         &found_with(fault(Part::Operator, 140, 152), thrice),
         "told 3 times",
     );
+}
+
+#[test]
+fn an_eye_that_saw_nothing_is_found() {
+    assert_says(
+        &found(|e| e.retain(|(_, what)| !matches!(what, What::Request { .. }))),
+        "the load told nothing",
+    );
+    assert_says(
+        &found(|e| e.retain(|(_, what)| !matches!(what, What::Told(_)))),
+        "Slack told nothing",
+    );
+    assert_says(
+        &found(|e| e.retain(|(_, what)| !matches!(what, What::Envoy(_)))),
+        "Envoy told nothing",
+    );
+    let mut unread = history(as_it_should_be());
+    unread.writes = 0;
+    assert_eq!(broken(&unread), ["the audit log told nothing"]);
 }
 
 #[test]
