@@ -63,7 +63,7 @@ bed: ## Start the test bed and stay until Ctrl-C (OPERATOR=0: without the operat
 # The same seed draws the same; what comes of it depends on the machine, too.
 MINUTES ?= 30
 soak: ## Releases good and bad, and everything around them disturbed at random (MINUTES=30, SEED=...)
-	cargo build --locked --workspace --bins
+	cargo build --locked --workspace --bins --test bed_soak
 	SOAK_MINUTES=$(MINUTES) $(if $(SEED),BIRDWATCH_SEED=$(SEED)) \
 	  cargo test --locked --workspace --test bed_soak -- --nocapture --ignored
 
