@@ -48,7 +48,7 @@ pub(crate) async fn on_memory(bed: &Bed, ledger: &Ledger) {
                 ledger.measured(Rss { pid, at, kib });
             }
         }
-        sleep(Duration::from_secs(5)).await;
+        sleep(Duration::from_secs(2)).await;
     }
 }
 

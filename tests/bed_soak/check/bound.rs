@@ -39,8 +39,10 @@ pub(super) fn broken(story: &Story<'_>) -> Found {
             to,
             calm,
         } = late;
-        let what =
-            format!("{version} was bad and had traffic from {from} to {to}, {calm:?} of it with all at hand");
+        let what = format!(
+            "{version} was bad and had traffic from {from} to {to}, {} s with all at hand",
+            calm.as_secs()
+        );
         (to, what)
     })
     .collect()
