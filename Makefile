@@ -1,6 +1,6 @@
 # What a person types. Every target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit bed generate plots
+.PHONY: help demo test check audit bed soak generate plots
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 
@@ -16,7 +16,7 @@ demo: ## Show a good release promoted and a bad one rolled back, on real parts (
 	$(BED) demo
 
 # The longest first: two beds fill two cores, and the image, which builds a release, takes what they leave.
-SLOW := image bed_operator bed_promises bed_judging bed_chart bed_mesh bed_lives bed_crash bed_symptoms
+SLOW := image bed_operator bed_promises bed_soak bed_judging bed_chart bed_mesh bed_lives bed_crash bed_symptoms
 BED_TESTS := $(basename $(notdir $(wildcard bed/tests/*.rs)))
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
 QUICK := $(sort $(filter-out $(SLOW) supply,$(TESTS)))
@@ -59,6 +59,13 @@ audit: ## Licences, bans, sources and unused crates; with cargo-deny installed a
 bed: ## Start the test bed and stay until Ctrl-C (OPERATOR=0: without the operator)
 	cargo build --locked --workspace --bins
 	$(BED) up $(if $(filter 0,$(OPERATOR)),--no-operator)
+
+# The same seed draws the same; what comes of it depends on the machine, too.
+MINUTES ?= 30
+soak: ## Releases good and bad, and everything around them disturbed at random (MINUTES=30, SEED=...)
+	cargo build --locked --workspace --bins --test bed_soak
+	SOAK_MINUTES=$(MINUTES) $(if $(SEED),BIRDWATCH_SEED=$(SEED)) \
+	  cargo test --locked --workspace --test bed_soak -- --nocapture --ignored
 
 generate: ## Write the files that follow from others: CRD, the chart's copy of it, reference, bill of materials
 	BLESS=1 cargo test --locked --test crd --test supply

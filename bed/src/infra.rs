@@ -278,6 +278,12 @@ impl Infra {
         api_url(self.ports.api)
     }
 
+    /// Where the API server's store answers: gRPC, and the same as JSON below `/v3`.
+    #[must_use]
+    pub fn etcd_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.etcd)
+    }
+
     /// The certificate of the CA that signed the API server's.
     #[must_use]
     pub fn ca(&self) -> PathBuf {
@@ -335,6 +341,11 @@ impl Infra {
     /// What Envoy really does with requests for the service `host`, a FQDN such as
     /// `aleph.default.svc.cluster.local`: one entry for each of its routes that leads there.
     pub async fn envoy_weights(&self, host: &str) -> Result<Vec<RouteWeights>, Error> {
+        Ok(mesh::routes_to(host, &self.envoy_dump().await?))
+    }
+
+    /// All routes as Envoy has them, for [`mesh::routes_to`].
+    pub async fn envoy_dump(&self) -> Result<Value, Error> {
         let client = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(5))
@@ -343,8 +354,7 @@ impl Infra {
             "{}/config_dump?resource=dynamic_route_configs",
             self.envoy_admin_url()
         );
-        let dump: Value = client.get(url).send().await?.error_for_status()?.json().await?;
-        Ok(mesh::routes_to(host, &dump))
+        Ok(client.get(url).send().await?.error_for_status()?.json().await?)
     }
 }
 

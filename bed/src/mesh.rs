@@ -190,7 +190,8 @@ impl RouteWeights {
 }
 
 /// Reads the routes to `host` (a FQDN) from Envoy's `config_dump`.
-pub(crate) fn routes_to(host: &str, dump: &Value) -> Vec<RouteWeights> {
+#[must_use]
+pub fn routes_to(host: &str, dump: &Value) -> Vec<RouteWeights> {
     let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut found = Vec::new();

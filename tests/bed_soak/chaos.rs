@@ -1,0 +1,171 @@
+//! What is disturbed, how, when and for how long: drawn from the seed.
+
+use std::time::Duration;
+
+use birdwatch_bed::parts::kubelet::Signal;
+use birdwatch_bed::parts::slack::{Manner, Mode};
+use birdwatch_bed::{Bed, clock, operator, part};
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::history::{Fault, Kind, Part};
+use crate::ledger::Ledger;
+use crate::support::dice::Dice;
+
+const PARTS: [Part; 6] = [
+    Part::ApiServer,
+    Part::Prometheus,
+    Part::Slack,
+    Part::Istiod,
+    Part::Gateway,
+    Part::Operator,
+];
+const KINDS: [Kind; 3] = [Kind::Stopped, Kind::Slowed, Kind::Killed];
+
+/// One that is slowed runs for a fifth of the time.
+const RUNS: Duration = Duration::from_millis(50);
+const STANDS: Duration = Duration::from_millis(200);
+
+/// What will be done to one part.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    part: Part,
+    kind: Kind,
+    after: Duration,
+    lasts: Duration,
+    /// Of the operator: both replicas, or one of them.
+    all: bool,
+}
+
+/// Disturbs the bed until `end`. After `gentle` the operator's processes are neither killed nor cut off for longer than
+/// they can bear, so that their memory is seen to the end.
+pub(crate) async fn reign(bed: &Bed, ledger: &Ledger, dice: &mut Dice, gentle: Instant, end: Instant) {
+    let client = bed.client().expect("a client");
+    while Instant::now() < end {
+        let is_gentle = Instant::now() >= gentle;
+        let mut plans: Vec<Plan> = Vec::new();
+        for _ in 0..=dice.below(4) {
+            let plan = draw(dice, is_gentle);
+            if plans.iter().all(|other| other.part != plan.part) {
+                plans.push(plan);
+            }
+        }
+        join_all(plans.iter().map(|plan| disturb(bed, &client, ledger, *plan))).await;
+        // Some pauses are long enough to see what is found when all is there.
+        let pause = if dice.below(4) == 0 {
+            40 + dice.below(15)
+        } else {
+            1 + dice.below(8)
+        };
+        sleep_until(end.min(Instant::now() + Duration::from_secs(pause))).await;
+    }
+}
+
+fn draw(dice: &mut Dice, is_gentle: bool) -> Plan {
+    let pick = |dice: &mut Dice, count: usize| {
+        usize::try_from(dice.below(u64::try_from(count).unwrap_or(1))).unwrap_or(0)
+    };
+    let (part, mut kind) = (PARTS[pick(dice, PARTS.len())], KINDS[pick(dice, KINDS.len())]);
+    let mut lasts = Duration::from_millis(1000 + dice.below(14_000));
+    if is_gentle && matches!(part, Part::ApiServer | Part::Operator) {
+        (kind, lasts) = (Kind::Stopped, Duration::from_millis(200 + dice.below(1500)));
+    }
+    Plan {
+        part,
+        kind,
+        after: Duration::from_millis(dice.below(5000)),
+        lasts,
+        all: dice.below(3) == 0,
+    }
+}
+
+async fn disturb(bed: &Bed, client: &Client, ledger: &Ledger, plan: Plan) {
+    sleep(plan.after).await;
+    let from = clock::now();
+    println!("{from} {:?} {:?} for {:?}", plan.part, plan.kind, plan.lasts);
+    match plan.part {
+        Part::ApiServer => process(&bed.apiserver, plan).await,
+        Part::Prometheus => process(&bed.prometheus, plan).await,
+        Part::Istiod => process(&bed.istiod, plan).await,
+        Part::Gateway => process(&bed.gateway, plan).await,
+        Part::Slack => {
+            let manner = match plan.kind {
+                Kind::Stopped => Manner::Silence,
+                Kind::Slowed => Manner::TooMany,
+                Kind::Killed => Manner::Broken,
+            };
+            bed.slack.set_mode(Mode::of(manner));
+            sleep(plan.lasts).await;
+            bed.slack.set_mode(Mode::default());
+        }
+        Part::Operator => replicas(bed, client, plan).await,
+    }
+    ledger.disturbed(Fault {
+        part: plan.part,
+        kind: plan.kind,
+        from,
+        to: clock::now(),
+    });
+}
+
+async fn process(part: &part::Part, plan: Plan) {
+    // One that is not there to be signalled is started below.
+    match plan.kind {
+        Kind::Stopped => {
+            drop(part.pause());
+            sleep(plan.lasts).await;
+            drop(part.resume());
+        }
+        Kind::Slowed => {
+            let end = Instant::now() + plan.lasts;
+            while Instant::now() < end {
+                drop(part.pause());
+                sleep(STANDS).await;
+                drop(part.resume());
+                sleep(RUNS).await;
+            }
+        }
+        Kind::Killed => {
+            part.kill().await;
+            sleep(plan.lasts).await;
+        }
+    }
+    while let Err(error) = part.start().await {
+        println!("{} does not start yet: {error}", part.name());
+    }
+}
+
+async fn replicas(bed: &Bed, client: &Client, plan: Plan) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), operator::NAME);
+    // While the API server is away nobody says which there are, and none is disturbed.
+    let listed = tokio::time::timeout(Duration::from_secs(5), pods.list(&ListParams::default())).await;
+    let Ok(Ok(listed)) = listed else { return };
+    let names: Vec<_> = listed.items.iter().map(kube::ResourceExt::name_any).collect();
+    let chosen = if plan.all { names.len() } else { 1 };
+    let signal = |signal: Signal| {
+        for name in names.iter().take(chosen) {
+            // One that is being started again cannot be signalled.
+            drop(bed.kubelet.kill_pod(operator::NAME, name, signal));
+        }
+    };
+    match plan.kind {
+        Kind::Stopped => {
+            signal(Signal::STOP);
+            sleep(plan.lasts).await;
+            signal(Signal::CONT);
+        }
+        Kind::Slowed => {
+            let end = Instant::now() + plan.lasts;
+            while Instant::now() < end {
+                signal(Signal::STOP);
+                sleep(STANDS).await;
+                signal(Signal::CONT);
+                sleep(RUNS).await;
+            }
+        }
+        Kind::Killed => signal(Signal::KILL),
+    }
+}
