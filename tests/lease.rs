@@ -641,6 +641,36 @@ async fn a_holder_blanked_by_hand_steps_down_before_another_acts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_standby_that_a_hand_makes_the_holder_acts_once_the_leader_has_stopped() {
+    let (api, monitor) = (server(), Monitor::start());
+    let a = Replica::first(&api, "a").await;
+    let mut b = Replica::start(&api, "b");
+    monitor.watch("a", &a);
+    monitor.watch("b", &b);
+    sleep(Duration::from_millis(10_100)).await;
+    isolate(&api, "a");
+    api.edit(LEASES, LEASE, "kubectl", |l| {
+        l["spec"]["holderIdentity"] = json!("b");
+    });
+    b.leads_within(DURATION + SLACK).await;
+    a.lost_within(secs(1)).await;
+    assert_eq!(monitor.leaders().await, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duration_that_no_replica_can_have_is_not_waited_for() {
+    let api = server();
+    let a = Replica::first(&api, "a").await;
+    let mut b = Replica::start(&api, "b");
+    sleep(secs(7)).await;
+    drop(a);
+    api.edit(LEASES, LEASE, "kubectl", |l| {
+        l["spec"]["leaseDurationSeconds"] = json!(i32::MAX);
+    });
+    b.leads_within(Timing::LONGEST + SLACK).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_standby_whose_watch_is_dead_does_not_take_a_lease_that_is_renewed() {
     let (api, monitor) = (server(), Monitor::start());
     let a = Replica::first(&api, "a").await;

@@ -280,7 +280,7 @@ fn lease_config(args: LeaseArgs, hostname: Option<&str>) -> Result<LeaseConfig, 
         namespace: Given::new("--lease-namespace", "POD_NAMESPACE", lease_namespace).namespace("default")?,
         name: Given::new("--lease-name", "LEASE_NAME", lease_name).dns_name("birdwatch")?,
         identity: identity.unwrap_or_else(|| random_identity(hostname)),
-        timing: Timing::new(duration.duration(15_000, 2_000..=600_000)?),
+        timing: Timing::new(duration.duration(15_000, 2_000..=Timing::LONGEST.as_secs() * 1000)?),
         manner: Manner::Candidate,
     })
 }

@@ -187,17 +187,17 @@ impl Scope {
         Api::namespaced_with(self.context.client.clone(), namespace, &self.istio.rules)
     }
 
-    /// The times without an operator that the lease remembers.
+    /// The times without an operator that the lease remembers, and those that never were, oldest first.
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
         let term = self.context.gate.term();
         let absences = term.into_iter().flat_map(|term| term.absences);
-        absences
-            .map(|absence| Gap {
-                from: absence.from,
-                to: absence.to,
-            })
-            .collect()
+        let absences = absences.map(|absence| (absence.from, absence.to));
+        let jumps = self.context.clock.jumps().into_iter();
+        let all = absences.chain(jumps.map(|jump| (jump.from, jump.to)));
+        let mut gaps: Vec<_> = all.map(|(from, to)| Gap { from, to }).collect();
+        gaps.sort_by_key(|gap| gap.from);
+        gaps
     }
 
     /// Forgets all that belongs to one who acts.

@@ -59,7 +59,7 @@ pub struct Observation {
     pub check: Option<Check>,
     /// The check being asked now.
     pub asking: Option<CheckId>,
-    /// Times without any operator, oldest first, as the lease tells.
+    /// Times without any operator, as the lease tells, and times over which the clock was set; oldest first.
     pub gaps: Vec<Gap>,
     /// What became of notices since the last decision.
     pub acks: Vec<NoticeAck>,

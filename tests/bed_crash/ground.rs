@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use birdwatch_bed::Infra;
+use birdwatch_bed::audit::AuditLog;
 use birdwatch_bed::operator::root;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -66,6 +67,12 @@ impl Ground {
             .unwrap();
         config.default_retry = false;
         Client::try_from(config).unwrap()
+    }
+
+    /// What the API server was asked for.
+    #[allow(dead_code, reason = "each test binary uses its own part of it")]
+    pub(crate) fn audit(&self) -> AuditLog {
+        self.infra.audit()
     }
 
     /// Where a file of that name may be written.

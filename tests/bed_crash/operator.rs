@@ -1,6 +1,6 @@
 //! The operator's process, started again whenever it ends, as a node does.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use birdwatch_bed::clock;
 use birdwatch_bed::operator::SLACK_TOKEN;
 use birdwatch_bed::process::{Process, Signal, Spec, log_tail};
 use jiff::Timestamp;
-use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::support::bare::write_kubeconfig;
 use crate::support::program;
 
 /// Between the end of a process and the next.
@@ -169,16 +169,4 @@ fn spec(around: &Surroundings<'_>) -> Spec {
         .env("SLACK_API_TOKEN", SLACK_TOKEN)
         .env("RUST_LOG", "info,birdwatch=debug")
         .log(around.file.with_extension("log"))
-}
-
-fn write_kubeconfig(file: &Path, server: &str) {
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "proxy", "cluster": {"server": server}}],
-        "users": [{"name": "operator", "user": {}}],
-        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
-        "current-context": "proxy",
-    });
-    std::fs::write(file, config.to_string()).unwrap();
 }

@@ -13,10 +13,7 @@ use birdwatch_bed::parts::prometheus::{Prometheus, Question};
 use birdwatch_bed::parts::proxy::{Judge, Proxy};
 use birdwatch_bed::parts::slack::Slack;
 use futures::FutureExt as _;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
-use kube::core::ApiResource;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -24,6 +21,7 @@ use crate::end::End;
 use crate::ground::Ground;
 use crate::meddler::Meddler;
 use crate::operator::{Operator, Surroundings};
+use crate::support::bare::{deployed, dynamic, mesh, release_lease, whole};
 use crate::support::canary_weight;
 use crate::support::watched::Watched;
 
@@ -204,27 +202,6 @@ impl Stage {
     }
 }
 
-/// An object without what every write changes.
-fn whole(object: &DynamicObject) -> Value {
-    let mut object = serde_json::to_value(object).unwrap();
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        metadata.remove("managedFields");
-    }
-    object
-}
-
-fn mesh(client: &Client, namespace: &str, kind: &str) -> Api<DynamicObject> {
-    dynamic(client, namespace, "networking.istio.io", "v1", kind)
-}
-
-fn dynamic(client: &Client, namespace: &str, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
-    let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-    if kind == "BirdWatch" {
-        "birdwatches".clone_into(&mut resource.plural);
-    }
-    Api::namespaced_with(client.clone(), namespace, &resource)
-}
-
 /// A Prometheus for which the canary is sick as long as it has half of the traffic or more, until it is healed.
 async fn prometheus(services: Api<DynamicObject>, healed: &Arc<AtomicBool>) -> Prometheus {
     let healed = Arc::clone(healed);
@@ -248,34 +225,4 @@ async fn prometheus(services: Api<DynamicObject>, healed: &Arc<AtomicBool>) -> P
         .boxed()
     };
     Prometheus::start(answer).await.unwrap()
-}
-
-/// A lease that was given up: the first process need not wait for anybody.
-async fn release_lease(client: &Client, namespace: &str) {
-    let lease = json!({
-        "metadata": {"name": "birdwatch"}, "spec": {"holderIdentity": "", "leaseDurationSeconds": 1},
-    });
-    let lease: Lease = serde_json::from_value(lease).unwrap();
-    Api::namespaced(client.clone(), namespace)
-        .create(&PostParams::default(), &lease)
-        .await
-        .unwrap();
-}
-
-/// A Deployment as its controller leaves it when all is there.
-async fn deployed(client: &Client, app: &App, version: &str) {
-    let mut manifest = app.deployment(version, 1, &[]);
-    manifest["metadata"]["annotations"] = json!({"deployment.kubernetes.io/revision": "1"});
-    apps::apply(client, &[manifest]).await.unwrap();
-    let status = json!({"status": {
-        "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
-    }});
-    let api: Api<Deployment> = Api::namespaced(client.clone(), &app.namespace);
-    api.patch_status(
-        &app.deployment_name(version),
-        &PatchParams::default(),
-        &Patch::Merge(status),
-    )
-    .await
-    .unwrap();
 }

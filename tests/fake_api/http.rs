@@ -1,14 +1,14 @@
 //! The HTTP face of the fake server: paths, verbs, answers and watch streams.
 
 use super::store::{Event, Key};
-use super::{FakeApi, Fault, Request};
+use super::{FakeApi, Fault, Request, Spoil};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Query;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
@@ -136,10 +136,31 @@ async fn serve(api: &FakeApi, request: Request) -> Response {
     };
     api.stir();
     if matches!(fault, Some(Fault::CutAfter)) {
-        broken()
-    } else {
-        answer
+        return broken();
     }
+    match api.spoiler() {
+        Some(spoiler) => spoiled(spoiler.as_ref(), &request, answer).await,
+        None => answer,
+    }
+}
+
+/// A watch that is opened has no body yet; whatever is sent instead of it is its whole answer.
+async fn spoiled(spoiler: &dyn Spoil, request: &Request, answer: Response) -> Response {
+    let (parts, body) = answer.into_parts();
+    let (whole, body) = if request.verb == "watch" {
+        (Bytes::new(), body)
+    } else {
+        let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (whole.clone(), Body::from(whole))
+    };
+    let Some(spoiled) = spoiler.answer(request, &whole) else {
+        return Response::from_parts(parts, body);
+    };
+    let end = spoiled.cut.then(|| Err(cut()));
+    let parts = [Ok(Bytes::from(spoiled.body))].into_iter().chain(end);
+    let code = StatusCode::from_u16(spoiled.code).unwrap();
+    let kind = [(CONTENT_TYPE, spoiled.content_type)];
+    (code, kind, Body::from_stream(stream::iter(parts))).into_response()
 }
 
 /// Get, create, update, patch and delete.
@@ -340,10 +361,17 @@ fn watch(api: &FakeApi, request: Request) -> Response {
         queue,
         over: false,
     };
-    let lines = stream::unfold(watch, |mut watch| async move {
+    let lines = stream::unfold(Some(watch), |watch| async move {
+        let mut watch = watch?;
         let text = watch.next().await?;
-        Some((Ok::<_, io::Error>(text), watch))
-    });
+        let spoiler = watch.api.spoiler();
+        let spoiled = spoiler.and_then(|spoiler| spoiler.lines(&watch.request, &text));
+        let (lines, goes_on) = spoiled.unwrap_or((text.into_bytes(), true));
+        let end = (!goes_on).then(|| Err(cut()));
+        let lines = stream::iter([Ok(lines)].into_iter().chain(end));
+        Some((lines, goes_on.then_some(watch)))
+    })
+    .flatten();
     (
         StatusCode::OK,
         [(CONTENT_TYPE, "application/json")],
@@ -467,6 +495,9 @@ fn reason(code: u16) -> &'static str {
 
 /// An answer whose connection breaks before it arrives.
 fn broken() -> Response {
-    let cut = io::Error::new(io::ErrorKind::ConnectionReset, "cut by the test");
-    Body::from_stream(stream::iter([Err::<Bytes, _>(cut)])).into_response()
+    Body::from_stream(stream::iter([Err::<Bytes, _>(cut())])).into_response()
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "cut by the test")
 }

@@ -61,6 +61,24 @@ pub(crate) enum Fault {
     CutAfter,
 }
 
+/// An answer that the server did not mean to give.
+#[derive(Clone, Debug)]
+pub(crate) struct Spoiled {
+    pub(crate) code: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Vec<u8>,
+    /// The connection breaks after it.
+    pub(crate) cut: bool,
+}
+
+/// Spoils answers on their way: what was asked for is done all the same.
+pub(crate) trait Spoil: Send + Sync {
+    /// What becomes of a whole answer; none: nothing.
+    fn answer(&self, request: &Request, body: &[u8]) -> Option<Spoiled>;
+    /// What is sent instead of the next lines of a watch, and whether it goes on after that; none: the lines.
+    fn lines(&self, request: &Request, lines: &str) -> Option<(Vec<u8>, bool)>;
+}
+
 type Matcher = Box<dyn Fn(&Request) -> bool + Send>;
 
 struct Injected {
@@ -75,6 +93,7 @@ struct Trouble {
     faults: Vec<Injected>,
     /// Raised by `cut_watches`: the open watches that match end.
     cuts: Vec<Matcher>,
+    spoiler: Option<Arc<dyn Spoil>>,
 }
 
 /// The server. Clones are the same server.
@@ -174,9 +193,20 @@ impl FakeApi {
         });
     }
 
-    /// Takes all faults away.
+    /// Spoils answers from now on.
+    pub(crate) fn spoil(&self, spoiler: Arc<dyn Spoil>) {
+        self.trouble().spoiler = Some(spoiler);
+    }
+
+    /// Takes all faults away, and spoils no more.
     pub(crate) fn heal(&self) {
-        self.trouble().faults.clear();
+        let mut trouble = self.trouble();
+        trouble.faults.clear();
+        trouble.spoiler = None;
+    }
+
+    fn spoiler(&self) -> Option<Arc<dyn Spoil>> {
+        self.trouble().spoiler.clone()
     }
 
     /// Ends the open watches that match, as a restarted server would.

@@ -1,4 +1,5 @@
-//! Input that nobody meant, from a printed seed: specs, stored statuses, a cluster's objects, bodies of Prometheus and Slack.
+//! Input that nobody meant, from a printed seed: specs, stored statuses, a cluster's objects, answers of the API
+//! server, bodies of Prometheus and Slack.
 //! Nothing panics, nothing grows without bound, no weight is raised by it, and neighbours are not harmed.
 //!
 //! `HOSTILE_INPUTS=100000 HOSTILE_SEED=7 cargo test --test hostile -- --nocapture` tries others, and more of each kind.
@@ -8,6 +9,7 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod answers;
 mod bodies;
 mod cluster;
 mod mutate;

@@ -55,6 +55,12 @@ impl Mutator {
         }
     }
 
+    /// Another one, that draws otherwise.
+    #[allow(dead_code, reason = "each test binary uses its own part of it")]
+    pub(crate) fn another(&mut self) -> Self {
+        Self::new(self.rng.random())
+    }
+
     /// One of several.
     pub(crate) fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.rng.random_range(0..all.len())]

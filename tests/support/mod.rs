@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, RwLock};
 
+pub mod bare;
 pub mod dice;
 mod rollouts;
 pub mod watched;

@@ -48,6 +48,8 @@ pub struct Elector {
     leadership: watch::Sender<Leadership>,
     /// The lease as last seen; kept when it is deleted, for what it remembers.
     seen: Option<Seen>,
+    /// Until when another holder that was seen may act.
+    rival_until: Option<Instant>,
     /// The last error that was logged, so that an outage is told once.
     complaint: String,
 }
@@ -90,6 +92,7 @@ impl Elector {
                 metrics,
                 leadership,
                 seen: None,
+                rival_until: None,
                 complaint: String::new(),
             },
             receiver,
@@ -195,8 +198,18 @@ impl Elector {
             (News::Found(lease), before) => {
                 let unchanged = before.filter(|seen| seen.exists && seen.lease.spec == lease.spec);
                 let changed_at = unchanged.map_or(now, |seen| seen.changed_at);
+                let view = LeaseView::of(&lease, ours);
+                if view.is_released {
+                    self.rival_until = None;
+                } else if view
+                    .holder
+                    .as_ref()
+                    .is_some_and(|holder| *holder != self.config.identity)
+                {
+                    self.rival_until = Some(changed_at + view.renew_deadline());
+                }
                 Some(Seen {
-                    view: LeaseView::of(&lease, ours),
+                    view,
                     lease: *lease,
                     exists: true,
                     changed_at,
@@ -242,7 +255,11 @@ impl Elector {
                     absences,
                     valid_until: sent + timing.renew_deadline(),
                 };
-                let act_at = ousted.map_or(sent, |deadline| self.clock.monotonic() + deadline);
+                // Where the record named us without our doing (a hand, a lost answer), nobody waited for the other one.
+                let act_at = ousted.map_or(
+                    self.rival_until.map_or(sent, |until| until.max(sent)),
+                    |deadline| self.clock.monotonic() + deadline,
+                );
                 Some(Held {
                     lease,
                     term,

@@ -22,6 +22,9 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// The longest lease that settings allow.
+    pub const LONGEST: Duration = Duration::from_mins(10);
+
     /// Times for a lease of `duration`, which should be 2 s or more.
     #[must_use]
     pub const fn new(duration: Duration) -> Self {
@@ -84,14 +87,16 @@ pub struct LeaseView {
 
 impl LeaseView {
     /// Reads a lease. Its holder is waited for at least as long as `ours`, the duration of our own settings: a
-    /// record whose duration is missing or was shortened by hand does not stop its holder.
+    /// record whose duration is missing or was shortened by hand does not stop its holder. One that says more than any
+    /// replica can be set to was edited, and would be waited for in vain.
     #[must_use]
     pub fn of(lease: &Lease, ours: Duration) -> Self {
         let spec = lease.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
         let seconds = spec.lease_duration_seconds.unwrap_or_default();
         let is_released = holder.is_none() && spec.acquire_time.is_none() && seconds == RELEASED_SECONDS;
-        let duration = Duration::from_secs(seconds.try_into().unwrap_or_default()).max(ours);
+        let stated = Duration::from_secs(seconds.try_into().unwrap_or_default());
+        let duration = stated.min(Timing::LONGEST).max(ours);
         Self {
             holder,
             is_released,
