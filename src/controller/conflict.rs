@@ -21,10 +21,14 @@ pub fn older(sight: &impl Sight, object: &RawBirdWatch, target: &Target) -> Opti
         .iter()
         .filter(|peer| **peer != name)
         .filter_map(|peer| sight.bird_watch(peer));
-    others
+    let mut older: Vec<_> = others
         .filter(|other| by_age(other, object) == Ordering::Less)
-        .filter(|other| target_of(other).is_some_and(|theirs| are_same(&theirs, target)))
-        .min_by(|a, b| by_age(a, b))
+        .collect();
+    // The oldest first: what it is about has to be read, which takes long, and of the others nothing need be.
+    older.sort_by(|a, b| by_age(a, b));
+    older
+        .iter()
+        .find(|other| target_of(other).is_some_and(|theirs| are_same(&theirs, target)))
         .map(|other| other.name().name)
 }
 

@@ -5,7 +5,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::stage::Stage;
+use crate::stage::{LOOK, Stage};
 
 impl Stage {
     fn leases(&self) -> Api<Lease> {
@@ -20,6 +20,13 @@ impl Stage {
             .patch("birdwatch", &PatchParams::default(), &patch)
             .await;
         edited.map(drop).map_err(|refused| refused.to_string())
+    }
+
+    /// Waits until there is one.
+    pub(crate) async fn lease_stands(&self) {
+        while self.leases().get_opt("birdwatch").await.unwrap().is_none() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Somebody deletes it.

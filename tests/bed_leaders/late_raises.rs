@@ -188,11 +188,37 @@ async fn refused(ground: &'static Ground, what: &str, catches: fn(&Call) -> bool
     stage.check(what);
 }
 
+/// The status of a raise is written, and its sender stopped before it hears of that: when it goes on, the raise would be
+/// next, and its lease is too old.
+async fn heard_too_late(ground: &'static Ground) {
+    let stage = Stage::set(ground, 2).await;
+    let late = Late::keep(&stage, status_of_second_raise).await;
+    let old = late.old;
+    let (catch, kept_at) = (late.catch, late.kept_at);
+    catch.free();
+    let new = stage.successor(old, kept_at).await.replica;
+    stage
+        .until("the next leader has raised", || stage.path().contains(&50))
+        .await;
+    continues(&stage, old).await;
+    stage.phase(Phase::Promoted).await;
+    stage
+        .until("the end", || stage.path() == [0, 20, 50, 100, 0])
+        .await;
+    stage.check("an answer that is heard too late");
+    println!(
+        "an answer heard too late: {} wrote nothing more, {new} led on",
+        old.name
+    );
+}
+
 #[test]
 fn what_a_stopped_leader_had_sent_is_refused_or_lowered_at_once() {
     on_ground(async |ground| {
         join!(
             first_raise_after_the_end(ground),
+            heard_too_late(ground),
+            heard_too_late(ground),
             refused(ground, "a second raise", second_raise),
             refused(ground, "the status of a second raise", status_of_second_raise),
             refused(ground, "production's label", label_of_production),

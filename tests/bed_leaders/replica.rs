@@ -6,7 +6,7 @@ use std::time::Duration;
 use birdwatch_bed::clock;
 use birdwatch_bed::parts::proxy::{Call, Disturbance, Judge, Proxy};
 use birdwatch_bed::process::{Process, Signal, Spec, log_tail};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -14,7 +14,7 @@ use crate::book::{Book, LEASE};
 use crate::door::{Catch, Door};
 use crate::ground::Ground;
 use crate::shift::{Shift, library};
-use crate::stage::LOOK;
+use crate::stage::{LONG, LOOK};
 use crate::support::bare::write_kubeconfig;
 use crate::support::program;
 
@@ -107,11 +107,17 @@ impl Replica {
 
     /// Waits until its process has ended after that time.
     pub(crate) async fn ended_since(&self, since: Timestamp) -> Timestamp {
+        let ended = || {
+            let ends = self.shared.ends.lock().unwrap();
+            ends.iter().copied().find(|end| *end >= since)
+        };
         loop {
-            let ends = self.shared.ends.lock().unwrap().clone();
-            if let Some(end) = ends.into_iter().find(|end| *end >= since) {
+            if let Some(end) = ended() {
                 return end;
             }
+            let waited = clock::now().duration_since(since);
+            let late = waited > SignedDuration::try_from(LONG).unwrap();
+            assert!(!late, "{} does not end\n{}", self.name, self.log());
             tokio::time::sleep(LOOK).await;
         }
     }

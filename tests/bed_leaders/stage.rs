@@ -30,7 +30,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(20);
 /// Nothing more comes after so long without a write: there is nothing to wait for.
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long anything may take, on a machine that is busy with others.
-const LONG: Duration = Duration::from_mins(1);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// A `VirtualService` as it was seen.
 #[derive(Clone, Debug, PartialEq)]

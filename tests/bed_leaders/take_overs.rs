@@ -122,6 +122,7 @@ async fn held_again(stage: &Stage, way: Way, leader: &Replica, since: Timestamp)
     stage
         .until("the lease is made again", || created().is_some())
         .await;
+    stage.lease_stands().await;
     created().unwrap()
 }
 
@@ -148,10 +149,11 @@ fn another_leads_within_the_lease_and_at_once_where_it_was_given_up() {
         for ((way, name), took) in Way::ALL.iter().zip(&all) {
             let held = spread(took.iter().map(|one| one.held));
             let acted = spread(took.iter().map(|one| one.acted));
-            let seconds = |span: SignedDuration| span.as_secs_f64();
-            let [a, b, c] = held.map(seconds);
-            let [d, e, f] = acted.map(seconds);
-            println!("{name:<34} {a:>6.2} {b:>6.2} {c:>6.2}   {d:>6.2} {e:>6.2} {f:>6.2}");
+            let shown = |spread: [SignedDuration; 3]| {
+                let seconds = spread.map(|span| format!("{:>6.2}", span.as_secs_f64()));
+                seconds.join(" ")
+            };
+            println!("{name:<34} {}   {}", shown(held), shown(acted));
             assert!(acted[2] <= way.most(), "{name}: {:?}", acted[2]);
         }
     });

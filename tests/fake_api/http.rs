@@ -153,13 +153,13 @@ async fn spoiled(spoiler: &dyn Spoil, request: &Request, answer: Response) -> Re
         let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         (whole.clone(), Body::from(whole))
     };
-    let Some(spoiled) = spoiler.answer(request, &whole) else {
+    let Some(instead) = spoiler.answer(request, &whole) else {
         return Response::from_parts(parts, body);
     };
-    let end = spoiled.cut.then(|| Err(cut()));
-    let parts = [Ok(Bytes::from(spoiled.body))].into_iter().chain(end);
-    let code = StatusCode::from_u16(spoiled.code).unwrap();
-    let kind = [(CONTENT_TYPE, spoiled.content_type)];
+    let end = instead.cut.then(|| Err(cut()));
+    let parts = [Ok(Bytes::from(instead.body))].into_iter().chain(end);
+    let code = StatusCode::from_u16(instead.code).unwrap();
+    let kind = [(CONTENT_TYPE, instead.content_type)];
     (code, kind, Body::from_stream(stream::iter(parts))).into_response()
 }
 
@@ -365,8 +365,8 @@ fn watch(api: &FakeApi, request: Request) -> Response {
         let mut watch = watch?;
         let text = watch.next().await?;
         let spoiler = watch.api.spoiler();
-        let spoiled = spoiler.and_then(|spoiler| spoiler.lines(&watch.request, &text));
-        let (lines, goes_on) = spoiled.unwrap_or((text.into_bytes(), true));
+        let instead = spoiler.and_then(|spoiler| spoiler.lines(&watch.request, &text));
+        let (lines, goes_on) = instead.unwrap_or((text.into_bytes(), true));
         let end = (!goes_on).then(|| Err(cut()));
         let lines = stream::iter([Ok(lines)].into_iter().chain(end));
         Some((lines, goes_on.then_some(watch)))

@@ -95,7 +95,7 @@ impl Spoil for Nonsense {
             }
             Kind::NoText => spoiled(200, json, vec![0xff, 0xfe, b'{', 0x80]),
             Kind::Deep => spoiled(200, json, "[".repeat(100_000).into()),
-            Kind::Huge => spoiled(code, json, huge(mutator.one_of(&[1, 16, 256]))),
+            Kind::Huge => spoiled(code, json, huge(*mutator.one_of(&[1, 16, 256]))),
             Kind::Lie if self.lies => match serde_json::from_slice(body) {
                 Ok(answer) => spoiled(200, json, mutator.text(&answer)),
                 Err(_) => spoiled(200, json, half()),
@@ -215,9 +215,9 @@ fn status(mutator: &mut Mutator) -> Value {
     changed
 }
 
-fn huge(parts: &usize) -> Vec<u8> {
+fn huge(parts: usize) -> Vec<u8> {
     let text = "x".repeat(HUGE / parts);
-    let all = vec![text; *parts];
+    let all = vec![text; parts];
     json!({"kind": "List", "junk": all}).to_string().into_bytes()
 }
 

@@ -1,0 +1,24 @@
+//! Manifests that nobody meant, made by chance from a printed seed, through the real API server: each is refused by the
+//! name of a field, or explained in status, and none harms a release beside it.
+//!
+//! `HOSTILE_MANIFESTS=10000 HOSTILE_SEED=7 cargo test --test bed_hostile -- --nocapture` tries others, and more.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail the test"
+)]
+
+#[allow(dead_code, reason = "each test binary uses its own part of it")]
+#[path = "../bad_specs/mod.rs"]
+mod bad_specs;
+#[path = "../bed_crash/ground.rs"]
+mod ground;
+mod manifests;
+#[allow(dead_code, reason = "each test binary uses its own part of it")]
+#[path = "../hostile/mutate.rs"]
+mod mutate;
+mod neighbour;
+#[path = "../support/mod.rs"]
+mod support;
