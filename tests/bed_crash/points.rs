@@ -94,17 +94,18 @@ fn an_operator_that_acts_before_its_intent_is_stored_is_found() {
         let before_weights = acts
             .windows(2)
             .filter(|pair| pair[0].is_status() && pair[1].kind == "patch virtualservices");
-        let lies: Vec<_> = before_weights
+        let mut lies: Vec<_> = before_weights
             .map(|pair| {
                 let (fault, spot) = (Fault::Lie, Spot::Call(pair[0].clone()));
                 (&measures[0], Injection { fault, spot })
             })
             .collect();
+        // The last is no raise, but the end of a promotion, which may be found half done and finished.
+        lies.pop();
         let number = lies.len();
         let results = Results::of(ground, lies).await;
-        // The last is of a promotion, which is found half done and finished.
         assert!(
-            number >= 3 && results.broken.len() >= number - 1,
+            number >= 2 && results.broken.len() == number,
             "{number} lies: {:?}",
             results.broken
         );

@@ -222,7 +222,23 @@ fn of_people(object: &Value) -> Value {
 fn bird_watch(object: &Value) -> Value {
     let mut shown = of_people(object);
     shown["status"] = object["status"].clone();
+    only_the_end_of_earlier_threads(&mut shown["status"]);
     shown
+}
+
+/// The parent message of an earlier rollout shows its last readings or only why it ended, as the next began after the last edit
+/// or before.
+fn only_the_end_of_earlier_threads(status: &mut Value) {
+    let present = status["rollout"]["id"].clone();
+    let threads = status["notices"]["threads"].as_array_mut();
+    for thread in threads
+        .into_iter()
+        .flatten()
+        .filter(|thread| thread["rollout"] != present)
+    {
+        let shown = thread["shown"].as_str().unwrap_or_default();
+        thread["shown"] = json!(shown.split('*').nth_back(1));
+    }
 }
 
 /// Where two values differ.
@@ -295,6 +311,21 @@ mod tests {
         assert!(finalizer.contains("/BirdWatch/finalizers"), "{finalizer}");
         let reason = objection(|seen| seen.objects["BirdWatch"]["status"]["message"] = json!("why?"));
         assert!(reason.contains("/BirdWatch/status/message"), "{reason}");
+    }
+
+    #[test]
+    fn of_an_earlier_thread_only_the_end_counts() {
+        let of = |shown: &str| {
+            let threads = json!([{"rollout": "one", "shown": shown}, {"rollout": "two", "shown": shown}]);
+            let mut status = json!({"rollout": {"id": "two"}, "notices": {"threads": threads}});
+            only_the_end_of_earlier_threads(&mut status);
+            status["notices"]["threads"].clone()
+        };
+        let long = "*shop/aleph*: v1 → v2\n░░ 0 %  *RolledBack*\nerrors: 1\nerrors is 1, baseline 0";
+        let short = of("*shop/aleph*: v1 → v2\n*RolledBack* errors is 1, baseline 0");
+        assert_eq!(of(long)[0], short[0]);
+        assert_ne!(of(long)[1], short[1]);
+        assert_eq!(short[0]["shown"], "RolledBack");
     }
 
     #[test]
