@@ -99,6 +99,15 @@ impl Book {
         self.0.lock().unwrap().push(sent);
     }
 
+    /// What a replica wrote since then is not held against it.
+    pub(crate) fn excuse(&self, replica: &str, since: Timestamp) {
+        let mut all = self.0.lock().unwrap();
+        let of_it = all
+            .iter_mut()
+            .filter(|sent| sent.replica == replica && sent.at >= since);
+        of_it.for_each(|sent| sent.held = true);
+    }
+
     pub(crate) fn all(&self) -> Vec<Sent> {
         self.0.lock().unwrap().clone()
     }
