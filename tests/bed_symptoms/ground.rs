@@ -147,6 +147,7 @@ async fn operator(infra: &Infra, prometheus: &str, slack: &str, admin: u16) -> A
             format!("--namespaces={}", watched.join(",")),
             format!("--prometheus-servers-file={}", file.display()),
             format!("--slack-url={slack}"),
+            "--slack-allowed-channels=*".to_owned(),
         ])
         .env("KUBECONFIG", infra.kubeconfig().to_string_lossy())
         .env("SLACK_API_TOKEN", SLACK_TOKEN)

@@ -70,7 +70,18 @@ fn when_nothing_is_known_the_reason_is_told() {
     on_ground(async |ground| {
         all(ground, cases::unknown()).await;
         let metrics = ground.metrics().await;
-        for outcome in ["empty", "failed"] {
+        let outcomes = [
+            "empty",
+            "nan",
+            "refused",
+            "status_4xx",
+            "timeout",
+            "too_large",
+            "too_many_series",
+            "unsupported",
+            "warnings",
+        ];
+        for outcome in outcomes {
             let counted = metrics.lines().any(|line| {
                 line.starts_with("birdwatch_queries_total")
                     && line.contains(&format!("outcome=\"{outcome}\""))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use serde_json::json;
 
-use super::{Case, Seen, case};
+use super::{Case, case};
 use crate::prometheus::{Answer, Says, always, numbers, success, vector};
-use crate::stage::{SERVICE, SPEC, TWO};
+use crate::stage::{SERVICE, SPEC, Stage, TWO};
 
 pub(crate) fn unknown() -> Vec<Case> {
     [servers(), answers(), results()].into_iter().flatten().collect()
@@ -52,24 +52,20 @@ fn servers() -> Vec<Case> {
         asked_of("there is no Prometheus server named \"x\"", "x", ERRORS),
         case("20 queries were before this one for all of 5s", |stage| {
             async move {
-                stage.measures(always(Answer::Silence));
-                // The server takes one at a time.
-                let second = SPEC
-                    .split_once("metrics:\n")
-                    .unwrap()
-                    .1
-                    .replace("name: errors", "name: others");
+                // The server takes one at a time, and somebody has it for five seconds again and again.
+                let other = Stage::set(stage.ground).await;
+                other.measures(always(Answer::Silence));
+                other
+                    .watch(&format!("{SPEC}prometheus: one\ncheckInterval: 5s\n"))
+                    .await;
+                other.deploy("v2", TWO).await;
                 stage
-                    .watch(&format!(
-                        "prometheus: one\n{SPEC}{}",
-                        second.trim_start_matches('\n')
-                    ))
+                    .watch(&format!("{SPEC}prometheus: one\ncheckInterval: 1s\n"))
                     .await;
                 stage.deploy("v2", TWO).await;
             }
             .boxed()
-        })
-        .seen(Seen::Describe),
+        }),
     ]
 }
 
