@@ -1,6 +1,6 @@
 # What a person types. Every target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit bed soak generate plots
+.PHONY: help demo test check audit bed soak prove generate plots
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 
@@ -66,6 +66,28 @@ soak: ## Releases good and bad, and everything around them disturbed at random (
 	cargo build --locked --workspace --bins --test bed_soak
 	SOAK_MINUTES=$(MINUTES) $(if $(SEED),BIRDWATCH_SEED=$(SEED)) \
 	  cargo test --locked --workspace --test bed_soak -- --nocapture --ignored
+
+# What is proved at length, the surest first; what each goes through is on docs/proof.md.
+PROOFS := model mutations hostile manifests leaders crash soak
+IGNORED := -- --nocapture --ignored
+prove-model: PROOF = cargo test --locked --profile prove --test model $(IGNORED) every_promise_is_kept_in_the_large
+prove-mutations: PROOF = cargo test --locked --test model $(IGNORED) every_mutation
+prove-hostile: PROOF = HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
+prove-manifests: PROOF = HOSTILE_MANIFESTS=5000 cargo test --locked --test bed_hostile -- --nocapture
+prove-leaders: PROOF = LEADERS_RUNS=10 cargo test --locked --test bed_leaders -- --nocapture
+prove-crash: PROOF = cargo test --locked --test bed_crash $(IGNORED) killed_or
+prove-soak: PROOF = $(MAKE) --no-print-directory soak MINUTES=10
+$(PROOFS:%=prove-%): prove-%:
+	@mkdir -p target/prove
+	$(PROOF) 2>&1 | tee target/prove/$*.log
+
+prove: ## Everything that is proved at length, part after part, and a line of each (target/prove has the logs)
+	cargo test --locked --workspace --no-run
+	@begun=$$SECONDS; broken=; for part in $(PROOFS); do \
+	  since=$$SECONDS; word=kept; $(MAKE) --no-print-directory prove-$$part || { word=BROKEN; broken=1; }; \
+	  said="$$said"$$'\n'"prove: $$part: $$word in $$((SECONDS - since)) s"; \
+	  said="$$said"$$'\n'"$$(sed -n 's/^proved: /  /p' target/prove/$$part.log)"; \
+	done; echo "$$said"; echo "prove: all of it in $$((SECONDS - begun)) s$${broken:+, and something is BROKEN}"; test -z "$$broken"
 
 generate: ## Write the files that follow from others: CRD, the chart's copy of it, reference, bill of materials
 	BLESS=1 cargo test --locked --test crd --test supply

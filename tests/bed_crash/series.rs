@@ -192,9 +192,10 @@ impl Results {
         print("all", self.calls.values().sum(), None);
         let (runs, missed) = self.befallen();
         println!(
-            "{runs} runs in {} s, the longest {} s; {missed} whose fault found no such call",
+            "proved: {runs} runs in {} s, the longest {} s; {missed} whose fault found no such call; {} broken",
             lasted.as_secs(),
             self.slowest.as_secs(),
+            self.broken.len(),
         );
     }
 

@@ -149,7 +149,7 @@ fn a_thousand_bad_manifests_are_refused_or_explained_and_a_release_beside_them_i
         let writes = neighbour.status_writes();
         let most = writes.iter().max_by_key(|(_, times)| **times).unwrap();
         println!(
-            "{refused} refused by the name of a field, {accepted} accepted: {explained} of them explained in status; \
+            "proved: {refused} manifests refused by the name of a field, {accepted} accepted: {explained} of them explained in status; \
              the release was promoted; at most {} writes of one status ({}); at most {} MB of memory",
             most.1,
             most.0,

@@ -45,7 +45,7 @@ pub(crate) fn summary(history: &History, minutes: u64, seed: u64, broken: usize)
     let looks = count(&|what| matches!(what, What::Envoy(Some(_))));
     let told = count(&|what| matches!(what, What::Told(_)));
     format!(
-        "soak: {minutes} min, seed {seed}, rollouts {ends:?}, {} faults {faults:?}, {revisions} revisions checked, \
+        "proved: {minutes} min, seed {seed}, rollouts {ends:?}, {} faults {faults:?}, {revisions} revisions checked, \
          {} writes of the operator, {readings} readings ({blind} said nothing), {requests} requests ({failed} \
          without an answer of a pod), {looks} looks at Envoy, {told} messages, {}, {}, broken promises: {broken}",
         history.faults.len(),

@@ -273,7 +273,7 @@ async fn whatever_the_api_server_answers_weights_go_as_planned_and_a_release_end
     }
     let grown = memory().saturating_sub(before);
     println!(
-        "answers of the API server: {said} spoiled in {rounds} releases; {grown} MB more memory at the end"
+        "proved: answers of the API server: {said} spoiled in {rounds} releases; {grown} MB more memory at the end"
     );
     assert!(grown < GROWTH);
 }
@@ -304,7 +304,7 @@ async fn answers_that_lie_stop_no_operator_and_the_next_release_is_promoted() {
         operator.stop().await;
         said += nonsense.said();
     }
-    println!("lies of the API server: {said}");
+    println!("proved: lies of the API server: {said}");
 }
 
 /// Two who stand for one lease.

@@ -117,7 +117,7 @@ async fn any_body_of_prometheus_is_an_answer_or_a_failure_in_words() {
             .await;
         let _ = names.inspect_err(is_said);
     }
-    println!("bodies of Prometheus: {values} were values, {failures} failures");
+    println!("proved: bodies of Prometheus: {values} were values, {failures} failures");
     assert!(values > 0 && failures > 0, "{:?}", nonsense.last);
 }
 
@@ -158,6 +158,6 @@ async fn no_body_of_slack_is_taken_for_a_message_that_stands_nowhere() {
             refusals += 1;
         }
     }
-    println!("bodies of Slack: {posts} taken, {refusals} refused");
+    println!("proved: bodies of Slack: {posts} taken, {refusals} refused");
     assert!(posts > 0 && refusals > 0);
 }

@@ -42,7 +42,7 @@ fn every_spec_is_refused_by_its_field_or_makes_a_plan_or_is_explained() {
         }
     }
     println!(
-        "specs: {refused} refused by the schema, {explained} explained in status, {planned} made a plan"
+        "proved: specs: {refused} refused by the schema, {explained} explained in status, {planned} made a plan"
     );
     assert!(refused > 0 && explained > 0 && planned > 0);
 }

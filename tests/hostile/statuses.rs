@@ -57,7 +57,7 @@ fn no_stored_status_makes_harm() {
             }
         }
     }
-    println!("statuses: {unreadable} named as unreadable, {read} decided upon");
+    println!("proved: statuses: {unreadable} named as unreadable, {read} decided upon");
     assert!(unreadable > 0 && read > 0);
 }
 

@@ -27,6 +27,7 @@ use configuration::Configuration;
 fn prove(configurations: &[Configuration]) {
     let only = std::env::var("ONLY").ok();
     let wanted = |c: &&Configuration| only.as_ref().is_none_or(|only| c.name.contains(only.as_str()));
+    let (mut explored, mut states) = (0, 0);
     for configuration in configurations.iter().filter(wanted) {
         let findings = exploring::explore(configuration);
         println!("{findings}");
@@ -35,7 +36,10 @@ fn prove(configurations: &[Configuration]) {
         for phase in [Phase::Promoted, Phase::RolledBack] {
             assert!(findings.phases.contains(&phase), "{phase:?} is never reached");
         }
+        explored += 1;
+        states += findings.states;
     }
+    println!("proved: {explored} configurations, {states} states");
 }
 
 #[test]

@@ -5,13 +5,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Found, Story, minus};
 use crate::history::{Part, What};
 
-/// How long a change may take from the store to Envoy while nothing between them is disturbed: istiod may wait up to
-/// 10 s before it watches again after an API server was away, and as long again for a busy machine.
+/// How long a change may take from the store to Envoy while nothing between them is disturbed, on a busy machine.
 const REACHED: SignedDuration = SignedDuration::from_secs(20);
 /// How long after a disturbance all is as it was.
 const MENDED: SignedDuration = SignedDuration::from_secs(20);
-/// A request takes 5 s at most, and is dated by its beginning.
-const NEEDED: [Part; 3] = [Part::ApiServer, Part::Istiod, Part::Gateway];
+/// The same after one of the API server: istiod waits 30 s, and by chance twice that, before it watches again (client-go's
+/// reflector).
+const WATCHED: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) fn broken(story: &Story<'_>) -> Found {
     let mut found = Found::new();
@@ -19,9 +19,14 @@ pub(super) fn broken(story: &Story<'_>) -> Found {
     let (mut production, mut canary, mut labelled) = ("", "", Timestamp::MIN);
     for event in &story.events {
         let long_ago = minus(event.at, REACHED);
-        let mended = minus(long_ago, MENDED);
-        let settled =
-            || since < long_ago && labelled < long_ago && !story.history.disturbed(&NEEDED, mended, event.at);
+        let disturbed = |part, ago| story.history.disturbed(&[part], minus(long_ago, ago), event.at);
+        let settled = || {
+            since < long_ago
+                && labelled < long_ago
+                && !disturbed(Part::ApiServer, WATCHED)
+                && !disturbed(Part::Istiod, MENDED)
+                && !disturbed(Part::Gateway, MENDED)
+        };
         match &event.what {
             What::Weights { canary: w, .. } if *w != weight => (weight, since) = (*w, event.at),
             What::Labels {
