@@ -16,10 +16,12 @@ demo: ## Show a good release promoted and a bad one rolled back, on real parts (
 	$(BED) demo
 
 # The longest first: two beds fill two cores, and the image, which builds a release, takes what they leave.
-SLOW := image bed_operator bed_promises bed_soak bed_judging bed_chart bed_mesh bed_lives bed_leaders bed_crash bed_symptoms bed_hostile
+SLOW := image bed_operator bed_promises bed_soak bed_judging bed_chart bed_mesh bed_lives bed_symptoms
+# Many operators side by side, or a short lease: nothing goes on beside them.
+ALONE := bed_leaders bed_crash bed_hostile
 BED_TESTS := $(basename $(notdir $(wildcard bed/tests/*.rs)))
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
-QUICK := $(sort $(filter-out $(SLOW) supply,$(TESTS)))
+QUICK := $(sort $(filter-out $(SLOW) $(ALONE) supply,$(TESTS)))
 AT_ONCE ?= 3
 
 # One build for all: what is built for tests, binaries included, is built for nothing else.
@@ -29,11 +31,12 @@ test: check ## Everything: format, lints, docs, generated files, unit tests, tes
 	cargo test --locked --workspace --lib --bins $(QUICK:%=--test %)
 	@$(MAKE) --no-print-directory audit
 	@$(MAKE) --no-print-directory --jobs=$(AT_ONCE) $(SLOW:%=test-%) test-bed
+	@$(MAKE) --no-print-directory $(ALONE:%=test-%)
 
 # Each line says which of those that run side by side wrote it. Cargo keeps its own count of jobs.
 test-image: NICE := nice -n 19
 test-%: CARGO = $(NICE) env --unset=MAKEFLAGS cargo
-$(SLOW:%=test-%): test-%:
+$(SLOW:%=test-%) $(ALONE:%=test-%): test-%:
 	$(CARGO) test --locked --workspace --test $* 2>&1 | sed -u 's/^/$*: /'
 # With one test of the crate itself: without it cargo would build for fewer features, and everything again.
 test-bed:
@@ -74,7 +77,7 @@ prove-model: PROOF = cargo test --locked --profile prove --test model $(IGNORED)
 prove-mutations: PROOF = cargo test --locked --test model $(IGNORED) every_mutation
 prove-hostile: PROOF = HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
 prove-manifests: PROOF = HOSTILE_MANIFESTS=5000 cargo test --locked --test bed_hostile -- --nocapture
-prove-leaders: PROOF = LEADERS_RUNS=10 cargo test --locked --test bed_leaders -- --nocapture
+prove-leaders: PROOF = LEADERS_RUNS=10 cargo test --locked --test bed_leaders -- --nocapture --include-ignored
 prove-crash: PROOF = cargo test --locked --test bed_crash $(IGNORED) killed_or
 prove-soak: PROOF = $(MAKE) --no-print-directory soak MINUTES=10
 $(PROOFS:%=prove-%): prove-%:
