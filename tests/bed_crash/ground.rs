@@ -1,25 +1,17 @@
 //! What all runs stand on: etcd and an API server that knows the kinds of Istio and ours.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use birdwatch_bed::Infra;
 use birdwatch_bed::audit::AuditLog;
-use birdwatch_bed::operator::root;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    birdwatch::clients::http::install_crypto_provider();
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(4)
-        .enable_all()
-        .build()
-        .unwrap()
-});
+use crate::support::RUNTIME;
+use crate::support::bare::control_plane;
+
 static GROUND: OnceCell<Ground> = OnceCell::const_new();
 
 /// The control plane of this test binary.
@@ -35,19 +27,7 @@ pub(crate) fn on_ground<F: Future<Output = ()>>(test: impl FnOnce(&'static Groun
 
 impl Ground {
     async fn lay() -> Self {
-        let infra = Infra::start_api(None)
-            .await
-            .unwrap_or_else(|error| panic!("the control plane did not start: {error}"));
-        let crd = std::fs::read_to_string(root().join("crds/birdwatches.yaml")).unwrap();
-        infra.apply(&crd).await.unwrap();
-        let wait = [
-            "wait",
-            "--for=condition=Established",
-            "crd",
-            "--all",
-            "--timeout=30s",
-        ];
-        infra.kubectl(wait).await.unwrap();
+        let infra = control_plane().await;
         Self {
             infra,
             stages: AtomicUsize::new(1),

@@ -1,10 +1,9 @@
 //! What all cases stand on: etcd and an API server, one operator that watches it, a Slack and several Prometheuses.
 
 use std::net::TcpListener as StdListener;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use birdwatch_bed::operator::{SLACK_TOKEN, root};
+use birdwatch_bed::operator::SLACK_TOKEN;
 use birdwatch_bed::parts::prometheus::Prometheus;
 use birdwatch_bed::parts::slack::Slack;
 use birdwatch_bed::process::{Spec, log_tail};
@@ -12,21 +11,13 @@ use birdwatch_bed::{Infra, parts::apps};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::prometheus::{Manners, serve};
-use crate::support::{SOON, eventually, program};
+use crate::support::bare::control_plane;
+use crate::support::{RUNTIME, SOON, eventually, program};
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    birdwatch::clients::http::install_crypto_provider();
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(4)
-        .enable_all()
-        .build()
-        .unwrap()
-});
 static GROUND: OnceCell<Ground> = OnceCell::const_new();
 
 /// Namespaces that the operator watches; the one of number 0 it does not.
@@ -57,19 +48,7 @@ pub(crate) fn namespace(number: usize) -> String {
 
 impl Ground {
     async fn lay() -> Self {
-        let infra = Infra::start_api(None)
-            .await
-            .unwrap_or_else(|error| panic!("the control plane did not start: {error}"));
-        let crd = std::fs::read_to_string(root().join("crds/birdwatches.yaml")).unwrap();
-        infra.apply(&crd).await.unwrap();
-        let established = [
-            "wait",
-            "--for=condition=Established",
-            "crd",
-            "--all",
-            "--timeout=30s",
-        ];
-        infra.kubectl(established).await.unwrap();
+        let infra = control_plane().await;
         let manners = Manners::default();
         let slack = Slack::start(([127, 0, 0, 1], 0).into(), SLACK_TOKEN)
             .await

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use birdwatch_bed::Infra;
+use birdwatch_bed::operator::root;
 use birdwatch_bed::parts::apps::{self, App};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -9,6 +11,24 @@ use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams}
 use kube::core::ApiResource;
 use kube::{Api, Client};
 use serde_json::{Value, json};
+
+/// etcd and an API server that knows the kinds of Istio and ours.
+pub async fn control_plane() -> Infra {
+    let infra = Infra::start_api(None)
+        .await
+        .unwrap_or_else(|error| panic!("the control plane did not start: {error}"));
+    let crd = std::fs::read_to_string(root().join("crds/birdwatches.yaml")).unwrap();
+    infra.apply(&crd).await.unwrap();
+    let established = [
+        "wait",
+        "--for=condition=Established",
+        "crd",
+        "--all",
+        "--timeout=30s",
+    ];
+    infra.kubectl(established).await.unwrap();
+    infra
+}
 
 /// An object without what every write changes.
 pub fn whole(object: &DynamicObject) -> Value {

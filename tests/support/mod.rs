@@ -29,7 +29,8 @@ pub mod watched;
 #[allow(unused_imports, reason = "each test binary uses its part of it")]
 pub use rollouts::*;
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+/// What all tests of a binary run on.
+pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     birdwatch::clients::http::install_crypto_provider();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
