@@ -78,7 +78,7 @@ prove-mutations: PROOF = cargo test --locked --test model $(IGNORED) every_mutat
 prove-hostile: PROOF = HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
 prove-manifests: PROOF = HOSTILE_MANIFESTS=5000 cargo test --locked --test bed_hostile -- --nocapture
 prove-leaders: PROOF = LEADERS_RUNS=10 cargo test --locked --test bed_leaders -- --nocapture --include-ignored
-prove-crash: PROOF = cargo test --locked --test bed_crash $(IGNORED) killed_or
+prove-crash: PROOF = BIRDWATCH_RUNS=64 cargo test --locked --profile prove --test bed_crash $(IGNORED) killed_or
 prove-soak: PROOF = $(MAKE) --no-print-directory soak MINUTES=10
 $(PROOFS:%=prove-%): prove-%:
 	@mkdir -p target/prove

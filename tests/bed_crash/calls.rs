@@ -7,6 +7,9 @@ use std::fmt;
 use birdwatch_bed::parts::proxy::{Call, Verb};
 use serde_json::Value;
 
+/// The kind of a call that writes the status of a `BirdWatch`.
+pub(crate) const STATUS: &str = "update birdwatches/status";
+
 /// One call of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
@@ -32,7 +35,7 @@ impl Place {
 
     /// Whether it writes the status of a `BirdWatch`.
     pub(crate) fn is_status(&self) -> bool {
-        self.kind == "update birdwatches/status"
+        self.kind == STATUS
     }
 
     /// Whether it tells of a rollout and changes nothing in it.

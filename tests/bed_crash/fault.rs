@@ -57,7 +57,7 @@ pub(crate) enum Fault {
     StaleStart,
     /// Nothing of the server is reached for a minute.
     Away,
-    /// The server is said to have stored what it never saw; SIGKILL after what is then written elsewhere. No real server
+    /// The server is said to have stored what it never saw; SIGKILL after the weights that are then written. No real server
     /// does this: it shows that the checks find an operator which acts before its intent is stored.
     Lie,
 }
@@ -177,6 +177,8 @@ pub(crate) enum Spot {
     Call(Place),
     /// After so many changes of phase: at the next call that matters, or at once where it is for watches.
     Phase(usize),
+    /// At the first status that announces this weight for the canary, before it is written.
+    Announcement(u64),
 }
 
 /// A fault and where it befalls.
@@ -201,6 +203,7 @@ impl fmt::Display for Injection {
         match &self.spot {
             Spot::Call(place) => place.fmt(f),
             Spot::Phase(number) => write!(f, "change of phase #{number}"),
+            Spot::Announcement(percent) => write!(f, "announcement of {percent} %"),
         }
     }
 }

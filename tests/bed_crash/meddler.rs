@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::calls::{Counter, Place};
+use crate::calls::{Counter, Place, STATUS};
 use crate::fault::{AWAY, Fault, Injection, LATE, STALE, Spot};
 use crate::operator::Killer;
 
@@ -124,7 +124,7 @@ impl Meddler {
         }
         let (fate, dies) = self.strike(&mut passed, call, place.as_ref());
         let reaches = !matches!(fate, Fate::Cut | Fate::Refuse(_) | Fate::Pretend);
-        if reaches && call.kind() == "update birdwatches/status" {
+        if reaches && call.kind() == STATUS {
             let phase = serde_json::from_value(call.json()["status"]["phase"].clone()).unwrap();
             if passed.phases.last() != Some(&phase) {
                 passed.phases.push(phase);
@@ -149,6 +149,7 @@ impl Meddler {
                 let matters = *fault == Fault::StaleStart || place.writes() && !place.is_event();
                 fault.disturbance().is_none() && matters && passed.phases.len() >= *number
             }
+            Spot::Announcement(percent) => announces(call, *percent),
         };
         if !due {
             return go;
@@ -178,7 +179,7 @@ impl Meddler {
         call: &Call,
         place: Option<&Place>,
     ) -> (Fate, bool) {
-        let is_act = |place: &Place| place.writes() && !place.is_event() && !place.is_status();
+        let is_raise = |place: &Place| place.kind == "patch virtualservices";
         let stale = matches!(fault, Fault::StaleList | Fault::StaleStart);
         let first = || (call.verb, call.resource.clone());
         match call.verb {
@@ -191,13 +192,21 @@ impl Meddler {
             {
                 (Fate::LateCall(STALE), false)
             }
-            _ if fault == Fault::Lie && !passed.lied && place.is_some_and(is_act) => {
+            _ if fault == Fault::Lie && !passed.lied && place.is_some_and(is_raise) => {
                 passed.lied = true;
                 let killer = self.killer.get().unwrap().clone();
                 (Fate::CutAfter(killer.kill().boxed()), false)
             }
             _ => (Fate::Forward, false),
         }
+    }
+}
+
+/// Whether a call stores that the canary is to have this weight, which it has not yet.
+fn announces(call: &Call, percent: u64) -> bool {
+    call.kind() == STATUS && {
+        let rollout = &call.json()["status"]["rollout"];
+        rollout["intended"] == percent && rollout["confirmed"].as_u64() < Some(percent)
     }
 }
 

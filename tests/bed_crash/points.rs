@@ -1,9 +1,8 @@
 //! Every crash point and every fault: a sample of them at every `make test`, all of them at `make prove`.
 
-use crate::calls::Place;
 use crate::end::End;
 use crate::fault::{Fault, Injection, LATE, Spot};
-use crate::ground::{Ground, on_ground};
+use crate::ground::on_ground;
 use crate::series::{Measure, Results};
 use crate::support::dice::Dice;
 
@@ -82,40 +81,17 @@ fn killed_or_disturbed_at_any_call_every_rollout_ends_the_same() {
     });
 }
 
+/// A promotion, once for each raise: the status that announces it is said to be stored, and is not.
 #[test]
 fn an_operator_that_acts_before_its_intent_is_stored_is_found() {
     on_ground(async |ground| {
-        let mut found = Vec::new();
-        // A lie is aimed by the number of a call, which calls that note notices shift: then it befalls another status, and
-        // nothing is wrong with what follows.
-        for _ in 0..15 {
-            found.extend(lied_to(ground).await);
-            if found.len() >= 2 {
-                return;
-            }
-        }
-        panic!("hardly ever found: {found:?}");
-    });
-}
-
-/// A promotion, once for each raise: the status that announces it is said to be stored, and is not. Those that were found.
-async fn lied_to(ground: &'static Ground) -> Vec<String> {
-    let measures = Measure::all(ground, &[End::Promote]).await;
-    let acts: Vec<&Place> = measures[0]
-        .places
-        .iter()
-        .filter(|place| place.writes() && !place.is_event())
-        .collect();
-    let before_weights = acts
-        .windows(2)
-        .filter(|pair| pair[0].is_status() && pair[1].kind == "patch virtualservices");
-    let mut lies: Vec<_> = before_weights
-        .map(|pair| {
-            let (fault, spot) = (Fault::Lie, Spot::Call(pair[0].clone()));
+        let measures = Measure::all(ground, &[End::Promote]).await;
+        let raises = [20, 50, 100];
+        let lies = raises.map(|percent| {
+            let (fault, spot) = (Fault::Lie, Spot::Announcement(percent));
             (&measures[0], Injection { fault, spot })
-        })
-        .collect();
-    // The last is no raise, but the end of a promotion, which may be found half done and finished.
-    lies.pop();
-    Results::of(ground, lies).await.broken
+        });
+        let found = Results::of(ground, lies.to_vec()).await.broken;
+        assert_eq!(found.len(), raises.len(), "{found:?}");
+    });
 }
