@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 use crate::api::BirdWatchStatus;
 use crate::api::plan::Target;
 use crate::core::decision::Event;
+use crate::core::notices;
 use crate::core::observation::{Check, CheckId, NoticeAck, ObjectName};
 
 use super::objects::RawBirdWatch;
@@ -181,7 +182,7 @@ impl Remembered {
                 self.held = Some(held);
                 status
             }
-            Some(held) if held.acted_upon => put_onto(&held.status, stored),
+            Some(held) if held.acted_upon => put_onto(&held, stored),
             _ => stored.clone(),
         }
     }
@@ -266,9 +267,10 @@ impl Remembered {
     }
 }
 
-/// The status found, with the failure that was decided and acted upon, where it is the same rollout's.
-fn put_onto(decided: &BirdWatchStatus, found: &BirdWatchStatus) -> BirdWatchStatus {
-    let mut status = found.clone();
+/// The status found, with the failure that was decided and acted upon and what people are to be told of it, where it is
+/// the same rollout's.
+fn put_onto(held: &Held, found: &BirdWatchStatus) -> BirdWatchStatus {
+    let (decided, mut status) = (&held.status, found.clone());
     if let (Some(theirs), Some(ours)) = (&mut status.rollout, &decided.rollout)
         && theirs.id == ours.id
         && theirs.failure.is_none()
@@ -277,6 +279,7 @@ fn put_onto(decided: &BirdWatchStatus, found: &BirdWatchStatus) -> BirdWatchStat
         theirs.failure.clone_from(&ours.failure);
         theirs.intended = theirs.intended.min(ours.intended);
         status.phase = decided.phase;
+        notices::carry_over(&mut status.notices, &decided.notices, held.based_on.notices.next);
     }
     status
 }
@@ -287,7 +290,7 @@ mod tests {
 
     use super::*;
     use crate::api::plan::Plan;
-    use crate::api::status::Phase;
+    use crate::api::status::{Notices, Phase};
 
     fn object(uid: &str, version: &str) -> RawBirdWatch {
         serde_json::from_value(json!({
@@ -361,19 +364,34 @@ mod tests {
     #[test]
     fn a_rollback_that_was_acted_upon_is_put_onto_whatever_status_is_found() {
         let mut remembered = Remembered::default();
-        let decided = rolling("r1", Phase::RollingBack, true);
+        let with_notices = |mut status: BirdWatchStatus, texts: &[&str]| {
+            let numbered = (0_i64..).zip(texts);
+            let notice = |(id, text)| json!({"id": id, "rollout": "r1", "kind": "Unhealthy", "text": text, "at": "2026-01-01T00:00:00Z"});
+            let pending: Vec<_> = numbered.map(notice).collect();
+            status.notices =
+                serde_json::from_value(json!({"next": texts.len(), "pending": pending})).unwrap();
+            status
+        };
+        let told = |notices: &Notices| -> Vec<String> {
+            let in_order = (0..notices.next).filter_map(|id| notices.pending.iter().find(|n| n.id == id));
+            in_order.map(|notice| notice.text.clone()).collect()
+        };
+        // What was pending before it is known to the status that is found, or was told meanwhile.
+        let decided = with_notices(rolling("r1", Phase::RollingBack, true), &["before", "decided"]);
         let held = Held {
-            based_on: status("old"),
+            based_on: with_notices(status("old"), &["before"]),
             status: decided.clone(),
             acted_upon: true,
         };
         remembered.held = Some(held.clone());
-        let found = remembered.effective(&rolling("r1", Phase::Progressing, false));
+        let found = with_notices(rolling("r1", Phase::Progressing, false), &["found"]);
+        let found = remembered.effective(&found);
         assert_eq!(
             (found.phase, found.rollout.as_ref().unwrap().intended),
             (Phase::RollingBack, 0)
         );
         assert_eq!(found.rollout.unwrap().failure, decided.rollout.unwrap().failure);
+        assert_eq!(told(&found.notices), ["found", "decided"]);
 
         remembered.held = Some(held);
         let other = rolling("r2", Phase::Progressing, false);

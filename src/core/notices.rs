@@ -107,17 +107,37 @@ pub(super) fn record(
         return;
     }
     let text = fit(text, LONGEST_TEXT).into_owned();
-    notices.pending.push(Notice {
+    let notice = Notice {
         id: notices.next,
         rollout: subject.rollout.to_owned(),
         kind,
         text,
         at,
+    };
+    push(notices, notice);
+    open_thread(notices, subject);
+}
+
+/// Puts into the outbox what another one, `of`, has from number `since` on: what was decided on a status that was overtaken.
+pub fn carry_over(notices: &mut Notices, of: &Notices, since: i64) {
+    for notice in of.pending.iter().filter(|notice| notice.id >= since) {
+        push(notices, notice.clone());
+        let is_its = |thread: &&Thread| thread.rollout == notice.rollout;
+        if !notices.threads.iter().any(|thread| is_its(&thread)) {
+            notices.threads.extend(of.threads.iter().find(is_its).cloned());
+        }
+    }
+}
+
+/// Appends a notice under the next number; where too many wait the oldest of its sort goes.
+fn push(notices: &mut Notices, notice: Notice) {
+    notices.pending.push(Notice {
+        id: notices.next,
+        ..notice
     });
     notices.next += 1;
     bound(notices, |kind| kind == NoticeKind::Step, MOST_STEPS);
     bound(notices, |kind| kind != NoticeKind::Step, MOST_ALARMS);
-    open_thread(notices, subject);
 }
 
 fn bound(notices: &mut Notices, counts: fn(NoticeKind) -> bool, most: usize) {

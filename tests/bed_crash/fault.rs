@@ -196,6 +196,16 @@ impl Injection {
             _ => self.fault.lasts(),
         }
     }
+
+    /// Whether the operator may die between giving traffic back and saying why.
+    pub(crate) fn may_lose_reason(&self) -> bool {
+        match (self.fault, &self.spot) {
+            (Fault::KillBefore, Spot::Call(place)) => place.is_status(),
+            (Fault::KillAfter, Spot::Call(place)) => place.kind == "patch virtualservices",
+            (Fault::StaleStart, _) => true,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Injection {

@@ -12,6 +12,7 @@ mod calls;
 mod end;
 mod fault;
 mod ground;
+mod hold;
 mod meddler;
 mod operator;
 mod points;

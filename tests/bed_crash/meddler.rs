@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::calls::{Counter, Place, STATUS};
 use crate::fault::{AWAY, Fault, Injection, LATE, STALE, Spot};
+use crate::hold::Move;
 use crate::operator::Killer;
 
 /// What passed so far.
@@ -23,6 +24,7 @@ struct Passed {
     counter: Counter,
     places: Vec<(Timestamp, Place)>,
     phases: Vec<Phase>,
+    moves: Vec<Move>,
     struck: bool,
     /// When the call that is kept back reaches the server.
     lands_at: Option<Instant>,
@@ -65,6 +67,11 @@ impl Meddler {
     /// Every phase that status was told, each once in a row.
     pub(crate) fn phases(&self) -> Vec<Phase> {
         self.passed.lock().unwrap().phases.clone()
+    }
+
+    /// Every write of weights and labels that was sent, in its order.
+    pub(crate) fn moves(&self) -> Vec<Move> {
+        self.passed.lock().unwrap().moves.clone()
     }
 
     /// Whether the fault befell.
@@ -122,6 +129,7 @@ impl Meddler {
         if let Some(place) = &place {
             passed.places.push((clock::now(), place.clone()));
         }
+        passed.moves.extend(Move::of(call));
         let (fate, dies) = self.strike(&mut passed, call, place.as_ref());
         let reaches = !matches!(fate, Fate::Cut | Fate::Refuse(_) | Fate::Pretend);
         if reaches && call.kind() == STATUS {

@@ -10,6 +10,7 @@ use crate::calls::Place;
 use crate::end::End;
 use crate::fault::Injection;
 use crate::ground::Ground;
+use crate::hold::rushed;
 use crate::meddler::Meddler;
 use crate::stage::{LOOK, Stage};
 use crate::verdict::Seen;
@@ -51,6 +52,7 @@ pub(crate) async fn run(
 ) -> Outcome {
     let watch = Stopwatch::start();
     let lasts = injection.as_ref().map_or(Duration::ZERO, Injection::lasts);
+    let may_lose_reason = injection.as_ref().is_some_and(Injection::may_lose_reason);
     let stage = Stage::set(ground, end, Meddler::new(injection)).await;
     let disturbing = async {
         if let Some(fault) = stage.meddler.time_for_watches().await {
@@ -63,10 +65,10 @@ pub(crate) async fn run(
     };
     let playing = async {
         end.play(&stage).await;
-        rest(&stage, expected).await;
+        rest(&stage, expected, may_lose_reason).await;
         if let Some(landing) = stage.meddler.lands_at() {
             sleep_until(landing + SETTLED).await;
-            rest(&stage, expected).await;
+            rest(&stage, expected, may_lose_reason).await;
         }
         // What it does on its way out counts, too.
         stage.operator.stop(|| has_settled(&stage)).await;
@@ -81,8 +83,10 @@ pub(crate) async fn run(
         () = stuck => false,
         () = disturbing => false,
     };
-    let seen = Seen::of(&stage);
+    let mut seen = Seen::of(&stage);
+    seen.may_lose_reason = may_lose_reason;
     let mut broken = expected.map_or_else(Vec::new, |expected| seen.broken(end, expected));
+    broken.extend(rushed(end, &stage.meddler.moves()));
     if !in_time {
         broken.push(format!("not at its end after {:.1?}", watch.elapsed()));
     }
@@ -100,7 +104,7 @@ pub(crate) async fn run(
 }
 
 /// Waits until all is done and told.
-async fn rest(stage: &Stage, expected: Option<&Seen>) {
+async fn rest(stage: &Stage, expected: Option<&Seen>, may_lose_reason: bool) {
     let (mut told, mut since) = (0, Stopwatch::start());
     loop {
         let calls = stage.slack.calls().len();
@@ -121,7 +125,8 @@ async fn rest(stage: &Stage, expected: Option<&Seen>) {
         let done = match expected {
             Some(expected) => {
                 has_settled(stage) && {
-                    let seen = Seen::of(stage);
+                    let mut seen = Seen::of(stage);
+                    seen.may_lose_reason = may_lose_reason;
                     let told = !seen.lost_its_reason() || since.elapsed() > SILENCE;
                     told && seen.is_like(expected)
                 }

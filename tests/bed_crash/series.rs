@@ -173,14 +173,15 @@ impl Results {
                     .filter(|((end, _), _)| of.is_none_or(|of| of == *end))
             };
             let sum = |number: fn(&Row) -> usize| rows().map(|(_, row)| number(row)).sum::<usize>();
+            let befallen = |row: &Row| row.runs - row.missed;
             let killed = rows()
                 .filter(|((_, fault), _)| fault.kills())
-                .map(|(_, row)| row.runs)
+                .map(|(_, row)| befallen(row))
                 .sum::<usize>();
             let lost = |row: &Row| row.remarks.get("reason lost").map_or(0, Vec::len);
             println!(
                 "| {name} | {calls} | {killed} | {} | {} | {} | {} |",
-                sum(|row| row.runs) - killed,
+                sum(|row| row.runs - row.missed) - killed,
                 sum(|row| row.twice),
                 sum(lost),
                 sum(|row| row.runs - row.ok),

@@ -20,6 +20,8 @@ pub(crate) struct Seen {
     /// Every message that Slack took.
     pub(crate) told: Vec<String>,
     pub(crate) lives: Vec<Life>,
+    /// It was killed where a reason may be lost.
+    pub(crate) may_lose_reason: bool,
 }
 
 impl Seen {
@@ -61,6 +63,7 @@ impl Seen {
             labels: stage.labels(),
             told: told.collect(),
             lives: stage.operator.lives(),
+            may_lose_reason: false,
         }
     }
 
@@ -75,7 +78,7 @@ impl Seen {
     /// Whether the operator died after it gave traffic back and before status said why: lowering comes first, and the
     /// next operator knows only that it was the one before.
     pub(crate) fn lost_its_reason(&self) -> bool {
-        self.lives.len() > 1 && self.told.iter().any(|text| text.contains(BEFORE))
+        self.may_lose_reason && self.told.iter().any(|text| text.contains(BEFORE))
     }
 
     /// Every promise that is broken, where `expected` is a run that nothing befell.
@@ -288,6 +291,7 @@ mod tests {
                 .map(str::to_owned)
                 .to_vec(),
             lives: vec![LIFE],
+            may_lose_reason: false,
         }
     }
 
@@ -359,9 +363,15 @@ mod tests {
             seen.objects["BirdWatch"]["status"]["message"] = json!(BEFORE);
         };
         assert!(objection(otherwise).contains("lost"));
+        let elsewhere = objection(|seen| {
+            otherwise(seen);
+            seen.lives.push(LIFE);
+        });
+        assert!(elsewhere.contains("lost"), "not between the two: {elsewhere}");
         let crashed = |seen: &mut Seen| {
             otherwise(seen);
             seen.lives.push(LIFE);
+            seen.may_lose_reason = true;
         };
         assert_eq!(objection(crashed), "");
         let elsewhere = objection(|seen| {

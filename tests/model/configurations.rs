@@ -137,6 +137,28 @@ pub(crate) fn long() -> Vec<Configuration> {
             unknown: false,
             ..Configuration::new("two operators, one stale", ONE_STEP)
         },
+        Configuration {
+            operators: 2,
+            moves: 1,
+            delays: Delays::Raises,
+            unknown: false,
+            ..Configuration::new("two leaders, a raise comes late", ONE_STEP)
+        },
+        Configuration {
+            operators: 2,
+            moves: 1,
+            stale: true,
+            delays: Delays::Raises,
+            unknown: false,
+            ..Configuration::new("two leaders, one stale, a raise comes late", ONE_STEP)
+        },
+        Configuration {
+            operators: 2,
+            moves: 1,
+            delays: Delays::Anything,
+            unknown: false,
+            ..Configuration::new("two leaders, a write comes late", ONE_STEP)
+        },
     ]
 }
 
