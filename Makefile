@@ -71,10 +71,11 @@ soak: ## Releases good and bad, and everything around them disturbed at random (
 	  cargo test --locked --workspace --test bed_soak -- --nocapture --ignored
 
 # What is proved at length, the surest first; what each goes through is on docs/proof.md.
-PROOFS := model mutations hostile manifests leaders crash soak
+PROOFS := model mutations many hostile manifests leaders crash soak
 IGNORED := -- --nocapture --ignored
 prove-model: PROOF = cargo test --locked --profile prove --test model $(IGNORED) every_promise_is_kept_in_the_large
 prove-mutations: PROOF = cargo test --locked --test model $(IGNORED) every_mutation
+prove-many: PROOF = BIRDWATCHES=10000 cargo test --locked --profile prove --test controller_many -- --nocapture
 prove-hostile: PROOF = HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
 prove-manifests: PROOF = HOSTILE_MANIFESTS=5000 cargo test --locked --test bed_hostile -- --nocapture
 prove-leaders: PROOF = LEADERS_RUNS=10 cargo test --locked --test bed_leaders -- --nocapture --include-ignored
