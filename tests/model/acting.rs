@@ -47,6 +47,7 @@ fn see(world: &mut World, o: usize, kind: Kind) {
     match kind {
         Kind::Bird(b) => {
             let b = usize::from(b);
+            operator.memos[b].wrote_it &= sees.birds[b] == server.birds[b];
             sees.birds[b] = server.birds[b];
             if sees.birds[b].is_none() {
                 (operator.memos[b], operator.wake[b]) = (Memo::default(), None);
@@ -303,6 +304,7 @@ fn after_status(
     if answer.is_some() {
         shown(world, o, Kind::Bird(u8::try_from(b).unwrap()));
     }
+    world.operators[o].memos[b].wrote_it |= written;
     let leaving = job.bird.is.deleting;
     let goes_on = |call: &Call| matches!(call, Call::Effect(effect) if committed.permits(effect, leaving));
     job.at += 1;

@@ -93,6 +93,8 @@ pub(crate) struct Held {
 pub(crate) struct Memo {
     pub(crate) held: Option<Held>,
     pub(crate) last_write: Option<Ticks>,
+    /// The status that is seen is the one it wrote last.
+    pub(crate) wrote_it: bool,
     pub(crate) check: Option<Answered>,
     /// What is being asked, and since when.
     pub(crate) asking: Option<(Id, Ticks)>,

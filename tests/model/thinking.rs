@@ -92,9 +92,10 @@ fn ticks(from: Timestamp, to: Timestamp) -> Ticks {
         .min(LONG)
 }
 
-/// Lowering first, then the status, written or at least read where something may only follow the newest; then all else.
-fn calls(lower: Vec<Effect>, is_written: bool, rest: Vec<Effect>) -> Vec<Call> {
-    let reads = rest.iter().any(Effect::needs_newest_status);
+/// Lowering first, then the status, written or at least read where something may only follow the newest and others may have
+/// written it; then all else.
+fn calls(lower: Vec<Effect>, is_written: bool, is_own: bool, rest: Vec<Effect>) -> Vec<Call> {
+    let reads = !is_own && rest.iter().any(Effect::needs_newest_status);
     let status = if is_written {
         Some(Call::Status)
     } else {
@@ -167,7 +168,7 @@ impl Tables {
             after_look.asking = Some((self.request(request), 0));
         }
         Thought {
-            calls: calls(lower, is_written, rest),
+            calls: calls(lower, is_written, memo.wrote_it, rest),
             next,
             memo: after_look,
             acted_upon,
