@@ -6,6 +6,7 @@ use birdwatch_bed::parts::kubelet::Signal;
 use birdwatch_bed::parts::slack::{Manner, Mode};
 use birdwatch_bed::{Bed, clock, operator, part};
 use futures::future::join_all;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -36,7 +37,7 @@ struct Plan {
     kind: Kind,
     after: Duration,
     lasts: Duration,
-    /// Of the operator: both replicas, or one of them.
+    /// Of the operator: both replicas, or the leader.
     all: bool,
 }
 
@@ -85,8 +86,7 @@ fn draw(dice: &mut Dice, is_gentle: bool) -> Plan {
 async fn disturb(bed: &Bed, client: &Client, ledger: &Ledger, plan: Plan) {
     sleep(plan.after).await;
     let from = clock::now();
-    println!("{from} {:?} {:?} for {:?}", plan.part, plan.kind, plan.lasts);
-    match plan.part {
+    let done = match plan.part {
         Part::ApiServer => process(&bed.apiserver, plan).await,
         Part::Prometheus => process(&bed.prometheus, plan).await,
         Part::Istiod => process(&bed.istiod, plan).await,
@@ -100,29 +100,38 @@ async fn disturb(bed: &Bed, client: &Client, ledger: &Ledger, plan: Plan) {
             bed.slack.set_mode(Mode::of(manner));
             sleep(plan.lasts).await;
             bed.slack.set_mode(Mode::default());
+            true
         }
         Part::Operator => replicas(bed, client, plan).await,
+    };
+    let to = clock::now();
+    let word = if done { "" } else { ", which could not be done" };
+    println!(
+        "{from} {:?} {:?} for {:?}{word}",
+        plan.part, plan.kind, plan.lasts
+    );
+    // What was not done excuses nothing.
+    if done {
+        let Plan { part, kind, .. } = plan;
+        ledger.disturbed(Fault { part, kind, from, to });
     }
-    ledger.disturbed(Fault {
-        part: plan.part,
-        kind: plan.kind,
-        from,
-        to: clock::now(),
-    });
 }
 
-async fn process(part: &part::Part, plan: Plan) {
+/// Whether it was done.
+async fn process(part: &part::Part, plan: Plan) -> bool {
+    let mut done = part.pid().is_some();
     // One that is not there to be signalled is started below.
     match plan.kind {
         Kind::Stopped => {
-            drop(part.pause());
+            done = part.pause().is_ok();
             sleep(plan.lasts).await;
             drop(part.resume());
         }
         Kind::Slowed => {
             let end = Instant::now() + plan.lasts;
+            done = false;
             while Instant::now() < end {
-                drop(part.pause());
+                done |= part.pause().is_ok();
                 sleep(STANDS).await;
                 drop(part.resume());
                 sleep(RUNS).await;
@@ -136,19 +145,32 @@ async fn process(part: &part::Part, plan: Plan) {
     while let Err(error) = part.start().await {
         println!("{} does not start yet: {error}", part.name());
     }
+    done
 }
 
-async fn replicas(bed: &Bed, client: &Client, plan: Plan) {
+/// The pods of the operator that are to be disturbed: none while the API server does not say which there are.
+async fn chosen(client: &Client, all: bool) -> Result<Vec<String>, kube::Error> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), operator::NAME);
-    // While the API server is away nobody says which there are, and none is disturbed.
-    let listed = tokio::time::timeout(Duration::from_secs(5), pods.list(&ListParams::default())).await;
-    let Ok(Ok(listed)) = listed else { return };
-    let names: Vec<_> = listed.items.iter().map(kube::ResourceExt::name_any).collect();
-    let chosen = if plan.all { names.len() } else { 1 };
-    let signal = |signal: Signal| {
-        for name in names.iter().take(chosen) {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), operator::NAME);
+    let listed = pods.list(&ListParams::default()).await?;
+    let lease = leases.get(operator::NAME).await?;
+    let leader = lease
+        .spec
+        .and_then(|spec| spec.holder_identity)
+        .unwrap_or_default();
+    let names = listed.items.iter().map(kube::ResourceExt::name_any);
+    Ok(names.filter(|name| all || *name == leader).collect())
+}
+
+/// Whether it was done to any.
+async fn replicas(bed: &Bed, client: &Client, plan: Plan) -> bool {
+    let chosen = tokio::time::timeout(Duration::from_secs(5), chosen(client, plan.all)).await;
+    let Ok(Ok(names)) = chosen else { return false };
+    let mut done = false;
+    let mut signal = |signal: Signal| {
+        for name in &names {
             // One that is being started again cannot be signalled.
-            drop(bed.kubelet.kill_pod(operator::NAME, name, signal));
+            done |= bed.kubelet.kill_pod(operator::NAME, name, signal).is_ok();
         }
     };
     match plan.kind {
@@ -168,4 +190,5 @@ async fn replicas(bed: &Bed, client: &Client, plan: Plan) {
         }
         Kind::Killed => signal(Signal::KILL),
     }
+    done
 }

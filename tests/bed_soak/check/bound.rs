@@ -14,8 +14,8 @@ const NEEDED: [Part; 4] = [Part::ApiServer, Part::Prometheus, Part::Gateway, Par
 const MENDED: SignedDuration = SignedDuration::from_secs(18);
 
 /// The query looks back 5 s, over scrapes of 1 s, is asked every second and answered within another; then come three
-/// calls of the API server of at most 2 s each. Twice that, for a machine that is busy with the bed itself.
-pub(crate) const BOUND: SignedDuration = SignedDuration::from_secs(28);
+/// calls of the API server of at most 2 s each. Half as much again, for a machine that is busy with the bed itself.
+pub(crate) const BOUND: SignedDuration = SignedDuration::from_secs(21);
 
 /// A bad canary with traffic.
 #[derive(Clone, Debug)]
