@@ -51,7 +51,7 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
 /// The reason why a weight is lowered that nobody asked for.
 const LATE: &str = "LateRaise";
 
-/// The first raise of an attempt may reach the server after its end, when nothing was lowered that would have refused it: whoever
+/// A raise may reach the server after the end of its attempt, when nothing was lowered since that would have refused it: whoever
 /// sent it led no longer, or had given up waiting. What is written by nobody but us is no person's wish.
 fn take_back(turn: &mut Turn<'_>, last: &Rollout) {
     let late = late_raise(turn, last);
@@ -82,22 +82,21 @@ fn take_back(turn: &mut Turn<'_>, last: &Rollout) {
     );
 }
 
-/// A route that stands where the first raise of the last attempt would bring it, as all do that are not at 0. Only an attempt
-/// has one under way that announced it, and never saw it done.
+/// A route that stands where a raise of the last attempt would bring it, as all do that are not at 0. Mostly it is the first one:
+/// what follows a confirmed weight is lowered at the end, and refused after that.
 fn late_raise<'s>(turn: &Turn<'s>, last: &Rollout) -> Option<&'s RouteSeen> {
     let is_ours = turn.seen.conflict.is_none()
         && turn
             .desired
             .as_ref()
             .is_ok_and(|plan| are_same_routes(&plan.target, &last.plan.target));
-    if !is_ours || last.ended.is_none() || !last.raised || last.step > 0 {
+    if !is_ours || last.ended.is_none() || !last.raised {
         return None;
     }
     let moved = turn.seen.routes.iter().filter(|route| !route.is_at(0));
     let late = moved.clone().next()?;
-    let first = last.plan.steps.first().map(|step| step.weight);
     // To 100 where a person asked for it.
-    let mut raises = first.into_iter().chain([100]);
+    let mut raises = last.plan.steps.iter().map(|step| step.weight).chain([100]);
     raises
         .any(|percent| moved.clone().all(|route| route.is_at(percent)))
         .then_some(late)
