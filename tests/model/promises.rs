@@ -165,16 +165,17 @@ fn lowers(look: &Look, decision: &Decision) -> Option<u8> {
     }
 }
 
-/// Whether anything is done to weights at rest that was not announced and never confirmed.
+/// Whether anything is done to weights at rest but that a raise which was announced is taken back; that a person's are not is
+/// seen at the server.
 fn at_rest(look: &Look, decision: &Decision) -> Option<u8> {
     let last = look.status.rollout.as_ref();
     if running(last).is_some() {
         return None;
     }
-    let unconfirmed = last.is_some_and(|r| r.raised && r.step == 0);
+    let announced = last.is_some_and(|r| r.raised);
     let is_wrong = |effect: &Effect| match effect {
         Effect::Lower { .. } | Effect::Raise { .. } => true,
-        Effect::TakeBack => !unconfirmed,
+        Effect::TakeBack => !announced,
         _ => false,
     };
     decision.effects.iter().any(is_wrong).then_some(AT_REST)
