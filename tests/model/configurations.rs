@@ -125,10 +125,17 @@ pub(crate) fn long() -> Vec<Configuration> {
             ..people("people, twice", ONE_STEP, (2, everything()))
         },
         Configuration {
-            delays: Delays::Anything,
+            delays: Delays::Raises,
             crashes: true,
             unknown: false,
-            ..Configuration::new("killed, and writes come late", ONE_STEP)
+            ..Configuration::new("killed, and a raise comes late", ONE_STEP)
+        },
+        Configuration {
+            delays: Delays::Anything,
+            crashes: true,
+            bad: false,
+            unknown: false,
+            ..Configuration::new("killed, and a write comes late", ONE_STEP)
         },
         Configuration {
             operators: 2,
@@ -149,8 +156,9 @@ pub(crate) fn long() -> Vec<Configuration> {
             moves: 1,
             stale: true,
             delays: Delays::Raises,
+            bad: false,
             unknown: false,
-            ..Configuration::new("two leaders, one stale, a raise comes late", ONE_STEP)
+            ..Configuration::new("two leaders, one stale, a raise late", ONE_STEP)
         },
         Configuration {
             operators: 2,
