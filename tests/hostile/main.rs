@@ -12,6 +12,7 @@
 mod answers;
 mod bodies;
 mod cluster;
+mod deep;
 mod mutate;
 mod specs;
 mod statuses;
