@@ -20,6 +20,7 @@ mod manifests;
 #[allow(dead_code, reason = "each test binary uses its own part of it")]
 #[path = "../hostile/mutate.rs"]
 mod mutate;
+mod named;
 mod neighbour;
 #[path = "../support/mod.rs"]
 mod support;
