@@ -11,6 +11,7 @@
 
 mod answers;
 mod bodies;
+mod checks;
 mod cluster;
 mod deep;
 mod mutate;
