@@ -16,7 +16,8 @@ type Hashes = BTreeMap<String, String>;
 fn sha256(bytes: &[u8]) -> String {
     let suite = TLS13_AES_128_GCM_SHA256.tls13().unwrap();
     let hash = suite.common.hash_provider.hash(bytes);
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits: Vec<String> = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 fn pins() -> Hashes {
@@ -77,10 +78,8 @@ fn no_fixture_of_a_release_has_changed() {
     let at_hand = env!("CARGO_PKG_VERSION");
     if std::env::var("PIN").is_ok_and(|release| release == at_hand) {
         assert!(!is_pinned(at_hand), "{at_hand} is pinned already");
-        let all: String = there
-            .iter()
-            .map(|(file, hash)| format!("{hash}  {file}\n"))
-            .collect();
+        let lines = there.iter().map(|(file, hash)| format!("{hash}  {file}"));
+        let all = lines.collect::<Vec<_>>().join("\n") + "\n";
         std::fs::write(fixtures().join(PINS), all).unwrap();
     }
     let found = differences(&pins(), &there, at_hand);
