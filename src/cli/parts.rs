@@ -5,19 +5,20 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::{Client, Config};
+use kube::Config;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::Span;
+use crate::clients::api_server;
 use crate::clients::http::{HttpClient, TlsFiles};
 use crate::clients::prometheus::{OutcomeClass, QueryObserver, ServerConfig, Servers};
 use crate::clients::slack::{Ack, SlackClient, sender};
+use crate::controller::Context;
 use crate::controller::census::Census;
 use crate::controller::channels::Channels;
 use crate::controller::deliver::Deliver;
 use crate::controller::events::Events;
-use crate::controller::{Context, client_config};
 use crate::core::observation;
 use crate::runtime::clock::Clock;
 use crate::runtime::lease::{Elector, Gate, Leadership};
@@ -78,7 +79,7 @@ impl Parts {
         metrics: &Metrics,
         draining: bool,
     ) -> Result<Self, CommandError> {
-        let client = Client::try_from(client_config(Config::infer().await?))?;
+        let client = api_server::connect(Config::infer().await?)?;
         let (elector, leadership) = Elector::new(
             client.clone(),
             settings.lease.clone(),

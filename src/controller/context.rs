@@ -31,7 +31,7 @@ pub const MANAGER: &str = "birdwatch";
 /// What all scopes of a process share.
 #[derive(Clone)]
 pub struct Context {
-    /// The API server; it must not retry by itself (see [`super::client_config`]).
+    /// The API server; it must not retry by itself (see [`crate::clients::api_server`]).
     pub client: Client,
     /// The time.
     pub clock: Clock,

@@ -28,4 +28,4 @@ mod unknown;
 pub mod watch;
 
 pub use context::{Context, Scope};
-pub use scope::{Prepared, await_istio, client_config, find_istio, prepare};
+pub use scope::{Prepared, await_istio, find_istio, prepare};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::{BirdWatchSpec, BirdWatchStatus, FINALIZER, VERB_ANNOTATION};
+use crate::clients::depth::INSTEAD;
 use crate::core::line::tidy;
 use crate::core::observation::{DeploymentSeen, ObjectName};
 
@@ -114,10 +115,14 @@ impl RawBirdWatch {
     /// The status; what is not vital and cannot be read (written by a newer operator, or by hand) is left out.
     ///
     /// # Errors
-    /// A vital field cannot be read: deciding without it could do harm.
+    /// A vital field cannot be read: deciding without it could do harm. Or something is nested so deeply that only a part
+    /// was read: whoever wrote the status back would write that part over the whole.
     pub fn read_status(&self) -> Result<BirdWatchStatus, UnreadableStatus> {
         if self.status.is_null() {
             return Ok(BirdWatchStatus::default());
+        }
+        if let Some(field) = too_deep(&self.status) {
+            return Err(unreadable(field, &"it is nested too deeply"));
         }
         if let Ok(status) = BirdWatchStatus::deserialize(&self.status) {
             return Ok(status);
@@ -194,6 +199,20 @@ impl RawBirdWatch {
         self.metadata.managed_fields = None;
         keep_annotations(&mut self.metadata, VERB_ANNOTATION);
     }
+}
+
+/// The field of a status of which not all was read.
+fn too_deep(status: &Value) -> Option<&str> {
+    fn holds(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text == INSTEAD,
+            Value::Array(entries) => entries.iter().any(holds),
+            Value::Object(fields) => fields.values().any(holds),
+            _ => false,
+        }
+    }
+    let mut fields = status.as_object()?.iter();
+    fields.find_map(|(name, value)| holds(value).then_some(name.as_str()))
 }
 
 fn unreadable(field: &str, reason: &impl ToString) -> UnreadableStatus {

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use kube::Client;
 use kube::api::Api;
 use kube::runtime::controller::{Config as ControllerConfig, Controller, Error as ControllerError};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
-use kube::{Client, Config};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -27,20 +27,11 @@ use super::objects::{Deployment, RawBirdWatch};
 use super::reconcile::{error_policy, reconcile};
 use super::watch::{Ended, Filling, Watched, follow};
 
-/// The longest a call at start may take, and the making of a connection at any time.
+/// The longest a call at start may take.
 const DEADLINE: Duration = Duration::from_secs(4);
 
 /// How often a cluster without Istio is looked at again.
 const LOOK_FOR_ISTIO: Duration = Duration::from_secs(5);
-
-/// The configuration of a client for this controller: it must not retry by itself. kube's own policy would sit on a
-/// 429 or 503 for minutes, while a rollback has to be tried again within a second, on a fresh look.
-#[must_use]
-pub fn client_config(mut config: Config) -> Config {
-    config.default_retry = false;
-    config.connect_timeout = Some(DEADLINE);
-    config
-}
 
 /// Finds the version in which both of Istio's kinds are served; none where they are not.
 ///

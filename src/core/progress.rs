@@ -29,6 +29,10 @@ struct Block {
 
 /// The phase Progressing.
 pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    if rollout.confirmed > 0 {
+        // A status that says otherwise contradicts itself: only the first raise needs no check.
+        rollout.step = rollout.step.max(1);
+    }
     confirm(turn, rollout);
     if rollout.step == 0 {
         heed_pause(turn, rollout);

@@ -1,5 +1,5 @@
 //! Manifests that nobody meant, made by chance from a printed seed, through the real API server: each is refused by the
-//! name of a field, or explained in status, and none harms a release beside it.
+//! name of a field, or explained in status, and none harms a release beside it. And objects deeper than anybody reads.
 //!
 //! `HOSTILE_MANIFESTS=10000 HOSTILE_SEED=7 cargo test --test bed_hostile -- --nocapture` tries others, and more.
 
@@ -13,12 +13,14 @@
 #[allow(dead_code, reason = "each test binary uses its own part of it")]
 #[path = "../bad_specs/mod.rs"]
 mod bad_specs;
+mod deep;
 #[path = "../bed_crash/ground.rs"]
 mod ground;
 mod manifests;
 #[allow(dead_code, reason = "each test binary uses its own part of it")]
 #[path = "../hostile/mutate.rs"]
 mod mutate;
+mod named;
 mod neighbour;
 #[path = "../support/mod.rs"]
 mod support;

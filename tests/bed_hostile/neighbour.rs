@@ -51,8 +51,8 @@ pub(crate) struct Neighbour {
     bird_watch: Watched<Value>,
     proxy: Proxy,
     operator: Process,
-    log: std::path::PathBuf,
-    _prometheus: Prometheus,
+    file: std::path::PathBuf,
+    prometheus: Prometheus,
 }
 
 impl Neighbour {
@@ -82,7 +82,6 @@ impl Neighbour {
         let prometheus = prometheus.unwrap();
         let proxy = Proxy::start(ground.client().await, Arc::new(Free)).await.unwrap();
         let file = ground.file(&namespace);
-        let log = file.with_extension("log");
         let neighbour = Self {
             operator: operator(&namespace, &proxy, &prometheus, &file),
             weights: Watched::new(mesh(&client, &namespace, "VirtualService"), SERVICE, |object| {
@@ -97,8 +96,8 @@ impl Neighbour {
             client,
             app,
             proxy,
-            log,
-            _prometheus: prometheus,
+            file,
+            prometheus,
         };
         neighbour
             .until("the operator has looked", || {
@@ -111,6 +110,12 @@ impl Neighbour {
             .until("the next second", || clock::now().duration_since(made) > SECOND)
             .await;
         neighbour
+    }
+
+    /// Ends the operator in order, and starts it again.
+    pub(crate) async fn restart(&mut self, grace: Duration) {
+        self.operator.stop(grace).await;
+        self.operator = operator(&self.namespace, &self.proxy, &self.prometheus, &self.file);
     }
 
     /// Releases v2.
@@ -142,7 +147,7 @@ impl Neighbour {
                 "never: {what} (operator: {ended:?})\n{}\n{:?}\n{}",
                 self.status(),
                 self.calls(),
-                log_tail(&self.log, 30)
+                log_tail(&self.file.with_extension("log"), 30)
             );
             tokio::time::sleep(LOOK).await;
         }

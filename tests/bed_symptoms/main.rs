@@ -1,5 +1,5 @@
 //! What fails says so: every message that docs/operations.md explains is brought about on the real API server, with the
-//! real operator, and read as a user reads it, by kubectl and in Slack.
+//! real operator, and read as a user reads it, by `kubectl get` and `describe`, in metrics and in Slack.
 
 #![allow(
     clippy::expect_used,
@@ -15,6 +15,7 @@ mod rows;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
+mod surfaces;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -35,7 +36,8 @@ async fn all(ground: &'static Ground, cases: Vec<Case>) {
         };
         let run = async {
             (case.happens)(&stage).await;
-            stage.shows(&case).await
+            stage.shows(&case).await?;
+            surfaces::agree(&stage, &case).await
         };
         // One that fails keeps no other from being shown.
         let outcome = AssertUnwindSafe(run).catch_unwind().await;

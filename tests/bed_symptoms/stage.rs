@@ -278,7 +278,7 @@ impl Stage {
                 self.when_said(case, &["get", "birdwatch", SERVICE, "-o", "wide"])
                     .await
             }
-            Seen::Describe => self.kubectl(&["describe", "birdwatch", SERVICE]).await,
+            Seen::Describe => self.described().await,
             Seen::Nothing => {
                 let shown = ["get", "birdwatch", SERVICE, "--no-headers"];
                 let line = self.kubectl(&shown).await;
@@ -290,6 +290,16 @@ impl Stage {
                 }
             }
         }
+    }
+
+    /// What `kubectl describe` prints.
+    pub(crate) async fn described(&self) -> String {
+        self.kubectl(&["describe", "birdwatch", SERVICE]).await
+    }
+
+    /// The last status.
+    pub(crate) fn status(&self) -> Value {
+        self.seen.last().unwrap_or_default()
     }
 
     async fn when_said(&self, case: &Case, args: &[&str]) -> String {
@@ -327,7 +337,7 @@ impl Stage {
     }
 
     /// The docs' namespace is called as their service.
-    fn general(&self, text: &str) -> String {
+    pub(crate) fn general(&self, text: &str) -> String {
         text.replace(&self.namespace, SERVICE)
     }
 }

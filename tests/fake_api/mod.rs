@@ -15,6 +15,7 @@
 mod http;
 mod store;
 
+use birdwatch::clients::api_server::Shallow;
 use birdwatch::runtime::clock::Clock;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use store::{Key, Store};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tower::Layer as _;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -126,7 +128,7 @@ impl FakeApi {
     /// A client of this server. `name` appears in the log, can be matched by faults, and is the field manager of
     /// writes that name none.
     pub(crate) fn client(&self, name: &str) -> kube::Client {
-        kube::Client::new(http::router(self.clone(), name), "default")
+        kube::Client::new(Shallow.layer(http::router(self.clone(), name)), "default")
     }
 
     /// Creates or replaces an object as it stands, status included, as `kubectl` would. Returns what is stored.

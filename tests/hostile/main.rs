@@ -11,7 +11,9 @@
 
 mod answers;
 mod bodies;
+mod checks;
 mod cluster;
+mod deep;
 mod mutate;
 mod specs;
 mod statuses;

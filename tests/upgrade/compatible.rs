@@ -97,6 +97,17 @@ fn bounds(old: &Value, new: &Value, say: &mut dyn FnMut(String)) {
             say(format!("{bound} was {} and is {}", old[bound], new[bound]));
         }
     }
+    // In a CRD they are switches: the bound itself is let in no longer. A bound that lets in more may have one.
+    for (exclusive, bound) in [("exclusiveMaximum", "maximum"), ("exclusiveMinimum", "minimum")] {
+        let is_wider = match (old[bound].as_f64(), new[bound].as_f64()) {
+            (Some(old), Some(new)) if bound == "maximum" => new > old,
+            (Some(old), Some(new)) => new < old,
+            _ => false,
+        };
+        if new[exclusive] == true && old[exclusive] != true && !is_wider {
+            say(format!("{exclusive} is new"));
+        }
+    }
     for bound in ["minLength", "minItems", "minProperties", "minimum"] {
         if new[bound]
             .as_f64()

@@ -1,12 +1,13 @@
 //! What is to be replayed: a `BirdWatch` of a file or of the cluster, and the version in production.
 
-use kube::{Api, Client, Config};
+use kube::{Api, Config};
 use serde_json::Value;
 
 use crate::api::BirdWatch;
 use crate::api::plan::Target;
 use crate::cli::{manifest, simulate};
-use crate::controller::{client_config, find_istio};
+use crate::clients::api_server;
+use crate::controller::find_istio;
 use crate::core::plan;
 use crate::istio::DestinationRule;
 use crate::istio::destination_rule;
@@ -50,7 +51,7 @@ pub(super) async fn find(settings: &BacktestSettings) -> Result<Found, BacktestE
         .await
         .map_err(|why| refused("the cluster", &why))?;
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(client_config(config)).map_err(|why| refused("the cluster", &why))?;
+    let client = api_server::connect(config).map_err(|why| refused("the cluster", &why))?;
     let object = Api::<BirdWatch>::namespaced(client.clone(), &namespace)
         .get(name)
         .await;

@@ -12,8 +12,9 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::api::plan::Target;
+use crate::clients::api_server;
+use crate::controller::find_istio;
 use crate::controller::objects::RawBirdWatch;
-use crate::controller::{client_config, find_istio};
 use crate::core::observation::ObjectName;
 use crate::core::preflight::inventory::{Right, Seen};
 use crate::istio::raw;
@@ -42,8 +43,7 @@ impl Cluster {
             .await
             .map_err(|error| CheckError::Cluster(error.to_string()))?;
         let own = config.default_namespace.clone();
-        let client = Client::try_from(client_config(config))
-            .map_err(|error| CheckError::Cluster(error.to_string()))?;
+        let client = api_server::connect(config).map_err(|error| CheckError::Cluster(error.to_string()))?;
         Ok(Self::new(client, namespace.map_or(own, str::to_owned)))
     }
 
