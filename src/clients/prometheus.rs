@@ -3,30 +3,56 @@
 mod answer;
 mod config;
 mod credentials;
+mod decode;
 mod history;
+mod places;
 mod range;
+mod room;
 mod tenant;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::http::{self, CallError, HttpClient, MAX_BODY};
+use super::http::{self, CallError, HttpClient};
+use crate::core::observation::SampleSet;
 use crate::core::query;
 use answer::Answer;
+use decode::Allowance;
+use places::{Asker, Places};
+use room::Room;
 
-pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Samples, Series};
+pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Series};
 pub use config::{Address, BasicAuth, ConfigError, DEFAULT_MAX_IN_FLIGHT, ServerConfig};
+pub use decode::MOST_SAMPLES;
 pub use history::{Column, MAX_HISTORY, Past};
 pub use range::{RangeSeries, Stretch};
 
-/// The largest answer with raw samples that is read, in bytes: ten minutes of a large service's histogram.
-pub const MAX_SAMPLES: usize = 64 << 20;
+/// The largest answer with raw samples that is read, in bytes: ten minutes of every bucket of 200 pods, as two reporters
+/// have them.
+pub const MAX_SAMPLES: usize = 24 << 20;
+
+/// The largest of the other answers that is read, in bytes: many times what a hundred series with all their labels take.
+pub const MAX_ANSWER: usize = room::SMALL_BODY;
+
+/// How much of a body is read, and in which room.
+#[derive(Clone)]
+struct Reading {
+    max: usize,
+    room: Option<Room>,
+}
+
+impl Reading {
+    /// By a command that does nothing else.
+    const fn alone(max: usize) -> Self {
+        Self { max, room: None }
+    }
+}
 
 /// Told of every query, for metrics.
 pub trait QueryObserver: Send + Sync {
@@ -54,7 +80,8 @@ pub struct Question {
 pub trait Prometheus: Send + Sync {
     /// Asks everything at once, identical questions only once, and answers in the order of the questions. Each
     /// query is evaluated at `at` (none: the server's now) and given up after `deadline`. However much is asked in one
-    /// go, of each server's places it takes a quarter at most, so that others are heard meanwhile.
+    /// go, of each server's places it takes a quarter at most, and all of a namespace half, so that others are heard
+    /// meanwhile.
     fn ask_all<'a>(
         &'a self,
         questions: &'a [Question],
@@ -67,7 +94,7 @@ pub trait Prometheus: Send + Sync {
         &'a self,
         questions: &'a [(Question, Timestamp)],
         deadline: Duration,
-    ) -> BoxFuture<'a, Vec<Result<Arc<[Samples]>, Failure>>>;
+    ) -> BoxFuture<'a, Vec<Result<SampleSet, Failure>>>;
 
     /// The names of all labels that series of `metric` had within `lookback` before `now`, `__name__` among them.
     /// Empty: no such metric. Asked of a server by name, and for a namespace, as in [`Question`].
@@ -95,6 +122,7 @@ pub struct UnknownServer {
 #[derive(Debug, Clone)]
 pub struct Servers {
     servers: Arc<[Server]>,
+    passes: Arc<AtomicU64>,
 }
 
 impl Servers {
@@ -104,11 +132,13 @@ impl Servers {
     /// An empty list, names that repeat, or anything about a server that can never work.
     pub fn new(configs: Vec<ServerConfig>, observer: &Arc<dyn QueryObserver>) -> Result<Self, ConfigError> {
         config::check(&configs)?;
+        let room = Room::default();
         let servers = configs
             .into_iter()
-            .map(|config| Server::new(config, Arc::clone(observer)));
+            .map(|config| Server::new(config, Arc::clone(observer), room.clone()));
         Ok(Self {
             servers: servers.collect::<Result<_, _>>()?,
+            passes: Arc::default(),
         })
     }
 
@@ -132,16 +162,15 @@ impl Servers {
         self.servers.iter()
     }
 
-    /// How many places of each server one asker may hold at the same time.
-    fn shares(&self) -> BTreeMap<&str, Semaphore> {
-        let share = |server: &Server| Semaphore::new(server.share());
-        self.iter().map(|server| (server.name(), share(server))).collect()
+    /// One who asks now for a namespace, on an account of its own.
+    fn pass(&self) -> u64 {
+        self.passes.fetch_add(1, Ordering::Relaxed)
     }
 
     async fn ask(
         &self,
         question: &Question,
-        shares: &BTreeMap<&str, Semaphore>,
+        pass: u64,
         at: Option<Timestamp>,
         deadline: Duration,
     ) -> Outcome {
@@ -149,8 +178,17 @@ impl Servers {
             Ok(found) => found,
             Err(failure) => return Outcome::Failed(failure),
         };
-        let share = shares.get(server.name());
-        server.query_within(share, &query, at, deadline).await
+        let asker = question.asker(pass);
+        server.query_as(Some(&asker), &query, at, deadline).await
+    }
+}
+
+impl Question {
+    fn asker(&self, pass: u64) -> Asker {
+        Asker {
+            namespace: self.namespace.clone(),
+            pass,
+        }
     }
 }
 
@@ -162,8 +200,8 @@ impl Prometheus for Servers {
         deadline: Duration,
     ) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
-            let shares = self.shares();
-            each_once(questions, |q| self.ask(q, &shares, at, deadline)).await
+            let pass = self.pass();
+            each_once(questions, |q| self.ask(q, pass, at, deadline)).await
         })
     }
 
@@ -171,14 +209,14 @@ impl Prometheus for Servers {
         &'a self,
         questions: &'a [(Question, Timestamp)],
         deadline: Duration,
-    ) -> BoxFuture<'a, Vec<Result<Arc<[Samples]>, Failure>>> {
+    ) -> BoxFuture<'a, Vec<Result<SampleSet, Failure>>> {
         Box::pin(async move {
-            let shares = &self.shares();
+            let pass = self.pass();
+            let allowance = &Allowance::default();
             let ask = |(question, at): &'a (Question, Timestamp)| async move {
                 let (server, query) = self.for_tenant(question)?;
-                let share = shares.get(server.name());
-                let found = server.samples(share, &query, *at, deadline).await;
-                found.map(Arc::from)
+                let asker = question.asker(pass);
+                server.samples((&asker, allowance), &query, *at, deadline).await
             };
             each_once(questions, ask).await
         })
@@ -198,7 +236,14 @@ impl Prometheus for Servers {
                 Some(only) => only.of_metric(metric),
                 None => query::of_metric(metric),
             };
-            server.label_names_of(series, now, lookback, deadline).await
+            let asker = Asker {
+                namespace: namespace.to_owned(),
+                pass: self.pass(),
+            };
+            let asker = Some(&asker);
+            server
+                .label_names_of(asker, series, now, lookback, deadline)
+                .await
         })
     }
 }
@@ -219,7 +264,8 @@ async fn each_once<'q, Q: Ord, F: Future<Output: Clone>>(
 pub struct Server {
     config: ServerConfig,
     http: HttpClient,
-    places: Semaphore,
+    places: Places,
+    room: Room,
     observer: Arc<dyn QueryObserver>,
 }
 
@@ -232,16 +278,17 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    fn new(config: ServerConfig, observer: Arc<dyn QueryObserver>) -> Result<Self, ConfigError> {
+    fn new(config: ServerConfig, observer: Arc<dyn QueryObserver>, room: Room) -> Result<Self, ConfigError> {
         let http = HttpClient::new(config.tls()).map_err(|source| ConfigError::Tls {
             server: config.name.clone(),
             source,
         })?;
-        let places = Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS));
+        let places = Places::new(config.max_in_flight);
         Ok(Self {
             config,
             http,
             places,
+            room,
             observer,
         })
     }
@@ -258,28 +305,23 @@ impl Server {
         &self.config.url
     }
 
-    /// How many places one asker may hold at the same time.
-    fn share(&self) -> usize {
-        (self.config.max_in_flight / 4).clamp(1, Semaphore::MAX_PERMITS)
-    }
-
     /// Asks for the value of `promql` at `at` (none: the server's now). The deadline covers everything, waiting for
     /// a place included; nothing is retried, for a check is soon made again.
     pub async fn query(&self, promql: &str, at: Option<Timestamp>, deadline: Duration) -> Outcome {
-        self.query_within(None, promql, at, deadline).await
+        self.query_as(None, promql, at, deadline).await
     }
 
-    /// The same by one who may hold no more places than `share` has.
-    async fn query_within(
+    /// The same on somebody's account.
+    async fn query_as(
         &self,
-        share: Option<&Semaphore>,
+        asker: Option<&Asker>,
         promql: &str,
         at: Option<Timestamp>,
         deadline: Duration,
     ) -> Outcome {
         let begun = Instant::now();
         let outcome = self
-            .evaluate(share, promql, at, deadline, MAX_BODY)
+            .evaluate(asker, promql, at, deadline, MAX_ANSWER)
             .await
             .and_then(|answer| answer.outcome());
         let outcome = outcome.unwrap_or_else(Outcome::Failed);
@@ -291,16 +333,21 @@ impl Server {
     /// See [`Prometheus::samples_all`].
     async fn samples(
         &self,
-        share: Option<&Semaphore>,
+        (asker, allowance): (&Asker, &Allowance),
         selector: &str,
         at: Timestamp,
         deadline: Duration,
-    ) -> Result<Vec<Samples>, Failure> {
+    ) -> Result<SampleSet, Failure> {
         let begun = Instant::now();
         let result = self
-            .evaluate(share, selector, Some(at), deadline, MAX_SAMPLES)
+            .evaluate(Some(asker), selector, Some(at), deadline, MAX_SAMPLES)
             .await
-            .and_then(|answer| answer.samples());
+            .and_then(|answer| {
+                let _one = answer.is_large().then(|| self.room.decode());
+                let mut room = self.room.for_samples(&asker.namespace);
+                let series = answer.samples(allowance, &mut room)?;
+                Ok(SampleSet::kept(series, Box::new(room)))
+            });
         let class = match &result {
             Ok(series) if series.is_empty() => OutcomeClass::Empty,
             Ok(_) => OutcomeClass::Ok,
@@ -312,7 +359,7 @@ impl Server {
 
     async fn evaluate(
         &self,
-        share: Option<&Semaphore>,
+        asker: Option<&Asker>,
         promql: &str,
         at: Option<Timestamp>,
         deadline: Duration,
@@ -324,7 +371,8 @@ impl Server {
         if let Some(at) = at {
             form.push(("time", unix_seconds(at)));
         }
-        self.post_for("query", &form, share, deadline, max_body).await
+        self.post_for("query", &form, asker, deadline, self.reading(max_body))
+            .await
     }
 
     /// See [`Prometheus::label_names`]; of all series.
@@ -339,11 +387,12 @@ impl Server {
         deadline: Duration,
     ) -> Result<BTreeSet<String>, Failure> {
         let series = query::of_metric(metric);
-        self.label_names_of(series, now, lookback, deadline).await
+        self.label_names_of(None, series, now, lookback, deadline).await
     }
 
     async fn label_names_of(
         &self,
+        asker: Option<&Asker>,
         series: String,
         now: Timestamp,
         lookback: Duration,
@@ -357,7 +406,7 @@ impl Server {
         ];
         let begun = Instant::now();
         let result = self
-            .post("labels", &form, None, deadline)
+            .post("labels", &form, asker, deadline)
             .await
             .and_then(|answer| answer.names());
         let class = match &result {
@@ -388,37 +437,33 @@ impl Server {
         &self,
         path: &str,
         form: &[(&str, String)],
-        share: Option<&Semaphore>,
+        asker: Option<&Asker>,
         deadline: Duration,
     ) -> Result<Answer, Failure> {
-        self.post_for(path, form, share, deadline, MAX_BODY).await
+        self.post_for(path, form, asker, deadline, self.reading(MAX_ANSWER))
+            .await
+    }
+
+    /// In the room that all servers share.
+    fn reading(&self, max: usize) -> Reading {
+        Reading {
+            max,
+            room: Some(self.room.clone()),
+        }
     }
 
     async fn post_for(
         &self,
         path: &str,
         form: &[(&str, String)],
-        share: Option<&Semaphore>,
+        asker: Option<&Asker>,
         deadline: Duration,
-        max_body: usize,
+        reading: Reading,
     ) -> Result<Answer, Failure> {
         let begun = Instant::now();
-        // Neither semaphore is ever closed, so that an error can only be the deadline.
-        let place = async {
-            let own = match share {
-                Some(share) => Some(share.acquire().await),
-                None => None,
-            };
-            (own, self.places.acquire().await)
-        };
-        let Ok(_place) = timeout(deadline, place).await else {
-            let own_are_taken = share.is_some_and(|share| share.available_permits() == 0);
+        let Ok(_place) = timeout(deadline, self.places.take(asker)).await else {
             return Err(Failure::Busy {
-                in_flight: if own_are_taken {
-                    self.share()
-                } else {
-                    self.config.max_in_flight
-                },
+                in_flight: self.places.before(asker),
                 waited: deadline,
             });
         };
@@ -430,9 +475,15 @@ impl Server {
         let (request, secrets) =
             credentials::authenticate(&self.config, request).map_err(Failure::Credentials)?;
         let left = deadline.saturating_sub(begun.elapsed());
-        match http::call(request, left, max_body).await {
-            Ok(reply) => Ok(Answer { reply, secrets }),
+        let mut room = reading.room.map(|room| room.for_body(asker));
+        match http::call_within(request, left, reading.max, &mut room).await {
+            Ok(reply) => Ok(Answer {
+                reply,
+                secrets,
+                _room: room,
+            }),
             Err(CallError::Timeout(_)) => Err(Failure::Timeout(deadline)),
+            Err(CallError::NoRoom(_)) => Err(Failure::Waited(deadline)),
             Err(error) => Err(error.into()),
         }
     }
