@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Failure, OutcomeClass};
 use super::decode::Number;
-use super::{Reading, Server, unix_seconds};
+use super::server::{Reading, Server, unix_seconds};
 
 /// The most bytes of one answer about the past that are read.
 pub const MAX_HISTORY: usize = 64 << 20;

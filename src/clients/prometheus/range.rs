@@ -8,7 +8,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Found, number};
-use super::{Failure, MAX_SERIES, OutcomeClass, Reading, Server, unix_seconds};
+use super::server::{Reading, Server, unix_seconds};
+use super::{Failure, MAX_SERIES, OutcomeClass};
 
 /// The largest answer that is read, in bytes: by commands that people run, and never by the operator.
 const MAX_RANGE: usize = 8 << 20;
