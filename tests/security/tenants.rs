@@ -252,7 +252,7 @@ async fn a_sick_canary_is_rolled_back_in_time_beside_a_namespace_full_of_slow_qu
     kit.until_weight(50).await;
     kit.until("all ask", |kit| (0..8).all(|i| asks(kit, i))).await;
     sick.store(true, std::sync::atomic::Ordering::SeqCst);
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert!((0..8).all(|i| asks(&kit, i)), "they ask still");

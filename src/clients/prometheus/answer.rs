@@ -202,14 +202,13 @@ impl Failure {
     pub fn class(&self) -> OutcomeClass {
         match self {
             Self::Refused(_) | Self::Broken(_) => OutcomeClass::Refused,
-            Self::Timeout(_) | Self::Busy { .. } => OutcomeClass::Timeout,
+            Self::Timeout(_) | Self::Busy { .. } | Self::Waited(_) | Self::NoRoom => OutcomeClass::Timeout,
             Self::Status { error_type, .. } if error_type == "timeout" => OutcomeClass::Timeout,
             Self::Status { code: 300..=399, .. } => OutcomeClass::Status3xx,
             Self::Status { code: 500.., .. } => OutcomeClass::Status5xx,
             Self::Status { .. } => OutcomeClass::Status4xx,
             Self::Warnings(_) => OutcomeClass::Warnings,
             Self::Histogram | Self::StringResult | Self::Matrix => OutcomeClass::Unsupported,
-            Self::Waited(_) | Self::NoRoom => OutcomeClass::Timeout,
             Self::TooLarge(_) | Self::TooManySamples | Self::SamplesTooLarge => OutcomeClass::TooLarge,
             Self::Malformed(_) => OutcomeClass::Malformed,
             Self::Credentials(_) | Self::NoServer(_) | Self::Restricted(_) => OutcomeClass::Misconfigured,

@@ -143,7 +143,7 @@ impl Answer {
                     Ok(())
                 },
             )?;
-            one.samples = buffer.clone();
+            one.samples = buffer.as_slice().to_vec();
             all.push(one);
             Ok(())
         })?;

@@ -36,7 +36,7 @@ struct State {
 struct Passes {
     held: usize,
     last_turn: u64,
-    passes: BTreeMap<u64, Pass>,
+    all: BTreeMap<u64, Pass>,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +99,7 @@ impl Places {
         let state = self.lock();
         let passes = asker.and_then(|asker| Some((state.namespaces.get(&asker.namespace)?, asker.pass)));
         match passes {
-            Some((of, pass)) if state.free > 0 => match of.passes.get(&pass) {
+            Some((of, pass)) if state.free > 0 => match of.all.get(&pass) {
                 Some(own) if !may_pass(own.held, state.free) => own.held,
                 _ => of.held,
             },
@@ -144,7 +144,7 @@ impl State {
             None => &mut self.others,
             Some(Asker { namespace, pass }) => {
                 let of = self.namespaces.entry(namespace.clone()).or_default();
-                &mut of.passes.entry(*pass).or_default().waiting
+                &mut of.all.entry(*pass).or_default().waiting
             }
         };
         queue.retain(|waiting| !waiting.is_closed());
@@ -175,7 +175,7 @@ impl State {
         self.turns += 1;
         let of = self.namespaces.get_mut(&namespace)?;
         (of.held, of.last_turn) = (of.held + 1, self.turns);
-        let own = of.passes.get_mut(&pass)?;
+        let own = of.all.get_mut(&pass)?;
         (own.held, own.last_turn) = (own.held + 1, self.turns);
         self.free -= 1;
         let waiting = own.waiting.pop_front()?;
@@ -191,7 +191,7 @@ impl State {
             return;
         };
         of.held = of.held.saturating_sub(1);
-        if let Some(own) = of.passes.get_mut(pass) {
+        if let Some(own) = of.all.get_mut(pass) {
             own.held = own.held.saturating_sub(1);
         }
         if !of.is_needed() {
@@ -203,14 +203,14 @@ impl State {
 impl Passes {
     /// Whether it holds a place, or still waits for one.
     fn is_needed(&mut self) -> bool {
-        self.passes.retain(|_, pass| pass.is_needed());
-        !self.passes.is_empty()
+        self.all.retain(|_, pass| pass.is_needed());
+        !self.all.is_empty()
     }
 
     /// The pass that comes next, if one may.
     fn next(&self, free: usize) -> Option<u64> {
         let allowed = self
-            .passes
+            .all
             .iter()
             .filter(|(_, pass)| !pass.waiting.is_empty() && may_pass(pass.held, free));
         let next = allowed.min_by_key(|(number, pass)| (pass.held, pass.last_turn, **number));
