@@ -929,7 +929,7 @@ async fn a_large_answer_waits_for_another_and_small_ones_do_not() {
         );
         tokio::spawn(async move { servers.samples_all(&asked, deadline).await.remove(0) })
     };
-    let first = ask("a", Duration::from_secs(60));
+    let first = ask("a", Duration::from_mins(1));
     while begun.load(Ordering::SeqCst) < 1 {
         tokio::task::yield_now().await;
     }
@@ -941,7 +941,7 @@ async fn a_large_answer_waits_for_another_and_small_ones_do_not() {
     );
     release.notify_one();
     assert_eq!(first.await.unwrap().unwrap()[0].samples.len(), 100_000);
-    let next = ask("b", Duration::from_secs(60));
+    let next = ask("b", Duration::from_mins(1));
     release.notify_one();
     assert!(next.await.unwrap().is_ok(), "its turn");
     serving.abort();

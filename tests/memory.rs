@@ -20,10 +20,10 @@ const URL: &str = "BIRDWATCH_MEMORY_TEST_URL";
 const BESIDES: usize = 48 << 20;
 
 /// The longest that a check may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A body of which one part is repeated, sent as it is read and never all there.
-fn repeated(head: String, part: String, count: usize, tail: &'static str) -> Body {
+fn repeated(head: String, part: &str, count: usize, tail: &'static str) -> Body {
     let many = 1000.min(count).max(1);
     let block = Bytes::from(part.repeat(many));
     // A list ends without a comma.
@@ -37,12 +37,12 @@ fn repeated(head: String, part: String, count: usize, tail: &'static str) -> Bod
 
 fn matrix(part: &str, count: usize) -> Body {
     let head = r#"{"status":"success","data":{"resultType":"matrix","result":["#;
-    repeated(head.to_owned(), format!("{part},"), count, "]}}")
+    repeated(head.to_owned(), &format!("{part},"), count, "]}}")
 }
 
 fn vector(part: &str, count: usize) -> Body {
     let head = r#"{"status":"success","data":{"resultType":"vector","result":["#;
-    repeated(head.to_owned(), format!("{part},"), count, "]}}")
+    repeated(head.to_owned(), &format!("{part},"), count, "]}}")
 }
 
 /// Ten minutes of one series of Istio's.
@@ -77,7 +77,7 @@ fn answer(query: &str) -> Body {
             90,
         ),
         _ if query.contains("labels_of_vector") => vector(&of_labels(r#""value":[1,"1"]"#), 400),
-        _ => repeated(" ".repeat(10), " ".repeat(1 << 10), usize::MAX >> 20, ""),
+        _ => repeated(" ".repeat(10), &" ".repeat(1 << 10), usize::MAX >> 20, ""),
     }
 }
 
