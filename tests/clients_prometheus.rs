@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use birdwatch::clients::prometheus::{
     Failure, Outcome, OutcomeClass, Prometheus, QueryObserver, Question, Server, ServerConfig, Servers,
     Stretch,
 };
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use wiremock::matchers::{body_string_contains, header, method, path};
@@ -160,10 +162,7 @@ async fn several_series_come_with_their_labels() {
         panic!("{outcome:?}")
     };
     assert_eq!(values(&outcome), [10.0, -0.25]);
-    assert_eq!(
-        series[1].labels,
-        BTreeMap::from([("code".to_owned(), "500".to_owned())])
-    );
+    assert_eq!(series[1].labels, r#"{code="500"}"#);
     assert_eq!(outcome.class(), OutcomeClass::Ok);
 }
 
@@ -376,9 +375,9 @@ async fn a_connection_that_breaks_is_told_from_an_answer() {
 
 #[tokio::test]
 async fn a_huge_body_is_not_read() {
-    let huge = "x".repeat((8 << 20) + 1);
+    let huge = "x".repeat((1 << 20) + 1);
     let failure = failure_of(ResponseTemplate::new(200).set_body_string(huge)).await;
-    assert_eq!(failure, Failure::TooLarge(8 << 20));
+    assert_eq!(failure, Failure::TooLarge(1 << 20));
     assert_eq!(failure.class(), OutcomeClass::TooLarge);
 }
 
@@ -395,7 +394,7 @@ async fn a_body_without_end_is_cut_off_while_it_comes() {
         .query("up", None, Duration::from_secs(30))
         .await;
     serving.abort();
-    assert_eq!(outcome, Outcome::Failed(Failure::TooLarge(8 << 20)));
+    assert_eq!(outcome, Outcome::Failed(Failure::TooLarge(1 << 20)));
 }
 
 /// Matches a request whose header is exactly this value.
@@ -750,7 +749,7 @@ async fn no_more_than_the_set_number_of_queries_is_under_way_and_waiting_counts_
     let (servers, seen) = servers_of(vec![config]);
     let ask = |query: &str| Question {
         server: None,
-        namespace: "shop".to_owned(),
+        namespace: query.to_owned(),
         query: query.to_owned(),
     };
     let first = ["a", "b"].map(|query| {
@@ -809,6 +808,145 @@ async fn of_raw_samples_too_a_quarter_is_asked_at_a_time_and_the_same_only_once(
     assert_eq!(asked.await.unwrap(), 10);
 }
 
+/// So many series of so many samples each.
+fn matrix(series: usize, labels: &str, samples: usize) -> String {
+    let samples = vec![r#"[1700000000.123,"1"]"#; samples].join(",");
+    let one = format!(r#"{{"metric":{{{labels}}},"values":[{samples}]}}"#);
+    let all = vec![one; series].join(",");
+    format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{all}]}}}}"#)
+}
+
+/// A Prometheus that answers a query that has a text of these with what stands beside it.
+async fn saying(answers: &[(&'static str, String)]) -> MockServer {
+    let server = MockServer::start().await;
+    for (query, body) in answers {
+        Mock::given(body_string_contains(*query))
+            .respond_with(ResponseTemplate::new(200).set_body_string(body))
+            .mount(&server)
+            .await;
+    }
+    server
+}
+
+fn counted(namespace: &str, query: &str) -> (Question, Timestamp) {
+    let question = Question {
+        server: None,
+        namespace: namespace.to_owned(),
+        query: query.to_owned(),
+    };
+    (question, at("2026-11-21T10:00:00Z"))
+}
+
+#[tokio::test]
+async fn the_samples_of_all_metrics_of_a_check_are_bounded_together() {
+    let labels: Vec<String> = (0..500).map(|i| format!(r#""l{i}":"v""#)).collect();
+    let server = saying(&[
+        ("many", matrix(250, "", 1000)),
+        ("large", matrix(1000, &labels.join(","), 1)),
+    ])
+    .await;
+    let servers = servers(&server.uri());
+    let two = [counted("shop", "many_a[10m]"), counted("shop", "many_b[10m]")];
+    for _ in 0..2 {
+        let found = servers.samples_all(&two, DEADLINE).await;
+        let refused: Vec<&Failure> = found.iter().filter_map(|one| one.as_ref().err()).collect();
+        assert_eq!(refused, [&Failure::TooManySamples], "one of the two is too much");
+        let read: Vec<usize> = found.iter().flatten().map(|series| series.len()).collect();
+        assert_eq!(read, [250]);
+    }
+    // The same twice is read once, and a check of its own has room again.
+    let twice = [two[0].clone(), two[0].clone()];
+    assert!(
+        servers
+            .samples_all(&twice, DEADLINE)
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
+    let found = servers
+        .samples_all(&[counted("shop", "large[10m]")], DEADLINE)
+        .await;
+    assert_eq!(found, [Err(Failure::SamplesTooLarge)]);
+    assert_eq!(Failure::SamplesTooLarge.class(), OutcomeClass::TooLarge);
+}
+
+#[tokio::test]
+async fn samples_that_wait_to_be_judged_leave_room_until_they_are_let_go() {
+    let labels: Vec<String> = (0..100).map(|i| format!(r#""l{i}":"v""#)).collect();
+    let server = saying(&[("all", matrix(3000, &labels.join(","), 1))]).await;
+    let servers = servers(&server.uri());
+    let ask = async |namespace: &str| {
+        let asked = [counted(namespace, "all[10m]")];
+        servers.samples_all(&asked, DEADLINE).await.remove(0)
+    };
+    let held = [ask("a").await.unwrap()];
+    assert_eq!(held[0].len(), 3000);
+    assert_eq!(
+        ask("a").await,
+        Err(Failure::NoRoom),
+        "as much of one namespace as of one check"
+    );
+    let other = ask("b").await;
+    assert_eq!(other, Err(Failure::NoRoom), "there is not twice as much of it");
+    drop(held);
+    assert!(ask("b").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_large_answer_waits_for_another_and_small_ones_do_not() {
+    let (begun, release) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(tokio::sync::Notify::new()),
+    );
+    let app = axum::Router::new().fallback({
+        let (begun, release) = (Arc::clone(&begun), Arc::clone(&release));
+        move |body: String| {
+            let (begun, release) = (Arc::clone(&begun), Arc::clone(&release));
+            async move {
+                if !body.contains("large") {
+                    return axum::body::Body::from(vector(&[("200", "1")]).to_string());
+                }
+                let all = Bytes::from(matrix(1, "", 100_000));
+                let rest = all.slice(3 << 19..);
+                let first =
+                    futures::stream::once(async move { Ok::<_, std::io::Error>(all.slice(..3 << 19)) });
+                let rest = futures::stream::once(async move {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    release.notified().await;
+                    Ok(rest)
+                });
+                axum::body::Body::from_stream(first.chain(rest))
+            }
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let servers = servers(&format!("http://{}", listener.local_addr().unwrap()));
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let ask = |namespace: &str, deadline: Duration| {
+        let (servers, asked) = (
+            servers.clone(),
+            [counted(namespace, &format!("large_{namespace}[10m]"))],
+        );
+        tokio::spawn(async move { servers.samples_all(&asked, deadline).await.remove(0) })
+    };
+    let first = ask("a", Duration::from_mins(1));
+    while begun.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+    let short = Duration::from_millis(300);
+    assert_eq!(ask("b", short).await.unwrap(), Err(Failure::Waited(short)));
+    assert_eq!(
+        values(&only(&servers).query("small", None, DEADLINE).await),
+        [1.0]
+    );
+    release.notify_one();
+    assert_eq!(first.await.unwrap().unwrap()[0].samples.len(), 100_000);
+    let next = ask("b", Duration::from_mins(1));
+    release.notify_one();
+    assert!(next.await.unwrap().is_ok(), "its turn");
+    serving.abort();
+}
+
 #[tokio::test]
 async fn one_who_asks_much_of_a_slow_server_leaves_places_for_others() {
     for (max_in_flight, share) in [(8, 2), (20, 5), (4, 1)] {
@@ -821,7 +959,7 @@ async fn one_who_asks_much_of_a_slow_server_leaves_places_for_others() {
         let questions = |who: &str, count: usize| {
             let one = |i| Question {
                 server: None,
-                namespace: "shop".to_owned(),
+                namespace: who.to_owned(),
                 query: format!("{who}{i}"),
             };
             (0..count).map(one).collect::<Vec<_>>()
@@ -847,6 +985,43 @@ async fn one_who_asks_much_of_a_slow_server_leaves_places_for_others() {
         }
         let all = greedy.await.unwrap();
         assert!(all.len() == 25 && all.iter().all(|outcome| values(outcome) == [1.0]));
+    }
+}
+
+#[tokio::test]
+async fn however_many_slow_checks_a_namespace_has_half_of_the_places_is_left_to_others() {
+    let slow = Holding::start().await;
+    let (servers, _) = servers_of(vec![ServerConfig::from_url(&slow.url).unwrap()]);
+    let ask = |namespace: &str, check: usize, count: usize| {
+        let one = |i| Question {
+            server: None,
+            namespace: namespace.to_owned(),
+            query: format!("{namespace}{check}_{i}"),
+        };
+        let (servers, questions) = (servers.clone(), (0..count).map(one).collect::<Vec<_>>());
+        tokio::spawn(async move { servers.ask_all(&questions, None, DEADLINE).await })
+    };
+    let greedy: Vec<_> = (0..8).map(|check| ask("greedy", check, 10)).collect();
+    slow.holds(10).await;
+    let neighbours: Vec<_> = (0..5)
+        .map(|check| ask(&format!("other{check}"), check, 1))
+        .collect();
+    slow.holds(15).await;
+    let late = Failure::Busy {
+        in_flight: 10,
+        waited: Duration::from_millis(100),
+    };
+    let more = [Question {
+        server: None,
+        namespace: "greedy".to_owned(),
+        query: "more".to_owned(),
+    }];
+    let given_up = servers.ask_all(&more, None, Duration::from_millis(100)).await;
+    assert_eq!(given_up, [Outcome::Failed(late)]);
+    assert_eq!(slow.held.load(Ordering::SeqCst), 15, "half, and the neighbours");
+    slow.gate.add_permits(85);
+    for one in greedy.into_iter().chain(neighbours) {
+        assert!(one.await.unwrap().iter().all(|outcome| values(outcome) == [1.0]));
     }
 }
 

@@ -40,19 +40,23 @@ fn every_relative_link_leads_to_a_file_and_to_a_heading_in_it() {
 
 #[test]
 fn limits_of_an_answer_are_documented_as_they_are_told() {
-    use birdwatch::clients::prometheus::{Failure, MAX_SAMPLES};
-    let told = Failure::TooLarge(MAX_SAMPLES).to_string();
+    use birdwatch::clients::prometheus::{Failure, MAX_ANSWER, MAX_SAMPLES, MOST_SAMPLES};
     let operations = &pages()["docs/operations.md"];
-    assert!(operations.contains(&format!("| `{told}`")), "{told}");
-    assert!(
-        operations.contains("up to 64 MiB and 2,000,000 samples"),
-        "{told}"
-    );
-    let samples = birdwatch::core::sequential::counters::MAX_SAMPLES;
-    assert!(
-        operations.contains(&format!("at most {samples} are read`")),
-        "{samples}"
-    );
+    for told in [
+        Failure::TooLarge(MAX_SAMPLES),
+        Failure::TooManySamples,
+        Failure::SamplesTooLarge,
+        Failure::NoRoom,
+        Failure::Waited(std::time::Duration::from_secs(5)),
+    ] {
+        assert!(operations.contains(&format!("| `{told}`")), "{told}");
+    }
+    let (small, large) = (MAX_ANSWER >> 20, MAX_SAMPLES >> 20);
+    let limits = format!("an answer of up to {small} MiB is read");
+    assert!(operations.contains(&limits), "{limits}");
+    let limits =
+        format!("up to {large} MiB, and of one check, all its metrics together,\n{MOST_SAMPLES} samples");
+    assert!(operations.contains(&limits), "{limits}");
 }
 
 #[test]

@@ -295,7 +295,7 @@ impl<'a> Live<'a> {
             from: asked.from,
             at: asked.at,
             unknown_names: Ok(Vec::new()),
-            outcome: Ok(series),
+            outcome: Ok(series.into()),
         }
     }
 

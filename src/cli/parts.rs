@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Config;
+use secrecy::SecretString;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,6 +31,9 @@ use super::settings::{PrometheusSource, Settings, SlackSettings};
 
 /// The longest a call of the API server may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(4);
+
+/// Where a pod has what the API server knows it by.
+const CLUSTER_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// How long Prometheus may take to answer at start.
 const PROMETHEUS_AT_START: Duration = Duration::from_secs(5);
@@ -87,7 +91,9 @@ impl Parts {
             metrics.clone(),
         );
         let observer: Arc<dyn QueryObserver> = Arc::new(Observer(metrics.clone()));
-        let servers = Servers::new(servers(settings)?, &observer)?;
+        let configs = servers(settings)?;
+        log_panics(settings, &configs);
+        let servers = Servers::new(configs, &observer)?;
         let (events, publishing) = Events::new(client.clone(), settings.lease.identity.clone());
         let mut background = vec![Background::start("the publisher of Events", publishing)];
         let (deliver, acks, sending) = deliver(settings, metrics)?;
@@ -121,8 +127,20 @@ impl Parts {
 pub(super) fn set_up_logs(settings: &Settings) -> Result<(), CommandError> {
     let filter = std::env::var("RUST_LOG").ok();
     telemetry::init(settings.process.log_format, filter.as_deref())?;
-    telemetry::log_panics(settings.slack.token.iter().cloned().collect());
+    log_panics(settings, &[]);
     Ok(())
+}
+
+/// From now on a panic shows nothing of what lets us in anywhere: not of Slack, of these servers, or of the API server.
+fn log_panics(settings: &Settings, servers: &[ServerConfig]) {
+    let own: Vec<SecretString> = settings.slack.token.iter().cloned().collect();
+    let servers = servers.to_vec();
+    telemetry::log_panics(move || {
+        let of_servers = servers.iter().flat_map(ServerConfig::secrets);
+        let of_cluster = fs::read_to_string(CLUSTER_TOKEN).ok();
+        let of_cluster = of_cluster.map(|token| SecretString::from(token.trim().to_owned()));
+        own.iter().cloned().chain(of_servers).chain(of_cluster).collect()
+    });
 }
 
 /// Says in log and metrics whether each Prometheus answers.
@@ -230,5 +248,66 @@ mod tests {
             ["/own.pem", "/every.pem"].map(std::path::PathBuf::from)
         );
         assert_eq!(trusted[1], ["/every.pem"].map(std::path::PathBuf::from));
+    }
+
+    #[test]
+    fn a_panic_shows_nothing_that_lets_us_in_anywhere() {
+        let folder = std::env::temp_dir().join(format!("birdwatch-panics-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let in_file = |name: &str, text: &str| {
+            let file = folder.join(name);
+            fs::write(&file, text).unwrap();
+            file.display().to_string()
+        };
+        let token = in_file("token", "canary-bearer\n");
+        let (password, key) = (
+            in_file("password", "canary-password\n"),
+            in_file(
+                "key.pem",
+                "-----BEGIN PRIVATE KEY-----\nY2FuYXJ5LWtleQ\n-----END PRIVATE KEY-----\n",
+            ),
+        );
+        let list = format!(
+            "- {{name: a, url: 'https://a/?key=canary%20in%20address', bearerTokenFile: '{token}', headers: {{X: \
+             canary-header}}, clientKeyFile: '{key}'}}\n\
+             - {{name: b, url: 'https://b', basicAuth: {{username: ops, passwordFile: '{password}'}}}}\n\
+             - {{name: c, url: 'https://me:canary-in-url@c'}}\n"
+        );
+        let from = format!("--prometheus-servers-file={}", in_file("servers.yaml", &list));
+        let parsed = Cli::parse_from(["birdwatch", "run", &from]);
+        let Command::Run(args) = parsed.command else {
+            panic!("{from} is no run")
+        };
+        let mut settings = Settings::new(args, Surroundings::default()).unwrap();
+        settings.slack.token = Some("xoxb-canary".into());
+        // Of user and password `printf ops:canary-password | base64`, and the same of the other.
+        let all = [
+            "xoxb-canary",
+            "canary-bearer",
+            "canary-header",
+            "canary%20in%20address",
+            "canary in address",
+            "canary-password",
+            "b3BzOmNhbmFyeS1wYXNzd29yZA==",
+            "canary-in-url",
+            "bWU6Y2FuYXJ5LWluLXVybA==",
+            "Y2FuYXJ5LWtleQ",
+            "rotated",
+        ];
+        let said = crate::runtime::telemetry::tests::logged_of_panics(
+            || {
+                log_panics(&settings, &servers(&settings).unwrap());
+                fs::write(&token, "rotated").unwrap();
+            },
+            &[&|| panic!("it had {}", all[0]), &|| {
+                panic!("it had {}", all[2..].join(" and "))
+            }],
+        );
+        fs::remove_dir_all(folder).unwrap();
+        assert_eq!(said.lines().count(), 2, "{said}");
+        for secret in all {
+            assert!(!said.contains(secret), "{secret}: {said}");
+        }
+        assert!(said.contains("it had *** and ***"), "{said}");
     }
 }

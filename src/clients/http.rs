@@ -13,9 +13,6 @@ use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCod
 
 pub use crate::core::line::tidy;
 
-/// The most bytes of a body that are read where nothing else is said.
-pub const MAX_BODY: usize = 8 << 20;
-
 /// The longest reason, in characters, that an error carries.
 pub const MAX_REASON: usize = 200;
 
@@ -224,6 +221,9 @@ pub enum CallError {
     /// The deadline passed first.
     #[error("no answer within {}", human(*.0))]
     Timeout(Duration),
+    /// There was no room in memory for more of the answer until the deadline passed.
+    #[error("no room for the answer within {}", human(*.0))]
+    NoRoom(Duration),
     /// The connection broke, or what came is not HTTP.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -232,21 +232,70 @@ pub enum CallError {
     TooLarge(usize),
 }
 
+/// Memory for a body, which has to be asked for as the body comes.
+pub trait Room: Send {
+    /// Waits until there is room for so many bytes in all.
+    fn grow(&mut self, bytes: usize) -> impl Future<Output = ()> + Send;
+
+    /// Whether it was waiting when it was last given up.
+    fn waits(&self) -> bool;
+}
+
+/// As much as the limit says.
+impl Room for () {
+    async fn grow(&mut self, _bytes: usize) {}
+
+    fn waits(&self) -> bool {
+        false
+    }
+}
+
+/// Where there is none to be asked, as much as the limit says.
+impl<R: Room> Room for Option<R> {
+    async fn grow(&mut self, bytes: usize) {
+        if let Some(room) = self {
+            room.grow(bytes).await;
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.as_ref().is_some_and(R::waits)
+    }
+}
+
 /// Sends a request and reads the whole answer, all within `deadline`, at most `max_body` bytes of body.
 ///
 /// # Errors
 /// There is no whole answer; none of the errors shows the address, a header or the body.
 pub async fn call(request: RequestBuilder, deadline: Duration, max_body: usize) -> Result<Reply, CallError> {
-    match tokio::time::timeout(deadline, exchange(request, max_body)).await {
+    call_within(request, deadline, max_body, &mut ()).await
+}
+
+/// The same, with no more of the body in memory than `room` has been made for.
+///
+/// # Errors
+/// As [`call`], or there was no room.
+pub async fn call_within(
+    request: RequestBuilder,
+    deadline: Duration,
+    max_body: usize,
+    room: &mut impl Room,
+) -> Result<Reply, CallError> {
+    match tokio::time::timeout(deadline, exchange(request, max_body, room)).await {
         Ok(result) => result,
+        Err(_) if room.waits() => Err(CallError::NoRoom(deadline)),
         Err(_) => Err(CallError::Timeout(deadline)),
     }
 }
 
-async fn exchange(request: RequestBuilder, max_body: usize) -> Result<Reply, CallError> {
+async fn exchange(
+    request: RequestBuilder,
+    max_body: usize,
+    room: &mut impl Room,
+) -> Result<Reply, CallError> {
     let response = request.send().await.map_err(|error| classify(&error))?;
     let (status, headers) = (response.status(), response.headers().clone());
-    let body = read_body(response, max_body).await?;
+    let body = read_body(response, max_body, room).await?;
     Ok(Reply {
         status,
         headers,
@@ -254,7 +303,14 @@ async fn exchange(request: RequestBuilder, max_body: usize) -> Result<Reply, Cal
     })
 }
 
-async fn read_body(mut response: Response, max_body: usize) -> Result<Vec<u8>, CallError> {
+/// By how much a body grows that is longer than it was: each growth is asked for before it is made.
+const GROWTH: usize = 256 << 10;
+
+async fn read_body(
+    mut response: Response,
+    max_body: usize,
+    room: &mut impl Room,
+) -> Result<Vec<u8>, CallError> {
     let declared = response
         .content_length()
         .and_then(|length| usize::try_from(length).ok())
@@ -262,10 +318,18 @@ async fn read_body(mut response: Response, max_body: usize) -> Result<Vec<u8>, C
     if declared > max_body {
         return Err(CallError::TooLarge(max_body));
     }
-    let mut body = Vec::with_capacity(declared);
+    let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
-        if body.len() + chunk.len() > max_body {
+        let length = body.len() + chunk.len();
+        if length > max_body {
             return Err(CallError::TooLarge(max_body));
+        }
+        if length > body.capacity() {
+            // What is said of the length is room only as it is used: it may be a lie.
+            let likely = declared.min(body.len() + GROWTH);
+            let capacity = length.max(likely).max(2 * body.len()).min(max_body);
+            room.grow(capacity).await;
+            body.reserve_exact(capacity - body.len());
         }
         body.extend_from_slice(&chunk);
     }

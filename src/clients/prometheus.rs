@@ -3,30 +3,41 @@
 mod answer;
 mod config;
 mod credentials;
+mod decode;
 mod history;
+mod places;
 mod range;
+mod room;
+mod server;
 mod tenant;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
 
-use super::http::{self, CallError, HttpClient, MAX_BODY};
+use crate::core::observation::SampleSet;
 use crate::core::query;
-use answer::Answer;
+use decode::Allowance;
+use places::Asker;
+use room::Room;
 
-pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Samples, Series};
+pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Series};
 pub use config::{Address, BasicAuth, ConfigError, DEFAULT_MAX_IN_FLIGHT, ServerConfig};
+pub use decode::MOST_SAMPLES;
 pub use history::{Column, MAX_HISTORY, Past};
 pub use range::{RangeSeries, Stretch};
+pub use server::Server;
 
-/// The largest answer with raw samples that is read, in bytes: ten minutes of a large service's histogram.
-pub const MAX_SAMPLES: usize = 64 << 20;
+/// The largest answer with raw samples that is read, in bytes: ten minutes of every bucket of 200 pods, as two reporters
+/// have them.
+pub const MAX_SAMPLES: usize = 24 << 20;
+
+/// The largest of the other answers that is read, in bytes: many times what a hundred series with all their labels take.
+pub const MAX_ANSWER: usize = room::SMALL_BODY;
 
 /// Told of every query, for metrics.
 pub trait QueryObserver: Send + Sync {
@@ -54,7 +65,8 @@ pub struct Question {
 pub trait Prometheus: Send + Sync {
     /// Asks everything at once, identical questions only once, and answers in the order of the questions. Each
     /// query is evaluated at `at` (none: the server's now) and given up after `deadline`. However much is asked in one
-    /// go, of each server's places it takes a quarter at most, so that others are heard meanwhile.
+    /// go, of each server's places it takes a quarter at most, and all of a namespace half, so that others are heard
+    /// meanwhile.
     fn ask_all<'a>(
         &'a self,
         questions: &'a [Question],
@@ -67,7 +79,7 @@ pub trait Prometheus: Send + Sync {
         &'a self,
         questions: &'a [(Question, Timestamp)],
         deadline: Duration,
-    ) -> BoxFuture<'a, Vec<Result<Arc<[Samples]>, Failure>>>;
+    ) -> BoxFuture<'a, Vec<Result<SampleSet, Failure>>>;
 
     /// The names of all labels that series of `metric` had within `lookback` before `now`, `__name__` among them.
     /// Empty: no such metric. Asked of a server by name, and for a namespace, as in [`Question`].
@@ -95,6 +107,7 @@ pub struct UnknownServer {
 #[derive(Debug, Clone)]
 pub struct Servers {
     servers: Arc<[Server]>,
+    passes: Arc<AtomicU64>,
 }
 
 impl Servers {
@@ -104,11 +117,13 @@ impl Servers {
     /// An empty list, names that repeat, or anything about a server that can never work.
     pub fn new(configs: Vec<ServerConfig>, observer: &Arc<dyn QueryObserver>) -> Result<Self, ConfigError> {
         config::check(&configs)?;
+        let room = Room::default();
         let servers = configs
             .into_iter()
-            .map(|config| Server::new(config, Arc::clone(observer)));
+            .map(|config| Server::new(config, Arc::clone(observer), room.clone()));
         Ok(Self {
             servers: servers.collect::<Result<_, _>>()?,
+            passes: Arc::default(),
         })
     }
 
@@ -132,16 +147,15 @@ impl Servers {
         self.servers.iter()
     }
 
-    /// How many places of each server one asker may hold at the same time.
-    fn shares(&self) -> BTreeMap<&str, Semaphore> {
-        let share = |server: &Server| Semaphore::new(server.share());
-        self.iter().map(|server| (server.name(), share(server))).collect()
+    /// One who asks now for a namespace, on an account of its own.
+    fn pass(&self) -> u64 {
+        self.passes.fetch_add(1, Ordering::Relaxed)
     }
 
     async fn ask(
         &self,
         question: &Question,
-        shares: &BTreeMap<&str, Semaphore>,
+        pass: u64,
         at: Option<Timestamp>,
         deadline: Duration,
     ) -> Outcome {
@@ -149,8 +163,17 @@ impl Servers {
             Ok(found) => found,
             Err(failure) => return Outcome::Failed(failure),
         };
-        let share = shares.get(server.name());
-        server.query_within(share, &query, at, deadline).await
+        let asker = question.asker(pass);
+        server.query_as(Some(&asker), &query, at, deadline).await
+    }
+}
+
+impl Question {
+    fn asker(&self, pass: u64) -> Asker {
+        Asker {
+            namespace: self.namespace.clone(),
+            pass,
+        }
     }
 }
 
@@ -162,8 +185,8 @@ impl Prometheus for Servers {
         deadline: Duration,
     ) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
-            let shares = self.shares();
-            each_once(questions, |q| self.ask(q, &shares, at, deadline)).await
+            let pass = self.pass();
+            each_once(questions, |q| self.ask(q, pass, at, deadline)).await
         })
     }
 
@@ -171,14 +194,14 @@ impl Prometheus for Servers {
         &'a self,
         questions: &'a [(Question, Timestamp)],
         deadline: Duration,
-    ) -> BoxFuture<'a, Vec<Result<Arc<[Samples]>, Failure>>> {
+    ) -> BoxFuture<'a, Vec<Result<SampleSet, Failure>>> {
         Box::pin(async move {
-            let shares = &self.shares();
+            let pass = self.pass();
+            let allowance = &Allowance::default();
             let ask = |(question, at): &'a (Question, Timestamp)| async move {
                 let (server, query) = self.for_tenant(question)?;
-                let share = shares.get(server.name());
-                let found = server.samples(share, &query, *at, deadline).await;
-                found.map(Arc::from)
+                let asker = question.asker(pass);
+                server.samples((&asker, allowance), &query, *at, deadline).await
             };
             each_once(questions, ask).await
         })
@@ -198,7 +221,14 @@ impl Prometheus for Servers {
                 Some(only) => only.of_metric(metric),
                 None => query::of_metric(metric),
             };
-            server.label_names_of(series, now, lookback, deadline).await
+            let asker = Asker {
+                namespace: namespace.to_owned(),
+                pass: self.pass(),
+            };
+            let asker = Some(&asker);
+            server
+                .label_names_of(asker, series, now, lookback, deadline)
+                .await
         })
     }
 }
@@ -213,231 +243,4 @@ async fn each_once<'q, Q: Ord, F: Future<Output: Clone>>(
     let answers: BTreeMap<&Q, F::Output> = distinct.into_iter().zip(answers).collect();
     let answer = |question| answers.get(question).cloned();
     questions.iter().filter_map(answer).collect()
-}
-
-/// One Prometheus, or anything that speaks its query API.
-pub struct Server {
-    config: ServerConfig,
-    http: HttpClient,
-    places: Semaphore,
-    observer: Arc<dyn QueryObserver>,
-}
-
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Server {
-    fn new(config: ServerConfig, observer: Arc<dyn QueryObserver>) -> Result<Self, ConfigError> {
-        let http = HttpClient::new(config.tls()).map_err(|source| ConfigError::Tls {
-            server: config.name.clone(),
-            source,
-        })?;
-        let places = Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS));
-        Ok(Self {
-            config,
-            http,
-            places,
-            observer,
-        })
-    }
-
-    /// Its name in the administrator's list.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.config.name
-    }
-
-    /// Its address, without user and password.
-    #[must_use]
-    pub fn address(&self) -> &Address {
-        &self.config.url
-    }
-
-    /// How many places one asker may hold at the same time.
-    fn share(&self) -> usize {
-        (self.config.max_in_flight / 4).clamp(1, Semaphore::MAX_PERMITS)
-    }
-
-    /// Asks for the value of `promql` at `at` (none: the server's now). The deadline covers everything, waiting for
-    /// a place included; nothing is retried, for a check is soon made again.
-    pub async fn query(&self, promql: &str, at: Option<Timestamp>, deadline: Duration) -> Outcome {
-        self.query_within(None, promql, at, deadline).await
-    }
-
-    /// The same by one who may hold no more places than `share` has.
-    async fn query_within(
-        &self,
-        share: Option<&Semaphore>,
-        promql: &str,
-        at: Option<Timestamp>,
-        deadline: Duration,
-    ) -> Outcome {
-        let begun = Instant::now();
-        let outcome = self
-            .evaluate(share, promql, at, deadline, MAX_BODY)
-            .await
-            .and_then(|answer| answer.outcome());
-        let outcome = outcome.unwrap_or_else(Outcome::Failed);
-        self.observer
-            .on_query(self.name(), outcome.class(), begun.elapsed());
-        outcome
-    }
-
-    /// See [`Prometheus::samples_all`].
-    async fn samples(
-        &self,
-        share: Option<&Semaphore>,
-        selector: &str,
-        at: Timestamp,
-        deadline: Duration,
-    ) -> Result<Vec<Samples>, Failure> {
-        let begun = Instant::now();
-        let result = self
-            .evaluate(share, selector, Some(at), deadline, MAX_SAMPLES)
-            .await
-            .and_then(|answer| answer.samples());
-        let class = match &result {
-            Ok(series) if series.is_empty() => OutcomeClass::Empty,
-            Ok(_) => OutcomeClass::Ok,
-            Err(failure) => failure.class(),
-        };
-        self.observer.on_query(self.name(), class, begun.elapsed());
-        result
-    }
-
-    async fn evaluate(
-        &self,
-        share: Option<&Semaphore>,
-        promql: &str,
-        at: Option<Timestamp>,
-        deadline: Duration,
-        max_body: usize,
-    ) -> Result<Answer, Failure> {
-        // The server gives up a little sooner than we do, so that it can still say why.
-        let timeout = format!("{}ms", (deadline.as_millis() * 9 / 10).max(1));
-        let mut form = vec![("query", promql.to_owned()), ("timeout", timeout)];
-        if let Some(at) = at {
-            form.push(("time", unix_seconds(at)));
-        }
-        self.post_for("query", &form, share, deadline, max_body).await
-    }
-
-    /// See [`Prometheus::label_names`]; of all series.
-    ///
-    /// # Errors
-    /// The server did not answer, or not reliably.
-    pub async fn label_names(
-        &self,
-        metric: &str,
-        now: Timestamp,
-        lookback: Duration,
-        deadline: Duration,
-    ) -> Result<BTreeSet<String>, Failure> {
-        let series = query::of_metric(metric);
-        self.label_names_of(series, now, lookback, deadline).await
-    }
-
-    async fn label_names_of(
-        &self,
-        series: String,
-        now: Timestamp,
-        lookback: Duration,
-        deadline: Duration,
-    ) -> Result<BTreeSet<String>, Failure> {
-        let start = now.saturating_sub(lookback).unwrap_or(Timestamp::UNIX_EPOCH);
-        let form = [
-            ("match[]", series),
-            ("start", unix_seconds(start)),
-            ("end", unix_seconds(now)),
-        ];
-        let begun = Instant::now();
-        let result = self
-            .post("labels", &form, None, deadline)
-            .await
-            .and_then(|answer| answer.names());
-        let class = match &result {
-            Ok(names) if names.is_empty() => OutcomeClass::Empty,
-            Ok(_) => OutcomeClass::Ok,
-            Err(failure) => failure.class(),
-        };
-        self.observer.on_query(self.name(), class, begun.elapsed());
-        result
-    }
-
-    /// Whether queries are answered: asked by one that needs no data, since not all that speak the query API have
-    /// Prometheus's own readiness page.
-    ///
-    /// # Errors
-    /// Why it is not ready.
-    pub async fn ready(&self, deadline: Duration) -> Result<(), Failure> {
-        match self.query("vector(1)", None, deadline).await {
-            Outcome::Series(_) => Ok(()),
-            Outcome::Failed(failure) => Err(failure),
-            Outcome::Empty | Outcome::TooMany(_) => {
-                Err(Failure::Malformed("vector(1) is not one series".to_owned()))
-            }
-        }
-    }
-
-    async fn post(
-        &self,
-        path: &str,
-        form: &[(&str, String)],
-        share: Option<&Semaphore>,
-        deadline: Duration,
-    ) -> Result<Answer, Failure> {
-        self.post_for(path, form, share, deadline, MAX_BODY).await
-    }
-
-    async fn post_for(
-        &self,
-        path: &str,
-        form: &[(&str, String)],
-        share: Option<&Semaphore>,
-        deadline: Duration,
-        max_body: usize,
-    ) -> Result<Answer, Failure> {
-        let begun = Instant::now();
-        // Neither semaphore is ever closed, so that an error can only be the deadline.
-        let place = async {
-            let own = match share {
-                Some(share) => Some(share.acquire().await),
-                None => None,
-            };
-            (own, self.places.acquire().await)
-        };
-        let Ok(_place) = timeout(deadline, place).await else {
-            let own_are_taken = share.is_some_and(|share| share.available_permits() == 0);
-            return Err(Failure::Busy {
-                in_flight: if own_are_taken {
-                    self.share()
-                } else {
-                    self.config.max_in_flight
-                },
-                waited: deadline,
-            });
-        };
-        let request = self
-            .http
-            .current()
-            .post(self.config.url.join(&["api", "v1", path]))
-            .form(form);
-        let (request, secrets) =
-            credentials::authenticate(&self.config, request).map_err(Failure::Credentials)?;
-        let left = deadline.saturating_sub(begun.elapsed());
-        match http::call(request, left, max_body).await {
-            Ok(reply) => Ok(Answer { reply, secrets }),
-            Err(CallError::Timeout(_)) => Err(Failure::Timeout(deadline)),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-fn unix_seconds(at: Timestamp) -> String {
-    format!("{}.{:03}", at.as_second(), at.subsec_millisecond())
 }

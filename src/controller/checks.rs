@@ -1,7 +1,6 @@
 //! Asks a check beside reconcile, so that a slow Prometheus keeps nobody waiting, and wakes reconcile when it is
 //! answered. What an answer means is the core's.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +10,10 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::clients::http::{MAX_REASON, tidy};
 use crate::clients::prometheus::{self as prom, Failure, Prometheus};
 use crate::core::decision::CheckRequest;
 use crate::core::observation::{
-    Answer, Check, CheckId, ObjectName, Outcome, Point, Question, SampleAnswer, SampleQuestion, SampleSeries,
+    Answer, Check, CheckId, ObjectName, Outcome, Point, Question, SampleAnswer, SampleQuestion, SampleSet,
 };
 
 use super::context::Scope;
@@ -160,7 +158,7 @@ impl Asker<'_> {
     /// Looks up the names of selectors without series.
     async fn name(&mut self, samples: &mut [SampleAnswer], until: Instant) {
         let asked = self.request.samples.iter().zip(samples);
-        let empty = asked.filter(|(_, answer)| answer.outcome.as_ref().is_ok_and(Vec::is_empty));
+        let empty = asked.filter(|(_, answer)| answer.outcome.as_ref().is_ok_and(|series| series.is_empty()));
         let mut empty: Vec<(&SampleQuestion, &mut SampleAnswer)> = empty.collect();
         let names: Vec<&Names> = empty.iter().map(|(asked, _)| &asked.names).collect();
         let LookedUp { known, unknown } = self.look_up(&names, until).await;
@@ -299,22 +297,15 @@ async fn samples(
     let questions: Vec<_> = request.samples.iter().map(question).collect();
     let left = until.saturating_duration_since(Instant::now());
     let found = prometheus.samples_all(&questions, left).await;
-    let series = |one: &prom::Samples| SampleSeries {
-        labels: one.labels.clone(),
-        samples: one.samples.clone(),
+    let answer = |(asked, found): (&SampleQuestion, Result<SampleSet, Failure>)| SampleAnswer {
+        metric: asked.metric.clone(),
+        side: asked.side,
+        counted: asked.counted,
+        from: asked.from,
+        at: asked.at,
+        outcome: found.map_err(|failure| failure.to_string()),
+        unknown_names: Ok(Vec::new()),
     };
-    let answer =
-        |(asked, found): (&SampleQuestion, Result<Arc<[prom::Samples]>, prom::Failure>)| SampleAnswer {
-            metric: asked.metric.clone(),
-            side: asked.side,
-            counted: asked.counted,
-            from: asked.from,
-            at: asked.at,
-            outcome: found
-                .map(|found| found.iter().map(series).collect())
-                .map_err(|failure| failure.to_string()),
-            unknown_names: Ok(Vec::new()),
-        };
     request.samples.iter().zip(found).map(answer).collect()
 }
 
@@ -364,30 +355,10 @@ fn outcome(
 }
 
 fn point(series: &prom::Series) -> Point {
-    let labels = series
-        .labels
-        .iter()
-        .map(|(name, value)| format!("{}={value:?}", quoted(name)));
-    // A query makes labels of any text, and as much of it as it likes.
-    let labels = tidy(&labels.collect::<Vec<_>>().join(", "), MAX_REASON);
-    let labels = if labels.is_empty() {
-        labels
-    } else {
-        format!("{{{labels}}}")
-    };
     Point {
-        labels,
+        labels: series.labels.clone(),
         value: series.value,
     }
-}
-
-/// The name of a label or a metric; one that is no word, as Prometheus allows, in quotes.
-fn quoted(name: &str) -> Cow<'_, str> {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
-    if name.chars().all(is_word) {
-        return Cow::Borrowed(name);
-    }
-    Cow::Owned(format!("{name:?}"))
 }
 
 /// Requests per second; nothing counted is no traffic.
@@ -437,8 +408,8 @@ mod tests {
             &'a self,
             questions: &'a [(prom::Question, Timestamp)],
             _deadline: Duration,
-        ) -> BoxFuture<'a, Vec<Result<Arc<[prom::Samples]>, Failure>>> {
-            let none = |_| Ok(Arc::from([]));
+        ) -> BoxFuture<'a, Vec<Result<SampleSet, Failure>>> {
+            let none = |_| Ok(SampleSet::default());
             Box::pin(std::future::ready(questions.iter().map(none).collect()))
         }
 
@@ -454,7 +425,7 @@ mod tests {
                 .extend(questions.iter().map(|question| question.query.clone()));
             let answer = |question: &prom::Question| match self.answers.get(question.query.as_str()) {
                 Some(value) => prom::Outcome::Series(vec![prom::Series {
-                    labels: BTreeMap::new(),
+                    labels: String::new(),
                     value: *value,
                 }]),
                 None => prom::Outcome::Empty,
@@ -564,21 +535,6 @@ mod tests {
 
     fn labels(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn labels_of_any_text_are_one_short_line() {
-        let series = |name: &str, value: &str| {
-            let labels = [(name.to_owned(), value.to_owned())].into();
-            point(&prom::Series { labels, value: 1.0 }).labels
-        };
-        assert_eq!(
-            series("pod", "a\n\u{1b}[2J\u{202e}"),
-            r#"{pod="a\n\u{1b}[2J\u{202e}"}"#
-        );
-        assert_eq!(series("a\"=\n*fake*", "b"), r#"{"a\"=\n*fake*"="b"}"#);
-        let long = series("pod", &"é".repeat(1 << 20));
-        assert_eq!(long.chars().count(), MAX_REASON + 2, "{long}");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::AbortHandle;
 
 use crate::api::BirdWatchStatus;
@@ -14,6 +14,9 @@ use crate::core::notices;
 use crate::core::observation::{Check, CheckId, NoticeAck, ObjectName};
 
 use super::objects::RawBirdWatch;
+
+/// How long the samples of a check wait for a decision that stands.
+const SAMPLES_STAY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Everything remembered, by name.
 #[derive(Debug, Default)]
@@ -211,9 +214,12 @@ impl Remembered {
     }
 
     /// The latest finished check. It stays until there is a newer one: a status that has not heard it may be found at any
-    /// time. One that was asked by a clock that was ahead proves nothing, now or later.
+    /// time. One that was asked by a clock that was ahead proves nothing, now or later. Nor does one with samples stay for
+    /// long, whatever keeps its status from being written: others need the room, and the next one asks for all of it again.
     pub fn latest_check(&mut self, now: Timestamp) -> Option<Check> {
-        self.check.take_if(|check| check.asked_at > now);
+        let is_over =
+            |check: &Check| !check.samples.is_empty() && now.duration_since(check.asked_at) > SAMPLES_STAY;
+        self.check.take_if(|check| check.asked_at > now || is_over(check));
         self.check.clone()
     }
 
@@ -424,6 +430,40 @@ mod tests {
         assert_eq!(remembered.latest_check(at(12)), Some(check));
         assert_eq!(remembered.latest_check(at(7)), None);
         assert_eq!(remembered.latest_check(at(12)), None);
+    }
+
+    #[test]
+    fn samples_that_no_decision_stands_for_are_let_go_after_a_while() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut check = Check {
+            id: CheckId {
+                rollout: "r1".into(),
+                step: 1,
+                plan: Plan::default(),
+            },
+            asked_at: at(10),
+            answers: Vec::new(),
+            samples: Vec::new(),
+            scrape: crate::api::Span::ZERO,
+        };
+        let mut remembered = Remembered {
+            check: Some(check.clone()),
+            ..Remembered::default()
+        };
+        assert!(remembered.latest_check(at(1000)).is_some(), "a few readings stay");
+        check.samples.push(crate::core::observation::SampleAnswer {
+            metric: "m".into(),
+            side: crate::core::observation::Side::Canary,
+            counted: None,
+            from: at(0),
+            at: at(10),
+            outcome: Err("no connection".into()),
+            unknown_names: Ok(Vec::new()),
+        });
+        remembered.check = Some(check);
+        assert!(remembered.latest_check(at(40)).is_some());
+        assert!(remembered.latest_check(at(41)).is_none());
+        assert_eq!(remembered.check, None);
     }
 
     #[test]

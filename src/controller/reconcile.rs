@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
+use tokio::sync::{Mutex, MutexGuard};
 use tracing::Instrument;
 
 use crate::api::BirdWatchStatus;
@@ -26,6 +27,9 @@ const PATIENCE: u32 = 3;
 
 /// A refused status is tried again at every look, and after this long.
 const REFUSED: Duration = Duration::from_mins(1);
+
+/// More samples than these are judged alone.
+const MANY_SAMPLES: usize = 20_000;
 
 /// When to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,7 @@ async fn pass(
     }
     let written_after_all = entry.lock().found_written(&look.stored);
     scope.context.events.publish(&look.object, written_after_all);
+    let judged_alone = alone(&look).await;
     let Decision {
         next,
         effects,
@@ -96,6 +101,7 @@ async fn pass(
         wake,
         events,
     } = decide(&look.status, &look.seen, now);
+    drop(judged_alone);
     let executor = Executor {
         scope,
         look: &look,
@@ -135,6 +141,21 @@ async fn pass(
     }
     let done = lowered?.max(executor.rest(&permitted).await?);
     Ok(again(done, Again::At(wake)))
+}
+
+/// Samples, when they are judged, are in memory several times over: many of them one `BirdWatch` after the other, in the whole
+/// process.
+async fn alone(look: &Look) -> Option<MutexGuard<'static, ()>> {
+    static JUDGING: Mutex<()> = Mutex::const_new(());
+    let answers = look.seen.check.iter().flat_map(|check| &check.samples);
+    let series = answers
+        .filter_map(|answer| answer.outcome.as_ref().ok())
+        .flatten();
+    let samples: usize = series.map(|one| one.samples.len()).sum();
+    if samples <= MANY_SAMPLES {
+        return None;
+    }
+    Some(JUDGING.lock().await)
 }
 
 fn again(done: Done, otherwise: Again) -> Again {

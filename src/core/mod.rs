@@ -31,6 +31,7 @@ mod preset;
 mod progress;
 mod promote;
 mod rest;
+mod samples;
 mod start;
 mod turn;
 mod view;

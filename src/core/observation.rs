@@ -9,6 +9,7 @@ use crate::api::spec::Level;
 use crate::api::status::Rollout;
 use crate::api::{BirdWatchSpec, Span};
 
+pub use super::samples::{Keeper, SampleSet};
 use super::sequential::counters::Counted;
 
 /// Who wrote something that only we own up to: another replica of this operator, or this one before a crash or a lost answer.
@@ -191,7 +192,7 @@ pub struct SampleAnswer {
     /// As asked.
     pub at: Timestamp,
     /// The series, none where nothing counts; or why they are not known.
-    pub outcome: Result<Vec<SampleSeries>, String>,
+    pub outcome: Result<SampleSet, String>,
     /// Of an answer without series, those of its names that Prometheus has never heard of; `Err`: they could not be looked up.
     pub unknown_names: Result<Vec<String>, String>,
 }

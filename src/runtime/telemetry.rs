@@ -62,10 +62,10 @@ where
     })
 }
 
-/// Makes a panic one log line like any other: where, in which thread, and what was said, with every one of
-/// `secrets` in it masked.
-pub fn log_panics(secrets: Vec<SecretString>) {
-    std::panic::set_hook(Box::new(move |info| report(info, &secrets)));
+/// Makes a panic one log line like any other: where, in which thread, and what was said, with every one of the
+/// `secrets` that there are then masked. Those must be had without a lock that whoever panics may hold.
+pub fn log_panics(secrets: impl Fn() -> Vec<SecretString> + Send + Sync + 'static) {
+    std::panic::set_hook(Box::new(move |info| report(info, &secrets())));
 }
 
 fn report(info: &PanicHookInfo<'_>, secrets: &[SecretString]) {
@@ -81,18 +81,47 @@ fn report(info: &PanicHookInfo<'_>, secrets: &[SecretString]) {
 }
 
 fn masked(text: &str, secrets: &[SecretString]) -> String {
-    let known = secrets
-        .iter()
-        .map(ExposeSecret::expose_secret)
-        .filter(|secret| !secret.is_empty());
-    known.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    let known = secrets.iter().map(ExposeSecret::expose_secret);
+    let mut known: Vec<&str> = known.filter(|secret| !secret.is_empty()).collect();
+    // Of one that is the beginning of another nothing may be left.
+    known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    known
+        .into_iter()
+        .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
+
+    /// What is said of a panic is the process's: one test at a time sets it.
+    static HOOK: Mutex<()> = Mutex::new(());
+
+    /// What the log says, as JSON, of panics in `works`, with the hook that `set` sets.
+    pub(crate) fn logged_of_panics(set: impl FnOnce(), works: &[&dyn Fn()]) -> String {
+        let _alone = HOOK.lock().unwrap();
+        let before = std::panic::take_hook();
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let to_lines = subscriber(LogFormat::Json, None, move || writer.clone(), false).unwrap();
+        tracing::subscriber::with_default(to_lines, || {
+            set();
+            // Another test's panic, in a thread that logs nowhere, may be the first that the hook tells of: then it is
+            // taken for one that nobody wants to hear of.
+            while lines.0.lock().unwrap().is_empty() {
+                std::panic::catch_unwind(|| panic!("is it heard?")).unwrap_err();
+                tracing::callsite::rebuild_interest_cache();
+            }
+            lines.0.lock().unwrap().clear();
+            for work in works {
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();
+            }
+        });
+        std::panic::set_hook(before);
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -161,19 +190,14 @@ mod tests {
 
     #[test]
     fn a_panic_is_one_line_without_the_secrets() {
-        let before = std::panic::take_hook();
-        let text = Lines::logged(LogFormat::Json, None, || {
-            log_panics(vec!["xoxb-canary".into(), "hunter22".into()]);
-            let works: [fn(); 3] = [
-                || panic!("posting with xoxb-canary\nfailed for hunter22"),
-                || panic!("{:?}", Err::<(), _>("token xoxb-canary")),
-                || std::panic::panic_any(7),
-            ];
-            for work in works {
-                std::panic::catch_unwind(work).unwrap_err();
-            }
-        });
-        std::panic::set_hook(before);
+        let text = logged_of_panics(
+            || log_panics(|| vec!["xoxb-canary".into(), "hunter22".into()]),
+            &[
+                &|| panic!("posting with xoxb-canary\nfailed for hunter22"),
+                &|| panic!("{:?}", Err::<(), _>("token xoxb-canary")),
+                &|| std::panic::panic_any(7),
+            ],
+        );
         let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(lines.len(), 3, "{text}");
         assert_eq!(lines[0]["said"], "posting with ***\nfailed for ***");
@@ -192,5 +216,7 @@ mod tests {
     fn secrets_are_masked_wherever_they_stand() {
         let secrets = ["xoxb-1".into(), "".into()];
         assert_eq!(masked("a xoxb-1 b xoxb-1", &secrets), "a *** b ***");
+        let nested = ["abcd".into(), "abcd-efgh".into()];
+        assert_eq!(masked("abcd-efgh, abcd", &nested), "***, ***");
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use birdwatch::clients::prometheus::{Failure, Outcome, Prometheus, Question, Samples, Series};
+use birdwatch::clients::prometheus::{Failure, Outcome, Prometheus, Question, Series};
+use birdwatch::core::observation::SampleSet;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
@@ -41,7 +42,7 @@ impl Default for FakePrometheus {
 
 fn one(value: f64) -> Outcome {
     Outcome::Series(vec![Series {
-        labels: std::collections::BTreeMap::new(),
+        labels: String::new(),
         value,
     }])
 }
@@ -85,10 +86,10 @@ impl Prometheus for FakePrometheus {
         &'a self,
         questions: &'a [(Question, Timestamp)],
         _deadline: Duration,
-    ) -> BoxFuture<'a, Vec<Result<Arc<[Samples]>, Failure>>> {
+    ) -> BoxFuture<'a, Vec<Result<SampleSet, Failure>>> {
         let asked = questions.iter().map(|(question, _)| question.clone());
         self.0.lock().unwrap().asked.extend(asked);
-        let none = |_| Ok(Arc::from([]));
+        let none = |_| Ok(SampleSet::default());
         Box::pin(std::future::ready(questions.iter().map(none).collect()))
     }
 

@@ -91,13 +91,28 @@ pub(crate) fn quick() -> Vec<Configuration> {
     ]
 }
 
-/// Those that take longer.
+/// Those that take longer; the longest first.
 pub(crate) fn long() -> Vec<Configuration> {
+    [late(), leaders(), others()].concat()
+}
+
+/// Writes that arrive when nobody waits for them any more.
+fn late() -> Vec<Configuration> {
     vec![
-        people("people, once", TWO_STEPS, (1, everything())),
         Configuration {
+            delays: Delays::Anything,
+            bad: false,
+            unknown: false,
+            verbs: vec!["", "rollback/1"],
+            edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(100)]),
+            ..Configuration::new("a write comes late, and a hand", ONE_STEP)
+        },
+        Configuration {
+            delays: Delays::Raises,
             crashes: true,
-            ..Configuration::new("killed at any call, two steps", TWO_STEPS)
+            bad: false,
+            unknown: false,
+            ..Configuration::new("killed, and a raise comes late", ONE_STEP)
         },
         Configuration {
             delays: Delays::Anything,
@@ -106,11 +121,61 @@ pub(crate) fn long() -> Vec<Configuration> {
             edits: (1, vec![Edit::Verb(0, 1)]),
             ..Configuration::new("a write comes late, and a verb", ONE_STEP)
         },
+    ]
+}
+
+/// Two operators, of which one leads, and the calls of the other may still be on their way.
+fn leaders() -> Vec<Configuration> {
+    let two = |name: &'static str| Configuration {
+        operators: 2,
+        moves: 1,
+        unknown: false,
+        ..Configuration::new(name, ONE_STEP)
+    };
+    vec![
+        Configuration {
+            stale: true,
+            delays: Delays::Raises,
+            bad: false,
+            ..two("two leaders, one stale, a raise late")
+        },
+        Configuration {
+            delays: Delays::Anything,
+            ..two("two leaders, a write comes late")
+        },
+        Configuration {
+            moves: 2,
+            stale: true,
+            bad: false,
+            ..two("two operators, there and back")
+        },
+        Configuration {
+            stale: true,
+            ..two("two operators, one stale")
+        },
+        Configuration {
+            delays: Delays::Raises,
+            ..two("two leaders, a raise comes late")
+        },
+    ]
+}
+
+fn others() -> Vec<Configuration> {
+    vec![
+        Configuration {
+            unknown: false,
+            ..people("people, twice", ONE_STEP, (2, everything()))
+        },
         Configuration {
             birds: 2,
             releases: vec![1, 2],
             edits: (1, vec![Edit::Delete(0)]),
             ..Configuration::new("two BirdWatches, three versions", TWO_STEPS)
+        },
+        people("people, once", TWO_STEPS, (1, everything())),
+        Configuration {
+            crashes: true,
+            ..Configuration::new("killed at any call, two steps", TWO_STEPS)
         },
         Configuration {
             unknown: false,
@@ -119,81 +184,6 @@ pub(crate) fn long() -> Vec<Configuration> {
         Configuration {
             slow: true,
             ..Configuration::new("an operator that sleeps", TWO_STEPS)
-        },
-        Configuration {
-            unknown: false,
-            ..people("people, twice", ONE_STEP, (2, everything()))
-        },
-        Configuration {
-            delays: Delays::Raises,
-            crashes: true,
-            unknown: false,
-            ..Configuration::new("killed, and a raise comes late", ONE_STEP)
-        },
-        Configuration {
-            delays: Delays::Anything,
-            crashes: true,
-            bad: false,
-            unknown: false,
-            ..Configuration::new("killed, and a write comes late", ONE_STEP)
-        },
-        Configuration {
-            operators: 2,
-            moves: 1,
-            stale: true,
-            unknown: false,
-            ..Configuration::new("two operators, one stale", ONE_STEP)
-        },
-        Configuration {
-            operators: 2,
-            moves: 1,
-            delays: Delays::Raises,
-            unknown: false,
-            ..Configuration::new("two leaders, a raise comes late", ONE_STEP)
-        },
-        Configuration {
-            operators: 2,
-            moves: 1,
-            stale: true,
-            delays: Delays::Raises,
-            bad: false,
-            unknown: false,
-            ..Configuration::new("two leaders, one stale, a raise late", ONE_STEP)
-        },
-        Configuration {
-            operators: 2,
-            moves: 1,
-            delays: Delays::Anything,
-            unknown: false,
-            ..Configuration::new("two leaders, a write comes late", ONE_STEP)
-        },
-    ]
-}
-
-/// Those in which something is known to be broken still: `docs/proof.md` says what.
-pub(crate) fn open() -> Vec<Configuration> {
-    vec![
-        Configuration {
-            operators: 2,
-            moves: 2,
-            stale: true,
-            unknown: false,
-            bad: false,
-            ..Configuration::new("two operators, there and back", ONE_STEP)
-        },
-        Configuration {
-            operators: 2,
-            moves: 2,
-            stale: true,
-            ..Configuration::new("two operators, two steps", TWO_STEPS)
-        },
-        Configuration {
-            delays: Delays::Anything,
-            bad: false,
-            unknown: false,
-            verbs: vec!["", "rollback/1"],
-            edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(100)]),
-            ..Configuration::new("a write comes late, and a hand", ONE_STEP)
         },
     ]
 }

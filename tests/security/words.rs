@@ -25,7 +25,7 @@ impl Respond for Hostile {
     fn respond(&self, request: &Request) -> ResponseTemplate {
         let of_canary = form(request).iter().any(|(_, value)| value.contains("v2"));
         let series = if of_canary {
-            let long = "x".repeat(1 << 20);
+            let long = "x".repeat(1 << 19);
             json!({"metric": {"a": SHOUT, SHOUT: "b", "long": long}, "value": [1_700_000_000.0, "9"]})
         } else {
             json!({"metric": {}, "value": [1_700_000_000.0, "0"]})

@@ -21,7 +21,7 @@ impl Fetcher {
         let values = self.subject.values(Span::ZERO);
         let selectors = past::selectors(test, &Source::default(), &values);
         for (answer, (counted, selector)) in answers.iter().zip(selectors) {
-            let is_empty = answer.outcome.as_ref().is_ok_and(Vec::is_empty);
+            let is_empty = answer.outcome.as_ref().is_ok_and(|series| series.is_empty());
             if counted.is_some() && is_empty {
                 self.knows(&query::names(&selector), stretch).await?;
             }

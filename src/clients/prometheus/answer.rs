@@ -1,14 +1,13 @@
 //! What Prometheus answers, as types: a number, nothing, or a reason why there is no number.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::UnknownServer;
+use super::decode::{Data, MOST_SAMPLES, Number, misshapen};
+use super::room::{ALL_SAMPLES, BodyRoom, SAMPLES_OF_ONE};
 use crate::clients::http::{CallError, MAX_REASON, Reply, human, tidy};
 use crate::core::query::RestrictError;
 
@@ -18,19 +17,10 @@ pub const MAX_SERIES: usize = 100;
 /// One series of a result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Its labels, `__name__` among them; none for a scalar.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels as people write them, in one line of some 200 characters at most; empty for one without any.
+    pub labels: String,
     /// Its value; may be NaN or infinite.
     pub value: f64,
-}
-
-/// One series' raw samples.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Samples {
-    /// Its labels, `__name__` among them.
-    pub labels: BTreeMap<String, String>,
-    /// When each was scraped, to the millisecond, and its value, oldest first.
-    pub samples: Vec<(Timestamp, f64)>,
 }
 
 /// What came of a query.
@@ -91,6 +81,24 @@ pub enum Failure {
     /// The answer is larger than is read; the limit in bytes.
     #[error("Prometheus's answer is larger than {} MiB, the most that is read", .0 >> 20)]
     TooLarge(usize),
+    /// There was no room for the answer, large ones of others being read, until the deadline passed.
+    #[error("for {} there was no room to read the answer, because of other large answers", human(*.0))]
+    Waited(Duration),
+    /// More samples than are read for one check.
+    #[error("the metrics of one check have more than {MOST_SAMPLES} samples, the most that are read")]
+    TooManySamples,
+    /// The samples of one check take more memory than they may, mostly by the labels of their series.
+    #[error(
+        "the series of one check's metrics take more than {} MiB with their labels, the most that is kept",
+        SAMPLES_OF_ONE >> 20
+    )]
+    SamplesTooLarge,
+    /// Samples of other checks take the memory there is.
+    #[error(
+        "samples of other checks, of this namespace or of all, take the {} MiB or {} MiB that there are for them",
+        SAMPLES_OF_ONE >> 20, ALL_SAMPLES >> 20
+    )]
+    NoRoom,
     /// Not the answer of a Prometheus.
     #[error("the answer is not one of a Prometheus: {0}")]
     Malformed(String),
@@ -194,14 +202,14 @@ impl Failure {
     pub fn class(&self) -> OutcomeClass {
         match self {
             Self::Refused(_) | Self::Broken(_) => OutcomeClass::Refused,
-            Self::Timeout(_) | Self::Busy { .. } => OutcomeClass::Timeout,
+            Self::Timeout(_) | Self::Busy { .. } | Self::Waited(_) | Self::NoRoom => OutcomeClass::Timeout,
             Self::Status { error_type, .. } if error_type == "timeout" => OutcomeClass::Timeout,
             Self::Status { code: 300..=399, .. } => OutcomeClass::Status3xx,
             Self::Status { code: 500.., .. } => OutcomeClass::Status5xx,
             Self::Status { .. } => OutcomeClass::Status4xx,
             Self::Warnings(_) => OutcomeClass::Warnings,
             Self::Histogram | Self::StringResult | Self::Matrix => OutcomeClass::Unsupported,
-            Self::TooLarge(_) => OutcomeClass::TooLarge,
+            Self::TooLarge(_) | Self::TooManySamples | Self::SamplesTooLarge => OutcomeClass::TooLarge,
             Self::Malformed(_) => OutcomeClass::Malformed,
             Self::Credentials(_) | Self::NoServer(_) | Self::Restricted(_) => OutcomeClass::Misconfigured,
         }
@@ -213,6 +221,7 @@ impl From<CallError> for Failure {
         match error {
             CallError::Refused(why) => Self::Refused(why),
             CallError::Timeout(after) => Self::Timeout(after),
+            CallError::NoRoom(after) => Self::Waited(after),
             CallError::Broken(why) => Self::Broken(why),
             CallError::TooLarge(limit) => Self::TooLarge(limit),
         }
@@ -238,84 +247,43 @@ struct Body<D> {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Kind {
-    result_type: String,
-}
-
-#[derive(Deserialize)]
 pub(super) struct Found<R> {
     pub(super) result: R,
-}
-
-#[derive(Deserialize)]
-struct Sample {
-    #[serde(default)]
-    metric: BTreeMap<String, String>,
-    // Absent where the sample is a native histogram.
-    #[serde(default)]
-    value: Option<(f64, String)>,
-}
-
-#[derive(Deserialize)]
-struct Range {
-    #[serde(default)]
-    metric: BTreeMap<String, String>,
-    // Absent where the samples are native histograms.
-    #[serde(default)]
-    values: Option<Vec<(f64, String)>>,
 }
 
 /// An answer, and the secrets that its messages must not repeat.
 pub(super) struct Answer {
     pub(super) reply: Reply,
     pub(super) secrets: Vec<SecretString>,
+    /// What the body takes of the memory there is for such.
+    pub(super) _room: Option<BodyRoom>,
 }
 
 impl Answer {
+    /// Whether it is worth being read alone.
+    pub(super) fn is_large(&self) -> bool {
+        self.reply.body.len() > LARGE
+    }
+
     /// Reads the answer to an instant query.
     pub(super) fn outcome(&self) -> Result<Outcome, Failure> {
         self.check()?;
-        match self.data::<Kind>()?.result_type.as_str() {
-            "vector" => self.vector(),
+        let data: Data = self.data()?;
+        let result = || data.result.ok_or_else(misshapen);
+        match data.result_type.as_ref() {
+            "vector" => Self::vector(result()?),
             "scalar" => {
-                let (_, text) = self.data::<Found<(f64, String)>>()?.result;
+                let scalar = serde_json::from_str(result()?.get()).map_err(|_| misshapen())?;
+                let (_, Number(value)): (f64, Number) = scalar;
                 Ok(Outcome::Series(vec![Series {
-                    labels: BTreeMap::new(),
-                    value: number(&text)?,
+                    labels: String::new(),
+                    value,
                 }]))
             }
             "matrix" => Err(Failure::Matrix),
             "string" => Err(Failure::StringResult),
             _ => Err(Failure::Malformed("its result is of an unknown type".to_owned())),
         }
-    }
-
-    /// Reads the answer to a selector with a range.
-    pub(super) fn samples(&self) -> Result<Vec<Samples>, Failure> {
-        self.check()?;
-        if self.data::<Kind>()?.result_type != "matrix" {
-            return Err(Failure::Malformed("it has no samples".to_owned()));
-        }
-        let series = |Range { metric, values }| {
-            let values = values.ok_or(Failure::Histogram)?.into_iter();
-            let samples = values.map(|(at, text)| Ok((moment(at)?, number(&text)?)));
-            Ok(Samples {
-                labels: metric,
-                samples: samples.collect::<Result<_, Failure>>()?,
-            })
-        };
-        self.data::<Found<Vec<Range>>>()?
-            .result
-            .into_iter()
-            .map(series)
-            .collect()
-    }
-
-    /// Reads an answer whose data is a list of names.
-    pub(super) fn names(&self) -> Result<BTreeSet<String>, Failure> {
-        self.check()?;
-        self.data()
     }
 
     /// Anything that casts doubt on an answer makes it a failure.
@@ -344,34 +312,13 @@ impl Answer {
     }
 
     /// The data, read as `D`. Reading a body twice is cheaper than keeping a tree of megabytes.
-    pub(super) fn data<D: DeserializeOwned>(&self) -> Result<D, Failure> {
+    pub(super) fn data<'a, D: Deserialize<'a>>(&'a self) -> Result<D, Failure> {
         serde_json::from_slice::<Body<D>>(&self.reply.body)
             .map(|body| body.data)
             .map_err(|error| {
                 let (line, column) = (error.line(), error.column());
                 Failure::Malformed(format!("it is not as documented at line {line}, column {column}"))
             })
-    }
-
-    fn vector(&self) -> Result<Outcome, Failure> {
-        match self.data::<Found<Vec<IgnoredAny>>>()?.result.len() {
-            0 => return Ok(Outcome::Empty),
-            count if count > MAX_SERIES => return Ok(Outcome::TooMany(count)),
-            _ => {}
-        }
-        let samples = self.data::<Found<Vec<Sample>>>()?.result;
-        let series = |Sample { metric, value }| {
-            let (_, text) = value.ok_or(Failure::Histogram)?;
-            Ok(Series {
-                labels: metric,
-                value: number(&text)?,
-            })
-        };
-        samples
-            .into_iter()
-            .map(series)
-            .collect::<Result<_, _>>()
-            .map(Outcome::Series)
     }
 
     fn status(&self, error_type: &str, message: &str) -> Failure {
@@ -403,17 +350,17 @@ pub(super) fn number(text: &str) -> Result<f64, Failure> {
         .map_err(|_| Failure::Malformed("a value is no number".to_owned()))
 }
 
-/// Prometheus writes seconds with milliseconds.
-fn moment(seconds: f64) -> Result<Timestamp, Failure> {
-    let millis = (seconds * 1000.0).round();
-    #[expect(clippy::cast_possible_truncation, reason = "a time out of range is refused")]
-    Timestamp::from_millisecond(millis as i64)
-        .map_err(|_| Failure::Malformed("a sample's time is out of range".to_owned()))
-}
+/// Larger bodies are read one at a time.
+const LARGE: usize = 256 << 10;
+
+/// Of what is no JSON so many bytes are looked at.
+const PLAIN_TEXT: usize = 64 << 10;
 
 /// What a proxy or a Mimir says without JSON. A page made for browsers says nothing worth repeating.
 fn plain_text(reply: &Reply) -> String {
-    let text = String::from_utf8_lossy(&reply.body);
+    // No more than can matter for a line of it.
+    let some = reply.body.get(..PLAIN_TEXT).unwrap_or(&reply.body);
+    let text = String::from_utf8_lossy(some);
     if text.trim_start().starts_with('<') {
         String::new()
     } else {

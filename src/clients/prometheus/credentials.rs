@@ -47,6 +47,62 @@ pub(super) fn authenticate(
     Ok((RequestBuilder::from_parts(client, built), secrets))
 }
 
+impl ServerConfig {
+    /// Everything of this server's that nobody may read, as far as its files can be read now: for masking. Words that are
+    /// shorter than four characters are tenants called `1` rather than secrets.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<SecretString> {
+        let mut all: Vec<_> = self.url.keys().collect();
+        all.extend(self.headers.values().cloned());
+        let token = self
+            .bearer_token_file
+            .as_deref()
+            .and_then(|file| secret_file(file).ok());
+        all.extend(token);
+        let user = match &self.basic_auth {
+            Some(basic) => secret_file(&basic.password_file)
+                .ok()
+                .map(|password| (basic.username.clone(), password)),
+            None => self.url.user.clone(),
+        };
+        if let Some((name, password)) = user {
+            all.push(in_base64(&format!("{name}:{}", password.expose_secret())));
+            all.push(password);
+        }
+        let key = self
+            .client_key_file
+            .as_deref()
+            .and_then(|file| std::fs::read_to_string(file).ok());
+        let lines = key
+            .iter()
+            .flat_map(|pem| pem.lines())
+            .filter(|line| !line.starts_with('-'));
+        all.extend(lines.map(|line| SecretString::from(line.trim().to_owned())));
+        all.retain(|secret| secret.expose_secret().len() > 3);
+        all
+    }
+}
+
+/// As basic authentication sends it.
+fn in_base64(text: &str) -> SecretString {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |bits: u32| char::from(DIGITS.get(bits as usize & 63).copied().unwrap_or(b'='));
+    let mut sent = String::new();
+    for three in text.as_bytes().chunks(3) {
+        let byte = |i: usize| u32::from(three.get(i).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for i in 0..4_usize {
+            let is_there = i <= three.len();
+            sent.push(if is_there {
+                digit(bits >> (18 - 6 * i))
+            } else {
+                '='
+            });
+        }
+    }
+    SecretString::from(sent)
+}
+
 /// What follows the scheme of an `Authorization`.
 fn in_one_word(value: &HeaderValue) -> Option<SecretString> {
     let word = value.to_str().ok()?.split_whitespace().last()?;

@@ -2,16 +2,15 @@
 //! of numbers, so that a chunk of many thousand samples costs little more than itself.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
 use tokio::time::Instant;
 
 use super::answer::{Answer, Failure, OutcomeClass};
-use super::{Server, unix_seconds};
+use super::decode::Number;
+use super::server::{Reading, Server, unix_seconds};
 
 /// The most bytes of one answer about the past that are read.
 pub const MAX_HISTORY: usize = 64 << 20;
@@ -62,27 +61,6 @@ struct Row {
     // Absent where the samples are native histograms.
     #[serde(default)]
     values: Option<Vec<(f64, Number)>>,
-}
-
-/// A number that is written as text.
-struct Number(f64);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Number;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number as text")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
-                text.parse().map(Number).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
 }
 
 impl Answer {
@@ -161,7 +139,9 @@ impl Server {
 
     async fn past(&self, path: &str, form: &[(&str, String)], deadline: Duration) -> Result<Past, Failure> {
         let begun = Instant::now();
-        let answer = self.post_for(path, form, None, deadline, MAX_HISTORY).await;
+        let answer = self
+            .post_for(path, form, None, deadline, Reading::alone(MAX_HISTORY))
+            .await;
         let result = answer.and_then(|answer| answer.past());
         let class = match &result {
             Ok(past) if past.series.is_empty() => OutcomeClass::Empty,

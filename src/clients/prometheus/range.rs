@@ -8,7 +8,11 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Found, number};
-use super::{Failure, MAX_SERIES, OutcomeClass, Server, unix_seconds};
+use super::server::{Reading, Server, unix_seconds};
+use super::{Failure, MAX_SERIES, OutcomeClass};
+
+/// The largest answer that is read, in bytes: by commands that people run, and never by the operator.
+const MAX_RANGE: usize = 8 << 20;
 
 /// A series over a stretch of time.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +54,7 @@ impl Server {
         ];
         let begun = Instant::now();
         let result = self
-            .post("query_range", &form, None, deadline)
+            .post_for("query_range", &form, None, deadline, Reading::alone(MAX_RANGE))
             .await
             .and_then(|answer| answer.series());
         let class = match &result {

@@ -180,7 +180,7 @@ mod tests {
                 from: at(-40),
                 at: at(0),
                 unknown_names: Ok(Vec::new()),
-                outcome: Ok(series.concat()),
+                outcome: Ok(series.concat().into()),
             }],
             scrape: Span::secs(15),
         };

@@ -140,7 +140,7 @@ impl Traffic {
                 }
                 _ => Vec::new(),
             }),
-            outcome: self.broken.map_or(Ok(series), |why| Err(why.to_owned())),
+            outcome: self.broken.map_or(Ok(series.into()), |why| Err(why.to_owned())),
         }
     }
 }

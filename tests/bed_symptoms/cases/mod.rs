@@ -45,8 +45,20 @@ pub(crate) struct Case {
 /// What cannot be had in seconds on an API server alone: the message, and the test that has it.
 pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
     (
-        "the answer has 2400000 samples; at most 2000000 are read",
-        "limits_of_an_answer_are_documented_as_they_are_told",
+        "the metrics of one check have more than 400000 samples, the most that are read",
+        "the_samples_of_all_metrics_of_a_check_are_bounded_together",
+    ),
+    (
+        "the series of one check's metrics take more than 40 MiB with their labels, the most that is kept",
+        "the_samples_of_all_metrics_of_a_check_are_bounded_together",
+    ),
+    (
+        "samples of other checks, of this namespace or of all, take the 40 MiB or 64 MiB that there are for them",
+        "samples_that_wait_to_be_judged_leave_room_until_they_are_let_go",
+    ),
+    (
+        "for 5s there was no room to read the answer, because of other large answers",
+        "a_large_answer_waits_for_another_and_small_ones_do_not",
     ),
     (
         "holding 1 % for about 1m (at least 5s, and until its requests were scraped and counted)",

@@ -82,7 +82,7 @@ fn answers() -> Vec<Case> {
         answered("Prometheus answered 422", body(422, refusal)),
         answered("Prometheus warned: …", body(200, &warned.to_string())),
         answered(
-            "Prometheus's answer is larger than 64 MiB, the most that is read",
+            "Prometheus's answer is larger than 24 MiB, the most that is read",
             always(vector(&["0".repeat(9 << 20).leak()])),
         ),
     ]

@@ -31,7 +31,7 @@ fn answer(side: Side, counted: Option<Counted>, found: Vec<SampleSeries>) -> Sam
         counted,
         from: at(15),
         at: at(60),
-        outcome: Ok(found),
+        outcome: Ok(found.into()),
         unknown_names: Ok(Vec::new()),
     }
 }

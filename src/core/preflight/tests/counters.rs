@@ -55,7 +55,7 @@ fn answered(request: &CheckRequest) -> Check {
         counted: asked.counted,
         from: asked.from,
         at: asked.at,
-        outcome: Ok(asked.counted.map_or_else(Vec::new, samples)),
+        outcome: Ok(asked.counted.map_or_else(Vec::new, samples).into()),
         unknown_names: Ok(Vec::new()),
     };
     Check {
