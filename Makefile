@@ -78,9 +78,9 @@ prove-mutations: PROOF = cargo test --locked --test model $(IGNORED) every_mutat
 prove-many: PROOF = BIRDWATCHES=10000 cargo test --locked --profile prove --test controller_many -- --nocapture
 prove-hostile: PROOF = HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
 prove-manifests: PROOF = HOSTILE_MANIFESTS=5000 cargo test --locked --test bed_hostile -- --nocapture
-prove-leaders: PROOF = LEADERS_RUNS=10 cargo test --locked --test bed_leaders -- --nocapture --include-ignored
+prove-leaders: PROOF = LEADERS_RUNS=5 cargo test --locked --test bed_leaders -- --nocapture --include-ignored
 prove-crash: PROOF = BIRDWATCH_RUNS=64 cargo test --locked --profile prove --test bed_crash $(IGNORED) killed_or
-prove-soak: PROOF = $(MAKE) --no-print-directory soak MINUTES=10
+prove-soak: PROOF = $(MAKE) --no-print-directory soak MINUTES=6
 $(PROOFS:%=prove-%): prove-%:
 	@mkdir -p target/prove
 	$(PROOF) 2>&1 | tee target/prove/$*.log

@@ -127,8 +127,8 @@ const MUTATIONS: [Mutation; 19] = [
     mutation(
         "an answer is forgotten once it was looked at",
         "src/controller/memory.rs",
-        "self.check.take_if(|check| check.asked_at > now);\n        self.check.clone()",
-        "self.check.take().filter(|check| check.asked_at <= now)",
+        "self.check.take_if(|check| check.asked_at > now || is_over(check));\n        self.check.clone()",
+        "let _ = is_over;\n        self.check.take().filter(|check| check.asked_at <= now)",
     ),
     mutation(
         "a late raise is taken back whoever wrote it",
