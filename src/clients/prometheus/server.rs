@@ -151,7 +151,7 @@ impl Server {
             .await
     }
 
-    /// See [`Prometheus::label_names`]; of all series.
+    /// See [`super::Prometheus::label_names`]; of all series.
     ///
     /// # Errors
     /// The server did not answer, or not reliably.
