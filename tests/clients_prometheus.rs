@@ -260,7 +260,7 @@ async fn warnings_make_a_result_unusable_and_infos_do_not() {
     let failure = failure_of(json_ok(&body)).await;
     assert_eq!(
         failure.to_string(),
-        "Prometheus warned: a store did not answer; b; c"
+        "Prometheus warned: a store did not answer; b; c; and 1 more"
     );
     assert_eq!(failure.class(), OutcomeClass::Warnings);
 }
@@ -945,6 +945,131 @@ async fn a_large_answer_waits_for_another_and_small_ones_do_not() {
     release.notify_one();
     assert!(next.await.unwrap().is_ok(), "its turn");
     serving.abort();
+}
+
+/// A server whose answers stop in the middle, of so many bytes each; it counts those that did.
+async fn stalling(bytes: usize) -> (String, Arc<AtomicUsize>) {
+    let stalled = Arc::new(AtomicUsize::new(0));
+    let app = axum::Router::new().fallback({
+        let stalled = Arc::clone(&stalled);
+        move || {
+            let stalled = Arc::clone(&stalled);
+            async move {
+                let first = futures::stream::once(async move { Ok(Bytes::from(vec![b' '; bytes])) });
+                let never = futures::stream::once(async move {
+                    stalled.fetch_add(1, Ordering::SeqCst);
+                    std::future::pending::<Result<Bytes, std::io::Error>>().await
+                });
+                axum::body::Body::from_stream(first.chain(never))
+            }
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, stalled)
+}
+
+#[tokio::test]
+async fn servers_that_stall_in_the_middle_of_bodies_keep_no_other_from_being_read() {
+    let lists = [(900 << 10, 3), (3 << 19, 4)];
+    let healthy = saying(&[
+        ("large", matrix(10, "", 10_000)),
+        ("middle", matrix(1, "", 5_000)),
+    ])
+    .await;
+    for (bytes, count) in lists {
+        let mut yaml = format!("- {{name: healthy, url: '{}'}}\n", healthy.uri());
+        let mut stalled = Vec::new();
+        for i in 0..count {
+            let (url, of) = stalling(bytes).await;
+            yaml.push_str(&format!("- {{name: stalls-{i}, url: '{url}'}}\n"));
+            stalled.push(of);
+        }
+        let (servers, _) = servers_of(ServerConfig::list(&yaml).unwrap());
+        let to = |server: &str, namespace: &str, query: String| {
+            let (mut question, at) = counted(namespace, &query);
+            question.server = Some(server.to_owned());
+            (question, at)
+        };
+        // Many namespaces, so that no share of one is what leaves room.
+        let stuck: Vec<_> = (0..count * 20)
+            .map(|i| {
+                let asked = [to(
+                    &format!("stalls-{}", i % count),
+                    &format!("a-{i}"),
+                    format!("a_{i}[1m]"),
+                )];
+                let servers = servers.clone();
+                tokio::spawn(async move { servers.samples_all(&asked, Duration::from_mins(5)).await })
+            })
+            .collect();
+        let all_stall = async {
+            while stalled.iter().any(|of| of.load(Ordering::SeqCst) == 0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, all_stall).await.unwrap();
+        for (query, samples) in [("middle", 5_000), ("large", 100_000)] {
+            let asked = [to("healthy", "shop", format!("{query}[1m]"))];
+            let found = servers.samples_all(&asked, DEADLINE).await.remove(0);
+            let found: usize = found.unwrap().iter().map(|one| one.samples.len()).sum();
+            assert_eq!(found, samples, "{query} beside {count} that stall at {bytes}");
+        }
+        for one in stuck {
+            one.abort();
+        }
+    }
+}
+
+#[tokio::test]
+async fn small_answers_wait_for_nobody() {
+    let (url, stalled) = stalling(3 << 19).await;
+    let healthy = answering(json_ok(&vector(&[("200", "7")]))).await;
+    let yaml = format!(
+        "- {{name: healthy, url: '{}'}}\n- {{name: stalls, url: '{url}'}}",
+        healthy.uri()
+    );
+    let (servers, _) = servers_of(ServerConfig::list(&yaml).unwrap());
+    let questions: Vec<_> = (0..40)
+        .map(|i| {
+            let (mut question, at) = counted(&format!("a-{i}"), &format!("a_{i}[1m]"));
+            question.server = Some("stalls".to_owned());
+            (question, at)
+        })
+        .collect();
+    let stuck = tokio::spawn({
+        let servers = servers.clone();
+        async move { servers.samples_all(&questions, Duration::from_mins(5)).await }
+    });
+    while stalled.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..20 {
+        let outcome = only(&servers).query("up", None, Duration::from_secs(2)).await;
+        assert_eq!(values(&outcome), [7.0]);
+    }
+    stuck.abort();
+}
+
+#[tokio::test]
+async fn what_a_server_says_at_length_is_cut_without_showing_a_part_of_a_secret() {
+    let secret = "tenant-".to_owned() + &"secret".repeat(200);
+    let say = |blanks: usize| format!("{}{secret} is bad", " ".repeat(blanks));
+    for blanks in (0..40).map(|i| (16 << 10) - 40 * i) {
+        let body = json!({"status": "error", "error": say(blanks)});
+        let server = answering(ResponseTemplate::new(400).set_body_json(&body)).await;
+        let yaml = format!(
+            "- {{name: a, url: '{}', headers: {{X-Tenant: {secret}}}}}",
+            server.uri()
+        );
+        let (servers, _) = servers_of(ServerConfig::list(&yaml).unwrap());
+        let outcome = only(&servers).query("up", None, DEADLINE).await;
+        let Outcome::Failed(failure) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(!failure.to_string().contains("secret"), "{blanks}: {failure}");
+    }
 }
 
 #[tokio::test]

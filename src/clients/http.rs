@@ -224,6 +224,9 @@ pub enum CallError {
     /// There was no room in memory for more of the answer until the deadline passed.
     #[error("no room for the answer within {}", human(*.0))]
     NoRoom(Duration),
+    /// The rest of the answer came so slowly that its room in memory went to others.
+    #[error("the answer came too slowly while others waited for its room")]
+    TooSlow,
     /// The connection broke, or what came is not HTTP.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -233,9 +236,12 @@ pub enum CallError {
 }
 
 /// Memory for a body, which has to be asked for as the body comes.
-pub trait Room: Send {
-    /// Waits until there is room for so many bytes in all.
-    fn grow(&mut self, bytes: usize) -> impl Future<Output = ()> + Send;
+pub trait Room: Send + Sync {
+    /// Waits until there is room for so many bytes in all, when `length` of them came already.
+    fn grow(&mut self, bytes: usize, length: usize) -> impl Future<Output = Result<(), CallError>> + Send;
+
+    /// Waits until a body that has come so far comes too slowly for others, who could use its room.
+    fn lost(&self, length: usize) -> impl Future<Output = ()> + Send;
 
     /// Whether it was waiting when it was last given up.
     fn waits(&self) -> bool;
@@ -243,7 +249,13 @@ pub trait Room: Send {
 
 /// As much as the limit says.
 impl Room for () {
-    async fn grow(&mut self, _bytes: usize) {}
+    async fn grow(&mut self, _bytes: usize, _length: usize) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    async fn lost(&self, _length: usize) {
+        std::future::pending().await
+    }
 
     fn waits(&self) -> bool {
         false
@@ -252,9 +264,17 @@ impl Room for () {
 
 /// Where there is none to be asked, as much as the limit says.
 impl<R: Room> Room for Option<R> {
-    async fn grow(&mut self, bytes: usize) {
-        if let Some(room) = self {
-            room.grow(bytes).await;
+    async fn grow(&mut self, bytes: usize, length: usize) -> Result<(), CallError> {
+        match self {
+            Some(room) => room.grow(bytes, length).await,
+            None => ().grow(bytes, length).await,
+        }
+    }
+
+    async fn lost(&self, length: usize) {
+        match self {
+            Some(room) => room.lost(length).await,
+            None => ().lost(length).await,
         }
     }
 
@@ -274,7 +294,7 @@ pub async fn call(request: RequestBuilder, deadline: Duration, max_body: usize) 
 /// The same, with no more of the body in memory than `room` has been made for.
 ///
 /// # Errors
-/// As [`call`], or there was no room.
+/// As [`call`], or there was no room, or no longer.
 pub async fn call_within(
     request: RequestBuilder,
     deadline: Duration,
@@ -306,6 +326,9 @@ async fn exchange(
 /// By how much a body grows that is longer than it was: each growth is asked for before it is made.
 const GROWTH: usize = 256 << 10;
 
+/// A body that is no longer takes no more than this, so that it needs no room of others.
+pub(crate) const SMALL_BODY: usize = 64 << 10;
+
 async fn read_body(
     mut response: Response,
     max_body: usize,
@@ -319,7 +342,13 @@ async fn read_body(
         return Err(CallError::TooLarge(max_body));
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = response.chunk() => chunk.map_err(|error| classify(&error))?,
+            () = room.lost(body.len()) => return Err(CallError::TooSlow),
+        };
+        let Some(chunk) = chunk else { return Ok(body) };
         let length = body.len() + chunk.len();
         if length > max_body {
             return Err(CallError::TooLarge(max_body));
@@ -327,13 +356,17 @@ async fn read_body(
         if length > body.capacity() {
             // What is said of the length is room only as it is used: it may be a lie.
             let likely = declared.min(body.len() + GROWTH);
-            let capacity = length.max(likely).max(2 * body.len()).min(max_body);
-            room.grow(capacity).await;
+            let most = if length > SMALL_BODY {
+                max_body
+            } else {
+                SMALL_BODY.min(max_body)
+            };
+            let capacity = length.max(likely).max(2 * body.len()).min(most);
+            room.grow(capacity, body.len()).await?;
             body.reserve_exact(capacity - body.len());
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
 }
 
 fn classify(error: &reqwest::Error) -> CallError {

@@ -21,7 +21,6 @@ use jiff::Timestamp;
 
 use crate::core::observation::SampleSet;
 use crate::core::query;
-use decode::Allowance;
 use places::Asker;
 use room::Room;
 
@@ -37,7 +36,7 @@ pub use server::Server;
 pub const MAX_SAMPLES: usize = 24 << 20;
 
 /// The largest of the other answers that is read, in bytes: many times what a hundred series with all their labels take.
-pub const MAX_ANSWER: usize = room::SMALL_BODY;
+pub const MAX_ANSWER: usize = room::MIDDLE_BODY;
 
 /// Told of every query, for metrics.
 pub trait QueryObserver: Send + Sync {
@@ -197,7 +196,7 @@ impl Prometheus for Servers {
     ) -> BoxFuture<'a, Vec<Result<SampleSet, Failure>>> {
         Box::pin(async move {
             let pass = self.pass();
-            let allowance = &Allowance::default();
+            let allowance = &Arc::default();
             let ask = |(question, at): &'a (Question, Timestamp)| async move {
                 let (server, query) = self.for_tenant(question)?;
                 let asker = question.asker(pass);

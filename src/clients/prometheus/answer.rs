@@ -1,9 +1,11 @@
 //! What Prometheus answers, as types: a number, nothing, or a reason why there is no number.
 
+use std::fmt;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::UnknownServer;
 use super::decode::{Data, MOST_SAMPLES, Number, misshapen};
@@ -66,7 +68,7 @@ pub enum Failure {
         /// Its message, at most 200 characters, or empty.
         message: String,
     },
-    /// The result may be incomplete: what the server warns of, at most three.
+    /// The result may be incomplete: what the server warns of, at most three of it and how many more.
     #[error("Prometheus warned: {}", .0.join("; "))]
     Warnings(Vec<String>),
     /// A native histogram where a number was expected.
@@ -84,6 +86,9 @@ pub enum Failure {
     /// There was no room for the answer, large ones of others being read, until the deadline passed.
     #[error("for {} there was no room to read the answer, because of other large answers", human(*.0))]
     Waited(Duration),
+    /// The rest of a large answer came too slowly while one of another server waited for its room.
+    #[error("Prometheus sent a large answer too slowly while those of other servers waited to be read")]
+    TooSlow,
     /// More samples than are read for one check.
     #[error("the metrics of one check have more than {MOST_SAMPLES} samples, the most that are read")]
     TooManySamples,
@@ -202,7 +207,9 @@ impl Failure {
     pub fn class(&self) -> OutcomeClass {
         match self {
             Self::Refused(_) | Self::Broken(_) => OutcomeClass::Refused,
-            Self::Timeout(_) | Self::Busy { .. } | Self::Waited(_) | Self::NoRoom => OutcomeClass::Timeout,
+            Self::Timeout(_) | Self::Busy { .. } | Self::Waited(_) | Self::TooSlow | Self::NoRoom => {
+                OutcomeClass::Timeout
+            }
             Self::Status { error_type, .. } if error_type == "timeout" => OutcomeClass::Timeout,
             Self::Status { code: 300..=399, .. } => OutcomeClass::Status3xx,
             Self::Status { code: 500.., .. } => OutcomeClass::Status5xx,
@@ -222,9 +229,79 @@ impl From<CallError> for Failure {
             CallError::Refused(why) => Self::Refused(why),
             CallError::Timeout(after) => Self::Timeout(after),
             CallError::NoRoom(after) => Self::Waited(after),
+            CallError::TooSlow => Self::TooSlow,
             CallError::Broken(why) => Self::Broken(why),
             CallError::TooLarge(limit) => Self::TooLarge(limit),
         }
+    }
+}
+
+/// Of a text of a server's so many bytes are looked at.
+const BRIEF: usize = 16 << 10;
+
+/// Warnings that are repeated; the others are counted.
+const TOLD_WARNINGS: usize = 3;
+
+/// The beginning of a text, at most so many bytes of it.
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+/// A text of which no more is kept than is looked at, and a little to show that there was more.
+#[derive(Default)]
+pub(super) struct Brief(pub(super) String);
+
+impl<'de> Deserialize<'de> for Brief {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Brief;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Brief, E> {
+                // A character more, whatever it takes.
+                Ok(Brief(cut(text, BRIEF + 4).to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// The first warnings, and how many there are.
+#[derive(Default)]
+struct Warnings {
+    first: Vec<Brief>,
+    count: usize,
+}
+
+impl<'de> Deserialize<'de> for Warnings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Warnings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of texts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Warnings, A::Error> {
+                let mut all = Warnings::default();
+                while all.count < TOLD_WARNINGS
+                    && let Some(warning) = list.next_element()?
+                {
+                    all.first.push(warning);
+                    all.count += 1;
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    all.count += 1;
+                }
+                Ok(all)
+            }
+        }
+        deserializer.deserialize_seq(List)
     }
 }
 
@@ -232,13 +309,13 @@ impl From<CallError> for Failure {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
-    status: String,
+    status: Brief,
     #[serde(default)]
-    error_type: String,
+    error_type: Brief,
     #[serde(default)]
-    error: String,
+    error: Brief,
     #[serde(default)]
-    warnings: Option<Vec<String>>,
+    warnings: Option<Warnings>,
 }
 
 #[derive(Deserialize)]
@@ -270,7 +347,7 @@ impl Answer {
         self.check()?;
         let data: Data = self.data()?;
         let result = || data.result.ok_or_else(misshapen);
-        match data.result_type.as_ref() {
+        match data.result_type.0.as_str() {
             "vector" => Self::vector(result()?),
             "scalar" => {
                 let scalar = serde_json::from_str(result()?.get()).map_err(|_| misshapen())?;
@@ -296,19 +373,22 @@ impl Answer {
                 self.status("", &plain_text(&self.reply))
             });
         };
-        if !success || envelope.status != "success" {
-            return Err(self.status(&envelope.error_type, &envelope.error));
+        if !success || envelope.status.0 != "success" {
+            return Err(self.status(&envelope.error_type.0, &envelope.error.0));
         }
         // `infos` beside a result change nothing; warnings mean that it may be incomplete.
-        let warnings = envelope.warnings.unwrap_or_default();
-        if !warnings.is_empty() {
-            let told = warnings
-                .iter()
-                .take(3)
-                .map(|warning| self.tell(warning, MAX_REASON));
-            return Err(Failure::Warnings(told.collect()));
+        let Warnings { first, count } = envelope.warnings.unwrap_or_default();
+        if count == 0 {
+            return Ok(());
         }
-        Ok(())
+        let mut told: Vec<String> = first
+            .iter()
+            .map(|warning| self.tell(&warning.0, MAX_REASON))
+            .collect();
+        if count > told.len() {
+            told.push(format!("and {} more", count - told.len()));
+        }
+        Err(Failure::Warnings(told))
     }
 
     /// The data, read as `D`. Reading a body twice is cheaper than keeping a tree of megabytes.
@@ -331,17 +411,19 @@ impl Answer {
 
     /// The server's words, fit to be shown: a line, bounded, and none of our secrets if it echoes them.
     fn tell(&self, text: &str, max: usize) -> String {
-        let mut text = text.to_owned();
         // Shorter ones are tenants called `1` rather than secrets.
-        for secret in self
-            .secrets
-            .iter()
-            .map(ExposeSecret::expose_secret)
-            .filter(|secret| secret.len() > 3)
-        {
-            text = text.replace(secret, "***");
+        let secrets = self.secrets.iter().map(ExposeSecret::expose_secret);
+        let secrets = secrets.filter(|secret| secret.len() > 3);
+        let mut told = cut(text, BRIEF).to_owned();
+        for secret in secrets.clone() {
+            told = told.replace(secret, "***");
         }
-        tidy(&text, max)
+        if text.len() > BRIEF {
+            // One that was cut is not recognised.
+            let longest = secrets.map(str::len).max().unwrap_or(0);
+            told.truncate(cut(&told, told.len().saturating_sub(longest)).len());
+        }
+        tidy(&told, max)
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, Failure, MAX_SERIES, Outcome, Series};
+use super::answer::{Answer, Brief, Failure, MAX_SERIES, Outcome, Series};
 use super::room::{SAMPLES_OF_ONE, SampleRoom};
 use crate::clients::http::{MAX_REASON, tidy};
 use crate::core::observation::SampleSeries;
@@ -26,12 +26,14 @@ const MOST_NAMES: usize = 10_000;
 /// What a label takes beside its text, in bytes: two strings in a map, and what the allocator adds.
 const LABEL: usize = 112;
 
+/// Of samples, a label with more is refused before there is a second one of it in memory.
+const LONGEST_LABEL: usize = 1 << 20;
+
 /// Data with a result that is read later.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Data<'a> {
-    #[serde(borrow)]
-    pub(super) result_type: Cow<'a, str>,
+    pub(super) result_type: Brief,
     #[serde(borrow)]
     pub(super) result: Option<&'a RawValue>,
 }
@@ -116,7 +118,7 @@ impl Answer {
     ) -> Result<Vec<SampleSeries>, Failure> {
         self.check()?;
         let data: Data = self.data()?;
-        if data.result_type != "matrix" {
+        if data.result_type.0 != "matrix" {
             return Err(Failure::Malformed("it has no samples".to_owned()));
         }
         let mut all = Vec::new();
@@ -130,8 +132,13 @@ impl Answer {
             };
             allowance.take(room, 0, 2 * size_of::<SampleSeries>())?;
             each_label(row.metric, |name, value| {
-                allowance.take(room, 0, LABEL + name.len() + value.len())?;
-                one.labels.insert(name, value);
+                // As it stands there a text is longer, if anything.
+                let (name_length, value_length) = (name.get().len(), value.get().len());
+                if name_length.max(value_length) > LONGEST_LABEL {
+                    return Err(Failure::SamplesTooLarge);
+                }
+                allowance.take(room, 0, LABEL + name_length + value_length)?;
+                one.labels.insert(text(name)?, text(value)?);
                 Ok(())
             })?;
             buffer.clear();
@@ -181,7 +188,9 @@ fn shown(labels: Option<&RawValue>) -> Result<String, Failure> {
     each_label(labels, |name, value| {
         if text.len() <= 4 * MAX_REASON {
             let comma = if text.is_empty() { "" } else { ", " };
+            let (name, value) = (self::text(name)?, self::text(value)?);
             let value: String = value.chars().take(MAX_REASON + 1).collect();
+            let name: String = name.chars().take(MAX_REASON + 1).collect();
             // Writing into a String cannot fail.
             let _ = write!(text, "{comma}{}={value:?}", quoted(&name));
         }
@@ -193,6 +202,10 @@ fn shown(labels: Option<&RawValue>) -> Result<String, Failure> {
     } else {
         format!("{{{text}}}")
     })
+}
+
+fn text(raw: &RawValue) -> Result<String, Failure> {
+    serde_json::from_str(raw.get()).map_err(|_| misshapen())
 }
 
 /// The name of a label or a metric; one that is no word, as Prometheus allows, in quotes.
@@ -231,10 +244,10 @@ fn each<'a, T: Deserialize<'a>>(
     read.map_err(|_| refused.unwrap_or_else(misshapen))
 }
 
-/// The same of labels, if there are any.
-fn each_label(
-    labels: Option<&RawValue>,
-    take: impl FnMut(String, String) -> Result<(), Failure>,
+/// The same of labels, if there are any, as they stand there: they may be of any size.
+fn each_label<'a>(
+    labels: Option<&'a RawValue>,
+    take: impl FnMut(&'a RawValue, &'a RawValue) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let Some(labels) = labels else { return Ok(()) };
     let mut refused = None;
@@ -275,7 +288,7 @@ struct Entries<'r, F> {
     refused: &'r mut Option<Failure>,
 }
 
-impl<'a, F: FnMut(String, String) -> Result<(), Failure>> Visitor<'a> for Entries<'_, F> {
+impl<'a, F: FnMut(&'a RawValue, &'a RawValue) -> Result<(), Failure>> Visitor<'a> for Entries<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

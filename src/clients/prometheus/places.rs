@@ -2,9 +2,10 @@
 //! namespace nor one check keeps the others from being heard, however many questions they have and however slow those are.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// On whose account a place is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,15 +18,23 @@ pub(super) struct Asker {
 
 /// The places of one server. A namespace may take one more while it holds fewer than are free, so that it holds half at
 /// most, two hold a third each, and so on; one pass may while it holds fewer than a third of what is free: a quarter at
-/// most. Who holds least comes next, and of those who hold the same whoever waits longest since it last had one.
+/// most. Who holds least comes next, and of those who hold the same whoever waits longest since it came or last had one.
 #[derive(Clone, Debug)]
-pub(super) struct Places(Arc<Mutex<State>>);
+pub(super) struct Places(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Somebody came who has to wait, or a place changed hands.
+    changed: Notify,
+}
 
 #[derive(Debug)]
 struct State {
     all: usize,
     free: usize,
-    turns: u64,
+    /// Counts arrivals and turns alike, so that no two have the same number.
+    now: u64,
     /// Only those who hold or wait.
     namespaces: BTreeMap<String, Passes>,
     /// Those on nobody's account, whom only a full house keeps waiting.
@@ -35,14 +44,16 @@ struct State {
 #[derive(Debug, Default)]
 struct Passes {
     held: usize,
-    last_turn: u64,
+    /// When it last got a place, or began to wait.
+    since: u64,
     all: BTreeMap<u64, Pass>,
 }
 
 #[derive(Debug, Default)]
 struct Pass {
     held: usize,
-    last_turn: u64,
+    /// The same.
+    since: u64,
     waiting: VecDeque<oneshot::Sender<Place>>,
 }
 
@@ -67,13 +78,17 @@ impl Drop for Place {
 
 impl Places {
     pub(super) fn new(all: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             all,
             free: all,
-            turns: 0,
+            now: 0,
             namespaces: BTreeMap::new(),
             others: VecDeque::new(),
-        })))
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }))
     }
 
     /// Waits for a place. One who is no longer awaited is passed over.
@@ -94,6 +109,19 @@ impl Places {
         place
     }
 
+    /// Waits until a namespace that holds fewer places than this one waits for one more.
+    pub(super) async fn wanted_by_poorer(&self, namespace: &str) {
+        loop {
+            let mut changed = pin!(self.0.changed.notified());
+            // From here on a change is noticed: it may come between the look and the wait.
+            changed.as_mut().enable();
+            if self.lock().is_wanted_by_poorer(namespace) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// How many places are taken by those whom this asker waits for: its own, its namespace's, or everybody's.
     pub(super) fn before(&self, asker: Option<&Asker>) -> usize {
         let state = self.lock();
@@ -108,7 +136,7 @@ impl Places {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands out what may be handed out. Nothing that would take the lock is dropped under it.
@@ -127,6 +155,7 @@ impl Places {
             }
         }
         drop(state);
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -140,15 +169,22 @@ const fn may_pass(held: usize, free: usize) -> bool {
 
 impl State {
     fn wait(&mut self, asker: Option<&Asker>, sender: oneshot::Sender<Place>) {
-        let queue = match asker {
-            None => &mut self.others,
-            Some(Asker { namespace, pass }) => {
-                let of = self.namespaces.entry(namespace.clone()).or_default();
-                &mut of.all.entry(*pass).or_default().waiting
-            }
+        self.now += 1;
+        let Some(Asker { namespace, pass }) = asker else {
+            self.others.retain(|waiting| !waiting.is_closed());
+            return self.others.push_back(sender);
         };
-        queue.retain(|waiting| !waiting.is_closed());
-        queue.push_back(sender);
+        let of = self.namespaces.entry(namespace.clone()).or_default();
+        // Who comes now, or again, comes after those who wait already.
+        if !of.all.values().any(Pass::waits) {
+            of.since = self.now;
+        }
+        let own = of.all.entry(*pass).or_default();
+        if !own.waits() {
+            own.since = self.now;
+        }
+        own.waiting.retain(|waiting| !waiting.is_closed());
+        own.waiting.push_back(sender);
     }
 
     /// Who gets a place now, which is booked to it; none: nobody may.
@@ -167,19 +203,25 @@ impl State {
             .iter()
             .filter(|(_, of)| may_namespace(of.held, free));
         let allowed = allowed.filter_map(|(name, of)| {
-            let order = (of.held, of.last_turn);
+            let order = (of.held, of.since);
             let pass = of.next(free)?;
             Some((order, name.clone(), pass))
         });
         let (_, namespace, pass) = allowed.min()?;
-        self.turns += 1;
+        self.now += 1;
         let of = self.namespaces.get_mut(&namespace)?;
-        (of.held, of.last_turn) = (of.held + 1, self.turns);
+        (of.held, of.since) = (of.held + 1, self.now);
         let own = of.all.get_mut(&pass)?;
-        (own.held, own.last_turn) = (own.held + 1, self.turns);
+        (own.held, own.since) = (own.held + 1, self.now);
         self.free -= 1;
         let waiting = own.waiting.pop_front()?;
         Some((Some(Asker { namespace, pass }), waiting))
+    }
+
+    fn is_wanted_by_poorer(&self, namespace: &str) -> bool {
+        let held = self.namespaces.get(namespace).map_or(0, |of| of.held);
+        let mut others = self.namespaces.iter().filter(|(name, _)| *name != namespace);
+        others.any(|(_, of)| of.held < held && of.all.values().any(Pass::waits))
     }
 
     fn give_back(&mut self, asker: Option<&Asker>) {
@@ -213,12 +255,16 @@ impl Passes {
             .all
             .iter()
             .filter(|(_, pass)| !pass.waiting.is_empty() && may_pass(pass.held, free));
-        let next = allowed.min_by_key(|(number, pass)| (pass.held, pass.last_turn, **number));
+        let next = allowed.min_by_key(|(_, pass)| (pass.held, pass.since));
         next.map(|(number, _)| *number)
     }
 }
 
 impl Pass {
+    fn waits(&self) -> bool {
+        self.waiting.iter().any(|waiting| !waiting.is_closed())
+    }
+
     /// Whether it holds a place, or still waits for one.
     fn is_needed(&mut self) -> bool {
         self.waiting.retain(|waiting| !waiting.is_closed());
@@ -300,6 +346,62 @@ mod tests {
         assert!((&mut a).now_or_never().is_none());
         drop((b, d, full));
         assert!((&mut a).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn two_who_come_again_and_again_do_not_keep_a_third_waiting() {
+        let orders = [["a", "b", "c"], ["b", "c", "a"]].map(|all| all.map(|name| asker(name, 0)));
+        let passes = [[0, 1, 2], [1, 2, 0]].map(|all| all.map(|pass| asker("shop", pass)));
+        for [first, second, third] in orders.into_iter().chain(passes) {
+            let places = Places::new(1);
+            let take = |asker: &Asker| {
+                let (places, asker) = (places.clone(), asker.clone());
+                Box::pin(async move { places.take(Some(&asker)).await })
+            };
+            let held = take(&first).await;
+            let (mut one, mut patient) = (take(&second), take(&third));
+            assert!((&mut one).now_or_never().is_none() && (&mut patient).now_or_never().is_none());
+            drop(held);
+            let held = one.now_or_never().expect("it came before");
+            let mut again = take(&first);
+            assert!((&mut again).now_or_never().is_none());
+            drop(held);
+            let held = patient.now_or_never().expect("after one of each");
+            let mut other = take(&second);
+            assert!((&mut other).now_or_never().is_none());
+            drop(held);
+            assert!(again.now_or_never().is_some() && other.now_or_never().is_some());
+        }
+    }
+
+    #[test]
+    fn only_one_who_holds_less_and_waits_wants_a_place_of_anothers() {
+        let places = Places::new(4);
+        let held = [fill(&places, &asker("a", 0)), fill(&places, &asker("a", 1))];
+        let mut wanted = Box::pin(places.wanted_by_poorer("a"));
+        let own = asker("a", 2);
+        let mut more = Box::pin(places.take(Some(&own)));
+        assert!((&mut more).now_or_never().is_none());
+        let other = fill(&places, &asker("b", 0));
+        assert_eq!((held.len(), other.len()), (2, 1));
+        assert!(
+            (&mut wanted).now_or_never().is_none(),
+            "there is room for the other"
+        );
+        let (b, c) = (asker("b", 1), asker("c", 0));
+        let _last = places.take(Some(&c)).now_or_never().expect("the last");
+        let mut poorer = Box::pin(places.take(Some(&b)));
+        assert!((&mut poorer).now_or_never().is_none());
+        assert!((&mut wanted).now_or_never().is_some());
+        assert!(
+            places.wanted_by_poorer("b").now_or_never().is_none(),
+            "a has more"
+        );
+        drop(poorer);
+        assert!(
+            places.wanted_by_poorer("a").now_or_never().is_none(),
+            "nobody waits"
+        );
     }
 
     #[test]

@@ -109,21 +109,24 @@ impl Server {
     /// See [`Prometheus::samples_all`].
     pub(super) async fn samples(
         &self,
-        (asker, allowance): (&Asker, &Allowance),
+        (asker, allowance): (&Asker, &Arc<Allowance>),
         selector: &str,
         at: Timestamp,
         deadline: Duration,
     ) -> Result<SampleSet, Failure> {
         let begun = Instant::now();
-        let result = self
+        let result = match self
             .evaluate(Some(asker), selector, Some(at), deadline, MAX_SAMPLES)
             .await
-            .and_then(|answer| {
-                let _one = answer.is_large().then(|| self.room.decode());
-                let mut room = self.room.for_samples(&asker.namespace);
-                let series = answer.samples(allowance, &mut room)?;
-                Ok(SampleSet::kept(series, Box::new(room)))
-            });
+        {
+            Ok(answer) => {
+                let left = deadline.saturating_sub(begun.elapsed());
+                let reading = self.read_samples(answer, Arc::clone(allowance), &asker.namespace);
+                let read = timeout(left, reading).await;
+                read.unwrap_or(Err(Failure::Waited(deadline)))
+            }
+            Err(failure) => Err(failure),
+        };
         let class = match &result {
             Ok(series) if series.is_empty() => OutcomeClass::Empty,
             Ok(_) => OutcomeClass::Ok,
@@ -131,6 +134,32 @@ impl Server {
         };
         self.observer.on_query(self.name(), class, begun.elapsed());
         result
+    }
+
+    /// Large answers one after the other, and where they keep no other work of the process waiting.
+    async fn read_samples(
+        &self,
+        answer: Answer,
+        allowance: Arc<Allowance>,
+        namespace: &str,
+    ) -> Result<SampleSet, Failure> {
+        let mut room = self.room.for_samples(namespace);
+        let is_large = answer.is_large();
+        let read = move || {
+            let series = answer.samples(&allowance, &mut room)?;
+            room.settle();
+            Ok(SampleSet::kept(series, Box::new(room)))
+        };
+        if !is_large {
+            return read();
+        }
+        let one = self.room.decode().await;
+        let reading = tokio::task::spawn_blocking(move || {
+            let _one = one;
+            read()
+        });
+        let stopped = |_| Err(Failure::Malformed("it could not be read".to_owned()));
+        reading.await.unwrap_or_else(stopped)
     }
 
     async fn evaluate(
@@ -251,7 +280,7 @@ impl Server {
         let (request, secrets) =
             credentials::authenticate(&self.config, request).map_err(Failure::Credentials)?;
         let left = deadline.saturating_sub(begun.elapsed());
-        let mut room = reading.room.map(|room| room.for_body(asker));
+        let mut room = reading.room.map(|room| room.for_body(self.name(), asker));
         match http::call_within(request, left, reading.max, &mut room).await {
             Ok(reply) => Ok(Answer {
                 reply,
