@@ -979,14 +979,14 @@ async fn servers_that_stall_in_the_middle_of_bodies_keep_no_other_from_being_rea
     ])
     .await;
     for (bytes, count) in lists {
-        let mut yaml = format!("- {{name: healthy, url: '{}'}}\n", healthy.uri());
+        let mut yaml = vec![format!("- {{name: healthy, url: '{}'}}", healthy.uri())];
         let mut stalled = Vec::new();
         for i in 0..count {
             let (url, of) = stalling(bytes).await;
-            yaml.push_str(&format!("- {{name: stalls-{i}, url: '{url}'}}\n"));
+            yaml.push(format!("- {{name: stalls-{i}, url: '{url}'}}"));
             stalled.push(of);
         }
-        let (servers, _) = servers_of(ServerConfig::list(&yaml).unwrap());
+        let (servers, _) = servers_of(ServerConfig::list(&yaml.join("\n")).unwrap());
         let to = |server: &str, namespace: &str, query: String| {
             let (mut question, at) = counted(namespace, &query);
             question.server = Some(server.to_owned());
@@ -1016,9 +1016,14 @@ async fn servers_that_stall_in_the_middle_of_bodies_keep_no_other_from_being_rea
             let found: usize = found.unwrap().iter().map(|one| one.samples.len()).sum();
             assert_eq!(found, samples, "{query} beside {count} that stall at {bytes}");
         }
+        let mut gave_way = 0;
         for one in stuck {
-            one.abort();
+            if let Some(Ok(ended)) = futures::FutureExt::now_or_never(&mut { one }) {
+                assert_eq!(ended, [Err(Failure::TooSlow)]);
+                gave_way += 1;
+            }
         }
+        assert!(gave_way > 0);
     }
 }
 

@@ -77,6 +77,14 @@ fn answer(query: &str) -> Body {
             90,
         ),
         _ if query.contains("labels_of_vector") => vector(&of_labels(r#""value":[1,"1"]"#), 400),
+        _ if query.contains("warnings") => {
+            let head = r#"{"status":"success","data":{"resultType":"matrix","result":[]},"warnings":["#;
+            repeated(head.to_owned(), r#""","#, 8_000_000, "]}")
+        }
+        _ if query.contains("long_error") => {
+            let head = r#"{"status":"error","error":""#;
+            repeated(head.to_owned(), r"\n", 12_000_000, r#""}"#)
+        }
         _ => repeated(" ".repeat(10), &" ".repeat(1 << 10), usize::MAX >> 20, ""),
     }
 }
@@ -123,12 +131,12 @@ fn question(namespace: &str, query: &str) -> Question {
 
 /// One check of a tenant's that counts and measures much; it keeps what it gets until it has all.
 async fn greedy_check(servers: &Servers, namespace: &str, check: usize) {
-    let kinds = ["many_samples", "many_labels", "endless"];
+    let kinds = ["many_samples", "warnings", "many_labels", "long_error", "endless"];
     let at = Timestamp::from_second(1_700_000_000).unwrap();
     let samples: Vec<_> = (0..6)
         .map(|i| {
             (
-                question(namespace, &format!("{}_{check}_{i}[10m]", kinds[i % 3])),
+                question(namespace, &format!("{}_{check}_{i}[10m]", kinds[(i + check) % 5])),
                 at,
             )
         })
@@ -150,7 +158,7 @@ async fn honest_checks(servers: &Servers, times: i64) -> i64 {
     let mut whole = 0;
     for second in 0..times {
         let at = Timestamp::from_second(1_700_000_000 + second).unwrap();
-        let asked = [(question("honest", "honest[10m]"), at)];
+        let asked = [(question("who-is-named-last", "honest[10m]"), at)];
         let found = servers.samples_all(&asked, DEADLINE).await;
         match &found[0] {
             Ok(series) => {

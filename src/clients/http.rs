@@ -254,7 +254,7 @@ impl Room for () {
     }
 
     async fn lost(&self, _length: usize) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn waits(&self) -> bool {

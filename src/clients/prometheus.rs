@@ -65,7 +65,7 @@ pub trait Prometheus: Send + Sync {
     /// Asks everything at once, identical questions only once, and answers in the order of the questions. Each
     /// query is evaluated at `at` (none: the server's now) and given up after `deadline`. However much is asked in one
     /// go, of each server's places it takes a quarter at most, and all of a namespace half, so that others are heard
-    /// meanwhile.
+    /// meanwhile. A check asks for its values in one go and for its samples in another.
     fn ask_all<'a>(
         &'a self,
         questions: &'a [Question],

@@ -249,11 +249,16 @@ impl Asker<'_> {
                 .prometheus
                 .label_names(server, metric, self.asked_at, LOOKBACK, left)
                 .await;
+            // Of what may be thousands no more is kept until all are looked up than is asked for.
+            let found = found.map(|found| {
+                let there = labels.iter().filter(|label| found.contains(**label));
+                (!found.is_empty()).then(|| there.copied().collect())
+            });
             (metric, labels, found)
         });
         let (mut known, mut unknown) = (BTreeSet::new(), Ok(BTreeSet::new()));
         for (metric, labels, found) in join_all(looked_up).await {
-            let found = match (found, &mut unknown) {
+            let there: Option<BTreeSet<&str>> = match (found, &mut unknown) {
                 (Ok(found), _) => found,
                 (Err(failure), Ok(_)) => {
                     unknown = Err(failure.to_string());
@@ -261,18 +266,20 @@ impl Asker<'_> {
                 }
                 (Err(_), Err(_)) => continue,
             };
-            let mut is_unknown = Vec::new();
-            if found.is_empty() {
-                is_unknown.push(metric.to_owned());
-            } else {
+            if there.is_some() {
                 known.insert(metric.to_owned());
-                let (there, missing): (Vec<&str>, Vec<&str>) =
-                    labels.into_iter().partition(|label| found.contains(*label));
-                known.extend(there.into_iter().map(|label| labelled(metric, label)));
-                is_unknown.extend(missing.into_iter().map(|label| labelled(metric, label)));
             }
+            let (there, missing) = match there {
+                Some(there) => {
+                    let missing = labels.difference(&there).map(|label| labelled(metric, label));
+                    let missing: Vec<String> = missing.collect();
+                    (there, missing)
+                }
+                None => (BTreeSet::new(), vec![metric.to_owned()]),
+            };
+            known.extend(there.into_iter().map(|label| labelled(metric, label)));
             if let Ok(unknown) = &mut unknown {
-                unknown.extend(is_unknown);
+                unknown.extend(missing);
             }
         }
         LookedUp { known, unknown }

@@ -271,6 +271,9 @@ mod tests {
         let mut other = body(&room, "b", "shop");
         assert!(grows(&mut other, MIDDLE_BODY) && grows(&mut other, LARGE));
         assert!(grows(&mut other, 20 * LARGE), "it never waits again");
+        // The place in the middle of the one that has a large one now.
+        let mut freed = body(&room, "a", "next");
+        assert!(grows(&mut freed, MIDDLE_BODY));
         let mut waiting = body(&room, "a", "shop");
         assert!(!grows(&mut waiting, SMALL_BODY + 1) && waiting.waits());
         assert!(grows(&mut body(&room, "a", "shop"), SMALL_BODY));
@@ -286,7 +289,7 @@ mod tests {
         let [mut stalls, mut comes, mut waits] = servers.map(|server| body(&room, server, "shop"));
         stalls.grow(LARGE, MIDDLE_BODY).await.unwrap();
         comes.grow(LARGE, MIDDLE_BODY).await.unwrap();
-        let long = Duration::from_secs(60);
+        let long = Duration::from_mins(1);
         let lost = async |body: &BodyRoom, length: usize, within: Duration| {
             tokio::time::timeout(within, body.lost(length)).await.is_ok()
         };

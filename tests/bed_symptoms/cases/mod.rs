@@ -61,6 +61,10 @@ pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
         "a_large_answer_waits_for_another_and_small_ones_do_not",
     ),
     (
+        "Prometheus sent a large answer too slowly while those of other servers waited to be read",
+        "servers_that_stall_in_the_middle_of_bodies_keep_no_other_from_being_read",
+    ),
+    (
         "holding 1 % for about 1m (at least 5s, and until its requests were scraped and counted)",
         "a_step_is_said_to_be_held_as_long_as_it_is_kept",
     ),
