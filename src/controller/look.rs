@@ -155,7 +155,11 @@ pub fn look(
     remembered: &mut Remembered,
     now: Timestamp,
 ) -> Result<Look, Error> {
-    let stored = remembered.stored(&object, object.read_status()?);
+    let read = object.read_status().inspect_err(|_| {
+        // Nothing is decided on it, and others need the room that its samples take.
+        remembered.check = None;
+    });
+    let stored = remembered.stored(&object, read?);
     let spec = object.read_spec();
     Ok(look_from(scope, object, spec, stored, remembered, now))
 }

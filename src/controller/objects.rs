@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::{BirdWatchSpec, BirdWatchStatus, FINALIZER, VERB_ANNOTATION};
-use crate::clients::depth::INSTEAD;
+use crate::clients::depth::{INSTEAD, MOST};
 use crate::core::line::tidy;
 use crate::core::observation::{DeploymentSeen, ObjectName};
 
@@ -201,18 +201,22 @@ impl RawBirdWatch {
     }
 }
 
-/// The field of a status of which not all was read.
+/// Of an answer, what a status has around it at most: a list, its items and the object.
+const AROUND: usize = 3;
+
+/// The field of a status of which not all was read. What says so stands as deep as anything that is read, where no text of
+/// people's comes to stand: elsewhere it is their text.
 fn too_deep(status: &Value) -> Option<&str> {
-    fn holds(value: &Value) -> bool {
+    fn holds(value: &Value, depth: usize) -> bool {
         match value {
-            Value::String(text) => text == INSTEAD,
-            Value::Array(entries) => entries.iter().any(holds),
-            Value::Object(fields) => fields.values().any(holds),
+            Value::String(text) => depth + AROUND >= MOST && text == INSTEAD,
+            Value::Array(entries) => entries.iter().any(|entry| holds(entry, depth + 1)),
+            Value::Object(fields) => fields.values().any(|field| holds(field, depth + 1)),
             _ => false,
         }
     }
     let mut fields = status.as_object()?.iter();
-    fields.find_map(|(name, value)| holds(value).then_some(name.as_str()))
+    fields.find_map(|(name, value)| holds(value, 1).then_some(name.as_str()))
 }
 
 fn unreadable(field: &str, reason: &impl ToString) -> UnreadableStatus {
@@ -390,6 +394,23 @@ mod tests {
         assert!(object.read_spec().unwrap_err().contains("spec cannot be read"));
         assert_eq!(object.paused(), Some(true));
         assert!(object.read_status().is_err());
+    }
+
+    #[test]
+    fn a_status_that_only_says_that_it_is_nested_too_deeply_is_read() {
+        let verb =
+            json!({"value": INSTEAD, "accepted": false, "message": INSTEAD, "at": "2026-01-01T00:00:00Z"});
+        let shallow =
+            json!({"phase": "Progressing", "message": INSTEAD, "verb": verb, "fromTheFuture": [[INSTEAD]]});
+        assert_eq!(raw(shallow).read_status().unwrap().message, INSTEAD);
+        // As it comes in a list, in an event and alone.
+        for around in 1..=AROUND {
+            let cut = (around + 1..MOST).fold(json!(INSTEAD), |inner, _| json!([inner]));
+            assert!(
+                raw(json!({"fromTheFuture": cut})).read_status().is_err(),
+                "{around}"
+            );
+        }
     }
 
     #[test]

@@ -324,7 +324,9 @@ pub(super) fn let_go(turn: &mut Turn<'_>) {
     }
     let last = turn.next.ended.last().filter(|_| turn.seen.deleting);
     let waits = last.filter(|last| !is_told(&turn.next, last));
-    let until = waits.map(|last| Turn::after(last.at, LAST_WORDS));
+    // While nobody was there, nobody could be told.
+    let back = turn.seen.gaps.last().map(|gap| gap.to.min(turn.now));
+    let until = waits.map(|last| Turn::after(back.unwrap_or(last.at).max(last.at), LAST_WORDS));
     if until.is_none_or(|until| turn.has_come(until)) {
         turn.effect(Effect::RemoveFinalizer);
     }

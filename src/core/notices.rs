@@ -129,13 +129,11 @@ pub fn carry_over(notices: &mut Notices, of: &Notices, since: i64) {
     }
 }
 
-/// Appends a notice under the next number; where too many wait the oldest of its sort goes.
+/// Appends a notice under its number, or the next one where that is taken; where too many wait the oldest of its sort goes.
 fn push(notices: &mut Notices, notice: Notice) {
-    notices.pending.push(Notice {
-        id: notices.next,
-        ..notice
-    });
-    notices.next += 1;
+    let id = notices.next.max(notice.id);
+    notices.pending.push(Notice { id, ..notice });
+    notices.next = id + 1;
     bound(notices, |kind| kind == NoticeKind::Step, MOST_STEPS);
     bound(notices, |kind| kind != NoticeKind::Step, MOST_ALARMS);
 }

@@ -44,8 +44,9 @@ fn canary_weight(call: &Call) -> Option<i64> {
     body.as_array()?.iter().find(writes)?["value"].as_i64()
 }
 
-/// The steps that were left before their hold was over. A step begins no sooner than its weight is first sent, and what
-/// follows it is sent when its hold was served: so that no delay on the way can make a whole hold seem short.
+/// The steps that were left before their hold was over. A step begins no sooner than its weight is sent for the last time, as
+/// who sends it again does not know it done; and what follows it is sent when its hold was served. So no delay on the way can
+/// make a whole hold seem short.
 pub(crate) fn rushed(end: End, moves: &[Move]) -> Vec<String> {
     let mut rushed = Vec::new();
     let (mut weight, mut since) = (0, None);
@@ -60,7 +61,7 @@ pub(crate) fn rushed(end: End, moves: &[Move]) -> Vec<String> {
                 rushed.push(format!("{weight} % was held for {held:#} only"));
             }
         }
-        if next != weight {
+        if *what != What::Label {
             (weight, since) = (next, Some(*at));
         }
     }
@@ -85,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_is_left_too_soon_is_found_and_one_that_is_sent_twice_is_not_begun_anew() {
+    fn a_step_that_is_left_too_soon_is_found_and_one_that_is_sent_again_begins_then() {
         let weight = |at_ms, percent| at(at_ms, What::Weight(percent));
         let mut moves = vec![
             at(0, What::Label),
+            weight(0, 20),
             weight(10, 20),
-            weight(900, 20),
             weight(1010, 50),
             weight(2010, 100),
             at(3010, What::Label),

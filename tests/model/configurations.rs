@@ -121,6 +121,13 @@ fn late() -> Vec<Configuration> {
             edits: (1, vec![Edit::Verb(0, 1)]),
             ..Configuration::new("a write comes late, and a verb", ONE_STEP)
         },
+        Configuration {
+            delays: Delays::Raises,
+            unknown: false,
+            verbs: vec!["", "rollback/1"],
+            edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(0), Edit::Weight(50)]),
+            ..Configuration::new("a raise comes late, two steps", TWO_STEPS)
+        },
     ]
 }
 
@@ -156,6 +163,11 @@ fn leaders() -> Vec<Configuration> {
         Configuration {
             delays: Delays::Raises,
             ..two("two leaders, a raise comes late")
+        },
+        Configuration {
+            forms: vec![TWO_STEPS.to_owned()],
+            delays: Delays::Raises,
+            ..two("two leaders, two steps, a raise late")
         },
     ]
 }

@@ -246,6 +246,20 @@ fn a_deletion_gives_people_time_to_be_told_and_then_goes_on() {
 }
 
 #[test]
+fn a_deletion_gives_people_time_to_be_told_of_an_end_after_which_there_was_no_operator() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 50);
+    world.seen.deleting = true;
+    world.run_to(Phase::RolledBack);
+    let (from, to) = (world.now, world.now + jiff::SignedDuration::from_secs(60));
+    world.now = to;
+    world.seen.gaps.push(Gap { from, to });
+    world.until(|w| !w.seen.finalizer);
+    let waited = world.now.duration_since(to).as_secs();
+    assert!((14..=16).contains(&waited), "{waited} s");
+}
+
+#[test]
 fn a_deletion_ends_where_the_routes_are_gone() {
     let mut world = World::with_canary(STEPS);
     world.until(|w| w.weight() == 10);
