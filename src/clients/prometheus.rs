@@ -5,6 +5,7 @@ mod config;
 mod credentials;
 mod decode;
 mod history;
+mod outcome;
 mod places;
 mod range;
 mod room;
@@ -24,10 +25,10 @@ use crate::core::query;
 use places::Asker;
 use room::Room;
 
-pub use answer::{Failure, MAX_SERIES, Outcome, OutcomeClass, Series};
 pub use config::{Address, BasicAuth, ConfigError, DEFAULT_MAX_IN_FLIGHT, ServerConfig};
 pub use decode::MOST_SAMPLES;
 pub use history::{Column, MAX_HISTORY, Past};
+pub use outcome::{Failure, MAX_SERIES, Outcome, OutcomeClass, Series};
 pub use range::{RangeSeries, Stretch};
 pub use server::Server;
 

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, Brief, Failure, MAX_SERIES, Outcome, Series};
+use super::answer::{Answer, Brief};
+use super::outcome::{Failure, MAX_SERIES, Outcome, Series};
 use super::room::{SAMPLES_OF_ONE, SampleRoom};
 use crate::clients::http::{MAX_REASON, tidy};
 use crate::core::observation::SampleSeries;

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::answer::{Answer, Failure, OutcomeClass};
+use super::answer::Answer;
 use super::decode::Number;
+use super::outcome::{Failure, OutcomeClass};
 use super::server::{Reading, Server, unix_seconds};
 
 /// The most bytes of one answer about the past that are read.

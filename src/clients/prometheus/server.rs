@@ -7,10 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
-use super::answer::{Answer, Failure, Outcome, OutcomeClass};
+use super::answer::Answer;
 use super::config::{Address, ConfigError, ServerConfig};
 use super::credentials;
 use super::decode::Allowance;
+use super::outcome::{Failure, Outcome, OutcomeClass};
 use super::places::{Asker, Places};
 use super::room::Room;
 use super::{MAX_ANSWER, MAX_SAMPLES, QueryObserver};
