@@ -6,6 +6,7 @@ use std::time::Duration;
 use birdwatch_bed::parts::proxy::{Disturbance, Refusal};
 
 use crate::calls::Place;
+use crate::end::End;
 
 /// Longer than the operator waits for any answer.
 pub(crate) const LATE: Duration = Duration::from_secs(30);
@@ -205,6 +206,15 @@ impl Injection {
             (Fault::StaleStart, _) => true,
             _ => false,
         }
+    }
+}
+
+impl Injection {
+    /// Whether a policy refuses that the label is given back: what is deleted goes without it.
+    pub(crate) fn keeps_label(&self, end: End) -> bool {
+        let gives_back = |place: &Place| place.kind == "patch destinationrules" && place.nth == 2;
+        let at = matches!(&self.spot, Spot::Call(place) if gives_back(place));
+        end == End::Delete && self.fault == Fault::Invalid && at
     }
 }
 

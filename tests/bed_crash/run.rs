@@ -52,6 +52,9 @@ pub(crate) async fn run(
 ) -> Outcome {
     let watch = Stopwatch::start();
     let lasts = injection.as_ref().map_or(Duration::ZERO, Injection::lasts);
+    let keeps_label = injection.as_ref().is_some_and(|one| one.keeps_label(end));
+    let other = expected.filter(|_| keeps_label).map(Seen::with_its_label);
+    let expected = other.as_ref().or(expected);
     let may_lose_reason = injection.as_ref().is_some_and(Injection::may_lose_reason);
     let stage = Stage::set(ground, end, Meddler::new(injection)).await;
     let disturbing = async {

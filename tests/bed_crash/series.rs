@@ -36,6 +36,7 @@ impl Measure {
                 seen, places, phases, ..
             } = run(ground, *end, None, None).await;
             assert_eq!(seen.broken(*end, &seen), [""; 0], "{}", end.name());
+            assert!(seen.has_labels_of(*end), "{}: {:?}", end.name(), seen.labels);
             assert!(seen.lives.len() == 1, "{:?}", seen.lives);
             Self {
                 end: *end,

@@ -81,6 +81,21 @@ impl Seen {
         self.may_lose_reason && self.told.iter().any(|text| text.contains(BEFORE))
     }
 
+    /// The same, but that the canary's label stays where it was put: giving it back was refused.
+    pub(crate) fn with_its_label(&self) -> Self {
+        let mut seen = self.clone();
+        drop(seen.labels.pop());
+        let label = seen.labels.last().map(|(_, canary)| canary.clone());
+        seen.objects["DestinationRule"]["spec"]["subsets"][1]["labels"]["version"] = json!(label);
+        seen
+    }
+
+    /// Whether the labels of both subsets changed as they do on the way to this end.
+    pub(crate) fn has_labels_of(&self, end: End) -> bool {
+        let labels = self.labels.iter().map(|(p, c)| (p.as_str(), c.as_str()));
+        labels.eq(end.labels().iter().copied())
+    }
+
     /// Every promise that is broken, where `expected` is a run that nothing befell.
     pub(crate) fn broken(&self, end: End, expected: &Self) -> Vec<String> {
         let mut broken = Vec::new();
@@ -97,13 +112,8 @@ impl Seen {
         if self.weights != end.weights() {
             broken.push(format!("weights {:?}, not {:?}", self.weights, end.weights()));
         }
-        let labels: Vec<_> = self
-            .labels
-            .iter()
-            .map(|(p, c)| (p.as_str(), c.as_str()))
-            .collect();
-        if labels != end.labels() {
-            broken.push(format!("labels {labels:?}, not {:?}", end.labels()));
+        if self.labels != expected.labels {
+            broken.push(format!("labels {:?}, not {:?}", self.labels, expected.labels));
         }
         broken.extend(self.misheard(expected));
         broken
@@ -311,6 +321,7 @@ mod tests {
         assert!(repeated.contains("weights"), "{repeated}");
         let labels = objection(|seen| drop(seen.labels.pop()));
         assert!(labels.contains("labels"), "{labels}");
+        assert!(as_meant().has_labels_of(END) && !as_meant().has_labels_of(End::Promote));
         let finalizer = objection(|seen| seen.objects["BirdWatch"]["finalizers"] = json!(["ours"]));
         assert!(finalizer.contains("/BirdWatch/finalizers"), "{finalizer}");
         let reason = objection(|seen| seen.objects["BirdWatch"]["status"]["message"] = json!("why?"));
