@@ -312,6 +312,20 @@ mod tests {
         }
     }
 
+    fn check_asked(asked_at: Timestamp) -> Check {
+        Check {
+            id: CheckId {
+                rollout: "r1".into(),
+                step: 1,
+                plan: Plan::default(),
+            },
+            asked_at,
+            answers: Vec::new(),
+            samples: Vec::new(),
+            scrape: crate::api::Span::ZERO,
+        }
+    }
+
     fn rolling(id: &str, phase: Phase, failed: bool) -> BirdWatchStatus {
         let mut rollout = json!({
             "id": id, "canary": {"version": "v2", "deployment": "d", "uid": "u"},
@@ -411,18 +425,7 @@ mod tests {
     #[test]
     fn a_check_of_a_clock_that_was_ahead_is_forgotten_for_good() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let id = CheckId {
-            rollout: "r1".into(),
-            step: 1,
-            plan: Plan::default(),
-        };
-        let check = Check {
-            id,
-            asked_at: at(10),
-            answers: Vec::new(),
-            samples: Vec::new(),
-            scrape: crate::api::Span::ZERO,
-        };
+        let check = check_asked(at(10));
         let mut remembered = Remembered {
             check: Some(check.clone()),
             ..Remembered::default()
@@ -435,17 +438,7 @@ mod tests {
     #[test]
     fn samples_that_no_decision_stands_for_are_let_go_after_a_while() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let mut check = Check {
-            id: CheckId {
-                rollout: "r1".into(),
-                step: 1,
-                plan: Plan::default(),
-            },
-            asked_at: at(10),
-            answers: Vec::new(),
-            samples: Vec::new(),
-            scrape: crate::api::Span::ZERO,
-        };
+        let mut check = check_asked(at(10));
         let mut remembered = Remembered {
             check: Some(check.clone()),
             ..Remembered::default()

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Found, number};
 use super::server::{Reading, Server, unix_seconds};
-use super::{Failure, MAX_SERIES, OutcomeClass};
+use super::{Failure, MAX_SERIES};
 
 /// The largest answer that is read, in bytes: by commands that people run, and never by the operator.
 const MAX_RANGE: usize = 8 << 20;
@@ -57,13 +57,7 @@ impl Server {
             .post_for("query_range", &form, None, deadline, Reading::alone(MAX_RANGE))
             .await
             .and_then(|answer| answer.series());
-        let class = match &result {
-            Ok(series) if series.is_empty() => OutcomeClass::Empty,
-            Ok(_) => OutcomeClass::Ok,
-            Err(failure) => failure.class(),
-        };
-        self.observer.on_query(self.name(), class, begun.elapsed());
-        result
+        self.observe(begun, result, Vec::is_empty)
     }
 }
 

@@ -127,8 +127,18 @@ impl Server {
             }
             Err(failure) => Err(failure),
         };
+        self.observe(begun, result, |series| series.is_empty())
+    }
+
+    /// Tells the observer what came of a question that was asked then.
+    pub(super) fn observe<T>(
+        &self,
+        begun: Instant,
+        result: Result<T, Failure>,
+        is_empty: impl Fn(&T) -> bool,
+    ) -> Result<T, Failure> {
         let class = match &result {
-            Ok(series) if series.is_empty() => OutcomeClass::Empty,
+            Ok(found) if is_empty(found) => OutcomeClass::Empty,
             Ok(_) => OutcomeClass::Ok,
             Err(failure) => failure.class(),
         };
@@ -214,13 +224,7 @@ impl Server {
             .post("labels", &form, asker, deadline)
             .await
             .and_then(|answer| answer.names());
-        let class = match &result {
-            Ok(names) if names.is_empty() => OutcomeClass::Empty,
-            Ok(_) => OutcomeClass::Ok,
-            Err(failure) => failure.class(),
-        };
-        self.observer.on_query(self.name(), class, begun.elapsed());
-        result
+        self.observe(begun, result, BTreeSet::is_empty)
     }
 
     /// Whether queries are answered: asked by one that needs no data, since not all that speak the query API have
