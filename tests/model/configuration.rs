@@ -109,6 +109,11 @@ impl Configuration {
         serde_saphyr::from_str(&self.forms[usize::from(form)]).unwrap()
     }
 
+    /// Whether a rollout may end badly: where Prometheus only says good and nobody touches anything, none does.
+    pub(crate) fn can_go_wrong(&self) -> bool {
+        self.bad || !self.edits.1.is_empty()
+    }
+
     /// The different weights of all steps.
     pub(crate) fn levels(&self) -> Vec<i64> {
         let forms = 0..u8::try_from(self.forms.len()).unwrap();
