@@ -410,6 +410,55 @@ async fn a_canary_is_judged_and_people_are_told_while_the_server_refuses_every_s
     assert_eq!(reason(&kit), Some(FailureReason::MetricUnhealthy));
 }
 
+/// A server in trouble, told of by itself or only by its silence.
+fn troubles() -> [Fault; 2] {
+    [Fault::Status(500), Fault::Hang]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_is_judged_by_several_checks_while_every_status_fails() {
+    for trouble in troubles() {
+        let kit = Kit::new();
+        let metrics = json!([{
+            "name": "errors", "query": "sum(rate(errors[10s]))", "deviation": 0.5, "failures": {"count": 3, "of": 5},
+        }]);
+        let more = json!({"metric": null, "deviation": null, "metrics": metrics, "checkInterval": "1s", "interval": "1h"});
+        kit.api.put(BIRD_WATCHES, bird_watch("aleph", &more));
+        let _operator = kit.operator("one");
+        kit.until_weight(50).await;
+        kit.api.inject(trouble, usize::MAX, is_status_write);
+        kit.prometheus.answers(3.0);
+        kit.until("no traffic", |kit| kit.weights() == (100, 0)).await;
+        assert_eq!(kit.phase(), Phase::Progressing, "nothing could be written");
+        kit.api.heal();
+        kit.until_phase(Phase::RolledBack).await;
+        assert_eq!(reason(&kit), Some(FailureReason::MetricUnhealthy));
+        kit.until("told", |kit| told(kit, "RolledBack") == 1).await;
+        assert_eq!(told(&kit, "CanaryUnhealthy"), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_which_nothing_is_known_is_not_held_though_no_status_can_say_so() {
+    for trouble in troubles() {
+        let kit = Kit::new();
+        kit.api
+            .put(BIRD_WATCHES, bird_watch("aleph", &json!({"interval": "1m"})));
+        let _operator = kit.operator("one");
+        kit.until_weight(50).await;
+        kit.api.inject(trouble, usize::MAX, is_status_write);
+        kit.prometheus
+            .fails(Outcome::Failed(Failure::Refused("no route".into())));
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        kit.api.heal();
+        kit.prometheus.answers(0.0);
+        let sees_again = Instant::now();
+        kit.until_weight(100).await;
+        let held = sees_again.elapsed();
+        assert!(held > Duration::from_secs(50), "{held:?} of a minute");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_object_whose_status_is_refused_can_be_deleted_in_the_middle() {
     let (kit, _operator) = at_half().await;

@@ -55,7 +55,7 @@ pub struct Intent {
     pub status: BirdWatchStatus,
     /// What to tell once it is written.
     pub events: Vec<Event>,
-    /// Traffic was lowered for it already: it stays in memory, and its write is retried if this one fails.
+    /// Traffic was lowered for it already: it stays in memory even if the object was changed by somebody else.
     pub acted_upon: bool,
     /// One of its effects may only follow the newest status.
     pub needs_newest: bool,
@@ -139,9 +139,11 @@ impl Intent {
                 }
             }
             Err(fault) => {
-                remembered.not_written(next.clone(), events, acted_upon);
-                if acted_upon {
-                    keep(remembered, stored, next, true);
+                // What was judged stays judged while the server is in trouble; on an object that changed it is judged anew.
+                let stays = acted_upon || matches!(fault, Fault::Failed(_) | Fault::NoAnswer(_));
+                remembered.not_written(next.clone(), events, stays);
+                if stays {
+                    keep(remembered, stored, next, acted_upon);
                 }
                 Settled {
                     committed: Err(fault),

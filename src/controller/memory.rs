@@ -65,7 +65,7 @@ pub struct Remembered {
     looked: bool,
 }
 
-/// A status that is decided and not written: bare readings, or a lowering whose commit failed.
+/// A status that is decided and not written: bare readings, or one that the server did not take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
     /// The stored status it was decided from.
@@ -79,9 +79,9 @@ pub struct Held {
 /// Events of decisions whose status could not be written, or not for certain.
 #[derive(Debug, Default)]
 struct Untold {
-    /// Of what was acted upon: they go out with the next status that is written.
+    /// Of the status that is held: they go out with the next one that is written.
     due: Vec<Event>,
-    /// Of the write that failed last: they go out if it turns out to have been done; else its decision is made anew.
+    /// The write that failed last, with its Events, if its decision is made anew: they go out if it turns out to have been done.
     sent: Option<(BirdWatchStatus, Vec<Event>)>,
 }
 
@@ -185,14 +185,29 @@ impl Remembered {
                 self.held = Some(held);
                 status
             }
-            Some(held) if held.acted_upon => put_onto(&held, stored),
-            _ => stored.clone(),
+            Some(held) if held.acted_upon => {
+                let status = put_onto(&held, stored);
+                self.held = (status != *stored).then(|| Held {
+                    based_on: stored.clone(),
+                    status: status.clone(),
+                    acted_upon: true,
+                });
+                status
+            }
+            Some(held) => {
+                if held.status != *stored {
+                    // It is decided anew, and told then.
+                    self.untold.due.clear();
+                }
+                stored.clone()
+            }
+            None => stored.clone(),
         }
     }
 
-    /// Takes note that `status` could not be written, or that nobody knows. `acted_upon`: it stays as decided.
-    pub fn not_written(&mut self, status: BirdWatchStatus, mut events: Vec<Event>, acted_upon: bool) {
-        if acted_upon {
+    /// Takes note that `status` could not be written, or that nobody knows. `stays`: it is held as decided.
+    pub fn not_written(&mut self, status: BirdWatchStatus, mut events: Vec<Event>, stays: bool) {
+        if stays {
             self.untold.due.append(&mut events);
         }
         self.untold.sent = Some((status, events));
@@ -381,6 +396,40 @@ mod tests {
         );
     }
 
+    fn event(reason: &'static str) -> Event {
+        Event {
+            warning: false,
+            reason,
+            action: String::new(),
+            note: String::new(),
+        }
+    }
+
+    /// A status that was decided upon `a`, and whose write the server did not take.
+    fn holding(remembered: &mut Remembered, acted_upon: bool) {
+        remembered.not_written(status("b"), vec![event("Decided")], true);
+        remembered.held = Some(Held {
+            based_on: status("a"),
+            status: status("b"),
+            acted_upon,
+        });
+    }
+
+    #[test]
+    fn events_of_what_is_held_are_told_with_it_and_not_where_it_is_decided_anew() {
+        let told = |acted_upon: bool, found: &str| {
+            let mut remembered = Remembered::default();
+            holding(&mut remembered, acted_upon);
+            let _ = remembered.effective(&status(found));
+            let told = remembered.told_with(vec![event("Next")]);
+            told.iter().map(|event| event.reason).collect::<Vec<_>>()
+        };
+        assert_eq!(told(false, "a"), ["Decided", "Next"], "it goes on");
+        assert_eq!(told(false, "b"), ["Decided", "Next"], "it was written after all");
+        assert_eq!(told(false, "c"), ["Next"], "it is decided anew");
+        assert_eq!(told(true, "c"), ["Decided", "Next"], "it was acted upon");
+    }
+
     #[test]
     fn a_rollback_that_was_acted_upon_is_put_onto_whatever_status_is_found() {
         let mut remembered = Remembered::default();
@@ -404,8 +453,13 @@ mod tests {
             acted_upon: true,
         };
         remembered.held = Some(held.clone());
-        let found = with_notices(rolling("r1", Phase::Progressing, false), &["found"]);
-        let found = remembered.effective(&found);
+        let stored = with_notices(rolling("r1", Phase::Progressing, false), &["found"]);
+        let found = remembered.effective(&stored);
+        assert_eq!(
+            remembered.effective(&stored),
+            found,
+            "as often as it is looked at"
+        );
         assert_eq!(
             (found.phase, found.rollout.as_ref().unwrap().intended),
             (Phase::RollingBack, 0)
