@@ -386,7 +386,7 @@ async fn a_canary_is_judged_and_people_are_told_while_the_server_refuses_every_s
     }]);
     let more = json!({"metric": null, "deviation": null, "metrics": metrics, "checkInterval": "1s", "interval": "1h"});
     kit.api.put(BIRD_WATCHES, bird_watch("aleph", &more));
-    let _operator = kit.operator("one");
+    let operator = kit.operator("one");
     kit.until_weight(50).await;
     kit.api.inject(Fault::Status(422), usize::MAX, is_status_write);
     kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "forced", |bw| {
@@ -394,6 +394,12 @@ async fn a_canary_is_judged_and_people_are_told_while_the_server_refuses_every_s
     });
     tokio::time::sleep(Duration::from_mins(5)).await;
     assert_eq!(kit.weights(), (50, 50));
+    // Status cannot say it: an Event does, not at every look, and the metric of what is refused.
+    let refused = told(&kit, "WriteRefused");
+    assert!((1..=10).contains(&refused), "{refused}");
+    let metrics = operator.metrics.text().unwrap();
+    let is_refused = |line: &str| line.starts_with("birdwatch_reconciles_total{result=\"refused\"}");
+    assert!(metrics.lines().any(is_refused), "{metrics}");
 
     kit.prometheus.answers(3.0);
     let sick = Instant::now();

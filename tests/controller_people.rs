@@ -141,6 +141,14 @@ async fn weights_that_one_object_refuses_are_given_back_to_the_others() {
     let found = kit.api.get(SERVICES, (NS, "gateway")).unwrap();
     assert_eq!(found["spec"], without_weights("gateway")["spec"]);
     assert_eq!(kit.labels(), ("v1".into(), "v0".into()));
+    kit.until("people can read what stays", |kit| {
+        let events = kit.api.all("events.k8s.io/events");
+        events.iter().any(|event| {
+            let note = event["note"].as_str().unwrap_or_default();
+            event["reason"] == "WriteRefused" && note.contains("aleph") && note.contains("stay changed")
+        })
+    })
+    .await;
 }
 
 /// Between our look and our write somebody takes all traffic off the canary: lowering to what is allowed would raise it.

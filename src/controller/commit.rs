@@ -132,6 +132,7 @@ impl Intent {
             },
             Err(Fault::Refused { message, .. }) => {
                 keep(remembered, stored, next, acted_upon);
+                remembered.refusals = remembered.refusals.saturating_add(1);
                 remembered.acknowledged(acks);
                 Settled {
                     committed: Ok(Committed::Refused(message)),

@@ -16,6 +16,7 @@ use super::errors::{Error, Fault, backoff};
 use super::look::{Look, Service};
 use super::memory::{Entry, Identified};
 use super::patches;
+use super::warnings;
 
 /// Tries to lower one object in one go; after them the next reconcile tries on, within a second.
 const LOWERING_TRIES: u32 = 4;
@@ -71,11 +72,11 @@ impl Executor<'_> {
                 Effect::Raise { percent } => self.bring_to(*percent, Direction::Up).await,
                 Effect::TakeBack => self.bring_to(0, Direction::Down).await,
                 Effect::Label { subset, version } => self.label(*subset, version).await,
-                Effect::RestoreWeights => or_refused(self.restore_weights().await, || {
+                Effect::RestoreWeights => self.or_refused(self.restore_weights().await, || {
                     self.entry.lock().weights_refused = Some(self.look.objects.service_versions());
                 }),
                 Effect::RestoreLabel { written, kept } => {
-                    or_refused(self.restore_label(written, kept.as_deref()).await, || {
+                    self.or_refused(self.restore_label(written, kept.as_deref()).await, || {
                         self.entry.lock().label_refused = Some(self.look.objects.rule_version());
                     })
                 }
@@ -95,6 +96,26 @@ impl Executor<'_> {
             }
         }
         Ok(done)
+    }
+
+    /// What the server refuses to take back stays as it is, which `refused` remembers: nothing else waits for it.
+    fn or_refused(&self, restored: Result<Done, Error>, refused: impl FnOnce()) -> Result<Done, Error> {
+        match restored {
+            Err(Error::Call {
+                what,
+                fault: fault @ Fault::Refused { .. },
+                ..
+            }) => {
+                tracing::warn!(what, %fault, "former values stay changed");
+                let told = warnings::not_given_back(&what, &fault);
+                self.scope.context.events.publish(&self.look.object, vec![told]);
+            }
+            // Nothing of it can be given back: the objects have changed too much, or it is back already.
+            Ok(Done::Nothing) => {}
+            done => return done,
+        }
+        refused();
+        Ok(Done::Changed)
     }
 
     async fn lower_all(&self, percent: u8) -> Result<Done, Error> {
@@ -342,22 +363,6 @@ fn call(what: &str, fault: Fault) -> Error {
         fault,
         lowering: false,
     }
-}
-
-/// What the server refuses to take back stays as it is, which `refused` remembers: nothing else waits for it.
-fn or_refused(restored: Result<Done, Error>, refused: impl FnOnce()) -> Result<Done, Error> {
-    match restored {
-        Err(Error::Call {
-            what,
-            fault: fault @ Fault::Refused { .. },
-            ..
-        }) => tracing::warn!(what, %fault, "former values stay changed"),
-        // Nothing of it can be given back: the objects have changed too much, or it is back already.
-        Ok(Done::Nothing) => {}
-        done => return done,
-    }
-    refused();
-    Ok(Done::Changed)
 }
 
 fn worse(so_far: Result<Done, Error>, next: Result<Done, Error>) -> Result<Done, Error> {

@@ -61,6 +61,8 @@ pub struct Remembered {
     pub names: KnownNames,
     /// Reconciles that failed or had to look again, in a row.
     pub retries: u32,
+    /// Statuses that the server refused, in a row.
+    pub refusals: u32,
     /// A written status was looked at.
     looked: bool,
 }
@@ -273,6 +275,7 @@ impl Remembered {
     /// Takes note of a written status.
     pub fn written(&mut self, version: Option<String>, status: BirdWatchStatus, now: Timestamp) {
         self.held = None;
+        self.refusals = 0;
         self.sent = version.map(|version| (version, status));
         self.last_write = Some(now);
     }

@@ -25,6 +25,7 @@ pub mod reconcile;
 pub mod route_key;
 pub mod scope;
 mod unknown;
+mod warnings;
 pub mod watch;
 
 pub use context::{Context, Scope};

@@ -10,17 +10,18 @@ use tracing::Instrument;
 
 use crate::api::BirdWatchStatus;
 use crate::core::decide::decide;
-use crate::core::decision::{Decision, Event};
+use crate::core::decision::Decision;
 
 use super::checks;
 use super::commit::{Committed, Intent, commit};
 use super::context::Scope;
-use super::errors::{Error, Fault, backoff};
+use super::errors::{Error, backoff};
 use super::execute::{Done, Executor};
 use super::exhibit;
 use super::look::{Look, look};
 use super::memory::Entry;
-use super::objects::{RawBirdWatch, UnreadableStatus};
+use super::objects::RawBirdWatch;
+use super::warnings;
 
 /// Overtaken so often in a row, a reconcile waits a little before it looks again.
 const PATIENCE: u32 = 3;
@@ -40,6 +41,19 @@ enum Again {
     Overtaken,
     /// At that time, or never.
     At(Option<Timestamp>),
+}
+
+/// A pass in which nothing failed.
+struct Passed {
+    again: Again,
+    /// Why the server does not take the status, where it does not.
+    refused: Option<String>,
+}
+
+impl From<Again> for Passed {
+    fn from(again: Again) -> Self {
+        Self { again, refused: None }
+    }
 }
 
 /// Reconciles one `BirdWatch`; a standby does nothing.
@@ -65,20 +79,17 @@ pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<A
     let result = pass(Arc::clone(&object), &scope, &entry, now)
         .instrument(span)
         .await;
-    // Status itself cannot say these.
-    let event = match &result {
-        Err(Error::Status(unreadable)) => Some(status_unreadable(unreadable)),
-        Err(error) => write_refused(error).filter(|_| is_news(&entry)),
-        Ok(_) => None,
+    let event = warnings::of(result.as_ref().map(|passed| passed.refused.as_deref()), &entry);
+    scope.context.events.publish(&object, Vec::from_iter(event));
+    let category = match &result {
+        Ok(Passed { refused: None, .. }) => "ok",
+        Ok(Passed { refused: Some(_), .. }) => "refused",
+        Err(error) => error.category(),
     };
-    if let Some(event) = event {
-        scope.context.events.publish(&object, vec![event]);
-    }
-    let category = result.as_ref().err().map_or("ok", Error::category);
     let lasted = scope.context.clock.monotonic() - begun;
     scope.context.metrics.reconciled(category, lasted);
     // The clock may have been set meanwhile: how long it takes until then does not depend on it.
-    result.map(|again| action(again, &entry, now + lasted))
+    result.map(|passed| action(passed.again, &entry, now + lasted))
 }
 
 async fn pass(
@@ -86,7 +97,7 @@ async fn pass(
     scope: &Arc<Scope>,
     entry: &Arc<Entry>,
     now: Timestamp,
-) -> Result<Again, Error> {
+) -> Result<Passed, Error> {
     let look = look(scope, object, &mut entry.lock(), now)?;
     if let Some(rollout) = &look.status.rollout {
         tracing::Span::current().record("rollout", &rollout.id);
@@ -119,17 +130,19 @@ async fn pass(
     let leaving = look.seen.deleting || look.seen.draining;
     let permitted = committed.permitted(effects, leaving);
     match committed {
-        Committed::Gone => return Ok(Again::At(None)),
+        Committed::Gone => return Ok(Again::At(None).into()),
         Committed::Refused(why) => {
-            report_refused(&look, &why);
             scope.context.deliver.committed(&look.name, &look.status, &next);
             let later = now + REFUSED;
             let later = Again::At(Some(wake.map_or(later, |wake| wake.min(later))));
             let lowered = lowered?;
             let done = executor.rest(&permitted).await?;
-            return Ok(again(if leaving { lowered.max(done) } else { done }, later));
+            return Ok(Passed {
+                again: again(if leaving { lowered.max(done) } else { done }, later),
+                refused: Some(why),
+            });
         }
-        Committed::Overtaken => return lowered.map(|_| Again::Overtaken),
+        Committed::Overtaken => return lowered.map(|_| Again::Overtaken.into()),
         Committed::Written => {
             scope.context.deliver.committed(&look.name, &look.stored, &next);
             stands(scope, &look, entry, &next);
@@ -140,7 +153,7 @@ async fn pass(
         }
     }
     let done = lowered?.max(executor.rest(&permitted).await?);
-    Ok(again(done, Again::At(wake)))
+    Ok(again(done, Again::At(wake)).into())
 }
 
 /// Samples, when they are judged, are in memory several times over: many of them one `BirdWatch` after the other, in the whole
@@ -172,48 +185,6 @@ fn stands(scope: &Scope, look: &Look, entry: &Entry, written: &BirdWatchStatus) 
     if entry.lock().is_first_look() {
         scope.context.deliver.taken_over(&look.name, written);
     }
-}
-
-/// Says so once, not at every look.
-fn report_refused(look: &Look, why: &str) {
-    if look.status == look.stored {
-        tracing::warn!(
-            why,
-            "the server refuses the status: it is kept in memory, nothing is raised"
-        );
-    }
-}
-
-fn status_unreadable(why: &UnreadableStatus) -> Event {
-    Event {
-        warning: true,
-        reason: "StatusUnreadable",
-        action: "ReadStatus".to_owned(),
-        note: format!("{why}: nothing is done until it is mended or removed"),
-    }
-}
-
-/// What the server does not let us do: a right is missing, or a policy of the cluster forbids it.
-fn write_refused(error: &Error) -> Option<Event> {
-    let Error::Call {
-        fault: Fault::Refused { .. },
-        lowering,
-        ..
-    } = error
-    else {
-        return None;
-    };
-    Some(Event {
-        warning: true,
-        reason: "WriteRefused",
-        action: if *lowering { "Lower" } else { "Write" }.to_owned(),
-        note: format!("{error}; it is tried again"),
-    })
-}
-
-/// Whether a failure is to be told: the first in a row, and one in many.
-fn is_news(entry: &Entry) -> bool {
-    entry.lock().retries.is_multiple_of(100)
 }
 
 fn action(again: Again, entry: &Entry, now: Timestamp) -> Action {
