@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use json_patch::Patch as JsonPatch;
+use kube::Resource;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Status;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use crate::runtime::metrics::{Direction, WriteKind, WriteResult};
 
 use super::context::{MANAGER, Scope};
 use super::errors::Fault;
-use super::objects::RawBirdWatch;
+use super::objects::{RawBirdWatch, name_of};
 
 /// What a write is counted as.
 #[derive(Clone, Copy)]
@@ -37,7 +38,7 @@ impl Scope {
             ..PostParams::default()
         };
         let call = api.replace_status(&name.name, &params, body);
-        let mut answer = self.write(Counted::As(WriteKind::Status), call).await?;
+        let mut answer = self.write(name, Counted::As(WriteKind::Status), call).await?;
         answer.trim();
         self.newer.bird_watches.put(answer.clone());
         Ok(answer)
@@ -65,7 +66,7 @@ impl Scope {
         let params = params();
         let patch = Patch::<Value>::Merge(patch);
         let call = api.patch(&name.name, &params, &patch);
-        let mut answer = self.write(Counted::As(WriteKind::Finalizer), call).await?;
+        let mut answer = self.write(&name, Counted::As(WriteKind::Finalizer), call).await?;
         answer.trim();
         self.newer.bird_watches.put(answer);
         Ok(())
@@ -84,7 +85,7 @@ impl Scope {
         let api = self.virtual_services(&name.namespace);
         let (params, patch) = (params(), Patch::<Value>::Json(patch));
         let call = guarded(api.patch(&name.name, &params, &patch));
-        let mut answer = self.write(Counted::Weights(direction), call).await?;
+        let mut answer = self.write(name, Counted::Weights(direction), call).await?;
         answer.trim();
         self.newer.services.put(answer);
         Ok(())
@@ -98,7 +99,7 @@ impl Scope {
         let api = self.destination_rules(&name.namespace);
         let (params, patch) = (params(), Patch::<Value>::Json(patch));
         let call = guarded(api.patch(&name.name, &params, &patch));
-        let mut answer = self.write(Counted::As(WriteKind::Label), call).await?;
+        let mut answer = self.write(name, Counted::As(WriteKind::Label), call).await?;
         answer.trim();
         self.newer.rules.put(answer);
         Ok(())
@@ -110,7 +111,7 @@ impl Scope {
     /// See [`Fault`].
     pub async fn read_bird_watch(&self, name: &ObjectName) -> Result<(), Fault> {
         let api = self.bird_watches(&name.namespace);
-        let mut found = self.read(api.get(&name.name)).await.inspect_err(|fault| {
+        let mut found = self.read(name, api.get(&name.name)).await.inspect_err(|fault| {
             if matches!(fault, Fault::Gone) {
                 self.newer.bird_watches.forget(name);
             }
@@ -126,7 +127,7 @@ impl Scope {
     /// See [`Fault`].
     pub async fn read_virtual_service(&self, name: &ObjectName) -> Result<Option<VirtualService>, Fault> {
         let api = self.virtual_services(&name.namespace);
-        let Some(whole) = there(self.read(api.get(&name.name)).await)? else {
+        let Some(whole) = there(self.read(name, api.get(&name.name)).await)? else {
             return Ok(None);
         };
         let mut trimmed = whole.clone();
@@ -141,7 +142,7 @@ impl Scope {
     /// See [`Fault`].
     pub async fn read_destination_rule(&self, name: &ObjectName) -> Result<Option<DestinationRule>, Fault> {
         let api = self.destination_rules(&name.namespace);
-        let Some(whole) = there(self.read(api.get(&name.name)).await)? else {
+        let Some(whole) = there(self.read(name, api.get(&name.name)).await)? else {
             return Ok(None);
         };
         let mut trimmed = whole.clone();
@@ -150,8 +151,9 @@ impl Scope {
         Ok(Some(whole))
     }
 
-    async fn write<T>(
+    async fn write<T: Resource>(
         &self,
+        name: &ObjectName,
         counted: Counted,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Fault> {
@@ -159,7 +161,7 @@ impl Scope {
             return Err(Fault::Standby);
         }
         let deadline = self.context.call_deadline;
-        let answer = timeout(deadline, call).await;
+        let answer = timeout(deadline, answered(name, call)).await;
         let result = WriteResult::of(&answer);
         match counted {
             Counted::As(kind) => self.context.metrics.written(kind, result),
@@ -168,9 +170,13 @@ impl Scope {
         settled(answer, deadline)
     }
 
-    async fn read<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Fault> {
+    async fn read<T: Resource>(
+        &self,
+        name: &ObjectName,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Fault> {
         let deadline = self.context.call_deadline;
-        settled(timeout(deadline, call).await, deadline)
+        settled(timeout(deadline, answered(name, call)).await, deadline)
     }
 }
 
@@ -179,6 +185,20 @@ fn params() -> PatchParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     }
+}
+
+/// What is not the object that was asked for is no answer, whatever its code: somebody between may have given it.
+async fn answered<T: Resource>(
+    name: &ObjectName,
+    call: impl Future<Output = kube::Result<T>>,
+) -> kube::Result<T> {
+    let found = call.await?;
+    let meta = found.meta();
+    if meta.resource_version.is_some() && name_of(meta) == *name {
+        return Ok(found);
+    }
+    let why = format!("the answer is not {}", name.name);
+    Err(kube::Error::Service(why.into()))
 }
 
 fn settled<T>(
@@ -228,6 +248,29 @@ mod tests {
             "details": {"group": "networking.istio.io", "kind": "virtualservices", "name": name},
         });
         kube::Error::Api(serde_json::from_value(status).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_not_the_object_that_was_asked_for_is_no_answer() {
+        let name = ObjectName {
+            namespace: "shop".to_owned(),
+            name: "aleph".to_owned(),
+        };
+        let answer = async |metadata: Value| {
+            let object: RawBirdWatch = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+            answered(&name, ready(Ok(object))).await.map_err(Fault::from)
+        };
+        let asked_for = json!({"namespace": "shop", "name": "aleph", "resourceVersion": "1"});
+        assert!(answer(asked_for).await.is_ok());
+        for other in [
+            json!({}),
+            json!({"namespace": "shop", "name": "beth", "resourceVersion": "1"}),
+            json!({"namespace": "other", "name": "aleph", "resourceVersion": "1"}),
+            json!({"namespace": "shop", "name": "aleph"}),
+        ] {
+            let fault = answer(other).await.unwrap_err();
+            assert!(matches!(fault, Fault::NoAnswer(_)), "{fault:?}");
+        }
     }
 
     #[tokio::test]

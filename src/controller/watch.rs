@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Resource;
@@ -15,6 +16,7 @@ use kube::runtime::watcher::{Config, Error as WatchError, Event};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::api::BirdWatchStatus;
 use crate::core::decide;
@@ -25,6 +27,9 @@ use crate::runtime::admin::Pending;
 use super::context::Scope;
 use super::exhibit;
 use super::objects::{Deployment, RawBirdWatch, name_of};
+
+/// How long after nonsense a watch begins anew.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a watch ended; the process must end with it.
 #[derive(Debug, thiserror::Error)]
@@ -176,13 +181,21 @@ pub async fn follow<K: Watched>(
 where
     K::DynamicType: Eq + Hash + Clone + Send,
 {
-    let mut events = watcher(api, Config::default()).default_backoff().boxed();
+    let begin = || watcher(api.clone(), Config::default()).default_backoff().boxed();
+    let mut events = begin();
     let mut first = Some((filling, pending));
     let mut known: BTreeSet<ObjectName> = BTreeSet::new();
     let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
     let mut complaint = String::new();
     while let Some(event) = events.next().await {
         let event = match event {
+            Ok(event) if is_nameless(&event) => {
+                // Whatever it was to say is missed: all are listed again.
+                say::<K>("an object without a name".to_owned(), &mut complaint);
+                sleep(AGAIN).await;
+                events = begin();
+                continue;
+            }
             Ok(event) => event.modify(K::shrink),
             Err(error) => {
                 complain::<K>(&error, &mut complaint)?;
@@ -244,11 +257,28 @@ where
             reason: text,
         });
     }
-    if text != *last {
-        tracing::warn!(kind = K::KIND, error = text, "the watch is broken; trying again");
-        *last = text;
-    }
+    say::<K>(text, last);
     Ok(())
+}
+
+fn say<K: Watched>(error: String, last: &mut String)
+where
+    K::DynamicType: Eq + Hash + Clone + Send,
+{
+    if error != *last {
+        tracing::warn!(kind = K::KIND, error, "the watch is broken; trying again");
+        *last = error;
+    }
+}
+
+/// No server sends one; kube's store would panic.
+fn is_nameless<K: Resource>(event: &Event<K>) -> bool {
+    match event {
+        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => {
+            object.meta().name.is_none()
+        }
+        Event::Init | Event::InitDone => false,
+    }
 }
 
 fn is_not_found(error: &WatchError) -> bool {
