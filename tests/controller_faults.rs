@@ -4,12 +4,14 @@
 
 mod controller_kit;
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use birdwatch::api::status::{FailureReason, Phase, Verdict};
 use birdwatch::clients::prometheus::{Failure, Outcome};
 use birdwatch::runtime::lease::{Leadership, Term};
-use controller_kit::fake_api::Fault;
+use controller_kit::fake_api::{Fault, Request, Spoil, Spoiled};
 use controller_kit::{
     BIRD_WATCHES, DEPLOYMENTS, Kit, NS, RULES, SERVICES, bird_watch, is_status_write, is_weight_write,
 };
@@ -513,6 +515,37 @@ async fn broken_watches_are_taken_up_again_and_nothing_is_missed() {
     });
     kit.until("lowered again", |kit| kit.weights().1 <= 50).await;
     kit.until_phase(Phase::Promoted).await;
+}
+
+/// Says of the next object of every watch that it has no name.
+#[derive(Default)]
+struct Nameless(Mutex<BTreeSet<String>>);
+
+impl Spoil for Nameless {
+    fn answer(&self, _: &Request, _: &[u8]) -> Option<Spoiled> {
+        None
+    }
+
+    fn lines(&self, request: &Request, lines: &str) -> Option<(Vec<u8>, bool)> {
+        let is_first = self.0.lock().unwrap().insert(request.resource.clone());
+        let mut event: Value = serde_json::from_str(lines.lines().next()?).ok()?;
+        let metadata = event["object"]["metadata"].as_object_mut()?;
+        metadata.remove("name").filter(|_| is_first)?;
+        Some((format!("{event}\n").into_bytes(), false))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_without_a_name_ends_no_watch() {
+    let (kit, _operator) = at_half().await;
+    let nameless = Arc::new(Nameless::default());
+    kit.api.spoil(Arc::clone(&nameless) as _);
+    kit.until_phase(Phase::Promoted).await;
+    let spoiled = nameless.0.lock().unwrap().clone();
+    assert!(
+        spoiled.contains(BIRD_WATCHES) && spoiled.contains(SERVICES),
+        "{spoiled:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
