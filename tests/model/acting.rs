@@ -99,7 +99,7 @@ fn show(tables: &Tables, world: &mut World) {
 
 /// An operator begins a reconcile: it looks, decides, asks, and sends its first call.
 fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
-    let gap = world.rest.gap;
+    let absences = world.rest.absences;
     let operator = &mut world.operators[o];
     (operator.due[b], operator.wake[b]) = (false, None);
     let sees = operator.sees;
@@ -111,7 +111,7 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
         sees.rule.is,
         sees.pods.is,
         operator.memos[b],
-        gap,
+        absences,
     );
     let place = tables.think(key);
     let thought = tables.thought(place);
@@ -132,7 +132,7 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
     });
     let broken = thought
         .broken
-        .or_else(|| promises::of_thought(tables, world, &thought, &sees));
+        .or_else(|| promises::of_thought(tables, world, b, &thought, &sees));
     world.rest.ghost.broken = world.rest.ghost.broken.or(broken);
     condemn(tables, world, o, b);
     go_on(tables, world, o, b);
@@ -391,15 +391,12 @@ fn crash(world: &mut World, o: u8, keeps: bool) {
         world.late = Some(Late { bird, job });
     }
     if world.rest.leader == Some(o) {
-        (world.rest.leader, world.rest.absent) = (None, 0);
+        (world.rest.leader, world.rest.is_free) = (None, false);
     }
 }
 
 fn lead(world: &mut World, o: u8) {
-    if world.rest.absent > 0 {
-        world.rest.gap = Some((world.rest.absent, 0));
-    }
-    (world.rest.leader, world.rest.absent) = (Some(o), 0);
+    (world.rest.leader, world.rest.is_free) = (Some(o), false);
     let operator = &mut world.operators[usize::from(o)];
     for b in 0..BIRDS {
         operator.due[b] = operator.sees.birds[b].is_some();
@@ -415,7 +412,7 @@ fn lose(world: &mut World, o: u8) {
         .iter_mut()
         .flatten()
         .for_each(|job| job.orphan = true);
-    (world.rest.leader, world.rest.absent) = (None, 0);
+    (world.rest.leader, world.rest.is_free) = (None, false);
 }
 
 fn arrive(tables: &mut Tables, world: &mut World, arrives: bool) -> Option<()> {

@@ -97,9 +97,8 @@ fn of_operator(tables: &Tables, world: &World, o: usize, actions: &mut Vec<Actio
         actions.push(Action::Lose(place));
     }
     // A lease must have run out before it is taken.
-    let is_free = world.rest.leader.is_none() && world.rest.absent > 0;
     let jobs = world.operators.iter().flat_map(|operator| operator.jobs);
-    if is_free && jobs.flatten().next().is_none() {
+    if world.rest.is_free && jobs.flatten().next().is_none() {
         actions.push(Action::Lead(place));
     }
 }
