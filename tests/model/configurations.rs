@@ -1,6 +1,6 @@
 //! The configurations that are explored. Each bound of `docs/proof.md` is reached in one of them at least.
 
-use super::configuration::{Configuration, Delays, FOUR_STEPS, ONE_STEP, TWO_STEPS};
+use super::configuration::{Configuration, Delays, FOUR_STEPS, LONG_STEPS, ONE_STEP, TWO_STEPS};
 use super::state::Edit;
 
 /// The spec, paused, and with other steps.
@@ -74,6 +74,11 @@ pub(crate) fn quick() -> Vec<Configuration> {
         Configuration {
             lossy: true,
             ..Configuration::new("calls and answers lost", TWO_STEPS)
+        },
+        Configuration {
+            lossy: true,
+            outage: true,
+            ..Configuration::new("calls lost for long, long holds", LONG_STEPS)
         },
         Configuration {
             crashes: true,

@@ -26,6 +26,7 @@ pub(crate) fn tick(tables: &mut Tables, world: &mut World) {
             .iter_mut()
             .flatten()
             .for_each(|job| wait_longer(tables, job));
+        operator.waits = Default::default();
         for b in 0..BIRDS {
             match operator.wake[b] {
                 Some(0 | 1) => (operator.wake[b], operator.due[b]) = (None, true),

@@ -120,7 +120,7 @@ fn may_pass(configuration: &Configuration, world: &World) -> bool {
         return true;
     };
     let operator = &world.operators[usize::from(leader)];
-    let is_idle =
-        |b: usize| operator.jobs[b].is_none() && !(operator.due[b] && operator.sees.birds[b].is_some());
+    let must_look = |b: usize| operator.due[b] && !operator.waits[b] && operator.sees.birds[b].is_some();
+    let is_idle = |b: usize| operator.jobs[b].is_none() && !must_look(b);
     (0..BIRDS).all(is_idle)
 }

@@ -145,6 +145,8 @@ pub(crate) struct Operator {
     pub(crate) memos: [Memo; BIRDS],
     /// A reconcile is asked for.
     pub(crate) due: [bool; BIRDS],
+    /// It is asked for only because a call was lost: that may wait a little.
+    pub(crate) waits: [bool; BIRDS],
     /// When the last reconcile asked to look again.
     pub(crate) wake: [Option<Ticks>; BIRDS],
     pub(crate) jobs: [Option<Job>; BIRDS],
