@@ -29,7 +29,7 @@ minCapacity: 1
 settle: 0s
 "#;
 
-/// The same, held for two checks, so that one of them may be lost in between.
+/// The same, held for two checks: in between, one may be unknown.
 pub(crate) const LONG_STEPS: &str = r#"
 service: shop
 metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
@@ -45,6 +45,17 @@ pub(crate) const ONE_STEP: &str = r#"
 service: shop
 metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
 steps: [{weight: 100, hold: 10s}]
+checkInterval: 10s
+progressDeadline: 20s
+minCapacity: 1
+settle: 0s
+"#;
+
+/// One step, held for two checks.
+pub(crate) const LONG_STEP: &str = r#"
+service: shop
+metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
+steps: [{weight: 100, hold: 20s}]
 checkInterval: 10s
 progressDeadline: 20s
 minCapacity: 1
@@ -84,7 +95,7 @@ pub(crate) struct Configuration {
     pub(crate) stale: bool,
     /// Calls may be lost on the way there, or on the way back.
     pub(crate) lossy: bool,
-    /// Where one is lost, time may pass before it is tried again: the server may be out of reach for long.
+    /// Those that write a status may, and where a call is lost, time may pass before it is tried again: for as long as it likes.
     pub(crate) outage: bool,
     /// The calls that nobody waits for any more, and that may still arrive, as late as they like.
     pub(crate) delays: Delays,

@@ -1,6 +1,6 @@
 //! The configurations that are explored. Each bound of `docs/proof.md` is reached in one of them at least.
 
-use super::configuration::{Configuration, Delays, FOUR_STEPS, LONG_STEPS, ONE_STEP, TWO_STEPS};
+use super::configuration::{Configuration, Delays, FOUR_STEPS, LONG_STEP, LONG_STEPS, ONE_STEP, TWO_STEPS};
 use super::state::Edit;
 
 /// The spec, paused, and with other steps.
@@ -76,9 +76,9 @@ pub(crate) fn quick() -> Vec<Configuration> {
             ..Configuration::new("calls and answers lost", TWO_STEPS)
         },
         Configuration {
-            lossy: true,
             outage: true,
-            ..Configuration::new("calls lost for long, long holds", LONG_STEPS)
+            bad: false,
+            ..Configuration::new("no status is written for long", LONG_STEP)
         },
         Configuration {
             crashes: true,
@@ -197,6 +197,11 @@ fn others() -> Vec<Configuration> {
         Configuration {
             unknown: false,
             ..people("four steps, people once", FOUR_STEPS, (1, everything()))
+        },
+        Configuration {
+            lossy: true,
+            outage: true,
+            ..Configuration::new("calls lost for long", LONG_STEPS)
         },
         Configuration {
             slow: true,

@@ -6,6 +6,7 @@ use super::acting::unseen;
 use super::configuration::{Configuration, Delays};
 use super::state::*;
 use super::tables::Tables;
+use super::thinking::Call;
 
 /// What can happen now.
 pub(crate) fn possible(tables: &Tables, world: &World, actions: &mut Vec<Action>) {
@@ -63,10 +64,13 @@ fn of_operator(tables: &Tables, world: &World, o: usize, actions: &mut Vec<Actio
         let bird = u8::try_from(b).unwrap();
         if let Some(job) = operator.jobs[b] {
             actions.push(Action::Call(place, bird, Fate::Answered));
-            if configuration.lossy || configuration.crashes {
+            let thought = tables.thought(job.thought);
+            let is_status = thought.call(job.at) == Some(&Call::Status);
+            let may_be_lost = configuration.lossy || configuration.outage && is_status;
+            if may_be_lost || configuration.crashes {
                 actions.push(Action::Call(place, bird, Fate::Unanswered));
             }
-            if configuration.lossy || job.orphan {
+            if may_be_lost || job.orphan {
                 actions.push(Action::Call(place, bird, Fate::Lost));
             }
             if may_delay(tables, world, &job) {

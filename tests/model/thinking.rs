@@ -25,8 +25,8 @@ use super::tables::Tables;
 /// What a decision depends on: whose it is, what is seen, what is remembered, and when nobody has led.
 pub(crate) type Key = (u8, [Option<Bird>; BIRDS], Id, Id, AllPods, Memo, u8);
 
-/// What the memory of a commit depends on.
-pub(crate) type SettleKey = (Option<Held>, Id, Id, bool, bool);
+/// What the memory of a commit depends on, at last on the fault: none, a conflict, or another.
+pub(crate) type SettleKey = (Option<Held>, Id, Id, bool, Option<bool>);
 
 /// A call of the API server that a decision leads to.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,7 +184,8 @@ impl Tables {
         fault: Option<Fault>,
     ) -> Option<Held> {
         let stored = job.bird.is.status;
-        let key = (memo.held, stored, job.next, acted_upon, fault.is_none());
+        let is_conflict = fault.as_ref().map(|fault| matches!(fault, Fault::Conflict));
+        let key = (memo.held, stored, job.next, acted_upon, is_conflict);
         if let Some(known) = self.settled.get(&key) {
             return *known;
         }
