@@ -120,6 +120,12 @@ fn late() -> Vec<Configuration> {
             ..Configuration::new("killed, and a raise comes late", ONE_STEP)
         },
         Configuration {
+            delays: Delays::Raises,
+            crashes: true,
+            unknown: false,
+            ..Configuration::new("killed, a raise late, and bad", ONE_STEP)
+        },
+        Configuration {
             delays: Delays::Anything,
             unknown: false,
             verbs: vec!["", "rollback/1"],
@@ -164,6 +170,19 @@ fn leaders() -> Vec<Configuration> {
         Configuration {
             stale: true,
             ..two("two operators, one stale")
+        },
+        Configuration {
+            stale: true,
+            bad: false,
+            forms: forms(ONE_STEP),
+            verbs: vec!["", "rollback/1"],
+            edits: (1, vec![Edit::Form(0, 1), Edit::Verb(0, 1), Edit::Weight(0)]),
+            ..two("two operators, one stale, and people")
+        },
+        Configuration {
+            crashes: true,
+            unknown: true,
+            ..two("two operators, killed at any call")
         },
         Configuration {
             delays: Delays::Raises,
