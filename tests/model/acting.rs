@@ -72,6 +72,7 @@ fn see(world: &mut World, o: usize, kind: Kind) {
     for b in 0..BIRDS {
         operator.due[b] = operator.sees.birds[b].is_some();
     }
+    operator.waits = Default::default();
 }
 
 /// The kinds of which an operator sees something old.
@@ -99,9 +100,9 @@ fn show(tables: &Tables, world: &mut World) {
 
 /// An operator begins a reconcile: it looks, decides, asks, and sends its first call.
 fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
-    let gap = world.rest.gap;
+    let absences = world.rest.absences;
     let operator = &mut world.operators[o];
-    (operator.due[b], operator.wake[b]) = (false, None);
+    (operator.due[b], operator.waits[b], operator.wake[b]) = (false, false, None);
     let sees = operator.sees;
     let Some(bird) = sees.birds[b] else { return };
     let key = (
@@ -111,7 +112,7 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
         sees.rule.is,
         sees.pods.is,
         operator.memos[b],
-        gap,
+        absences,
     );
     let place = tables.think(key);
     let thought = tables.thought(place);
@@ -132,7 +133,7 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
     });
     let broken = thought
         .broken
-        .or_else(|| promises::of_thought(tables, world, &thought, &sees));
+        .or_else(|| promises::of_thought(tables, world, b, &thought, &sees));
     world.rest.ghost.broken = world.rest.ghost.broken.or(broken);
     condemn(tables, world, o, b);
     go_on(tables, world, o, b);
@@ -232,14 +233,17 @@ fn call(tables: &mut Tables, world: &mut World, o: usize, b: usize, fate: Fate) 
         Call::Read => after_reading(tables, world, o, b, answer),
         Call::Effect(_) => after_effect(tables, world, o, b, answer),
     }
+    let operator = &mut world.operators[o];
+    operator.waits[b] =
+        tables.configuration.outage && answer.is_none() && operator.due[b] && operator.jobs[b].is_none();
     Some(())
 }
 
 /// The answer to an operator's own call shows it the object, without a watch.
 fn shown(world: &mut World, o: usize, kind: Kind) {
-    let due = world.operators[o].due;
+    let Operator { due, waits, .. } = world.operators[o];
     see(world, o, kind);
-    world.operators[o].due = due;
+    (world.operators[o].due, world.operators[o].waits) = (due, waits);
 }
 
 fn kind_of(effect: &Effect, b: usize) -> Kind {
@@ -371,7 +375,7 @@ fn answer(world: &mut World, o: usize, b: usize, said: Said) -> Option<()> {
     let (request, asked) = memo.asking.take()?;
     memo.check = Some(Answered { request, asked, said });
     memo.heard = Some((request, said));
-    operator.due[b] = true;
+    (operator.due[b], operator.waits[b]) = (true, false);
     world.rest.ghost.bad |= said == Said::Bad;
     Some(())
 }
@@ -380,6 +384,7 @@ fn answer(world: &mut World, o: usize, b: usize, said: Said) -> Option<()> {
 fn forget(operator: &mut Operator) {
     operator.memos = Default::default();
     operator.due = Default::default();
+    operator.waits = Default::default();
     operator.wake = Default::default();
 }
 
@@ -391,15 +396,12 @@ fn crash(world: &mut World, o: u8, keeps: bool) {
         world.late = Some(Late { bird, job });
     }
     if world.rest.leader == Some(o) {
-        (world.rest.leader, world.rest.absent) = (None, 0);
+        (world.rest.leader, world.rest.is_free) = (None, false);
     }
 }
 
 fn lead(world: &mut World, o: u8) {
-    if world.rest.absent > 0 {
-        world.rest.gap = Some((world.rest.absent, 0));
-    }
-    (world.rest.leader, world.rest.absent) = (Some(o), 0);
+    (world.rest.leader, world.rest.is_free) = (Some(o), false);
     let operator = &mut world.operators[usize::from(o)];
     for b in 0..BIRDS {
         operator.due[b] = operator.sees.birds[b].is_some();
@@ -415,7 +417,7 @@ fn lose(world: &mut World, o: u8) {
         .iter_mut()
         .flatten()
         .for_each(|job| job.orphan = true);
-    (world.rest.leader, world.rest.absent) = (None, 0);
+    (world.rest.leader, world.rest.is_free) = (None, false);
 }
 
 fn arrive(tables: &mut Tables, world: &mut World, arrives: bool) -> Option<()> {

@@ -29,11 +29,33 @@ minCapacity: 1
 settle: 0s
 "#;
 
+/// The same, held for two checks: in between, one may be unknown.
+pub(crate) const LONG_STEPS: &str = r#"
+service: shop
+metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
+steps: [{weight: 50, hold: 20s}, {weight: 100, hold: 20s}]
+checkInterval: 10s
+progressDeadline: 20s
+minCapacity: 1
+settle: 0s
+"#;
+
 /// One step: the first raise is the last.
 pub(crate) const ONE_STEP: &str = r#"
 service: shop
 metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
 steps: [{weight: 100, hold: 10s}]
+checkInterval: 10s
+progressDeadline: 20s
+minCapacity: 1
+settle: 0s
+"#;
+
+/// One step, held for two checks.
+pub(crate) const LONG_STEP: &str = r#"
+service: shop
+metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
+steps: [{weight: 100, hold: 20s}]
 checkInterval: 10s
 progressDeadline: 20s
 minCapacity: 1
@@ -73,6 +95,8 @@ pub(crate) struct Configuration {
     pub(crate) stale: bool,
     /// Calls may be lost on the way there, or on the way back.
     pub(crate) lossy: bool,
+    /// Those that write a status may, and where a call is lost, time may pass before it is tried again: for as long as it likes.
+    pub(crate) outage: bool,
     /// The calls that nobody waits for any more, and that may still arrive, as late as they like.
     pub(crate) delays: Delays,
     /// Operators may be killed.
@@ -98,6 +122,7 @@ impl Configuration {
             unknown: true,
             stale: false,
             lossy: false,
+            outage: false,
             delays: Delays::Nothing,
             crashes: false,
             moves: 0,

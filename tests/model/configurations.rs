@@ -1,6 +1,6 @@
 //! The configurations that are explored. Each bound of `docs/proof.md` is reached in one of them at least.
 
-use super::configuration::{Configuration, Delays, FOUR_STEPS, ONE_STEP, TWO_STEPS};
+use super::configuration::{Configuration, Delays, FOUR_STEPS, LONG_STEP, LONG_STEPS, ONE_STEP, TWO_STEPS};
 use super::state::Edit;
 
 /// The spec, paused, and with other steps.
@@ -76,6 +76,11 @@ pub(crate) fn quick() -> Vec<Configuration> {
             ..Configuration::new("calls and answers lost", TWO_STEPS)
         },
         Configuration {
+            outage: true,
+            bad: false,
+            ..Configuration::new("no status is written for long", LONG_STEP)
+        },
+        Configuration {
             crashes: true,
             unknown: false,
             ..Configuration::new("killed at any call", ONE_STEP)
@@ -113,6 +118,12 @@ fn late() -> Vec<Configuration> {
             bad: false,
             unknown: false,
             ..Configuration::new("killed, and a raise comes late", ONE_STEP)
+        },
+        Configuration {
+            delays: Delays::Raises,
+            crashes: true,
+            unknown: false,
+            ..Configuration::new("killed, a raise late, and bad", ONE_STEP)
         },
         Configuration {
             delays: Delays::Anything,
@@ -161,6 +172,19 @@ fn leaders() -> Vec<Configuration> {
             ..two("two operators, one stale")
         },
         Configuration {
+            stale: true,
+            bad: false,
+            forms: forms(ONE_STEP),
+            verbs: vec!["", "rollback/1"],
+            edits: (1, vec![Edit::Form(0, 1), Edit::Verb(0, 1), Edit::Weight(0)]),
+            ..two("two operators, one stale, and people")
+        },
+        Configuration {
+            crashes: true,
+            unknown: true,
+            ..two("two operators, killed at any call")
+        },
+        Configuration {
             delays: Delays::Raises,
             ..two("two leaders, a raise comes late")
         },
@@ -192,6 +216,11 @@ fn others() -> Vec<Configuration> {
         Configuration {
             unknown: false,
             ..people("four steps, people once", FOUR_STEPS, (1, everything()))
+        },
+        Configuration {
+            lossy: true,
+            outage: true,
+            ..Configuration::new("calls lost for long", LONG_STEPS)
         },
         Configuration {
             slow: true,

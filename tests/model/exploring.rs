@@ -175,6 +175,7 @@ fn beginning(tables: &mut Tables) -> World {
         sees: server,
         memos: Default::default(),
         due: Default::default(),
+        waits: Default::default(),
         wake: Default::default(),
         jobs: Default::default(),
     };

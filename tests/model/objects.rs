@@ -14,7 +14,7 @@ use birdwatch::istio::{DestinationRule, VirtualService};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::state::{Bird, Pods, Ticks};
+use super::state::{Bird, LONG, Pods, Ticks};
 
 /// The length of a tick. Every span in a configuration is a whole number of them.
 pub(crate) const TICK: Span = Span::secs(10);
@@ -30,6 +30,21 @@ pub(crate) fn now() -> Timestamp {
 /// The instant some ticks ago.
 pub(crate) fn ago(ticks: Ticks) -> Timestamp {
     now().checked_sub(TICK.times(u32::from(ticks)).signed()).unwrap()
+}
+
+/// Those of the last ticks in which nobody has led, oldest first.
+pub(crate) fn gaps(absences: u8) -> Vec<Gap> {
+    let is_absent = |ticks: &Ticks| absences >> ticks & 1 == 1;
+    let gap = |ticks| Gap {
+        from: ago(ticks + 1),
+        to: ago(ticks),
+    };
+    (0..LONG).rev().filter(is_absent).map(gap).collect()
+}
+
+/// How many ticks a span has.
+pub(crate) fn ticks(span: Span) -> Ticks {
+    Ticks::try_from(span.signed().as_secs() / TICK.signed().as_secs()).unwrap()
 }
 
 pub(crate) fn named(name: &str) -> ObjectName {
@@ -175,7 +190,7 @@ pub(crate) struct View {
     route: Arc<VirtualService>,
     rule: Arc<DestinationRule>,
     index: Mutex<Index>,
-    gap: Option<Gap>,
+    gaps: Vec<Gap>,
     settings: Settings,
 }
 
@@ -186,7 +201,7 @@ impl View {
         deployments: Vec<Arc<Deployment>>,
         route: Arc<VirtualService>,
         rule: Arc<DestinationRule>,
-        gap: Option<Gap>,
+        gaps: Vec<Gap>,
         settings: Settings,
     ) -> Self {
         let mut index = Index::new(DOMAIN);
@@ -211,7 +226,7 @@ impl View {
             route,
             rule,
             index,
-            gap,
+            gaps,
             settings,
         }
     }
@@ -239,7 +254,7 @@ impl Sight for View {
     }
 
     fn gaps(&self) -> Vec<Gap> {
-        self.gap.into_iter().collect()
+        self.gaps.clone()
     }
 
     fn settings(&self) -> Settings {

@@ -9,6 +9,7 @@ fn older(age: Ticks) -> Ticks {
 
 /// Everything is a tick older.
 pub(crate) fn tick(tables: &mut Tables, world: &mut World) {
+    hold_longer(tables, world);
     for bird in world.server.birds.iter_mut().flatten() {
         bird.is.status = tables.later(bird.is.status);
     }
@@ -25,6 +26,7 @@ pub(crate) fn tick(tables: &mut Tables, world: &mut World) {
             .iter_mut()
             .flatten()
             .for_each(|job| wait_longer(tables, job));
+        operator.waits = Default::default();
         for b in 0..BIRDS {
             match operator.wake[b] {
                 Some(0 | 1) => (operator.wake[b], operator.due[b]) = (None, true),
@@ -36,17 +38,44 @@ pub(crate) fn tick(tables: &mut Tables, world: &mut World) {
         wait_longer(tables, &mut late.job);
     }
     let rest = &mut world.rest;
-    if rest.leader.is_none() {
-        rest.absent = older(rest.absent);
-    }
-    rest.gap = rest
-        .gap
-        .map(|(from, to)| (older(from), older(to)))
-        .filter(|(_, to)| *to < LONG);
+    rest.is_free = rest.leader.is_none();
+    rest.absences = (rest.absences << 1 | u8::from(rest.is_free)) & ((1 << LONG) - 1);
+}
+
+/// The weights that the canary has, and those above its own that it no longer has.
+fn hold_longer(tables: &Tables, world: &mut World) {
     let weight = tables.weight(world.server.route.is);
-    for (level, held) in tables.levels.iter().zip(&mut rest.ghost.held) {
-        *held = if *level <= weight { older(*held) } else { 0 };
+    let mut ghost = world.rest.ghost;
+    let longer = |held: Ticks| (held + 1).min(tables.longest_hold);
+    for (place, level) in tables.levels.iter().enumerate() {
+        let has = *level <= weight;
+        ghost.held[place] = if has { longer(ghost.held[place]) } else { 0 };
+        for b in 0..tables.configuration.birds {
+            let known = &mut ghost.known[b][place];
+            *known = match (has, counts(tables, world, b, *level)) {
+                (true, true) => longer(*known),
+                (true, false) => *known,
+                (false, _) => 0,
+            };
+        }
     }
+    world.rest.ghost = ghost;
+}
+
+/// Whether the tick that passes may count as held: somebody leads, sees no pause, and the last that it has heard of this weight
+/// is not that nothing is known. Before the first answer nothing is unknown: a hold begins when its weight is confirmed.
+/// What the leader before has heard and could not write down dies with it; that is the one check that promise 7 allows.
+fn counts(tables: &Tables, world: &World, b: usize, level: i64) -> bool {
+    let Some(leader) = world.rest.leader else {
+        return false;
+    };
+    let operator = &world.operators[usize::from(leader)];
+    let form = operator.sees.birds[b].map_or(0, |bird| bird.is.form);
+    let is_paused = tables.configuration.mended(form) != form;
+    let heard = operator.memos[b].heard;
+    let is_blind = heard
+        .is_some_and(|(request, said)| said == Said::Unknown && i64::from(tables.asked_at(request)) == level);
+    !is_paused && !is_blind
 }
 
 fn remember_longer(tables: &mut Tables, memo: &mut Memo) {

@@ -6,6 +6,7 @@ use super::acting::unseen;
 use super::configuration::{Configuration, Delays};
 use super::state::*;
 use super::tables::Tables;
+use super::thinking::Call;
 
 /// What can happen now.
 pub(crate) fn possible(tables: &Tables, world: &World, actions: &mut Vec<Action>) {
@@ -63,10 +64,13 @@ fn of_operator(tables: &Tables, world: &World, o: usize, actions: &mut Vec<Actio
         let bird = u8::try_from(b).unwrap();
         if let Some(job) = operator.jobs[b] {
             actions.push(Action::Call(place, bird, Fate::Answered));
-            if configuration.lossy || configuration.crashes {
+            let thought = tables.thought(job.thought);
+            let is_status = thought.call(job.at) == Some(&Call::Status);
+            let may_be_lost = configuration.lossy || configuration.outage && is_status;
+            if may_be_lost || configuration.crashes {
                 actions.push(Action::Call(place, bird, Fate::Unanswered));
             }
-            if configuration.lossy || job.orphan {
+            if may_be_lost || job.orphan {
                 actions.push(Action::Call(place, bird, Fate::Lost));
             }
             if may_delay(tables, world, &job) {
@@ -97,9 +101,8 @@ fn of_operator(tables: &Tables, world: &World, o: usize, actions: &mut Vec<Actio
         actions.push(Action::Lose(place));
     }
     // A lease must have run out before it is taken.
-    let is_free = world.rest.leader.is_none() && world.rest.absent > 0;
     let jobs = world.operators.iter().flat_map(|operator| operator.jobs);
-    if is_free && jobs.flatten().next().is_none() {
+    if world.rest.is_free && jobs.flatten().next().is_none() {
         actions.push(Action::Lead(place));
     }
 }
@@ -121,7 +124,7 @@ fn may_pass(configuration: &Configuration, world: &World) -> bool {
         return true;
     };
     let operator = &world.operators[usize::from(leader)];
-    let is_idle =
-        |b: usize| operator.jobs[b].is_none() && !(operator.due[b] && operator.sees.birds[b].is_some());
+    let must_look = |b: usize| operator.due[b] && !operator.waits[b] && operator.sees.birds[b].is_some();
+    let is_idle = |b: usize| operator.jobs[b].is_none() && !must_look(b);
     (0..BIRDS).all(is_idle)
 }

@@ -9,13 +9,13 @@ use birdwatch::controller::look::Look;
 use birdwatch::core::decision::{Decision, Effect};
 use birdwatch::core::observation::{CheckId, DeploymentSeen, Observation, RouteSeen, Side};
 
-use super::objects::{TICK, now};
+use super::objects::{TICK, now, ticks};
 use super::state::*;
 use super::tables::Tables;
 use super::thinking::Thought;
 
 /// What is promised, and how the model puts it. A state in which one is broken names it by its place here.
-pub(crate) const PROMISES: [(&str, &str); 21] = [
+pub(crate) const PROMISES: [(&str, &str); 22] = [
     ("1", "a pass that judges a canary unhealthy rolls back or freezes"),
     (
         "1",
@@ -52,6 +52,10 @@ pub(crate) const PROMISES: [(&str, &str); 21] = [
         "4",
         "at rest no weight is written, but a raise of ours that came late is taken back",
     ),
+    (
+        "3",
+        "no time is held that was unknown, paused or without an operator",
+    ),
 ];
 
 const JUDGED: u8 = 0;
@@ -75,6 +79,7 @@ const TO_NOTHING: u8 = 17;
 const OLDER: u8 = 18;
 pub(crate) const BY_HAND: u8 = 19;
 const AT_REST: u8 = 20;
+const NOT_KNOWN: u8 = 21;
 
 /// What a decision breaks, if anything.
 pub(crate) fn of_decision(
@@ -99,7 +104,7 @@ pub(crate) fn of_decision(
         };
         broken = broken.or(of_effect);
     }
-    broken.or_else(|| clock(decision))
+    broken.or_else(|| clock(tables, memo, decision))
 }
 
 fn running(rollout: Option<&Rollout>) -> Option<&Rollout> {
@@ -258,15 +263,23 @@ fn label(look: &Look, decision: &Decision, subset: Side, version: &str) -> Optio
     }
 }
 
-fn clock(decision: &Decision) -> Option<u8> {
+/// Whether the clock runs though the last that was heard in this step is that nothing is known.
+fn clock(tables: &Tables, memo: &Memo, decision: &Decision) -> Option<u8> {
     let after = running(decision.next.rollout.as_ref())?;
     let holds = decision.next.phase == Phase::Progressing && after.step > 0;
-    let unknown = after.verdict == Some(Verdict::Unknown);
+    let (request, said) = memo.heard?;
+    let unknown = said == Said::Unknown && tables.asked(request).id == CheckId::of(after);
     (holds && unknown && after.clock.since.is_some()).then_some(CLOCK)
 }
 
 /// What a decision breaks that only the ghost can tell.
-pub(crate) fn of_thought(tables: &Tables, world: &World, thought: &Thought, sees: &Objects) -> Option<u8> {
+pub(crate) fn of_thought(
+    tables: &Tables,
+    world: &World,
+    b: usize,
+    thought: &Thought,
+    sees: &Objects,
+) -> Option<u8> {
     let after = thought.after.as_ref();
     let failure = after.and_then(|r| r.failure.as_ref()).map(|f| f.reason);
     let patient = |m: &MetricPlan| m.if_unknown != IfUnknown::Unhealthy;
@@ -281,21 +294,24 @@ pub(crate) fn of_thought(tables: &Tables, world: &World, thought: &Thought, sees
     });
     let current = sees.route.version == world.server.route.version;
     if labels && current {
-        return (!is_held(tables, world.rest.ghost, 100, hold(after))).then_some(PROMOTED);
+        return not_held(tables, world.rest.ghost, b, 100, hold(after)).map(|broken| match broken {
+            NOT_HELD => PROMOTED,
+            broken => broken,
+        });
     }
     None
 }
 
 /// How many ticks the present step is to be held.
 fn hold(rollout: Option<&Rollout>) -> Ticks {
-    let hold = rollout.and_then(|r| r.hold).unwrap_or_default();
-    u8::try_from(hold.signed().as_secs() / TICK.signed().as_secs()).unwrap()
+    ticks(rollout.and_then(|r| r.hold).unwrap_or_default())
 }
 
 /// What a raise breaks that has reached the server.
 pub(crate) fn of_raise(
     tables: &Tables,
     world: &World,
+    b: usize,
     thought: &Thought,
     again: bool,
     is_stale: bool,
@@ -307,9 +323,10 @@ pub(crate) fn of_raise(
     if !is_stale && (again || is_over(tables, world, after)) {
         return Some(RAISED_AGAIN);
     }
-    let asked = after.step == 0 || after.promote_asked;
-    let held = asked || is_held(tables, ghost, i64::from(after.confirmed), hold(Some(after)));
-    (!held).then_some(NOT_HELD)
+    if after.step == 0 || after.promote_asked {
+        return None;
+    }
+    not_held(tables, ghost, b, i64::from(after.confirmed), hold(Some(after)))
 }
 
 /// Whether the status on the server says that the attempt is taken back, or over.
@@ -321,10 +338,15 @@ fn is_over(tables: &Tables, world: &World, attempt: &Rollout) -> bool {
     })
 }
 
-/// Whether the canary has had a weight for that long, or more than it.
-fn is_held(tables: &Tables, ghost: Ghost, weight: i64, hold: Ticks) -> bool {
-    let level = tables.levels.iter().position(|level| *level == weight);
-    level.is_some_and(|level| ghost.held[level] >= hold)
+/// Whether the canary has not had a weight, or more than it, for that long; or some of it does not count.
+fn not_held(tables: &Tables, ghost: Ghost, b: usize, weight: i64, hold: Ticks) -> Option<u8> {
+    let Some(level) = tables.levels.iter().position(|level| *level == weight) else {
+        return Some(NOT_HELD);
+    };
+    if ghost.held[level] < hold {
+        return Some(NOT_HELD);
+    }
+    (ghost.known[b][level] < hold).then_some(NOT_KNOWN)
 }
 
 /// What any write of ours breaks.

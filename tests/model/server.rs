@@ -50,7 +50,7 @@ pub(crate) fn land(
             Effect::Raise { .. } => {
                 let condemned = world.operators[o].memos[b].condemned;
                 let again = condemned.is_some() && condemned == thought.attempt;
-                let broken = promises::of_raise(tables, world, &thought, again, is_stale || job.crossed);
+                let broken = promises::of_raise(tables, world, b, &thought, again, is_stale || job.crossed);
                 let landed = patch_route(tables, world, job, job.route);
                 let ghost = &mut world.rest.ghost;
                 ghost.broken = ghost.broken.or(broken.filter(|_| landed == Landed::Done));
@@ -135,6 +135,11 @@ fn begin(tables: &Tables, ghost: &mut Ghost, before: Id, after: Id) {
     let raised = tables.weight(before) + 1..=tables.weight(after);
     for (level, held) in tables.levels.iter().zip(&mut ghost.held) {
         *held = if raised.contains(level) { 0 } else { *held };
+    }
+    for known in &mut ghost.known {
+        for (level, known) in tables.levels.iter().zip(known) {
+            *known = if raised.contains(level) { 0 } else { *known };
+        }
     }
 }
 

@@ -145,6 +145,8 @@ pub(crate) struct Operator {
     pub(crate) memos: [Memo; BIRDS],
     /// A reconcile is asked for.
     pub(crate) due: [bool; BIRDS],
+    /// It is asked for only because a call was lost: that may wait a little.
+    pub(crate) waits: [bool; BIRDS],
     /// When the last reconcile asked to look again.
     pub(crate) wake: [Option<Ticks>; BIRDS],
     pub(crate) jobs: [Option<Job>; BIRDS],
@@ -162,8 +164,10 @@ pub(crate) struct Late {
 pub(crate) struct Ghost {
     /// Prometheus has once said bad.
     pub(crate) bad: bool,
-    /// For how long the canary has had at least the weight of each level of the configuration.
+    /// For how long the canary has had at least the weight of each level of the configuration; no longer than any hold.
     pub(crate) held: [Ticks; LEVELS],
+    /// How much of that may count as held, for each `BirdWatch`: [`counts`](super::passing) says what may.
+    pub(crate) known: [[Ticks; LEVELS]; BIRDS],
     /// The promise that was broken, by its place in the list of them.
     pub(crate) broken: Option<u8>,
 }
@@ -181,10 +185,10 @@ pub(crate) struct World {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Rest {
     pub(crate) leader: Option<u8>,
-    /// For how long nobody has led.
-    pub(crate) absent: Ticks,
-    /// When the last absence began and ended.
-    pub(crate) gap: Option<(Ticks, Ticks)>,
+    /// Nobody has led for so long that the lease has run out.
+    pub(crate) is_free: bool,
+    /// In which of the last ticks nobody has led: the lowest bit is the last of them.
+    pub(crate) absences: u8,
     /// What people may still do.
     pub(crate) edits: u8,
     /// How often leadership may still move.

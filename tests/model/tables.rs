@@ -107,11 +107,14 @@ pub(crate) struct Tables {
     /// The specs, and their plans.
     pub(crate) specs: Vec<(BirdWatchSpec, Plan)>,
     pub(crate) levels: Vec<i64>,
+    /// How many ticks the longest hold has: no more of them matter.
+    pub(crate) longest_hold: Ticks,
     pub(crate) statuses: Kept<BirdWatchStatus>,
     later: HashMap<Id, Id>,
     pub(crate) routes: Kept<VirtualService>,
     pub(crate) rules: Kept<DestinationRule>,
-    requests: Vec<CheckRequest>,
+    /// With the canary's weight at which each was asked.
+    requests: Vec<(CheckRequest, u8)>,
     pub(crate) deployments: HashMap<(usize, Pods), Arc<Deployment>>,
     pub(crate) attempts: Kept<String>,
     pub(crate) thoughts: Vec<Arc<Thought>>,
@@ -134,8 +137,12 @@ impl Tables {
             let plan = plan::resolve(&spec).unwrap();
             (spec, plan)
         });
+        let specs: Vec<_> = specs.collect();
+        let steps = specs.iter().flat_map(|(_, plan)| &plan.steps);
+        let longest_hold = steps.map(|step| objects::ticks(step.hold)).max();
         Self {
-            specs: specs.collect(),
+            longest_hold: longest_hold.unwrap(),
+            specs,
             levels: configuration.levels(),
             configuration,
             statuses: Kept::default(),
@@ -220,7 +227,8 @@ impl Tables {
     }
 
     /// The place of a request; there are few.
-    pub(crate) fn request(&mut self, request: CheckRequest) -> Id {
+    pub(crate) fn request(&mut self, request: CheckRequest, weight: u8) -> Id {
+        let request = (request, weight);
         let known = self.requests.iter().position(|known| *known == request);
         let place = known.unwrap_or_else(|| {
             self.requests.push(request);
@@ -230,7 +238,12 @@ impl Tables {
     }
 
     pub(crate) fn asked(&self, request: Id) -> &CheckRequest {
-        &self.requests[request as usize]
+        &self.requests[request as usize].0
+    }
+
+    /// The canary's weight when it was asked.
+    pub(crate) fn asked_at(&self, request: Id) -> u8 {
+        self.requests[request as usize].1
     }
 
     pub(crate) fn thought(&self, place: Id) -> Arc<Thought> {

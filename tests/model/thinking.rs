@@ -11,7 +11,7 @@ use birdwatch::controller::memory::{self, Asking, Identified, Remembered};
 use birdwatch::controller::objects::Deployment;
 use birdwatch::core::decide::decide_on;
 use birdwatch::core::decision::{CheckRequest, Decision, Effect};
-use birdwatch::core::observation::{Answer, Check, Gap, OURSELVES, Outcome, Point, Side};
+use birdwatch::core::observation::{Answer, Check, OURSELVES, Outcome, Point, Side};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::task::AbortHandle;
@@ -22,19 +22,11 @@ use super::promises;
 use super::state::*;
 use super::tables::Tables;
 
-/// What a decision depends on: whose it is, what is seen, what is remembered, and the last absence.
-pub(crate) type Key = (
-    u8,
-    [Option<Bird>; BIRDS],
-    Id,
-    Id,
-    AllPods,
-    Memo,
-    Option<(Ticks, Ticks)>,
-);
+/// What a decision depends on: whose it is, what is seen, what is remembered, and when nobody has led.
+pub(crate) type Key = (u8, [Option<Bird>; BIRDS], Id, Id, AllPods, Memo, u8);
 
-/// What the memory of a commit depends on.
-pub(crate) type SettleKey = (Option<Held>, Id, Id, bool, bool);
+/// What the memory of a commit depends on, at last on the fault: none, a conflict, or another.
+pub(crate) type SettleKey = (Option<Held>, Id, Id, bool, Option<bool>);
 
 /// A call of the API server that a decision leads to.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,7 +157,8 @@ impl Tables {
             ..*memo
         };
         if let Some(request) = check {
-            after_look.asking = Some((self.request(request), 0));
+            let weight = after.as_ref().map_or(0, |rollout| rollout.confirmed);
+            after_look.asking = Some((self.request(request, weight), 0));
         }
         Thought {
             calls: calls(lower, is_written, memo.wrote_it, rest),
@@ -191,7 +184,8 @@ impl Tables {
         fault: Option<Fault>,
     ) -> Option<Held> {
         let stored = job.bird.is.status;
-        let key = (memo.held, stored, job.next, acted_upon, fault.is_none());
+        let is_conflict = fault.as_ref().map(|fault| matches!(fault, Fault::Conflict));
+        let key = (memo.held, stored, job.next, acted_upon, is_conflict);
         if let Some(known) = self.settled.get(&key) {
             return *known;
         }
@@ -245,7 +239,7 @@ impl Tables {
     }
 
     fn view(&mut self, key: &Key) -> View {
-        let (_, birds, route, rule, pods, _, gap) = key;
+        let (_, birds, route, rule, pods, _, absences) = key;
         let deployments = self.deployments(pods);
         let there = (0_u8..)
             .zip(birds)
@@ -264,10 +258,7 @@ impl Tables {
             deployments,
             Arc::clone(self.routes.at(*route)),
             Arc::clone(self.rules.at(*rule)),
-            gap.map(|(from, to)| Gap {
-                from: ago(from),
-                to: ago(to),
-            }),
+            objects::gaps(*absences),
             Configuration::settings(),
         )
     }
