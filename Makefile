@@ -73,11 +73,13 @@ soak: ## Releases good and bad, and everything around them disturbed at random (
 # What is proved at length, the surest first; what each goes through is on docs/proof.md.
 PROOFS := model mutations many hostile manifests leaders crash soak
 IGNORED := -- --nocapture --ignored
+# Another one each time, and said; a failure is had again with HOSTILE_SEED=...
+FRESH := HOSTILE_SEED=$${HOSTILE_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 prove-model: PROOF = cargo test --locked --profile prove --test model $(IGNORED) every_promise_is_kept_in_the_large
 prove-mutations: PROOF = cargo test --locked --test model $(IGNORED) every_mutation
 prove-many: PROOF = BIRDWATCHES=10000 cargo test --locked --profile prove --test controller_many -- --nocapture
-prove-hostile: PROOF = HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
-prove-manifests: PROOF = HOSTILE_MANIFESTS=5000 cargo test --locked --test bed_hostile -- --nocapture
+prove-hostile: PROOF = $(FRESH) HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
+prove-manifests: PROOF = $(FRESH) HOSTILE_MANIFESTS=5000 cargo test --locked --test bed_hostile -- --nocapture
 prove-leaders: PROOF = LEADERS_RUNS=5 cargo test --locked --test bed_leaders -- --nocapture --include-ignored
 prove-crash: PROOF = BIRDWATCH_RUNS=64 cargo test --locked --profile prove --test bed_crash $(IGNORED) killed_or
 prove-soak: PROOF = $(MAKE) --no-print-directory soak MINUTES=6

@@ -10,7 +10,7 @@ use birdwatch::runtime::metrics::Metrics;
 use birdwatch_bed::tools::Tools;
 use promql_parser::parser;
 use promql_parser::util::{ExprVisitor, walk_expr};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -38,27 +38,219 @@ fn fired() -> BTreeSet<String> {
         .collect()
 }
 
-#[test]
-fn each_fires_where_it_should_and_nowhere_else() {
+/// What makes an alert fire, just enough, and what just does not; each with its series and their values minute by minute.
+struct Edge {
+    alert: &'static str,
+    over: &'static [(&'static str, &'static str)],
+    under: &'static [(&'static str, &'static str)],
+    /// The minute from which on its condition holds.
+    holds: u32,
+    /// For how many minutes it must hold.
+    lasts: u32,
+}
+
+const EDGES: [Edge; 12] = [
+    Edge {
+        alert: "BirdWatchDown",
+        over: &[("birdwatch_build_info", "1x5 stale")],
+        under: &[("birdwatch_build_info", "1x90")],
+        holds: 6,
+        lasts: 5,
+    },
+    Edge {
+        alert: "BirdWatchNoLeader",
+        over: &[
+            ("birdwatch_leader{pod=a}", "0x90"),
+            ("birdwatch_leader{pod=b}", "0x90"),
+        ],
+        under: &[
+            ("birdwatch_leader{pod=a}", "0x90"),
+            ("birdwatch_leader{pod=b}", "1x90"),
+        ],
+        holds: 0,
+        lasts: 2,
+    },
+    Edge {
+        alert: "BirdWatchTwoLeaders",
+        over: &[
+            ("birdwatch_leader{pod=a}", "1x90"),
+            ("birdwatch_leader{pod=b}", "1x90"),
+        ],
+        under: &[
+            ("birdwatch_leader{pod=a}", "1x90"),
+            ("birdwatch_leader{pod=b}", "0x90"),
+        ],
+        holds: 0,
+        lasts: 2,
+    },
+    Edge {
+        alert: "BirdWatchRefused",
+        over: &[("birdwatch_reconciles_total{result=refused}", "0 1x90")],
+        under: &[("birdwatch_reconciles_total{result=refused}", "7x90")],
+        holds: 1,
+        lasts: 5,
+    },
+    Edge {
+        alert: "BirdWatchFailing",
+        over: &[
+            ("birdwatch_reconciles_total{result=ok}", "0+100x90"),
+            ("birdwatch_reconciles_total{result=transient}", "0+101x90"),
+        ],
+        under: &[
+            ("birdwatch_reconciles_total{result=ok}", "0+100x90"),
+            ("birdwatch_reconciles_total{result=transient}", "0+100x90"),
+        ],
+        holds: 1,
+        lasts: 10,
+    },
+    Edge {
+        alert: "BirdWatchBlind",
+        over: &[
+            ("birdwatch_queries_total{server=s,outcome=ok}", "0+60x90"),
+            ("birdwatch_queries_total{server=s,outcome=empty}", "0+40x90"),
+            ("birdwatch_queries_total{server=s,outcome=timeout}", "0+101x90"),
+        ],
+        under: &[
+            ("birdwatch_queries_total{server=s,outcome=ok}", "0+60x90"),
+            ("birdwatch_queries_total{server=s,outcome=empty}", "0+40x90"),
+            ("birdwatch_queries_total{server=s,outcome=timeout}", "0+100x90"),
+        ],
+        holds: 1,
+        lasts: 5,
+    },
+    Edge {
+        alert: "BirdWatchSlackWaits",
+        over: &[("birdwatch_notices_waiting", "1x90")],
+        under: &[("birdwatch_notices_waiting", "0x90")],
+        holds: 0,
+        lasts: 15,
+    },
+    Edge {
+        alert: "BirdWatchNoticesLost",
+        over: &[("birdwatch_notices_total{result=lost}", "0 1x90")],
+        under: &[("birdwatch_notices_total{result=lost}", "7x90")],
+        holds: 1,
+        lasts: 0,
+    },
+    Edge {
+        alert: "BirdWatchFrozen",
+        over: &[("birdwatch_rollouts{phase=Frozen}", "1x90")],
+        under: &[("birdwatch_rollouts{phase=Frozen}", "0x90")],
+        holds: 0,
+        lasts: 60,
+    },
+    Edge {
+        alert: "BirdWatchWaits",
+        over: &[("birdwatch_rollouts{phase=Pending}", "1x90")],
+        under: &[
+            ("birdwatch_rollouts{phase=Pending}", "0x90"),
+            ("birdwatch_rollouts{phase=Progressing}", "1x90"),
+        ],
+        holds: 0,
+        lasts: 60,
+    },
+    Edge {
+        alert: "BirdWatchRolledBack",
+        over: &[("birdwatch_decisions_total{decision=rolled_back}", "0 1x90")],
+        under: &[
+            ("birdwatch_decisions_total{decision=rolled_back}", "7x90"),
+            ("birdwatch_decisions_total{decision=promoted}", "0+1x90"),
+        ],
+        holds: 1,
+        lasts: 0,
+    },
+    Edge {
+        alert: "BirdWatchSeriesLeftOut",
+        over: &[("birdwatch_rollouts_left_out", "1x90")],
+        under: &[("birdwatch_rollouts_left_out", "0x90")],
+        holds: 0,
+        lasts: 15,
+    },
+];
+
+impl Edge {
+    /// Two stories for `promtool`: it fires in the very minute and not in the one before, and never.
+    fn stories(&self) -> [Value; 2] {
+        let query = format!(
+            "count(ALERTS{{alertname=\"{}\",alertstate=\"firing\"}})",
+            self.alert
+        );
+        let at = |minute: u32, fires: bool| {
+            let samples = if fires {
+                json!([{"labels": "{}", "value": 1}])
+            } else {
+                json!([])
+            };
+            json!({"expr": query, "eval_time": format!("{minute}m"), "exp_samples": samples})
+        };
+        let fires = self.holds + self.lasts;
+        let mut edge = vec![at(fires, true)];
+        edge.extend(fires.checked_sub(1).map(|before| at(before, false)));
+        let never = [fires, 89].map(|minute| at(minute, false)).to_vec();
+        [("just over", self.over, edge), ("just under", self.under, never)].map(|(name, series, looks)| {
+            json!({
+                "name": format!("{}: {name}", self.alert), "interval": "1m",
+                "input_series": series.iter().map(|(series, values)| json!({"series": of_job(series), "values": values})).collect::<Value>(),
+                "promql_expr_test": looks,
+            })
+        })
+    }
+}
+
+/// `name{a=b}` as it is scraped, with quotes and a job.
+fn of_job(series: &str) -> String {
+    let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+    let labels = labels
+        .trim_end_matches('}')
+        .split(',')
+        .filter_map(|label| label.split_once('='));
+    let labels: String = labels
+        .map(|(label, value)| format!(",{label}=\"{value}\""))
+        .collect();
+    format!("{name}{{job=\"birdwatch\"{labels}}}")
+}
+
+fn names() -> BTreeSet<String> {
+    alerts()
+        .iter()
+        .map(|alert| alert["alert"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Has `promtool` go through stories, beside a copy of the alerts.
+fn promtool_agrees(file_name: &str, stories: &str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let promtool = runtime.block_on(Tools::ensure()).unwrap().program("promtool");
-    // The tests name the rules by a file beside them.
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("alerts");
+    // The stories name the rules by a file beside them.
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("alerts-{file_name}"));
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::copy(file(), dir.join("alerts.rules.yaml")).unwrap();
-    std::fs::copy(root().join("tests/alerts.yaml"), dir.join("alerts.yaml")).unwrap();
+    std::fs::write(dir.join(file_name), stories).unwrap();
     let output = Command::new(promtool)
-        .args(["test", "rules", "alerts.yaml"])
+        .args(["test", "rules", file_name])
         .current_dir(&dir)
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success(), "{}", said.concat());
-    let all: BTreeSet<String> = alerts()
-        .iter()
-        .map(|alert| alert["alert"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(fired(), all, "each is fired once");
+}
+
+#[test]
+fn each_fires_where_it_should_and_nowhere_else() {
+    let stories = std::fs::read_to_string(root().join("tests/alerts.yaml")).expect("the tests");
+    promtool_agrees("alerts.yaml", &stories);
+    assert_eq!(fired(), names(), "each is fired once");
+}
+
+#[test]
+fn each_fires_in_the_very_minute_and_not_below_its_threshold() {
+    let stories: Vec<Value> = EDGES.iter().flat_map(Edge::stories).collect();
+    let stories = json!({
+        "rule_files": ["alerts.rules.yaml"], "evaluation_interval": "1m", "tests": stories,
+    });
+    promtool_agrees("edges.json", &stories.to_string());
+    let edges: BTreeSet<String> = EDGES.iter().map(|edge| edge.alert.to_owned()).collect();
+    assert_eq!(edges, names());
 }
 
 /// Collects the names of metrics that a query asks for.

@@ -2,6 +2,7 @@
 //! name of a field, or explained in status, and none harms a release beside it. And objects deeper than anybody reads.
 //!
 //! `HOSTILE_MANIFESTS=10000 HOSTILE_SEED=7 cargo test --test bed_hostile -- --nocapture` tries others, and more.
+//! Specs of tests/hostile/corpus are sent each time.
 
 #![allow(
     clippy::expect_used,
@@ -13,6 +14,9 @@
 #[allow(dead_code, reason = "each test binary uses its own part of it")]
 #[path = "../bad_specs/mod.rs"]
 mod bad_specs;
+#[allow(dead_code, reason = "each test binary uses its own part of it")]
+#[path = "../hostile/corpus.rs"]
+mod corpus;
 mod deep;
 #[path = "../bed_crash/ground.rs"]
 mod ground;

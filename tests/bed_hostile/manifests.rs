@@ -14,6 +14,7 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use crate::bad_specs::{bad, good};
+use crate::corpus;
 use crate::ground::on_ground;
 use crate::mutate::Mutator;
 use crate::named::{Wrong, differing};
@@ -39,13 +40,21 @@ struct Manifest {
     wrong: Wrong,
 }
 
-/// Those that must be refused, and those made by chance.
+/// What chance begins with: the same in every `cargo test`, another in every `make prove-manifests`.
+fn seed() -> u64 {
+    number("HOSTILE_SEED").unwrap_or(1)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Those made by chance, those that must be refused, and those that once failed. All of them are left in a file, for those
+/// who look for one by its name.
 fn manifests(namespace: &str) -> Vec<Manifest> {
-    let number = |variable: &str| std::env::var(variable).ok()?.parse().ok();
-    let seed = number("HOSTILE_SEED").unwrap_or(1);
     let count = usize::try_from(number("HOSTILE_MANIFESTS").unwrap_or(1200)).unwrap();
-    println!("manifests: {count} made by chance, seed {seed}");
-    let (mut mutator, good) = (Mutator::new(seed), good());
+    println!("manifests: {count} made by chance, seed {}", seed());
+    let (mut mutator, good) = (Mutator::new(seed()), good());
     let by_chance = (0..count).map(|n| {
         let from = mutator.one_of(&good).clone();
         let mut spec = mutator.json(&from["spec"]);
@@ -65,7 +74,13 @@ fn manifests(namespace: &str) -> Vec<Manifest> {
     let by_hand = bad()
         .into_iter()
         .map(|case| (case.spec, json!({}), Wrong::Said(case.says)));
-    let all: Vec<_> = by_chance.chain(by_hand).collect();
+    let kept = corpus::kept("specs").into_iter().map(|spec| {
+        let others = good.iter().map(|other| differing(&other["spec"], &spec, "spec"));
+        let nearest = others.min_by_key(Vec::len).unwrap();
+        (spec, json!({}), Wrong::Anywhere(nearest))
+    });
+    let all: Vec<_> = by_chance.collect();
+    let all: Vec<_> = all.into_iter().chain(by_hand).chain(kept).collect();
     let manifest = |(n, (spec, annotations, wrong)): (usize, (Value, Value, Wrong))| Manifest {
         wrong,
         object: json!({
@@ -75,7 +90,12 @@ fn manifests(namespace: &str) -> Vec<Manifest> {
         }),
         validation: VALIDATION[n % VALIDATION.len()],
     };
-    all.into_iter().enumerate().map(manifest).collect()
+    let all: Vec<_> = all.into_iter().enumerate().map(manifest).collect();
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile-manifests.json");
+    let objects: Value = all.iter().map(|manifest| manifest.object.clone()).collect();
+    std::fs::write(&file, objects.to_string()).unwrap();
+    println!("manifests: {} in all, in {}", all.len(), file.display());
+    all
 }
 
 /// What the server said: the stored object, or why not.
@@ -135,7 +155,8 @@ fn a_thousand_bad_manifests_are_refused_or_explained_and_a_release_beside_them_i
                 Ok(_) => accepted += 1,
                 Err(why) => {
                     if !manifest.wrong.is_named_by(&why) {
-                        unnamed.push(format!("{:.300?}: {why:.600}", manifest.wrong));
+                        let name = &manifest.object["metadata"]["name"];
+                        unnamed.push(format!("{name}: {:.300?}: {why:.600}", manifest.wrong));
                     }
                     refused += 1;
                 }
@@ -166,8 +187,9 @@ fn a_thousand_bad_manifests_are_refused_or_explained_and_a_release_beside_them_i
         let writes = neighbour.status_writes();
         let most = writes.iter().max_by_key(|(_, times)| **times).unwrap();
         println!(
-            "proved: {refused} manifests refused by the name of what was changed, {accepted} accepted: {explained} of them explained in status; \
+            "proved: seed {}: {refused} manifests refused by the name of what was changed, {accepted} accepted: {explained} of them explained in status; \
              the release was promoted; at most {} writes of one status ({}); at most {} MB of memory",
+            seed(),
             most.1,
             most.0,
             neighbour.most_memory()

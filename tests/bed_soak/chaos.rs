@@ -16,7 +16,8 @@ use crate::history::{Fault, Kind, Part};
 use crate::ledger::Ledger;
 use crate::support::dice::Dice;
 
-const PARTS: [Part; 6] = [
+/// What can be disturbed.
+pub(crate) const PARTS: [Part; 6] = [
     Part::ApiServer,
     Part::Prometheus,
     Part::Slack,
@@ -24,7 +25,8 @@ const PARTS: [Part; 6] = [
     Part::Gateway,
     Part::Operator,
 ];
-const KINDS: [Kind; 3] = [Kind::Stopped, Kind::Slowed, Kind::Killed];
+/// How.
+pub(crate) const KINDS: [Kind; 3] = [Kind::Stopped, Kind::Slowed, Kind::Killed];
 
 /// One that is slowed runs for a fifth of the time.
 const RUNS: Duration = Duration::from_millis(50);

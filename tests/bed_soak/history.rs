@@ -16,6 +16,8 @@ pub(crate) struct History {
     pub(crate) faults: Vec<Fault>,
     /// Of the operator's processes.
     pub(crate) memory: Vec<Rss>,
+    /// Whether it was long enough that one of them must have lived to show its memory.
+    pub(crate) looks_at_memory: bool,
     /// What the operator wrote to that is none of its business, by the audit log.
     pub(crate) trespasses: Vec<String>,
     /// Writes by the operator in the audit log.

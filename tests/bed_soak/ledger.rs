@@ -25,13 +25,14 @@ pub(crate) struct Now {
 
 impl Ledger {
     /// For services with these plans.
-    pub(crate) fn new(plans: BTreeMap<String, Plan>) -> Self {
+    pub(crate) fn new(plans: BTreeMap<String, Plan>, looks_at_memory: bool) -> Self {
         let now = plans
             .keys()
             .map(|name| (name.clone(), watch::Sender::default()))
             .collect();
         let history = History {
             plans,
+            looks_at_memory,
             ..History::default()
         };
         Self {

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use birdwatch::api::status::Outcome;
 use jiff::Timestamp;
 
+use crate::chaos::{KINDS, PARTS};
 use crate::check::{Exposure, Growth, exposures};
-use crate::history::{Event, History, Says, What, ended};
+use crate::history::{Event, Fault, History, Says, What, ended};
+use crate::soak::MEMORY;
 
 /// Says how much was done and checked.
 pub(crate) fn summary(history: &History, minutes: u64, seed: u64, broken: usize) -> String {
-    let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut ends = BTreeMap::from([("promoted", 0), ("rolled back", 0), ("superseded", 0)]);
     for name in history.plans.keys() {
         for end in ended(&history.of(name)) {
             let word = match end.outcome {
@@ -47,12 +49,33 @@ pub(crate) fn summary(history: &History, minutes: u64, seed: u64, broken: usize)
     format!(
         "proved: {minutes} min, seed {seed}, rollouts {ends:?}, {} faults {faults:?}, {revisions} revisions checked, \
          {} writes of the operator, {readings} readings ({blind} said nothing), {requests} requests ({failed} \
-         without an answer of a pod), {looks} looks at Envoy, {told} messages, {}, {}, broken promises: {broken}",
+         without an answer of a pod), {looks} looks at Envoy, {told} messages, {}, {}, NOT seen: {}, broken promises: \
+         {broken}",
         history.faults.len(),
         history.writes,
         exposed(&exposures(history)),
         grown(&Growth::of(history)),
+        unseen(history, &ends).join(", "),
     )
+}
+
+/// What chance left out, so that nobody takes it for checked.
+fn unseen(history: &History, ends: &BTreeMap<&str, usize>) -> Vec<String> {
+    let mut unseen: Vec<String> = Vec::new();
+    for part in PARTS {
+        for kind in KINDS {
+            let is_this = |fault: &Fault| (fault.part, fault.kind) == (part, kind);
+            if !history.faults.iter().any(is_this) {
+                unseen.push(format!("{part:?} {kind:?}"));
+            }
+        }
+    }
+    let never = ends.iter().filter(|(_, times)| **times == 0);
+    unseen.extend(never.map(|(word, _)| format!("a rollout {word}")));
+    if Growth::of(history).is_empty() {
+        unseen.push("memory".to_owned());
+    }
+    unseen
 }
 
 /// A line for each event and fault but requests and looks at Envoy that show nothing new, into the file that the
@@ -108,7 +131,7 @@ fn exposed(exposures: &[Exposure]) -> String {
 
 fn grown(lives: &[Growth]) -> String {
     let Some(Growth { lived, warm, end, .. }) = lives.first() else {
-        return "no process lived long enough to speak of its memory".to_owned();
+        return format!("memory was NOT looked at (for that it takes {MEMORY} min)");
     };
     let minutes = lived.as_secs() / 60;
     format!(

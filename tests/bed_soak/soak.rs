@@ -26,8 +26,11 @@ const REQUESTS_PER_SECOND: f64 = 8.0;
 /// Long enough for a query over five seconds and a scrape.
 const HOLD: SignedDuration = SignedDuration::from_secs(6);
 const STEPS: [&[i64]; 4] = [&[20, 50, 100], &[30, 100], &[20, 40, 60, 100], &[50, 100]];
-/// From how many minutes on the operator's processes are left alive to see their memory.
-const MEMORY: u64 = 10;
+/// From how many minutes on memory is looked at: as many as `make prove` runs.
+pub(crate) const MEMORY: u64 = 6;
+/// How long the operator's processes are left alive at the end for that: as long as they must live to say anything,
+/// after the last disturbance that could have killed them.
+const LEFT_ALIVE: Duration = Duration::from_mins(3);
 /// How long rollouts under way may take to their end when all is well again.
 const PEACE: Duration = Duration::from_mins(5);
 /// How long notices may take after the last end.
@@ -48,7 +51,8 @@ pub(crate) async fn run(bed: &'static Bed, minutes: u64) {
         .enumerate()
         .map(|(n, name)| (name, plan(n)))
         .collect();
-    let ledger = Arc::new(Ledger::new(plans.clone()));
+    let looks_at_memory = minutes >= MEMORY;
+    let ledger = Arc::new(Ledger::new(plans.clone(), looks_at_memory));
     let eyes = open_eyes(bed, &ledger, &names);
     let window = Window::open(bed.prometheus_url(), Arc::clone(&ledger)).await;
     install(bed, &window).await;
@@ -74,8 +78,12 @@ pub(crate) async fn run(bed: &'static Bed, minutes: u64) {
         let dice = dice.fork();
         shop.sell(dice, start + length)
     }));
-    // A short one says nothing of memory.
-    let gentle = start + if minutes < MEMORY { length } else { length * 3 / 5 };
+    let left_alive = if looks_at_memory {
+        LEFT_ALIVE.max(length * 2 / 5)
+    } else {
+        Duration::ZERO
+    };
+    let gentle = start + length - left_alive;
     let reigning = chaos::reign(bed, &ledger, &mut dice, gentle, start + length);
     let sold = timeout(length + PEACE, join(selling, reigning)).await;
     everything_is_told(&ledger, &names).await;

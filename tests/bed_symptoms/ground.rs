@@ -9,30 +9,35 @@ use birdwatch_bed::parts::slack::Slack;
 use birdwatch_bed::process::{Spec, log_tail};
 use birdwatch_bed::{Infra, parts::apps};
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::prometheus::{Manners, serve};
+use crate::slack::{Refusals, stand_before};
 use crate::support::bare::control_plane;
 use crate::support::{RUNTIME, SOON, eventually, program};
 
 static GROUND: OnceCell<Ground> = OnceCell::const_new();
 
-/// Namespaces that the operator watches; the one of number 0 it does not.
+/// Namespaces that the operator watches.
 const NAMESPACES: usize = 100;
+/// A large answer, which needs a place to be read.
+const LARGE: usize = 3 << 19;
 
 /// All of it.
 pub(crate) struct Ground {
     pub(crate) infra: Infra,
     pub(crate) slack: Slack,
     pub(crate) manners: Manners,
+    pub(crate) refusals: Refusals,
     /// How many cases go on at a time.
     pub(crate) places: Semaphore,
     stages: AtomicUsize,
     admin: u16,
     _prometheus: Prometheus,
+    _slack_door: AbortOnDropHandle<()>,
     _operator: AbortOnDropHandle<()>,
 }
 
@@ -42,7 +47,7 @@ pub(crate) fn on_ground<F: Future<Output = ()>>(test: impl FnOnce(&'static Groun
 }
 
 /// The namespace of a case.
-pub(crate) fn namespace(number: usize) -> String {
+fn namespace(number: usize) -> String {
     format!("symptom-{number}")
 }
 
@@ -53,17 +58,21 @@ impl Ground {
         let slack = Slack::start(([127, 0, 0, 1], 0).into(), SLACK_TOKEN)
             .await
             .unwrap();
+        let refusals = Refusals::default();
+        let (slack_url, slack_door) = stand_before(&slack, &refusals).await;
         let prometheus = serve(manners.clone()).await;
         let admin = free_port();
         let ground = Self {
-            _operator: operator(&infra, &prometheus.url(), &slack.api_url(), admin).await,
+            _operator: operator(&infra, &prometheus.url(), &slack_url, admin).await,
             infra,
             slack,
             manners,
+            refusals,
             places: Semaphore::new(24),
             stages: AtomicUsize::new(1),
             admin,
             _prometheus: prometheus,
+            _slack_door: slack_door,
         };
         let leads = async || {
             ground
@@ -81,6 +90,11 @@ impl Ground {
         let number = self.stages.fetch_add(1, Ordering::Relaxed);
         assert!(number < NAMESPACES, "more cases than namespaces");
         namespace(number)
+    }
+
+    /// The same where no operator looks.
+    pub(crate) fn fresh_unwatched(&self) -> String {
+        format!("unwatched-{}", self.stages.fetch_add(1, Ordering::Relaxed))
     }
 
     /// What the operator's metrics say.
@@ -111,7 +125,10 @@ async fn operator(infra: &Infra, prometheus: &str, slack: &str, admin: u16) -> A
     let servers = json!([
         {"name": "default", "url": prometheus},
         {"name": "dead", "url": dead},
-        {"name": "broken", "url": broken().await},
+        {"name": "broken", "url": breaks_off(100, false).await},
+        {"name": "stalls", "url": breaks_off(LARGE, true).await},
+        {"name": "stalls-too", "url": breaks_off(LARGE, true).await},
+        {"name": "stalls-as-well", "url": breaks_off(LARGE, true).await},
         {"name": "one", "url": prometheus, "maxInFlight": 1},
         {"name": "tenants", "url": prometheus, "enforcedLabel": "namespace"},
     ]);
@@ -126,7 +143,7 @@ async fn operator(infra: &Infra, prometheus: &str, slack: &str, admin: u16) -> A
             format!("--namespaces={}", watched.join(",")),
             format!("--prometheus-servers-file={}", file.display()),
             format!("--slack-url={slack}"),
-            "--slack-allowed-channels=*".to_owned(),
+            format!("--slack-allowed-channels={}", watched.join(",")),
         ])
         .env("KUBECONFIG", infra.kubeconfig().to_string_lossy())
         .env("SLACK_API_TOKEN", SLACK_TOKEN)
@@ -140,20 +157,22 @@ async fn operator(infra: &Infra, prometheus: &str, slack: &str, admin: u16) -> A
     }))
 }
 
-/// A server that begins an answer and hangs up.
-async fn broken() -> String {
+/// A server that sends so much of a longer answer, and then hangs up, or says nothing more.
+async fn breaks_off(after: usize, stalls: bool) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut connection, _)) = listener.accept().await {
             tokio::spawn(async move {
-                let begun = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"status\"";
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 2 * after);
                 connection
                     .readable()
                     .await
                     .and(connection.try_read(&mut [0; 4096]))
                     .ok();
-                connection.write_all(begun).await.ok();
+                connection.write_all(head.as_bytes()).await.ok();
+                connection.write_all(&vec![b' '; after]).await.ok();
+                while stalls && connection.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {}
             });
         }
     });

@@ -12,6 +12,7 @@ mod cases;
 mod ground;
 mod prometheus;
 mod rows;
+mod slack;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,7 +21,7 @@ mod surfaces;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 
-use cases::{Case, ELSEWHERE, Seen};
+use cases::{Case, ELSEWHERE};
 use futures::FutureExt as _;
 use futures::future::join_all;
 use ground::{Ground, on_ground};
@@ -30,9 +31,10 @@ use stage::Stage;
 async fn all(ground: &'static Ground, cases: Vec<Case>) {
     let failed: Vec<String> = join_all(cases.into_iter().map(async |case| {
         let _place = ground.places.acquire().await.unwrap();
-        let stage = match case.seen {
-            Seen::Nothing => Stage::set_unwatched(ground).await,
-            _ => Stage::set(ground).await,
+        let stage = if case.is_watched {
+            Stage::set(ground).await
+        } else {
+            Stage::set_unwatched(ground).await
         };
         let run = async {
             (case.happens)(&stage).await;
@@ -96,6 +98,17 @@ fn when_nothing_is_known_the_reason_is_told() {
 #[test]
 fn what_ended_says_why() {
     on_ground(async |ground| all(ground, cases::ended()).await);
+}
+
+#[test]
+fn whom_slack_refuses_and_what_cannot_go_says_why() {
+    on_ground(async |ground| {
+        all(
+            ground,
+            cases::people().into_iter().chain(cases::stuck()).collect(),
+        )
+        .await
+    });
 }
 
 #[test]

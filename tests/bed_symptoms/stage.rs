@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::cases::{Case, Seen};
-use crate::ground::{Ground, namespace};
+use crate::ground::Ground;
 use crate::prometheus::{Says, numbers};
 use crate::rows::is_shown;
 use crate::support::watched::Watched;
@@ -55,7 +55,7 @@ impl Stage {
 
     /// The same where no operator looks.
     pub(crate) async fn set_unwatched(ground: &'static Ground) -> Self {
-        Self::set_in(ground, namespace(0)).await
+        Self::set_in(ground, ground.fresh_unwatched()).await
     }
 
     async fn set_in(ground: &'static Ground, namespace: String) -> Self {

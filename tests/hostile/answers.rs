@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::controller_kit::fake_api::{FakeApi, Request, Spoil, Spoiled};
 use crate::controller_kit::{Kit, NS, SERVICES, bird_watch};
 use crate::mutate::Mutator;
-use crate::{inputs, mutator};
+use crate::{inputs, mutator, seed};
 
 /// One answer of so many is spoiled.
 const RATE: [u8; 4] = [1, 0, 0, 0];
@@ -273,7 +273,8 @@ async fn whatever_the_api_server_answers_weights_go_as_planned_and_a_release_end
     }
     let grown = memory().saturating_sub(before);
     println!(
-        "proved: answers of the API server: {said} spoiled in {rounds} releases; {grown} MB more memory at the end"
+        "proved: answers of the API server (seed {}): {said} spoiled in {rounds} releases; {grown} MB more memory at the end",
+        seed()
     );
     assert!(grown < GROWTH);
 }
@@ -304,7 +305,7 @@ async fn answers_that_lie_stop_no_operator_and_the_next_release_is_promoted() {
         operator.stop().await;
         said += nonsense.said();
     }
-    println!("proved: lies of the API server: {said}");
+    println!("proved: lies of the API server (seed {}): {said}", seed());
 }
 
 /// Two who stand for one lease.

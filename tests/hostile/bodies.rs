@@ -14,46 +14,77 @@ use serde_json::{Value, json};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
+use crate::corpus::{self, Trying};
 use crate::mutate::Mutator;
-use crate::{inputs, is_fit_to_show, mutator};
+use crate::{inputs, is_fit_to_show, mutator, seed};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Answers with the next body by chance, and remembers it.
-#[derive(Clone)]
-struct Nonsense {
-    mutator: Arc<Mutex<Mutator>>,
-    from: Arc<Vec<Value>>,
-    last: Arc<Mutex<Vec<u8>>>,
+/// Answers what it was told last: `{"status": 200, "retryAfter": "soon", "body": "text"}`, or a list of bytes where a body is
+/// no text.
+#[derive(Clone, Default)]
+struct Answers(Arc<Mutex<Value>>);
+
+impl Answers {
+    fn say(&self, answer: &Value) {
+        self.0.lock().unwrap().clone_from(answer);
+    }
 }
 
-impl Respond for Nonsense {
+impl Respond for Answers {
     fn respond(&self, _: &Request) -> ResponseTemplate {
-        let mut mutator = self.mutator.lock().unwrap();
-        let from = mutator.one_of(&self.from).clone();
-        let body = mutator.text(&from);
-        let status = *mutator.one_of(&[200, 200, 200, 200, 400, 422, 429, 500, 503]);
-        self.last.lock().unwrap().clone_from(&body);
-        let answer = ResponseTemplate::new(status).set_body_raw(body, "application/json");
-        match mutator.one_of(&["", "", "", "1", "-7", "1e99", "18446744073709551616", "soon"]) {
-            &"" => answer,
-            wait => answer.insert_header("retry-after", *wait),
+        let answer = self.0.lock().unwrap();
+        let status = answer["status"]
+            .as_u64()
+            .and_then(|status| status.try_into().ok());
+        let given = ResponseTemplate::new(status.unwrap_or(200))
+            .set_body_raw(bytes(&answer["body"]), "application/json");
+        match answer["retryAfter"].as_str() {
+            Some(wait) => given.insert_header("retry-after", wait),
+            None => given,
         }
     }
 }
 
-async fn nonsense(what: &str, from: &[Value]) -> (MockServer, Nonsense) {
-    let server = MockServer::start().await;
-    let nonsense = Nonsense {
-        mutator: Arc::new(Mutex::new(mutator(what))),
-        from: Arc::new(from.to_vec()),
-        last: Arc::default(),
+fn bytes(body: &Value) -> Vec<u8> {
+    let Some(list) = body.as_array() else {
+        return body.as_str().unwrap_or_default().into();
     };
+    list.iter()
+        .map(|byte| u8::try_from(byte.as_u64().unwrap()).unwrap())
+        .collect()
+}
+
+/// An answer by chance, with a body that was one of these.
+fn changed(mutator: &mut Mutator, from: &[Value]) -> Value {
+    let body = mutator.one_of(from).clone();
+    let body = match String::from_utf8(mutator.text(&body)) {
+        Ok(text) => json!(text),
+        Err(no_text) => json!(no_text.into_bytes()),
+    };
+    let waits = [
+        None,
+        None,
+        None,
+        Some("1"),
+        Some("-7"),
+        Some("1e99"),
+        Some("18446744073709551616"),
+        Some("soon"),
+    ];
+    json!({
+        "status": mutator.one_of(&[200, 200, 200, 200, 400, 422, 429, 500, 503]),
+        "retryAfter": mutator.one_of(&waits), "body": body,
+    })
+}
+
+async fn serve() -> (MockServer, Answers) {
+    let (server, answers) = (MockServer::start().await, Answers::default());
     Mock::given(any())
-        .respond_with(nonsense.clone())
+        .respond_with(answers.clone())
         .mount(&server)
         .await;
-    (server, nonsense)
+    (server, answers)
 }
 
 fn prometheus_bodies() -> [Value; 5] {
@@ -78,57 +109,96 @@ fn is_said(failure: &Failure) {
     is_fit_to_show(&failure.to_string(), 600);
 }
 
+/// What came of answers of Prometheus.
+#[derive(Debug, Default)]
+struct Tally {
+    values: u64,
+    failures: u64,
+}
+
 #[tokio::test]
 async fn any_body_of_prometheus_is_an_answer_or_a_failure_in_words() {
-    let (server, nonsense) = nonsense("bodies of Prometheus", &prometheus_bodies()).await;
+    let (server, answers) = serve().await;
     let observer: Arc<dyn QueryObserver> = Arc::new(());
     let config = ServerConfig::from_url(&server.uri()).unwrap();
     let servers = Servers::new(vec![config], &observer).unwrap();
+    let (mut mutator, bodies, mut tally) = (
+        mutator("bodies of Prometheus"),
+        prometheus_bodies(),
+        Tally::default(),
+    );
+    let kept = corpus::kept("prometheus")
+        .into_iter()
+        .flat_map(|answer| KINDS_OF_QUESTION.map(|kind| (answer.clone(), kind)));
+    let kinds = KINDS_OF_QUESTION.into_iter().cycle();
+    let by_chance = (0..inputs())
+        .zip(kinds)
+        .map(|(_, kind)| (changed(&mut mutator, &bodies), kind));
+    for (answer, kind) in kept.chain(by_chance) {
+        let _trying = Trying {
+            kind: "prometheus",
+            input: &answer,
+        };
+        answers.say(&answer);
+        ask(&servers, kind, &mut tally).await;
+    }
+    println!("proved: bodies of Prometheus (seed {}): {tally:?}", seed());
+    assert!(tally.values > 0 && tally.failures > 0);
+}
+
+/// What Prometheus is asked for.
+#[derive(Clone, Copy)]
+enum Asked {
+    Value,
+    Samples,
+    Names,
+}
+
+const KINDS_OF_QUESTION: [Asked; 3] = [Asked::Value, Asked::Samples, Asked::Names];
+
+async fn ask(servers: &Servers, kind: Asked, tally: &mut Tally) {
     let question = Question {
         server: None,
         namespace: "shop".to_owned(),
         query: "errors".to_owned(),
     };
     let now = Timestamp::from_second(1_700_000_020).unwrap();
-    let asked = [(question.clone(), now)];
-    let (mut values, mut failures) = (0, 0);
-    for _ in 0..inputs().div_ceil(3) {
-        for outcome in servers
-            .ask_all(std::slice::from_ref(&question), None, DEADLINE)
-            .await
-        {
-            match outcome {
-                Outcome::Series(series) => {
-                    assert!(series.len() <= MAX_SERIES);
-                    values += 1;
+    match kind {
+        Asked::Value => {
+            for outcome in servers.ask_all(&[question], None, DEADLINE).await {
+                match outcome {
+                    Outcome::Series(series) => {
+                        assert!(series.len() <= MAX_SERIES);
+                        tally.values += 1;
+                    }
+                    Outcome::Failed(failure) => {
+                        is_said(&failure);
+                        tally.failures += 1;
+                    }
+                    _ => {}
                 }
-                Outcome::Failed(failure) => {
-                    is_said(&failure);
-                    failures += 1;
-                }
-                _ => {}
             }
         }
-        for found in servers.samples_all(&asked, DEADLINE).await {
-            let _ = found.inspect_err(is_said);
+        Asked::Samples => {
+            for found in servers.samples_all(&[(question, now)], DEADLINE).await {
+                let _ = found.inspect_err(is_said);
+            }
         }
-        let names = servers
-            .label_names((None, "shop"), "errors", now, DEADLINE, DEADLINE)
-            .await;
-        let _ = names.inspect_err(is_said);
+        Asked::Names => {
+            let names = servers.label_names((None, "shop"), "errors", now, DEADLINE, DEADLINE);
+            let _ = names.await.inspect_err(is_said);
+        }
     }
-    println!("proved: bodies of Prometheus: {values} were values, {failures} failures");
-    assert!(values > 0 && failures > 0, "{:?}", nonsense.last);
 }
 
 #[tokio::test]
 async fn no_body_of_slack_is_taken_for_a_message_that_stands_nowhere() {
-    let answers = [
+    let bodies = [
         json!({"ok": true, "channel": "C1", "ts": "1.2", "message": {"text": "hello"}}),
         json!({"ok": false, "error": "channel_not_found"}),
         json!({"ok": false, "error": "ratelimited"}),
     ];
-    let (server, nonsense) = nonsense("bodies of Slack", &answers).await;
+    let (server, answers) = serve().await;
     let token = "xoxb-1234567890-secret";
     let http = HttpClient::new(TlsFiles::default()).unwrap();
     let slack = SlackClient::new(&server.uri(), SecretString::from(token), http).unwrap();
@@ -136,15 +206,22 @@ async fn no_body_of_slack_is_taken_for_a_message_that_stands_nowhere() {
         channel_id: "C1".to_owned(),
         ts: "1.2".to_owned(),
     };
+    let mut mutator = mutator("bodies of Slack");
+    let by_chance = (0..inputs()).map(|_| changed(&mut mutator, &bodies));
     let (mut posts, mut refusals) = (0, 0);
-    for _ in 0..inputs().div_ceil(2) {
+    for answer in corpus::kept("slack").into_iter().chain(by_chance) {
+        let _trying = Trying {
+            kind: "slack",
+            input: &answer,
+        };
+        answers.say(&answer);
         let posted = slack.post("#releases", "hello", None).await;
         if let Ok(posted) = &posted {
             assert!(
                 !posted.ts.is_empty() && !posted.channel_id.is_empty(),
                 "{posted:?}"
             );
-            let body = String::from_utf8_lossy(&nonsense.last.lock().unwrap()).into_owned();
+            let body = String::from_utf8_lossy(&bytes(&answer["body"])).into_owned();
             assert!(body.contains(r#""ok":true"#), "{body}");
             posts += 1;
         }
@@ -158,6 +235,9 @@ async fn no_body_of_slack_is_taken_for_a_message_that_stands_nowhere() {
             refusals += 1;
         }
     }
-    println!("proved: bodies of Slack: {posts} taken, {refusals} refused");
+    println!(
+        "proved: bodies of Slack (seed {}): {posts} taken, {refusals} refused",
+        seed()
+    );
     assert!(posts > 0 && refusals > 0);
 }

@@ -5,19 +5,10 @@ use birdwatch::api::status::Phase;
 use serde_json::{Value, json};
 
 use crate::controller_kit::{BIRD_WATCHES, Kit, NS, RULES, SERVICES, bird_watch, rule, virtual_service};
+use crate::corpus::nested;
 
 /// serde reads 127, and an object in a list has two above it.
 const LEVELS: [usize; 4] = [98, 125, 300, 1000];
-
-fn nested(levels: usize) -> Value {
-    (0..levels).fold(json!("inmost"), |inner, n| {
-        if n % 2 == 0 {
-            json!([inner])
-        } else {
-            json!({"deep": inner})
-        }
-    })
-}
 
 /// The same object with something deep where its kind takes anything.
 fn deepened(mut object: Value, levels: usize) -> Value {

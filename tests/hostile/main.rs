@@ -2,9 +2,11 @@
 //! server, bodies of Prometheus and Slack.
 //! Nothing panics, nothing grows without bound, no weight is raised by it, and neighbours are not harmed.
 //!
-//! `HOSTILE_INPUTS=100000 HOSTILE_SEED=7 cargo test --test hostile -- --nocapture` tries others, and more of each kind.
+//! `HOSTILE_INPUTS=100000 HOSTILE_SEED=7 cargo test --test hostile -- --nocapture` tries others, and more of each kind. Those
+//! that once failed are kept in `corpus`, and tried first.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "helpers of tests fail the test"
 )]
@@ -13,10 +15,12 @@ mod answers;
 mod bodies;
 mod checks;
 mod cluster;
+mod corpus;
 mod deep;
 mod mutate;
 mod specs;
 mod statuses;
+mod weights;
 
 #[allow(dead_code, reason = "each test binary uses its own part of it")]
 #[path = "../bad_specs/mod.rs"]
@@ -34,11 +38,15 @@ fn inputs() -> u64 {
     number("HOSTILE_INPUTS").unwrap_or(1000)
 }
 
+/// What chance begins with: the same in every `cargo test`, another in every `make prove-hostile`.
+fn seed() -> u64 {
+    number("HOSTILE_SEED").unwrap_or(1)
+}
+
 /// Changes things by chance; what it begins with is printed, so that a failure can be had again.
 fn mutator(what: &str) -> Mutator {
-    let seed = number("HOSTILE_SEED").unwrap_or(1);
-    println!("{what}: {} inputs, seed {seed}", inputs());
-    Mutator::new(seed)
+    println!("{what}: {} inputs, seed {}", inputs(), seed());
+    Mutator::new(seed())
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -17,8 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::checks;
-use crate::mutate::Mutator;
-use crate::{inputs, is_fit_to_show, mutator};
+use crate::corpus::{self, Trying};
+use crate::{inputs, is_fit_to_show, mutator, seed};
 
 /// What a status may grow by when it is decided upon: what is told, and what is learned of the cluster. A version or a name of
 /// any length besides is written in several places.
@@ -56,31 +56,38 @@ fn stored() -> Vec<Value> {
 
 #[test]
 fn no_stored_status_makes_harm() {
-    let (mut mutator, stored) = (mutator("statuses"), stored());
-    let (mut unreadable, mut read, mut seen) = (0, 0, Tally::default());
-    for _ in 0..inputs() {
-        let fixture = mutator.one_of(&stored).clone();
+    let (mut mutator, stored, mut seen) = (mutator("statuses"), stored(), Tally::default());
+    let by_chance = (0..inputs()).map(|_| {
+        let mut stored = mutator.one_of(&stored).clone();
         // Some as they were stored: those are judged by all of their metrics.
-        let status = if *mutator.one_of(&[true, false, false, false]) {
-            fixture["status"].clone()
-        } else {
-            mutator.json(&fixture["status"])
+        if !*mutator.one_of(&[true, false, false, false]) {
+            stored["status"] = mutator.json(&stored["status"]);
+        }
+        stored["found"] = (0..DECISIONS)
+            .map(|_| json!(format!("{:?}", mutator.one_of(&checks::ALL))))
+            .collect();
+        stored
+    });
+    for stored in corpus::kept("statuses").into_iter().chain(by_chance) {
+        let _trying = Trying {
+            kind: "statuses",
+            input: &stored,
         };
-        let object = json!({"metadata": {"name": "shop", "namespace": "shop"}, "status": status});
+        let object = json!({"metadata": {"name": "shop", "namespace": "shop"}, "status": stored["status"]});
         let raw: RawBirdWatch = serde_json::from_value(object).unwrap();
         match raw.read_status() {
             Err(why) => {
                 is_fit_to_show(&why.to_string(), 1000);
-                unreadable += 1;
+                seen.unreadable += 1;
             }
             Ok(status) => {
-                decided(&raw, status, &fixture, &mut mutator, &mut seen);
-                read += 1;
+                decided(&raw, status, &stored, &mut seen);
+                seen.read += 1;
             }
         }
     }
-    println!("proved: statuses: {unreadable} named as unreadable, {read} decided upon: {seen:?}");
-    assert!(unreadable > 0 && read > 0);
+    println!("proved: statuses (seed {}): {seen:?}", seed());
+    assert!(seen.unreadable > 0 && seen.read > 0);
     assert!(
         seen.raised > 0 && seen.blind > 0 && seen.bad > 0 && seen.taken_back > 0,
         "{seen:?}"
@@ -90,6 +97,10 @@ fn no_stored_status_makes_harm() {
 /// What was seen, so that nothing is proved of nothing.
 #[derive(Debug, Default)]
 struct Tally {
+    /// Named as unreadable.
+    unreadable: u64,
+    /// Decided upon.
+    read: u64,
     /// Raises with a good check in hand.
     raised: u64,
     /// Decisions with a check in hand of which a metric is not answered.
@@ -100,18 +111,12 @@ struct Tally {
     taken_back: u64,
 }
 
-/// A few decisions one after another, each with what dice say was found meanwhile.
-fn decided(
-    raw: &RawBirdWatch,
-    mut status: BirdWatchStatus,
-    fixture: &Value,
-    mutator: &mut Mutator,
-    tally: &mut Tally,
-) {
-    let mut now: Timestamp = fixture["now"].as_str().unwrap().parse().unwrap();
-    let mut seen = observation(fixture, &status);
+/// A few decisions one after another, each with what was found meanwhile.
+fn decided(raw: &RawBirdWatch, mut status: BirdWatchStatus, stored: &Value, tally: &mut Tally) {
+    let mut now: Timestamp = stored["now"].as_str().unwrap().parse().unwrap();
+    let mut seen = observation(stored, &status);
     let size = raw.status.to_string().len();
-    for _ in 0..DECISIONS {
+    for found in stored["found"].as_array().unwrap() {
         let decision = decide(&status, &seen, now);
         is_harmless(&status, &decision, now);
         is_judged(&status, &seen, &decision, tally);
@@ -128,7 +133,7 @@ fn decided(
         for effect in &effects {
             carry_out(&mut seen, effect);
         }
-        let found = *mutator.one_of(&checks::ALL);
+        let found = checks::named(found.as_str().unwrap());
         seen.check = check.and_then(|request| checks::answered(request, found, now));
         now = now.saturating_add(SignedDuration::from_secs(20)).unwrap();
     }

@@ -64,9 +64,14 @@ fn middle(life: &[Rss], when: impl Fn(Timestamp) -> bool) -> Option<u64> {
 }
 
 pub(super) fn broken(history: &History) -> Vec<String> {
+    let lives = Growth::of(history);
+    if history.looks_at_memory && lives.is_empty() {
+        return vec![format!("no process lived {LIFE:?}: nobody saw its memory")];
+    }
     let grew = |growth: &Growth| growth.end > growth.warm + growth.warm / GAIN.0 + GAIN.1;
-    let found = Growth::of(history).into_iter().filter(grew);
-    found
+    lives
+        .into_iter()
+        .filter(grew)
         .map(
             |Growth {
                  pid,
@@ -76,4 +81,24 @@ pub(super) fn broken(history: &History) -> Vec<String> {
              }| format!("process {pid} grew from {warm} to {end} KiB in {lived:?}"),
         )
         .collect()
+}
+
+#[test]
+fn a_long_soak_in_which_nobody_saw_memory_is_found() {
+    let lives_until = |second: i64| {
+        [0, 61, second].map(|second| Rss {
+            pid: 1,
+            at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second),
+            kib: 50_000,
+        })
+    };
+    let mut history = History {
+        memory: lives_until(119).to_vec(),
+        ..History::default()
+    };
+    assert_eq!(broken(&history), [""; 0], "a short one promises nothing");
+    history.looks_at_memory = true;
+    assert_eq!(broken(&history), ["no process lived 2m: nobody saw its memory"]);
+    history.memory = lives_until(120).to_vec();
+    assert_eq!(broken(&history), [""; 0]);
 }

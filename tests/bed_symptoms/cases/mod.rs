@@ -2,6 +2,7 @@
 
 mod before;
 mod ended;
+mod people;
 mod start;
 mod still;
 mod unknown;
@@ -13,6 +14,7 @@ use crate::stage::Stage;
 
 pub(crate) use before::before;
 pub(crate) use ended::ended;
+pub(crate) use people::{people, stuck};
 pub(crate) use start::start;
 pub(crate) use still::still;
 pub(crate) use unknown::unknown;
@@ -37,6 +39,8 @@ pub(crate) struct Case {
     /// As the docs have it.
     pub(crate) text: &'static str,
     pub(crate) seen: Seen,
+    /// Whether an operator looks there.
+    pub(crate) is_watched: bool,
     /// Whether Slack has it too.
     pub(crate) is_told: bool,
     pub(crate) happens: Happens,
@@ -45,24 +49,12 @@ pub(crate) struct Case {
 /// What cannot be had in seconds on an API server alone: the message, and the test that has it.
 pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
     (
-        "the metrics of one check have more than 400000 samples, the most that are read",
-        "the_samples_of_all_metrics_of_a_check_are_bounded_together",
-    ),
-    (
-        "the series of one check's metrics take more than 40 MiB with their labels, the most that is kept",
-        "the_samples_of_all_metrics_of_a_check_are_bounded_together",
-    ),
-    (
         "samples of other checks, of this namespace or of all, take the 40 MiB or 64 MiB that there are for them",
         "samples_that_wait_to_be_judged_leave_room_until_they_are_let_go",
     ),
     (
         "for 5s there was no room to read the answer, because of other large answers",
         "a_large_answer_waits_for_another_and_small_ones_do_not",
-    ),
-    (
-        "Prometheus sent a large answer too slowly while those of other servers waited to be read",
-        "servers_that_stall_in_the_middle_of_bodies_keep_no_other_from_being_read",
     ),
     (
         "holding 1 % for about 1m (at least 5s, and until its requests were scraped and counted)",
@@ -81,6 +73,7 @@ fn case(
     Case {
         text,
         seen: Seen::Get,
+        is_watched: true,
         is_told: false,
         happens: Box::new(happens),
     }
@@ -93,7 +86,10 @@ impl Case {
 
     /// Where no operator looks.
     fn unwatched(self) -> Self {
-        self.seen(Seen::Nothing)
+        Self {
+            is_watched: false,
+            ..self
+        }
     }
 
     fn told(self) -> Self {
@@ -106,7 +102,7 @@ impl Case {
 
 /// All of them.
 pub(crate) fn every() -> Vec<Case> {
-    [start(), before(), still(), unknown(), ended()]
+    [start(), before(), still(), unknown(), ended(), people(), stuck()]
         .into_iter()
         .flatten()
         .collect()

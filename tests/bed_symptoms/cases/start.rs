@@ -3,7 +3,7 @@
 use futures::FutureExt as _;
 use serde_json::json;
 
-use super::{Case, case};
+use super::{Case, Seen, case};
 use crate::prometheus::numbers;
 use crate::stage::{SERVICE, SPEC, Stage, TWO};
 
@@ -24,6 +24,7 @@ fn others() -> Vec<Case> {
             }
             .boxed()
         })
+        .seen(Seen::Nothing)
         .unwatched(),
         case(
             "BirdWatch other is older and acts on the same objects: delete one of the two",

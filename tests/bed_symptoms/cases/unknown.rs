@@ -10,7 +10,10 @@ use crate::prometheus::{Answer, Says, always, numbers, success, vector};
 use crate::stage::{SERVICE, SPEC, Stage, TWO};
 
 pub(crate) fn unknown() -> Vec<Case> {
-    [servers(), answers(), results()].into_iter().flatten().collect()
+    [servers(), answers(), results(), samples(), places()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A canary that waits for its baseline, asked of a server of that name.
@@ -79,10 +82,12 @@ fn answers() -> Vec<Case> {
     vec![
         answered("Prometheus did not answer within 5s", always(Answer::Silence)),
         answered("Prometheus answered 401", body(401, "")),
+        answered("Prometheus answered 403", body(403, "")),
         answered("Prometheus answered 422", body(422, refusal)),
+        answered("Prometheus answered 400", body(400, refusal)),
         answered("Prometheus warned: …", body(200, &warned.to_string())),
         answered(
-            "Prometheus's answer is larger than 24 MiB, the most that is read",
+            "Prometheus's answer is larger than 1 MiB, the most that is read",
             always(vector(&["0".repeat(9 << 20).leak()])),
         ),
     ]
@@ -127,4 +132,81 @@ fn results() -> Vec<Case> {
             },
         ),
     ]
+}
+
+/// Counters, of which there are samples to read.
+const COUNTED: &str = "
+steps: [{weight: 25, hold: 3s}, {weight: 100, hold: 3s}]
+metrics:
+  - name: jobs
+    total: jobs_total{namespace=\"$(namespace)\",version=\"$(version)\"}
+    good: jobs_good{namespace=\"$(namespace)\",version=\"$(version)\"}
+";
+
+fn samples() -> Vec<Case> {
+    let many_labels: Vec<String> = (0..500).map(|n| format!(r#""l{n}":"v""#)).collect();
+    vec![
+        counted(
+            "the metrics of one check have more than 400000 samples, the most that are read",
+            matrix(450, "", 1000),
+        ),
+        counted(
+            "the series of one check's metrics take more than 40 MiB with their labels, the most that is kept",
+            matrix(1000, &many_labels.join(","), 1),
+        ),
+        counted(
+            "Prometheus's answer is larger than 24 MiB, the most that is read",
+            matrix(1500, "", 1000),
+        ),
+    ]
+}
+
+/// A canary that waits for its baseline, of counters whose samples are these.
+fn counted(text: &'static str, all: String) -> Case {
+    let all: Arc<str> = all.into();
+    case(text, move |stage| {
+        let all = Arc::clone(&all);
+        async move {
+            stage.measures(Arc::new(move |query| {
+                if query.contains('[') {
+                    Answer::Body(200, all.to_string())
+                } else {
+                    vector(&["1"])
+                }
+            }));
+            stage.watch(COUNTED).await;
+            stage.deploy("v2", TWO).await;
+        }
+        .boxed()
+    })
+}
+
+fn matrix(series: usize, labels: &str, samples: usize) -> String {
+    let samples = vec![r#"[1700000000.123,"1"]"#; samples].join(",");
+    let one = format!(r#"{{"metric":{{{labels}}},"values":[{samples}]}}"#);
+    let all = vec![one; series].join(",");
+    format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{all}]}}}}"#)
+}
+
+/// There are two places for large answers: three servers that stall want them.
+fn places() -> Vec<Case> {
+    vec![case(
+        "Prometheus sent a large answer too slowly while those of other servers waited to be read",
+        |stage| {
+            async move {
+                for server in ["stalls-too", "stalls-as-well"] {
+                    stalled(&Stage::set(stage.ground).await, server).await;
+                }
+                stalled(stage, "stalls").await;
+            }
+            .boxed()
+        },
+    )]
+}
+
+async fn stalled(stage: &Stage, server: &str) {
+    stage
+        .watch(&format!("{COUNTED}prometheus: {server}\ncheckInterval: 10s\n"))
+        .await;
+    stage.deploy("v2", TWO).await;
 }
