@@ -10,6 +10,7 @@
 
 mod cases;
 mod ground;
+mod policy;
 mod prometheus;
 mod rows;
 mod slack;

@@ -20,7 +20,7 @@ use crate::support::watched::Watched;
 pub(crate) const SERVICE: &str = "shop";
 /// What may take as long as a rollout of two steps.
 const LIMIT: Duration = Duration::from_secs(150);
-const LOOK: Duration = Duration::from_millis(200);
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
 /// The same by a program.
 const PROGRAM: Duration = Duration::from_secs(2);
 
@@ -43,7 +43,7 @@ pub(crate) struct Stage {
     pub(crate) ground: &'static Ground,
     pub(crate) namespace: String,
     app: App,
-    client: Client,
+    pub(crate) client: Client,
     seen: Watched<Value>,
 }
 
@@ -342,7 +342,7 @@ impl Stage {
     }
 }
 
-fn dynamic(client: &Client, namespace: &str, kind: &str) -> Api<DynamicObject> {
+pub(crate) fn dynamic(client: &Client, namespace: &str, kind: &str) -> Api<DynamicObject> {
     let (group, version) = match kind {
         "BirdWatch" => ("otomato.link", "v1alpha1"),
         "Deployment" => ("apps", "v1"),

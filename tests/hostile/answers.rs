@@ -27,6 +27,9 @@ const GROWTH: u64 = 400;
 /// The largest answer.
 const HUGE: usize = 1 << 20;
 
+/// Answers at most of each kind: a release, of some fifteen, takes half a second of a processor.
+const MOST: u64 = 5_000;
+
 const PAGE: &str =
     "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>\n";
 
@@ -187,6 +190,10 @@ const LINES: [Line; 9] = [
     Line::Lie,
 ];
 
+fn answers() -> u64 {
+    inputs().min(MOST)
+}
+
 /// A `Status` that may contradict itself.
 fn status(mutator: &mut Mutator) -> Value {
     let codes = [
@@ -254,7 +261,7 @@ fn follow(kit: &Kit) -> (Arc<Mutex<Vec<i64>>>, AbortOnDropHandle<()>) {
 async fn whatever_the_api_server_answers_weights_go_as_planned_and_a_release_ends_once_it_is_sane() {
     let (mut seeds, before) = (mutator("answers of the API server"), memory());
     let (mut said, mut rounds) = (0, 0);
-    while said < inputs() {
+    while said < answers() {
         let kit = Kit::new();
         let nonsense = Nonsense::new(seeds.another(), false);
         kit.api.spoil(Arc::clone(&nonsense) as _);
@@ -284,7 +291,7 @@ async fn whatever_the_api_server_answers_weights_go_as_planned_and_a_release_end
 async fn answers_that_lie_stop_no_operator_and_the_next_release_is_promoted() {
     let mut seeds = mutator("lies of the API server");
     let mut said = 0;
-    while said < inputs() {
+    while said < answers() {
         let kit = Kit::new();
         let nonsense = Nonsense::new(seeds.another(), true);
         kit.bird_watch();
@@ -316,7 +323,7 @@ async fn no_answer_about_the_lease_makes_two_leaders_or_none_for_good() {
     let nonsense = Nonsense::new(mutator("answers about the lease"), false);
     let gates = ["a", "b"].map(|name| stand(&api, &clock, name));
     let mut leaders = 0;
-    while nonsense.said() < inputs() {
+    while nonsense.said() < answers() {
         api.spoil(Arc::clone(&nonsense) as _);
         for _ in 0..2000 {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -21,6 +21,18 @@ fn held() -> Vec<Case> {
             looks_back,
         ),
         blind("holding 10 % for 2m; nothing is known, the hold stands still"),
+        case(
+            "writing status: refused: …; nothing is raised, and it is tried again",
+            |stage| {
+                async move {
+                    stage.at_25(&SPEC.replace("hold: 3s", "hold: 1m")).await;
+                    stage.refuse_status().await;
+                    stage.measures(always(Answer::Body(500, String::new())));
+                }
+                .boxed()
+            },
+        )
+        .seen(Seen::Describe),
         blind("the weight stays at 10 % and the hold stands still, because nothing is known: …")
             .seen(Seen::Describe)
             .told(),
