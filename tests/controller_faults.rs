@@ -400,8 +400,9 @@ async fn a_canary_is_judged_and_people_are_told_while_the_server_refuses_every_s
     let refused = told(&kit, "WriteRefused");
     assert!((1..=10).contains(&refused), "{refused}");
     let metrics = operator.metrics.text().unwrap();
-    let is_refused = |line: &str| line.starts_with("birdwatch_reconciles_total{result=\"refused\"}");
-    assert!(metrics.lines().any(is_refused), "{metrics}");
+    let prefix = "birdwatch_reconciles_total{result=\"refused\"} ";
+    let counted = metrics.lines().find_map(|line| line.strip_prefix(prefix));
+    assert_ne!(counted.unwrap_or("0"), "0", "{metrics}");
 
     kit.prometheus.answers(3.0);
     let sick = Instant::now();
