@@ -1,6 +1,10 @@
 //! The chart's alerts: each fires where it should and nowhere else, asks for what the operator exports, and is documented.
 
-#![expect(clippy::expect_used, reason = "helpers of tests fail the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail the test"
+)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -204,9 +208,10 @@ fn of_job(series: &str) -> String {
         .trim_end_matches('}')
         .split(',')
         .filter_map(|label| label.split_once('='));
-    let labels: String = labels
+    let labels: Vec<_> = labels
         .map(|(label, value)| format!(",{label}=\"{value}\""))
         .collect();
+    let labels = labels.concat();
     format!("{name}{{job=\"birdwatch\"{labels}}}")
 }
 

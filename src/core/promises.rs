@@ -1,6 +1,7 @@
 //! The promises of the design as properties: whatever happens around it, in whatever order.
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use super::decision::Effect;
 use super::observation::*;
@@ -237,8 +238,17 @@ fn settle(world: &mut World) {
     panic!("no rest: {:?} {}", world.status.phase, world.status.message);
 }
 
+/// Stories that failed are kept beside this file, to be committed, and told first in every run.
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 200,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn promises_hold_whatever_happens(freeze in any::<bool>(), story in prop::collection::vec(happening(), 1..40)) {

@@ -78,12 +78,7 @@ pub(crate) async fn run(bed: &'static Bed, minutes: u64) {
         let dice = dice.fork();
         shop.sell(dice, start + length)
     }));
-    let left_alive = if looks_at_memory {
-        LEFT_ALIVE.max(length * 2 / 5)
-    } else {
-        Duration::ZERO
-    };
-    let gentle = start + length - left_alive;
+    let gentle = start + length - left_alive(length, looks_at_memory);
     let reigning = chaos::reign(bed, &ledger, &mut dice, gentle, start + length);
     let sold = timeout(length + PEACE, join(selling, reigning)).await;
     everything_is_told(&ledger, &names).await;
@@ -103,6 +98,15 @@ pub(crate) async fn run(bed: &'static Bed, minutes: u64) {
     }
     println!("{}", report::summary(&history, minutes, seed, broken.len()));
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// How long the operator's processes are left alive in the end.
+fn left_alive(length: Duration, looks_at_memory: bool) -> Duration {
+    if looks_at_memory {
+        LEFT_ALIVE.max(length * 2 / 5)
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// What looks on, until it is dropped.

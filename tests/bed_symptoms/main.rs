@@ -104,11 +104,8 @@ fn what_ended_says_why() {
 #[test]
 fn whom_slack_refuses_and_what_cannot_go_says_why() {
     on_ground(async |ground| {
-        all(
-            ground,
-            cases::people().into_iter().chain(cases::stuck()).collect(),
-        )
-        .await
+        let cases = cases::people().into_iter().chain(cases::stuck());
+        all(ground, cases.collect()).await;
     });
 }
 
