@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use birdwatch::api::FINALIZER;
 use birdwatch_bed::clock;
 use birdwatch_bed::parts::apps::{self, App};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -279,6 +280,13 @@ impl Stage {
                     .await
             }
             Seen::Describe => self.described().await,
+            Seen::Stays => {
+                let described = self.described().await;
+                let stays = ["Deletion Timestamp:", FINALIZER]
+                    .iter()
+                    .all(|part| described.contains(part));
+                if stays { case.text.to_owned() } else { described }
+            }
             Seen::Nothing => {
                 let shown = ["get", "birdwatch", SERVICE, "--no-headers"];
                 let line = self.kubectl(&shown).await;

@@ -32,6 +32,8 @@ pub(crate) enum Seen {
     Once,
     /// Nowhere: that is the symptom.
     Nothing,
+    /// Nowhere either: it is deleted, and stays.
+    Stays,
 }
 
 /// One message.

@@ -44,7 +44,7 @@ pub(crate) fn people() -> Vec<Case> {
 pub(crate) fn stuck() -> Vec<Case> {
     vec![
         case(
-            "Deletion Timestamp: … Finalizers: … otomato.link/traffic",
+            "none, but it is there still, with a deletion timestamp and the finalizer otomato.link/traffic",
             |stage| {
                 async move {
                     stage.watch_as(SERVICE, SPEC).await;
@@ -55,7 +55,7 @@ pub(crate) fn stuck() -> Vec<Case> {
                 .boxed()
             },
         )
-        .seen(Seen::Describe)
+        .seen(Seen::Stays)
         .unwatched(),
     ]
 }
