@@ -76,9 +76,8 @@ pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<A
     );
     let entry = scope.memory.entry(&object);
     let (now, begun) = (scope.context.clock.now(), scope.context.clock.monotonic());
-    let result = pass(Arc::clone(&object), &scope, &entry, now)
-        .instrument(span)
-        .await;
+    let pass = Box::pin(pass(Arc::clone(&object), &scope, &entry, now));
+    let result = pass.instrument(span).await;
     let event = warnings::of(result.as_ref().map(|passed| passed.refused.as_deref()), &entry);
     scope.context.events.publish(&object, Vec::from_iter(event));
     let category = match &result {

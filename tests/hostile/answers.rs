@@ -28,7 +28,7 @@ const GROWTH: u64 = 400;
 const HUGE: usize = 1 << 20;
 
 /// Answers at most of each kind: a release, of some fifteen, takes half a second of a processor.
-const MOST: u64 = 5_000;
+const MOST: u64 = 3_000;
 
 const PAGE: &str =
     "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>\n";

@@ -139,14 +139,15 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
     go_on(tables, world, o, b);
 }
 
-/// An attempt is taken back once its rollback finds or leaves nothing on the canary.
+/// An attempt is taken back once its rollback has left nothing on the canary. One that finds nothing there is taken back with its
+/// status: if that is refused, as where somebody has edited the spec, it may be decided anew.
 fn condemn(tables: &Tables, world: &mut World, o: usize, b: usize) {
     let operator = &mut world.operators[o];
     let Some(job) = operator.jobs[b].filter(|job| !job.orphan) else {
         return;
     };
     let thought = tables.thought(job.thought);
-    if thought.is_rolling_back && tables.weight(world.server.route.is) == 0 {
+    if thought.is_rolling_back && thought.acted_upon && tables.weight(world.server.route.is) == 0 {
         operator.memos[b].condemned = thought.attempt;
     }
 }

@@ -101,6 +101,29 @@ pub(crate) fn long() -> Vec<Configuration> {
     [late(), leaders(), others()].concat()
 }
 
+/// Five minutes each.
+pub(crate) fn largest() -> Vec<Configuration> {
+    vec![
+        Configuration {
+            delays: Delays::Raises,
+            crashes: true,
+            unknown: false,
+            ..Configuration::new("killed, a raise late, and bad", ONE_STEP)
+        },
+        Configuration {
+            operators: 2,
+            moves: 1,
+            stale: true,
+            bad: false,
+            unknown: false,
+            forms: forms(ONE_STEP),
+            verbs: vec!["", "rollback/1"],
+            edits: (1, vec![Edit::Form(0, 1), Edit::Verb(0, 1), Edit::Weight(0)]),
+            ..Configuration::new("two operators, one stale, and people", ONE_STEP)
+        },
+    ]
+}
+
 /// Writes that arrive when nobody waits for them any more.
 fn late() -> Vec<Configuration> {
     vec![
@@ -118,12 +141,6 @@ fn late() -> Vec<Configuration> {
             bad: false,
             unknown: false,
             ..Configuration::new("killed, and a raise comes late", ONE_STEP)
-        },
-        Configuration {
-            delays: Delays::Raises,
-            crashes: true,
-            unknown: false,
-            ..Configuration::new("killed, a raise late, and bad", ONE_STEP)
         },
         Configuration {
             delays: Delays::Anything,
@@ -170,14 +187,6 @@ fn leaders() -> Vec<Configuration> {
         Configuration {
             stale: true,
             ..two("two operators, one stale")
-        },
-        Configuration {
-            stale: true,
-            bad: false,
-            forms: forms(ONE_STEP),
-            verbs: vec!["", "rollback/1"],
-            edits: (1, vec![Edit::Form(0, 1), Edit::Verb(0, 1), Edit::Weight(0)]),
-            ..two("two operators, one stale, and people")
         },
         Configuration {
             crashes: true,

@@ -81,3 +81,9 @@ fn every_promise_is_kept_in_every_state_and_an_end_is_reached_from_it() {
 fn every_promise_is_kept_in_the_large_configurations_too() {
     prove(&configurations::long());
 }
+
+#[test]
+#[ignore = "ten minutes: docs/proof.md"]
+fn and_in_the_largest() {
+    prove(&configurations::largest());
+}

@@ -62,7 +62,7 @@ fn hold_longer(tables: &Tables, world: &mut World) {
     world.rest.ghost = ghost;
 }
 
-/// Whether the tick that passes may count as held: somebody leads, sees no pause, and the last that it has heard of this weight
+/// Whether the tick that passes may count as held: somebody leads, there is no pause that it sees, and the last that it has heard of this weight
 /// is not that nothing is known. Before the first answer nothing is unknown: a hold begins when its weight is confirmed.
 /// What the leader before has heard and could not write down dies with it; that is the one check that promise 7 allows.
 fn counts(tables: &Tables, world: &World, b: usize, level: i64) -> bool {
@@ -70,8 +70,13 @@ fn counts(tables: &Tables, world: &World, b: usize, level: i64) -> bool {
         return false;
     };
     let operator = &world.operators[usize::from(leader)];
-    let form = operator.sees.birds[b].map_or(0, |bird| bird.is.form);
-    let is_paused = tables.configuration.mended(form) != form;
+    // A pause that is over was none, and one that nobody has heard of is none yet.
+    let is_paused = [operator.sees.birds[b], world.server.birds[b]]
+        .iter()
+        .all(|bird| {
+            let form = bird.map_or(0, |bird| bird.is.form);
+            tables.configuration.mended(form) != form
+        });
     let heard = operator.memos[b].heard;
     let is_blind = heard
         .is_some_and(|(request, said)| said == Said::Unknown && i64::from(tables.asked_at(request)) == level);
