@@ -198,7 +198,7 @@ async fn start<K: Watched>(
 where
     K::DynamicType: Eq + std::hash::Hash + Clone + Send,
 {
-    follow(api, writer, scope, filling, health.pending(K::KIND)).await
+    Box::pin(follow(api, writer, scope, filling, health.pending(K::KIND))).await
 }
 
 /// Runs reconciles as they are asked for; ends when told to and the last one has ended.
