@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 /// A way in which the core could be wrong.
 struct Mutation {
@@ -160,9 +161,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Copies that are worked on at the same time.
+const AT_ONCE: usize = 2;
+
 /// A copy of every file that git does not ignore.
-fn copy() -> PathBuf {
-    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
+fn copy(number: usize) -> PathBuf {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mutants-{number}"));
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root())
@@ -210,6 +214,8 @@ fn verdict(tree: &Path) -> Verdict {
             "every_promise_is_kept_in_every",
         ])
         .env("CARGO_TARGET_DIR", target)
+        // Nobody looks into a mutant with a debugger.
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .current_dir(tree)
         .output()
         .unwrap();
@@ -251,36 +257,52 @@ fn every_mutation_can_still_be_made() {
 #[test]
 #[ignore = "builds the crate once for each mutation: docs/proof.md"]
 fn every_mutation_of_the_core_is_caught() {
-    let tree = copy();
-    assert_eq!(verdict(&tree), Verdict::Kept, "the tree itself");
-    let (mut tried, mut missed) = (0, Vec::new());
     // One or two of them, to look into.
     let only = std::env::var("MUTATION").unwrap_or_default();
-    let all = (1..).zip(&MUTATIONS);
-    for (number, mutation) in all.filter(|(_, mutation)| mutation.what.contains(&only)) {
-        let Mutation {
-            what,
-            file,
-            text,
-            instead,
-        } = mutation;
-        let path = tree.join(file);
-        let whole = fs::read_to_string(&path).unwrap();
-        assert_eq!(whole.matches(text).count(), 1, "{what}: {file} has changed");
-        fs::write(&path, whole.replacen(text, instead, 1)).unwrap();
-        let caught = verdict(&tree);
-        fs::write(&path, whole).unwrap();
-        tried += 1;
-        if let Verdict::Broken(how) = caught {
-            println!("{number:>2} {what:<50} {how}");
-        } else {
-            println!("{number:>2} {what:<50} MISSED: {caught:?}");
-            missed.push(what);
+    let wanted = (1..).zip(&MUTATIONS);
+    let wanted: Vec<_> = wanted
+        .filter(|(_, mutation)| mutation.what.contains(&only))
+        .collect();
+    let (left, missed) = (Mutex::new(wanted.iter()), Mutex::new(Vec::new()));
+    let next = || left.lock().unwrap().next();
+    std::thread::scope(|scope| {
+        for worker in 0..AT_ONCE {
+            let (next, missed) = (&next, &missed);
+            scope.spawn(move || {
+                let tree = copy(worker);
+                assert_eq!(verdict(&tree), Verdict::Kept, "the tree itself");
+                while let Some((number, mutation)) = next() {
+                    let what = mutation.what;
+                    if let Verdict::Broken(how) = tried(&tree, mutation) {
+                        println!("{number:>2} {what:<50} {how}");
+                    } else {
+                        println!("{number:>2} {what:<50} MISSED");
+                        missed.lock().unwrap().push(what);
+                    }
+                }
+            });
         }
-    }
+    });
+    let (tried, missed) = (wanted.len(), missed.into_inner().unwrap());
     println!(
         "proved: {} of {tried} mutations of the core are caught, and nothing is found without one",
         tried - missed.len()
     );
     assert!(missed.is_empty(), "not caught: {missed:?}");
+}
+
+fn tried(tree: &Path, mutation: &Mutation) -> Verdict {
+    let Mutation {
+        what,
+        file,
+        text,
+        instead,
+    } = mutation;
+    let path = tree.join(file);
+    let whole = fs::read_to_string(&path).unwrap();
+    assert_eq!(whole.matches(text).count(), 1, "{what}: {file} has changed");
+    fs::write(&path, whole.replacen(text, instead, 1)).unwrap();
+    let verdict = verdict(tree);
+    fs::write(&path, whole).unwrap();
+    verdict
 }

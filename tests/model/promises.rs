@@ -268,6 +268,8 @@ fn clock(tables: &Tables, memo: &Memo, decision: &Decision) -> Option<u8> {
     let after = running(decision.next.rollout.as_ref())?;
     let holds = decision.next.phase == Phase::Progressing && after.step > 0;
     let (request, said) = memo.heard?;
+    // Of two checks that are older than any age here nobody knows which came first: the last may look as if it had been taken in.
+    memo.check.filter(|check| check.asked < LONG)?;
     let unknown = said == Said::Unknown && tables.asked(request).id == CheckId::of(after);
     (holds && unknown && after.clock.since.is_some()).then_some(CLOCK)
 }
