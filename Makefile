@@ -16,9 +16,9 @@ demo: ## Show a good release promoted and a bad one rolled back, on real parts (
 	$(BED) demo
 
 # The longest first: two beds fill two cores, and the image, which builds a release, takes what they leave.
-SLOW := image bed_operator bed_promises bed_soak bed_judging bed_chart bed_mesh bed_lives bed_symptoms
-# Many operators side by side, or a short lease: nothing goes on beside them.
-ALONE := bed_leaders bed_crash bed_hostile
+SLOW := image bed_operator bed_promises bed_soak bed_judging bed_chart bed_mesh bed_lives
+# Many operators side by side, a short lease, or answers of many MiB: nothing goes on beside them.
+ALONE := bed_symptoms bed_leaders bed_crash bed_hostile
 BED_TESTS := $(basename $(notdir $(wildcard bed/tests/*.rs)))
 TESTS := $(basename $(notdir $(wildcard tests/*.rs))) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
 QUICK := $(sort $(filter-out $(SLOW) $(ALONE) supply,$(TESTS)))
