@@ -379,15 +379,20 @@ async fn a_prometheus_that_is_slow_for_one_delays_no_other() {
     assert_eq!(kit.status("beth").phase, Phase::Baseline);
 }
 
-/// As the API server does where the stored spec breaks a rule of the schema.
-#[tokio::test(start_paused = true)]
-async fn a_canary_is_judged_and_people_are_told_while_the_server_refuses_every_status() {
-    let kit = Kit::new();
+/// A `BirdWatch` that asks for three bad checks of five, each second, and holds for long.
+fn judged_by_several_checks(kit: &Kit) {
     let metrics = json!([{
         "name": "errors", "query": "sum(rate(errors[10s]))", "deviation": 0.5, "failures": {"count": 3, "of": 5},
     }]);
     let more = json!({"metric": null, "deviation": null, "metrics": metrics, "checkInterval": "1s", "interval": "1h"});
     kit.api.put(BIRD_WATCHES, bird_watch("aleph", &more));
+}
+
+/// As the API server does where the stored spec breaks a rule of the schema.
+#[tokio::test(start_paused = true)]
+async fn a_canary_is_judged_and_people_are_told_while_the_server_refuses_every_status() {
+    let kit = Kit::new();
+    judged_by_several_checks(&kit);
     let operator = kit.operator("one");
     kit.until_weight(50).await;
     kit.api.inject(Fault::Status(422), usize::MAX, is_status_write);
@@ -428,11 +433,7 @@ fn troubles() -> [Fault; 2] {
 async fn a_canary_is_judged_by_several_checks_while_every_status_fails() {
     for trouble in troubles() {
         let kit = Kit::new();
-        let metrics = json!([{
-            "name": "errors", "query": "sum(rate(errors[10s]))", "deviation": 0.5, "failures": {"count": 3, "of": 5},
-        }]);
-        let more = json!({"metric": null, "deviation": null, "metrics": metrics, "checkInterval": "1s", "interval": "1h"});
-        kit.api.put(BIRD_WATCHES, bird_watch("aleph", &more));
+        judged_by_several_checks(&kit);
         let _operator = kit.operator("one");
         kit.until_weight(50).await;
         kit.api.inject(trouble, usize::MAX, is_status_write);
