@@ -1,9 +1,8 @@
-//! Looks at what runs: Envoy's weights, the load's answers, the operator's memory, the audit log and Slack.
+//! Looks at what runs: Envoy's weights, the load's answers, the operator's memory and Slack.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use birdwatch_bed::audit::Entry;
 use birdwatch_bed::parts::traffic::Sample;
 use birdwatch_bed::{Bed, clock, mesh, operator};
 use k8s_openapi::api::core::v1::Pod;
@@ -56,43 +55,6 @@ fn rss(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
-}
-
-/// Reads the audit log as it grows.
-pub(crate) async fn on_audit(bed: &Bed, ledger: &Ledger) {
-    let log = bed.audit();
-    let mut mark = log.mark().unwrap_or(0);
-    loop {
-        sleep(Duration::from_secs(5)).await;
-        let end = log.mark().unwrap_or(0);
-        // It begins anew when it has grown too large.
-        let from = if end < mark { 0 } else { mark };
-        let entries = log.since(from).unwrap_or_default();
-        mark = end;
-        let user = format!("system:serviceaccount:{0}:{0}", operator::NAME);
-        let writes: Vec<_> = entries
-            .iter()
-            .filter(|entry| entry.user == user && writes(entry))
-            .collect();
-        let trespasses = writes.iter().filter(|entry| !is_ours(entry));
-        let told =
-            trespasses.map(|entry| format!("{} the operator did {} {}", entry.time, entry.verb, entry.uri));
-        ledger.wrote(writes.len(), told.collect());
-    }
-}
-
-fn writes(entry: &Entry) -> bool {
-    let reads = ["get", "list", "watch"].contains(&entry.verb.as_str());
-    !reads && entry.stage == "ResponseComplete" && (200..300).contains(&entry.code)
-}
-
-/// Two kinds of Istio's, the `BirdWatches`, Events, and the lease.
-fn is_ours(entry: &Entry) -> bool {
-    match entry.resource.as_str() {
-        "virtualservices" | "destinationrules" => entry.verb == "patch",
-        "birdwatches" | "events" | "leases" => true,
-        _ => false,
-    }
 }
 
 /// Writes down what the load of a service was answered.

@@ -18,7 +18,7 @@ use crate::ledger::Ledger;
 use crate::release::{NAMESPACE, Shop};
 use crate::support::dice::Dice;
 use crate::window::Window;
-use crate::{chaos, eyes, report, store};
+use crate::{audit, chaos, eyes, report, store};
 
 /// How many services there are.
 const SERVICES: usize = 8;
@@ -87,6 +87,7 @@ pub(crate) async fn run(bed: &'static Bed, minutes: u64) {
         eyes::on_answers(&ledger, name, traffic.stop().await);
     }
     eyes::on_slack(bed, &ledger);
+    audit::read(bed, &ledger, &names);
     drop(eyes);
     let history = ledger.close();
     report::keep(&history);
@@ -110,15 +111,14 @@ fn left_alive(length: Duration, looks_at_memory: bool) -> Duration {
 }
 
 /// What looks on, until it is dropped.
-fn open_eyes(bed: &'static Bed, ledger: &Arc<Ledger>, names: &[String]) -> [AbortOnDropHandle<()>; 4] {
+fn open_eyes(bed: &'static Bed, ledger: &Arc<Ledger>, names: &[String]) -> [AbortOnDropHandle<()>; 3] {
     let watch = |eye: futures::future::BoxFuture<'static, ()>| AbortOnDropHandle::new(tokio::spawn(eye));
     let ledger = || Arc::clone(ledger);
-    let (one, two, three, four, names) = (ledger(), ledger(), ledger(), ledger(), names.to_vec());
+    let (one, two, three, names) = (ledger(), ledger(), ledger(), names.to_vec());
     [
         watch(Box::pin(async move { store::follow(bed, &one).await })),
         watch(Box::pin(async move { eyes::on_envoy(bed, &two, &names).await })),
         watch(Box::pin(async move { eyes::on_memory(bed, &three).await })),
-        watch(Box::pin(async move { eyes::on_audit(bed, &four).await })),
     ]
 }
 
