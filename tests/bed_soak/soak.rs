@@ -9,7 +9,7 @@ use birdwatch_bed::parts::apps;
 use birdwatch_bed::parts::traffic::Traffic;
 use futures::future::{join, join_all};
 use jiff::SignedDuration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::check;
@@ -145,6 +145,4 @@ async fn everything_is_told(ledger: &Ledger, names: &[String]) {
         // What was not told is for the checker to say.
         drop(timeout(LAST_WORDS, told).await);
     }
-    // An acknowledged notice was delivered before; parents are updated a moment later.
-    sleep(Duration::from_secs(2)).await;
 }
