@@ -14,19 +14,25 @@ use crate::history::{Rss, What};
 use crate::ledger::Ledger;
 use crate::release::NAMESPACE;
 
-/// Writes down what Envoy does with the requests for each service, again and again.
+/// How often it is looked at Envoy: a step lasts some seconds, and has to be seen.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Writes down what Envoy does with the requests for each service, again and again. One that does not answer shows nothing.
 pub(crate) async fn on_envoy(bed: &Bed, ledger: &Ledger, services: &[String]) {
     loop {
-        let dump = bed.envoy_dump().await.unwrap_or_default();
-        for service in services {
-            let host = format!("{service}.{NAMESPACE}.svc.cluster.local");
-            let routes = mesh::routes_to(&host, &dump);
-            let weights = routes
-                .first()
-                .map(|route| (route.weight("production"), route.weight("canary")));
-            ledger.note(clock::now(), service, What::Envoy(weights));
+        let asked = clock::now();
+        if let Ok(dump) = bed.envoy_dump().await {
+            let now = clock::now();
+            for service in services {
+                let host = format!("{service}.{NAMESPACE}.svc.cluster.local");
+                let routes = mesh::routes_to(&host, &dump);
+                let weights = routes
+                    .first()
+                    .map(|route| (route.weight("production"), route.weight("canary")));
+                ledger.note(now, service, What::Envoy { asked, weights });
+            }
         }
-        sleep(Duration::from_secs(1)).await;
+        sleep(LOOK).await;
     }
 }
 
@@ -61,10 +67,11 @@ fn rss(pid: u32) -> Option<u64> {
 pub(crate) fn on_answers(ledger: &Ledger, service: &str, samples: Vec<Sample>) {
     for sample in samples {
         let what = What::Request {
+            asked: sample.time,
             version: sample.version,
             status: sample.status,
         };
-        ledger.note(sample.time, service, what);
+        ledger.note(sample.time + sample.took, service, what);
     }
 }
 
