@@ -1,5 +1,6 @@
 //! What each end must be, whatever other runs to it came to. Pure.
 
+use birdwatch::api::status::Phase;
 use birdwatch::api::{FINALIZER, VERB_ANNOTATION};
 use birdwatch_bed::parts::apps::App;
 use serde_json::{Map, Value, json};
@@ -79,7 +80,7 @@ fn meant(end: End) -> Map<String, Value> {
     put("verb", json!(verb(end).map(|verb| json!([verb, true]))));
     put("ended", json!(ended(end)));
     put("lost", json!(0));
-    let phase = end.phase().map(|phase| phase.as_str());
+    let phase = end.phase().map(Phase::as_str);
     put("phase", json!(phase));
     put("parent", json!(phase));
     all
