@@ -152,10 +152,15 @@ impl<'a> Mesh<'a> {
 }
 
 pub(super) fn broken(story: &Story<'_>) -> Found {
-    let (mesh, mut is_served, mut found) = (Mesh::of(story), false, Found::new());
+    let (mesh, mut found) = (Mesh::of(story), Found::new());
+    // In the beginning everything is made at once, and takes as long as it likes.
+    let (mut is_routed, mut is_served) = (false, false);
     for Event { at, what, .. } in story.events.iter().copied() {
         let objection = match what {
-            What::Envoy { asked, weights } => mesh.routes(*asked, *at, *weights),
+            What::Envoy { asked, weights } => {
+                is_routed |= weights.is_some();
+                mesh.routes(*asked, *at, *weights).filter(|_| is_routed)
+            }
             What::Request {
                 asked,
                 version: Some(version),

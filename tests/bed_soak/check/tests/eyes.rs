@@ -65,7 +65,7 @@ fn a_long_soak_that_left_something_out_is_found() {
     let all_well = left_out(|history| {
         history
             .events
-            .retain(|event| !matches!(event.what, What::Sick { .. }))
+            .retain(|event| !matches!(event.what, What::Sick { .. }));
     });
     assert_says(&all_well, "no bad canary had traffic");
     assert_says(

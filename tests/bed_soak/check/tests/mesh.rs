@@ -12,6 +12,12 @@ fn stuck(events: &mut [(i64, What)], from: i64, to: i64, canary: Option<u32>) {
     }
 }
 
+#[test]
+fn a_service_that_is_being_made_may_have_no_route_yet() {
+    assert_eq!(found(|e| stuck(e, 0, 90, None)), "");
+    assert_says(&found(|e| stuck(e, 1, 90, None)), "Envoy has no route to it");
+}
+
 fn found_at(event: (i64, What)) -> String {
     found(|events| events.push(event))
 }
