@@ -94,10 +94,12 @@ $(PROOFS:%=prove-%): prove-%:
 # What a part says it proved, also where it stands behind the name of the only test at a time. A part that says nothing ran
 # no test.
 PROVED := sed -nE 's/^(test .* \.\.\. )?proved: /  /p'
+# All of each, whatever part of it was last asked for by name.
+WHOLE := env $(addprefix --unset=,ONLY MUTATION BIRDWATCH_ENDS BIRDWATCH_FAULTS)
 prove: ## Everything that is proved at length, part after part, and a line of each (target/prove has the logs)
 	cargo test --locked --workspace --no-run
 	@begun=$$SECONDS; broken=; for part in $(PROOFS); do \
-	  rm -f target/prove/$$part.log; since=$$SECONDS; word=kept; $(MAKE) --no-print-directory prove-$$part || { word=BROKEN; broken=1; }; \
+	  rm -f target/prove/$$part.log; since=$$SECONDS; word=kept; $(WHOLE) $(MAKE) --no-print-directory prove-$$part || { word=BROKEN; broken=1; }; \
 	  proved=$$($(PROVED) target/prove/$$part.log || :); \
 	  test -n "$$proved" || { word='BROKEN, nothing was proved,'; broken=1; }; \
 	  said="$$said"$$'\n'"prove: $$part: $$word in $$((SECONDS - since)) s"$$'\n'"$$proved"; \
