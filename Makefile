@@ -79,7 +79,7 @@ prove-model: PROOF = cargo test --locked --profile prove --test model $(IGNORED)
 prove-mutations: PROOF = cargo test --locked --test model $(IGNORED) every_mutation
 # It says nothing of its own: that it passed is what is proved.
 BY_NAME := sed 's/^test \(however_many.*\) \.\.\. ok$$/&\nproved: of 10000 BirdWatches, \1/'
-prove-many: PROOF = BIRDWATCHES=10000 cargo test --locked --profile prove --test controller_many -- --nocapture | $(BY_NAME)
+prove-many: PROOF = BIRDWATCHES=10000 cargo test --locked --profile prove --test controller_many -- --nocapture 2>&1 | $(BY_NAME)
 HOSTILE = $(FRESH) HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
 # Memory is measured where answers are spoiled: nothing else takes any meanwhile.
 prove-hostile: PROOF = { $(HOSTILE) --skip answers:: && $(HOSTILE) --test-threads=1 answers::; }
