@@ -6,9 +6,11 @@ mod mesh;
 mod notices;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use birdwatch::api::BirdWatchStatus;
-use birdwatch::api::status::Phase;
+use birdwatch::api::status::{HoldClock, Phase};
+use birdwatch::core::plan;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -59,6 +61,19 @@ fn status(phase: Phase, ended: &[(&str, &str)]) -> What {
     let status = json!({"phase": phase.as_str(), "ended": ended});
     let status: BirdWatchStatus = serde_json::from_value(status).unwrap();
     What::Status(Box::new(status))
+}
+
+/// Status means a weight that may not be there yet.
+fn means(intended: u8) -> What {
+    let spec = json!({"service": SHOP, "metric": "up", "deviation": 1, "increment": 50, "interval": "5s"});
+    let plan = plan::resolve(&serde_json::from_value(spec).unwrap()).unwrap();
+    let of = |version: &str| json!({"version": version, "deployment": version, "uid": version});
+    let rollout = json!({
+        "id": "r", "canary": of("v2"), "production": of("v1"), "plan": plan, "started": at(0),
+        "clock": HoldClock::default(), "intended": intended,
+    });
+    let status = json!({"phase": "Progressing", "rollout": rollout});
+    What::Status(Box::new(serde_json::from_value(status).unwrap()))
 }
 
 fn request(second: i64, version: Option<&str>, status: Option<u16>) -> (i64, What) {
@@ -287,6 +302,28 @@ fn a_raise_without_a_healthy_reading_is_found() {
         e.retain(|(at, what)| !(matches!(what, What::Reading { .. }) && (125..136).contains(at)));
     };
     assert_says(&found(unjudged), "v2 became production without a healthy reading");
+}
+
+#[test]
+fn a_raise_is_judged_by_what_was_known_when_it_was_meant_and_that_is_when_the_hold_is_over() {
+    let meant_at = |second: i64, healthy: Range<i64>| {
+        found(|e| {
+            e.push((second, means(50)));
+            for (at, what) in e.iter_mut().filter(|(at, _)| (107..117).contains(at)) {
+                if is_reading(what) && !healthy.contains(at) {
+                    *what = reading("v2", *at, Says::Unhealthy);
+                }
+            }
+        })
+    };
+    assert_eq!(meant_at(115, 107..117), "");
+    // What comes after it comes too late.
+    assert_eq!(meant_at(115, 107..115), "");
+    assert_says(&meant_at(115, 107..112), "rose from 20 to 50 %");
+    assert_says(
+        &meant_at(108, 107..117),
+        "50 % were meant at 1970-01-01T00:01:48Z already",
+    );
 }
 
 /// v3 keeps its 20 % so long.
