@@ -77,7 +77,9 @@ IGNORED := -- --nocapture --ignored
 FRESH := HOSTILE_SEED=$${HOSTILE_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 prove-model: PROOF = cargo test --locked --profile prove --test model $(IGNORED) every_promise_is_kept_in_the_large
 prove-mutations: PROOF = cargo test --locked --test model $(IGNORED) every_mutation
-prove-many: PROOF = BIRDWATCHES=10000 cargo test --locked --profile prove --test controller_many -- --nocapture
+# It says nothing of its own: that it passed is what is proved.
+BY_NAME := sed 's/^test \(however_many.*\) \.\.\. ok$$/&\nproved: of 10000 BirdWatches, \1/'
+prove-many: PROOF = BIRDWATCHES=10000 cargo test --locked --profile prove --test controller_many -- --nocapture 2>&1 | $(BY_NAME)
 HOSTILE = $(FRESH) HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
 # Memory is measured where answers are spoiled: nothing else takes any meanwhile.
 prove-hostile: PROOF = { $(HOSTILE) --skip answers:: && $(HOSTILE) --test-threads=1 answers::; }
@@ -89,12 +91,18 @@ $(PROOFS:%=prove-%): prove-%:
 	@mkdir -p target/prove
 	$(PROOF) 2>&1 | tee target/prove/$*.log
 
+# What a part says it proved, also where it stands behind the name of the only test at a time. A part that says nothing ran
+# no test.
+PROVED := sed -nE 's/^(test .* \.\.\. )?proved: /  /p'
+# All of each, whatever part of it was last asked for by name.
+WHOLE := env $(addprefix --unset=,ONLY MUTATION BIRDWATCH_ENDS BIRDWATCH_FAULTS)
 prove: ## Everything that is proved at length, part after part, and a line of each (target/prove has the logs)
 	cargo test --locked --workspace --no-run
 	@begun=$$SECONDS; broken=; for part in $(PROOFS); do \
-	  since=$$SECONDS; word=kept; $(MAKE) --no-print-directory prove-$$part || { word=BROKEN; broken=1; }; \
-	  said="$$said"$$'\n'"prove: $$part: $$word in $$((SECONDS - since)) s"; \
-	  said="$$said"$$'\n'"$$(sed -n 's/^proved: /  /p' target/prove/$$part.log)"; \
+	  rm -f target/prove/$$part.log; since=$$SECONDS; word=kept; $(WHOLE) $(MAKE) --no-print-directory prove-$$part || { word=BROKEN; broken=1; }; \
+	  proved=$$($(PROVED) target/prove/$$part.log || :); \
+	  test -n "$$proved" || { word='BROKEN, nothing was proved,'; broken=1; }; \
+	  said="$$said"$$'\n'"prove: $$part: $$word in $$((SECONDS - since)) s"$$'\n'"$$proved"; \
 	done; echo "$$said"; echo "prove: all of it in $$((SECONDS - begun)) s$${broken:+, and something is BROKEN}"; test -z "$$broken"
 
 generate: ## Write the files that follow from others: CRD, the chart's copy of it, reference, bill of materials

@@ -1,5 +1,7 @@
 //! Which runs there are, a number of them side by side, and the table of what came of them.
 
+mod meant;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ impl Measure {
                 seen, places, phases, ..
             } = run(ground, *end, None, None).await;
             assert_eq!(seen.broken(*end, &seen), [""; 0], "{}", end.name());
+            assert_eq!(meant::otherwise(*end, &seen), [""; 0], "{}", end.name());
             assert!(seen.has_labels_of(*end), "{}: {:?}", end.name(), seen.labels);
             assert!(seen.lives.len() == 1, "{:?}", seen.lives);
             Self {
@@ -213,6 +216,7 @@ impl Results {
     pub(crate) fn check(&self) {
         assert!(self.broken.is_empty(), "{}", self.broken.join("\n"));
         let (runs, missed) = self.befallen();
+        assert!(runs > 0, "no end or no fault has the name that was asked for");
         assert!(missed * 10 <= runs, "{missed} of {runs} faults did not befall");
     }
 }
@@ -227,4 +231,10 @@ async fn struck(ground: &'static Ground, measure: &Measure, injection: &Injectio
             return once;
         }
     }
+}
+
+#[test]
+#[should_panic(expected = "no end or no fault has the name")]
+fn a_series_without_a_run_is_no_proof() {
+    Results::default().check();
 }

@@ -7,6 +7,7 @@ use birdwatch::api::BirdWatch;
 use birdwatch::controller::objects::RawBirdWatch;
 use birdwatch::core::plan;
 use birdwatch_bed::clock;
+use birdwatch_bed::operator::chart;
 use futures::{StreamExt as _, stream};
 use jiff::SignedDuration;
 use kube::Client;
@@ -25,8 +26,6 @@ const AT_ONCE: usize = 16;
 /// How long the deletion of all may take, on a machine that is busy with others.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
 const LOOK: Duration = Duration::from_millis(500);
-/// What the process may need at most: some hundred bytes for each byte of a manifest would be too many.
-const MOST_MEMORY: u64 = 400;
 
 /// How a client asks the server to treat unknown fields: as kubectl does, or as many others.
 const VALIDATION: [&str; 3] = ["Strict", "Ignore", "Warn"];
@@ -47,6 +46,14 @@ fn seed() -> u64 {
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
+}
+
+/// What the chart lets the operator have, in MiB. Nothing is set aside: all that it takes is in this process.
+fn limit() -> u64 {
+    let values = std::fs::read_to_string(chart().join("values.yaml")).unwrap();
+    let values: Value = serde_saphyr::from_str(&values).unwrap();
+    let limit = values["resources"]["limits"]["memory"].as_str().unwrap();
+    limit.strip_suffix("Mi").unwrap().parse().unwrap()
 }
 
 /// Those made by chance, those that must be refused, and those that once failed. All of them are left in a file, for those
@@ -195,7 +202,7 @@ fn a_thousand_bad_manifests_are_refused_or_explained_and_a_release_beside_them_i
             neighbour.most_memory()
         );
         assert!(refused > 0 && explained > 0 && accepted > explained);
-        assert!(neighbour.most_memory() < MOST_MEMORY);
+        assert!(neighbour.most_memory() < limit(), "of {} MiB", limit());
         all_go(&neighbour).await;
     });
 }

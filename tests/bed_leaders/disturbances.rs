@@ -87,10 +87,19 @@ fn whatever_befalls_leaders_one_writes_at_a_time_and_rollouts_reach_their_end() 
         }),
     ];
     let only = std::env::var("ONLY").unwrap_or_default();
+    let chosen = all.into_iter().filter(|(what, ..)| what.contains(&only));
+    all_through(chosen.collect());
+}
+
+/// Rollouts through each of these, some at a time.
+fn all_through(disturbances: Vec<(&'static str, usize, Disturb)>) {
+    assert!(
+        !disturbances.is_empty(),
+        "no disturbance has the name that was asked for"
+    );
     on_ground(async |ground| {
-        let chosen = all.into_iter().filter(|(what, ..)| what.contains(&only));
-        let rows = stream::iter(chosen.map(|one| through(ground, one))).buffered(SIDE_BY_SIDE);
-        let rows: Vec<_> = rows.collect().await;
+        let rows = disturbances.into_iter().map(|one| through(ground, one));
+        let rows: Vec<_> = stream::iter(rows).buffered(SIDE_BY_SIDE).collect().await;
         println!(
             "{:<52} {:>8} {:>6}  leaders, one after the other",
             "what", "replicas", "deaths"

@@ -1,9 +1,8 @@
-//! Looks at what runs: Envoy's weights, the load's answers, the operator's memory, the audit log and Slack.
+//! Looks at what runs: Envoy's weights, the load's answers, the operator's memory and Slack.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use birdwatch_bed::audit::Entry;
 use birdwatch_bed::parts::traffic::Sample;
 use birdwatch_bed::{Bed, clock, mesh, operator};
 use k8s_openapi::api::core::v1::Pod;
@@ -15,19 +14,25 @@ use crate::history::{Rss, What};
 use crate::ledger::Ledger;
 use crate::release::NAMESPACE;
 
-/// Writes down what Envoy does with the requests for each service, again and again.
+/// How often it is looked at Envoy: a step lasts some seconds, and has to be seen.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Writes down what Envoy does with the requests for each service, again and again. One that does not answer shows nothing.
 pub(crate) async fn on_envoy(bed: &Bed, ledger: &Ledger, services: &[String]) {
     loop {
-        let dump = bed.envoy_dump().await.unwrap_or_default();
-        for service in services {
-            let host = format!("{service}.{NAMESPACE}.svc.cluster.local");
-            let routes = mesh::routes_to(&host, &dump);
-            let weights = routes
-                .first()
-                .map(|route| (route.weight("production"), route.weight("canary")));
-            ledger.note(clock::now(), service, What::Envoy(weights));
+        let asked = clock::now();
+        if let Ok(dump) = bed.envoy_dump().await {
+            let now = clock::now();
+            for service in services {
+                let host = format!("{service}.{NAMESPACE}.svc.cluster.local");
+                let routes = mesh::routes_to(&host, &dump);
+                let weights = routes
+                    .first()
+                    .map(|route| (route.weight("production"), route.weight("canary")));
+                ledger.note(now, service, What::Envoy { asked, weights });
+            }
         }
-        sleep(Duration::from_secs(1)).await;
+        sleep(LOOK).await;
     }
 }
 
@@ -58,51 +63,15 @@ fn rss(pid: u32) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// Reads the audit log as it grows.
-pub(crate) async fn on_audit(bed: &Bed, ledger: &Ledger) {
-    let log = bed.audit();
-    let mut mark = log.mark().unwrap_or(0);
-    loop {
-        sleep(Duration::from_secs(5)).await;
-        let end = log.mark().unwrap_or(0);
-        // It begins anew when it has grown too large.
-        let from = if end < mark { 0 } else { mark };
-        let entries = log.since(from).unwrap_or_default();
-        mark = end;
-        let user = format!("system:serviceaccount:{0}:{0}", operator::NAME);
-        let writes: Vec<_> = entries
-            .iter()
-            .filter(|entry| entry.user == user && writes(entry))
-            .collect();
-        let trespasses = writes.iter().filter(|entry| !is_ours(entry));
-        let told =
-            trespasses.map(|entry| format!("{} the operator did {} {}", entry.time, entry.verb, entry.uri));
-        ledger.wrote(writes.len(), told.collect());
-    }
-}
-
-fn writes(entry: &Entry) -> bool {
-    let reads = ["get", "list", "watch"].contains(&entry.verb.as_str());
-    !reads && entry.stage == "ResponseComplete" && (200..300).contains(&entry.code)
-}
-
-/// Two kinds of Istio's, the `BirdWatches`, Events, and the lease.
-fn is_ours(entry: &Entry) -> bool {
-    match entry.resource.as_str() {
-        "virtualservices" | "destinationrules" => entry.verb == "patch",
-        "birdwatches" | "events" | "leases" => true,
-        _ => false,
-    }
-}
-
 /// Writes down what the load of a service was answered.
 pub(crate) fn on_answers(ledger: &Ledger, service: &str, samples: Vec<Sample>) {
     for sample in samples {
         let what = What::Request {
+            asked: sample.time,
             version: sample.version,
             status: sample.status,
         };
-        ledger.note(sample.time, service, what);
+        ledger.note(sample.time + sample.took, service, what);
     }
 }
 

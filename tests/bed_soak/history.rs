@@ -16,8 +16,8 @@ pub(crate) struct History {
     pub(crate) faults: Vec<Fault>,
     /// Of the operator's processes.
     pub(crate) memory: Vec<Rss>,
-    /// Whether it was long enough that one of them must have lived to show its memory.
-    pub(crate) looks_at_memory: bool,
+    /// Whether it was long enough that chance left out nothing that a proof needs.
+    pub(crate) is_long: bool,
     /// What the operator wrote to that is none of its business, by the audit log.
     pub(crate) trespasses: Vec<String>,
     /// Writes by the operator in the audit log.
@@ -58,10 +58,14 @@ pub(crate) enum What {
         asked: Timestamp,
         says: Says,
     },
-    /// What Envoy really does; none where it did not say, or has no route to the service.
-    Envoy(Option<(u32, u32)>),
-    /// A request of the load: the version that answered, if one did, and the HTTP status.
+    /// What Envoy really does, between the question and now; none where it has no route to the service.
+    Envoy {
+        asked: Timestamp,
+        weights: Option<(u32, u32)>,
+    },
+    /// A request of the load that is over: the version that answered, if one did, and the HTTP status, if there is one.
     Request {
+        asked: Timestamp,
         version: Option<String>,
         status: Option<u16>,
     },

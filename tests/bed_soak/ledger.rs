@@ -25,14 +25,14 @@ pub(crate) struct Now {
 
 impl Ledger {
     /// For services with these plans.
-    pub(crate) fn new(plans: BTreeMap<String, Plan>, looks_at_memory: bool) -> Self {
+    pub(crate) fn new(plans: BTreeMap<String, Plan>, is_long: bool) -> Self {
         let now = plans
             .keys()
             .map(|name| (name.clone(), watch::Sender::default()))
             .collect();
         let history = History {
             plans,
-            looks_at_memory,
+            is_long,
             ..History::default()
         };
         Self {
@@ -77,9 +77,10 @@ impl Ledger {
         self.now[service].subscribe()
     }
 
-    /// Everything, in the order of time.
+    /// Everything, in the order of time; disturbances by their beginning.
     pub(crate) fn close(&self) -> History {
         let mut history = self.history().clone();
+        history.faults.sort_by_key(|fault| fault.from);
         history.events.sort_by_key(|event| event.at);
         history
     }

@@ -8,6 +8,7 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod audit;
 mod chaos;
 mod check;
 mod eyes;

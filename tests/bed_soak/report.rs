@@ -6,9 +6,9 @@ use birdwatch::api::status::Outcome;
 use jiff::Timestamp;
 
 use crate::chaos::{KINDS, PARTS};
-use crate::check::{Exposure, Growth, exposures};
+use crate::check::{Exposure, Growth, exposures, judged, unjudged};
 use crate::history::{Event, Fault, History, Says, What, ended};
-use crate::soak::MEMORY;
+use crate::soak::LONG;
 
 /// Says how much was done and checked.
 pub(crate) fn summary(history: &History, minutes: u64, seed: u64, broken: usize) -> String {
@@ -44,13 +44,14 @@ pub(crate) fn summary(history: &History, minutes: u64, seed: u64, broken: usize)
     });
     let requests = count(&|what| matches!(what, What::Request { .. }));
     let failed = count(&|what| matches!(what, What::Request { version: None, .. }));
-    let looks = count(&|what| matches!(what, What::Envoy(Some(_))));
+    let looks = count(&|what| matches!(what, What::Envoy { weights: Some(_), .. }));
+    let judged = judged(history);
     let told = count(&|what| matches!(what, What::Told(_)));
     format!(
         "proved: {minutes} min, seed {seed}, rollouts {ends:?}, {} faults {faults:?}, {revisions} revisions checked, \
          {} writes of the operator, {readings} readings ({blind} said nothing), {requests} requests ({failed} \
-         without an answer of a pod), {looks} looks at Envoy, {told} messages, {}, {}, NOT seen: {}, broken promises: \
-         {broken}",
+         without an answer of a pod), {looks} looks at Envoy (where one weight alone was right, by it: {judged:?}), {told} \
+         messages, {}, {}, NOT seen: {}, broken promises: {broken}",
         history.faults.len(),
         history.writes,
         exposed(&exposures(history)),
@@ -72,6 +73,8 @@ fn unseen(history: &History, ends: &BTreeMap<&str, usize>) -> Vec<String> {
     }
     let never = ends.iter().filter(|(_, times)| **times == 0);
     unseen.extend(never.map(|(word, _)| format!("a rollout {word}")));
+    let weights = unjudged(history).into_iter();
+    unseen.extend(weights.map(|weight| format!("Envoy at {weight} %")));
     if Growth::of(history).is_empty() {
         unseen.push("memory".to_owned());
     }
@@ -89,7 +92,7 @@ pub(crate) fn keep(history: &History) {
     for Event { at, service, what } in &history.events {
         let text = match what {
             What::Request { version: Some(_), .. } => continue,
-            What::Envoy(weights) if envoy.insert(service, *weights) == Some(*weights) => continue,
+            What::Envoy { weights, .. } if envoy.insert(service, *weights) == Some(*weights) => continue,
             What::Status(status) => {
                 let weights = status
                     .rollout
@@ -131,7 +134,7 @@ fn exposed(exposures: &[Exposure]) -> String {
 
 fn grown(lives: &[Growth]) -> String {
     let Some(Growth { lived, warm, end, .. }) = lives.first() else {
-        return format!("memory was NOT looked at (for that it takes {MEMORY} min)");
+        return format!("memory was NOT looked at (for that it takes {LONG} min)");
     };
     let minutes = lived.as_secs() / 60;
     format!(

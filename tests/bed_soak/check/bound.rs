@@ -70,7 +70,7 @@ fn exposed(story: &Story<'_>) -> Vec<Exposure> {
             What::Sick { version } => sick.push(version),
             What::Labels { canary: c, .. } => canary = c,
             What::Weights { canary: w, .. } => weight = *w,
-            What::Envoy(weights) => in_envoy = weights.is_some_and(|(_, canary)| canary > 0),
+            What::Envoy { weights, .. } => in_envoy = weights.is_some_and(|(_, canary)| canary > 0),
             _ => continue,
         }
         let disturbed = story

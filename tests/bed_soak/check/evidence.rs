@@ -30,10 +30,8 @@ pub(super) fn broken(story: &Story<'_>) -> Found {
                 says: *says,
             }),
             What::Status(status) => {
-                let means = status
-                    .rollout
-                    .as_ref()
-                    .map_or(0, |rollout| i64::from(rollout.intended));
+                let rollout = status.rollout.as_ref();
+                let means = rollout.map_or(0, |rollout| i64::from(rollout.intended));
                 if means != intent.0 {
                     intent = (means, event.at);
                 }
@@ -41,6 +39,11 @@ pub(super) fn broken(story: &Story<'_>) -> Found {
             What::Weights { canary: now, .. } => {
                 // Status says so before the weight does; an intent that was not seen is not waited for.
                 let meant = if intent.0 == *now { intent.1 } else { event.at };
+                if weight > 0 && *now > weight && meant.duration_since(since) < story.plan.hold - SEEN {
+                    let what =
+                        format!("{now} % were meant at {meant} already, {weight} % stood since {since}");
+                    found.push((event.at, what));
+                }
                 if *now > weight {
                     let of = if weight == 0 { production } else { canary };
                     if !is_backed(&readings, of, since, meant, weight == 0) {

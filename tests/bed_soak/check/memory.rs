@@ -65,7 +65,7 @@ fn middle(life: &[Rss], when: impl Fn(Timestamp) -> bool) -> Option<u64> {
 
 pub(super) fn broken(history: &History) -> Vec<String> {
     let lives = Growth::of(history);
-    if history.looks_at_memory && lives.is_empty() {
+    if history.is_long && lives.is_empty() {
         return vec![format!("no process lived {LIFE:?}: nobody saw its memory")];
     }
     let grew = |growth: &Growth| growth.end > growth.warm + growth.warm / GAIN.0 + GAIN.1;
@@ -97,7 +97,7 @@ fn a_long_soak_in_which_nobody_saw_memory_is_found() {
         ..History::default()
     };
     assert_eq!(broken(&history), [""; 0], "a short one promises nothing");
-    history.looks_at_memory = true;
+    history.is_long = true;
     assert_eq!(broken(&history), ["no process lived 2m: nobody saw its memory"]);
     history.memory = lives_until(120).to_vec();
     assert_eq!(broken(&history), [""; 0]);

@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub(crate) use bound::{Exposure, exposures};
 pub(crate) use memory::Growth;
+pub(crate) use mesh::{judged, unjudged};
 
 use crate::history::{Event, History, Plan, What};
 
@@ -60,7 +61,9 @@ fn unseen(history: &History) -> Vec<String> {
     let eyes: [Eye; 5] = [
         ("the store", |what| matches!(what, What::Status(_))),
         ("Prometheus", |what| matches!(what, What::Reading { .. })),
-        ("Envoy", |what| matches!(what, What::Envoy(Some(_)))),
+        ("Envoy", |what| {
+            matches!(what, What::Envoy { weights: Some(_), .. })
+        }),
         ("the load", |what| {
             matches!(what, What::Request { version: Some(_), .. })
         }),
@@ -77,7 +80,25 @@ fn unseen(history: &History) -> Vec<String> {
     if history.writes == 0 {
         blind.push("the audit log told nothing".to_owned());
     }
+    if history.is_long {
+        blind.extend(left_out(history));
+    }
     blind
+}
+
+/// What chance may leave out of a short soak, and of a long one not: what is then checked of nothing.
+fn left_out(history: &History) -> Vec<String> {
+    let weights = unjudged(history).into_iter();
+    let mut out: Vec<_> = weights
+        .map(|weight| format!("no look at Envoy could be judged at {weight} %"))
+        .collect();
+    if exposures(history).is_empty() {
+        out.push("no bad canary had traffic".to_owned());
+    }
+    if history.faults.is_empty() {
+        out.push("nothing was disturbed".to_owned());
+    }
+    out
 }
 
 /// What a rule finds, and when it happened.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use birdwatch::api::status::Outcome;
+use birdwatch::api::status::{Notices, Outcome};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Found, Story, minus};
@@ -58,12 +58,21 @@ pub(super) fn broken(story: &Story<'_>) -> Found {
             }
         }
     }
-    let dropped = story.events.iter().rev().find_map(|event| match &event.what {
-        What::Status(status) => Some(status.notices.lost),
+    let in_the_end = story.events.iter().rev().find_map(|event| match &event.what {
+        What::Status(status) => Some(&status.notices),
         _ => None,
     });
-    if dropped.unwrap_or(0) > 0 {
-        found.push((last.at, format!("status says that {dropped:?} notices were lost")));
+    if let Some(notices) = in_the_end {
+        // Steps and alarms, whose words are not looked at, among them.
+        for (how_many, what) in [(notices.lost, "were lost"), (waiting(notices), "still wait")] {
+            if how_many > 0 {
+                found.push((last.at, format!("status says that {how_many} notices {what}")));
+            }
+        }
     }
     found
+}
+
+fn waiting(notices: &Notices) -> i64 {
+    i64::try_from(notices.pending.len()).unwrap_or(i64::MAX)
 }
