@@ -364,12 +364,24 @@ fn cluster(objects: Vec<Value>) -> impl Fn(&Method, &Uri, &str) -> Option<Value>
                 of_kind.find(|object| object["metadata"]["name"] == name).cloned()
             }
             [.., plural] => {
-                let items: Vec<_> = objects.iter().filter(|object| is_kind(object, plural)).collect();
-                Some(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
+                let of_kind: Vec<_> = objects.iter().filter(|object| is_kind(object, plural)).collect();
+                Some(page(&of_kind, uri.query().unwrap_or_default()))
             }
             [] => None,
         }
     }
+}
+
+/// One object of a list, however many were asked for: a server may give fewer, and says how to go on.
+fn page(all: &[&Value], query: &str) -> Value {
+    assert!(query.contains("limit="), "whatever its size is: {query}");
+    let token = query.split('&').find_map(|part| part.strip_prefix("continue="));
+    let at: usize = token.map_or(0, |token| token.parse().unwrap());
+    let mut list = json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": all.get(at).into_iter().collect::<Vec<_>>()});
+    if at + 1 < all.len() {
+        list["metadata"]["continue"] = json!((at + 1).to_string());
+    }
+    list
 }
 
 fn documents(file: &str) -> Vec<Value> {
