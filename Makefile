@@ -77,7 +77,7 @@ IGNORED := -- --nocapture --ignored
 FRESH := HOSTILE_SEED=$${HOSTILE_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 prove-model: PROOF = cargo test --locked --profile prove --test model $(IGNORED) every_promise_is_kept_in_the_large
 prove-mutations: PROOF = cargo test --locked --test model $(IGNORED) every_mutation
-prove-many: PROOF = BIRDWATCHES=10000 cargo test --locked --profile prove --test controller_many -- --nocapture
+prove-many: PROOF = BIRDWATCHES=10000 cargo test --locked --profile prove --test controller_many --test crowd -- --nocapture
 HOSTILE = $(FRESH) HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
 # Memory is measured where answers are spoiled: nothing else takes any meanwhile.
 prove-hostile: PROOF = { $(HOSTILE) --skip answers:: && $(HOSTILE) --test-threads=1 answers::; }
