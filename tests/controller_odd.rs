@@ -5,7 +5,7 @@
 mod controller_kit;
 
 use birdwatch::api::status::Phase;
-use controller_kit::{BIRD_WATCHES, Kit, NS, RULES, SERVICES, bird_watch};
+use controller_kit::{BIRD_WATCHES, DEPLOYMENTS, Kit, NS, RULES, SERVICES, bird_watch};
 use serde_json::{Value, json};
 
 /// A route that gives the canary so much of 100.
@@ -54,6 +54,53 @@ async fn a_route_that_is_taken_from_a_rollout_holds_it_until_it_is_mended() {
     assert_eq!(kit.status("aleph").weight, Some(50));
     route(&kit, json!([both("first", 50), both("second", 50)]));
     kit.until_phase(Phase::Promoted).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_was_taken_from_a_rollout_is_named_when_its_traffic_goes_back() {
+    let kit = Kit::new();
+    route(&kit, json!([both("first", 0), both("second", 0)]));
+    kit.bird_watch();
+    let _operator = kit.operator("one");
+    kit.until_weight(50).await;
+    let mut second = both("second", 0);
+    second["route"].as_array_mut().unwrap().truncate(1);
+    route(&kit, json!([both("first", 50), second]));
+    kit.prometheus.answers(9.0);
+    kit.until_phase(Phase::RolledBack).await;
+    until_said(
+        &kit,
+        "; aleph/http[second] could not be moved: look at the weights there",
+    )
+    .await;
+}
+
+/// A sick canary that keeps half of the traffic.
+async fn frozen() -> (Kit, controller_kit::Operator) {
+    let kit = Kit::new();
+    let freeze = bird_watch("aleph", &json!({"ifUnhealthy": "freeze"}));
+    kit.api.put(BIRD_WATCHES, freeze);
+    let operator = kit.operator("one");
+    kit.until_weight(50).await;
+    kit.prometheus.answers(9.0);
+    kit.until_phase(Phase::Frozen).await;
+    (kit, operator)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_canary_without_pods_or_lowered_by_hand_says_so_at_its_end() {
+    let (kit, _operator) = frozen().await;
+    kit.api
+        .edit(DEPLOYMENTS, (NS, "aleph-v2"), "kubelet", |deployment| {
+            deployment["status"]["availableReplicas"] = json!(0);
+        });
+    until_said(&kit, "the frozen canary has no available pod").await;
+    kit.until_phase(Phase::RolledBack).await;
+
+    let (kit, _operator) = frozen().await;
+    route(&kit, json!([both("primary", 0)]));
+    until_said(&kit, "kubectl-edit lowered the frozen canary from 50 % to 0").await;
+    kit.until_phase(Phase::RolledBack).await;
 }
 
 #[tokio::test(start_paused = true)]
