@@ -404,7 +404,12 @@ fn kubeconfig(url: &str, name: &str) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_looked_into_by_name_and_the_rights_of_the_operator_are_asked() {
-    let url = serve(cluster(documents("fine.yaml"))).await;
+    // What is looked for is on a later page.
+    let first = ["VirtualService", "DestinationRule", "Deployment"].map(|kind| {
+        json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "another", "namespace": "store"}, "spec": {}})
+    });
+    let objects = first.into_iter().chain(documents("fine.yaml")).collect();
+    let url = serve(cluster(objects)).await;
     let config = kubeconfig(&url, "by-name.json");
     let mut command = program(&["shop", "--as-operator", "ops/bw", "-o", "json"]);
     command.env("KUBECONFIG", &config);
