@@ -53,7 +53,7 @@ struct Edge {
     lasts: u32,
 }
 
-const EDGES: [Edge; 12] = [
+const EDGES: [Edge; 13] = [
     Edge {
         alert: "BirdWatchDown",
         over: &[("birdwatch_build_info", "1x5 stale")],
@@ -83,6 +83,21 @@ const EDGES: [Edge; 12] = [
         under: &[
             ("birdwatch_leader{pod=a}", "1x90"),
             ("birdwatch_leader{pod=b}", "0x90"),
+        ],
+        holds: 0,
+        lasts: 2,
+    },
+    Edge {
+        alert: "BirdWatchRollbackStuck",
+        over: &[
+            ("birdwatch_rollouts{phase=RollingBack,pod=a}", "1x90"),
+            ("birdwatch_rollouts{phase=RollingBack,pod=b}", "0x90"),
+        ],
+        // One after the other, with none between.
+        under: &[
+            ("birdwatch_rollouts{phase=RollingBack}", "1 1 0 1 1 0 1 1 0x90"),
+            ("birdwatch_rollouts{phase=Progressing}", "1x90"),
+            ("birdwatch_rollouts{phase=RolledBack}", "1x90"),
         ],
         holds: 0,
         lasts: 2,
@@ -280,7 +295,7 @@ fn each_asks_for_what_the_operator_exports_from_its_start() {
     let metrics = Metrics::new();
     metrics.may_decide("rolled_back");
     metrics.queried("default", "timeout", std::time::Duration::ZERO);
-    metrics.rollouts(&[("Frozen", 0), ("Pending", 0), ("Baseline", 0)]);
+    metrics.rollouts(&[("Frozen", 0), ("Pending", 0), ("Baseline", 0), ("RollingBack", 0)]);
     let text = metrics.text().unwrap();
     for alert in alerts() {
         let query = alert["expr"].as_str().unwrap();

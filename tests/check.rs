@@ -364,12 +364,24 @@ fn cluster(objects: Vec<Value>) -> impl Fn(&Method, &Uri, &str) -> Option<Value>
                 of_kind.find(|object| object["metadata"]["name"] == name).cloned()
             }
             [.., plural] => {
-                let items: Vec<_> = objects.iter().filter(|object| is_kind(object, plural)).collect();
-                Some(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
+                let of_kind: Vec<_> = objects.iter().filter(|object| is_kind(object, plural)).collect();
+                Some(page(&of_kind, uri.query().unwrap_or_default()))
             }
             [] => None,
         }
     }
+}
+
+/// One object of a list, however many were asked for: a server may give fewer, and says how to go on.
+fn page(all: &[&Value], query: &str) -> Value {
+    assert!(query.contains("limit="), "whatever its size is: {query}");
+    let token = query.split('&').find_map(|part| part.strip_prefix("continue="));
+    let at: usize = token.map_or(0, |token| token.parse().unwrap());
+    let mut list = json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": all.get(at).into_iter().collect::<Vec<_>>()});
+    if at + 1 < all.len() {
+        list["metadata"]["continue"] = json!((at + 1).to_string());
+    }
+    list
 }
 
 fn documents(file: &str) -> Vec<Value> {
@@ -392,7 +404,12 @@ fn kubeconfig(url: &str, name: &str) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_looked_into_by_name_and_the_rights_of_the_operator_are_asked() {
-    let url = serve(cluster(documents("fine.yaml"))).await;
+    // What is looked for is on a later page.
+    let first = ["VirtualService", "DestinationRule", "Deployment"].map(|kind| {
+        json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "another", "namespace": "store"}, "spec": {}})
+    });
+    let objects = first.into_iter().chain(documents("fine.yaml")).collect();
+    let url = serve(cluster(objects)).await;
     let config = kubeconfig(&url, "by-name.json");
     let mut command = program(&["shop", "--as-operator", "ops/bw", "-o", "json"]);
     command.env("KUBECONFIG", &config);

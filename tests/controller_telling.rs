@@ -504,15 +504,15 @@ async fn every_notice_that_gave_way_or_was_refused_is_counted_as_lost() {
     slack.0.lock().unwrap().denied = Some("invalid_auth");
     let operator = telling(&kit, &slack, "one");
     kit.until_phase(Phase::Promoted).await;
-    // 25 steps, of which 20 wait.
-    assert_eq!(kit.status("aleph").notices.lost, 5);
-    assert!(counts_lost(&operator, 5), "{}", operator.metrics.text().unwrap());
+    // A start and 25 steps, of which 20 wait.
+    assert_eq!(kit.status("aleph").notices.lost, 6);
+    assert!(counts_lost(&operator, 6), "{}", operator.metrics.text().unwrap());
 
     {
         let mut state = slack.0.lock().unwrap();
         (state.denied, state.refused) = (None, Some("weight 40 %"));
     }
     until_told(&kit).await;
-    assert_eq!(kit.status("aleph").notices.lost, 6);
-    assert!(counts_lost(&operator, 6), "{}", operator.metrics.text().unwrap());
+    assert_eq!(kit.status("aleph").notices.lost, 7);
+    assert!(counts_lost(&operator, 7), "{}", operator.metrics.text().unwrap());
 }

@@ -60,6 +60,17 @@ fn limits_of_an_answer_are_documented_as_they_are_told() {
 }
 
 #[test]
+fn limits_of_the_api_servers_answers_are_documented() {
+    use birdwatch::clients::size::{MAX_OBJECT, MAX_PAGE, PAGE};
+    let text = page("docs/security.md").replace("\n  ", " ");
+    let (object, list) = (MAX_OBJECT >> 20, MAX_PAGE >> 20);
+    let limits = format!(
+        "{object} MiB of an object, of one event of a watch and of anything else, {list} MiB of a list, which is asked for in pages of {PAGE} objects"
+    );
+    assert!(text.contains(&limits), "{limits}");
+}
+
+#[test]
 fn every_page_and_picture_is_reached_from_the_readme() {
     let pages = pages();
     let mut reached = BTreeSet::new();

@@ -240,6 +240,40 @@ async fn lists_and_watches_obey_their_selectors() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_comes_in_pages_and_what_changes_meanwhile_is_told_by_a_watch_from_its_version() {
+    let api = server();
+    for name in ["one", "two", "three"] {
+        api.put(WIDGETS, widget(name, json!({})));
+    }
+    api.put("example.org/others", widget("two", json!({})));
+    let widgets = widgets(&api);
+    let mut params = ListParams::default().limit(2);
+    let names = |list: &kube::core::ObjectList<DynamicObject>| -> Vec<_> {
+        list.items
+            .iter()
+            .filter_map(|o| o.metadata.name.clone())
+            .collect()
+    };
+    let first = widgets.list(&params).await.unwrap();
+    assert_eq!(names(&first), ["one", "three"]);
+    api.edit(WIDGETS, ONE, "kubectl", |o| o["spec"] = json!({"size": 1}));
+    params.continue_token = first.metadata.continue_;
+    let second = widgets.list(&params).await.unwrap();
+    assert_eq!(names(&second), ["two"]);
+    assert_eq!(second.metadata.continue_, None);
+    let version = second.metadata.resource_version.unwrap();
+    let params = WatchParams::default().timeout(10);
+    let events = widgets.watch(&params, &version).await.unwrap();
+    let events: Vec<_> = events.try_collect().await.unwrap();
+    assert!(matches!(&events[..], [WatchEvent::Modified(_)]), "{events:?}");
+    let nobodys = ListParams {
+        continue_token: Some("nobody's".into()),
+        ..ListParams::default()
+    };
+    assert_eq!(code(&widgets.list(&nobodys).await.unwrap_err()), 410);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_from_a_forgotten_version_is_answered_410() {
     let api = server();
     api.put(WIDGETS, widget("one", json!({})));

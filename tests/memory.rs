@@ -2,6 +2,9 @@
 //! by the dozen would have it, and the kernel says how much it ever took.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use birdwatch::clients::prometheus::{Prometheus, QueryObserver, Question, Server
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
+use process::{of_the_image, taken};
 
 /// Where the asking process finds Prometheus.
 const URL: &str = "BIRDWATCH_MEMORY_TEST_URL";
@@ -97,28 +101,12 @@ async fn prometheus() -> String {
     url
 }
 
-/// What the chart lets the operator have.
+/// What the chart lets the operator have, in bytes.
 fn limit() -> usize {
     let values = std::fs::read_to_string("charts/birdwatch/values.yaml").unwrap();
     let values: serde_json::Value = serde_saphyr::from_str(&values).unwrap();
     let limit = values["resources"]["limits"]["memory"].as_str().unwrap();
     limit.strip_suffix("Mi").unwrap().parse::<usize>().unwrap() << 20
-}
-
-/// The most memory that this process ever had, in bytes.
-fn peak() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    line.trim()
-        .strip_suffix(" kB")
-        .unwrap()
-        .trim()
-        .parse::<usize>()
-        .unwrap()
-        << 10
 }
 
 fn question(namespace: &str, query: &str) -> Question {
@@ -193,7 +181,7 @@ fn asks_much() {
         println!("honest checks: {honest} of 3");
         assert_eq!(honest_checks(&servers, 1).await, 1, "alone");
     });
-    println!("peak: {}", peak());
+    println!("peak: {}", taken("self", "VmHWM"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -228,17 +216,4 @@ async fn whatever_tenants_ask_and_prometheus_answers_the_operator_stays_within_t
         !said.contains("honest checks: 0"),
         "a neighbour was never heard: {said}"
     );
-}
-
-/// The environment that the image sets: with the allocator's own number of arenas, each keeps what it had at its fullest.
-fn of_the_image() -> Vec<(String, String)> {
-    let dockerfile = std::fs::read_to_string("Dockerfile").unwrap();
-    let set = dockerfile
-        .lines()
-        .filter_map(|line| line.strip_prefix("ENV ")?.split_once('='));
-    let set: Vec<_> = set
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    assert!(set.iter().any(|(name, _)| name == "MALLOC_ARENA_MAX"), "{set:?}");
-    set
 }

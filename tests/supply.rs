@@ -138,6 +138,45 @@ fn licences_sources_and_bans_are_as_deny_toml_has_them() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
+/// What deny.toml asks for besides its lists `allow` and `deny`, and who sees to it where cargo-deny is not.
+const ENFORCED: [&str; 9] = [
+    // TARGETS has the same.
+    "graph: targets = [\"x86_64-unknown-linux-gnu\", \"aarch64-unknown-linux-gnu\"]",
+    "licenses: allow = [",
+    // Of texts, which are read where a crate names no licence: here it fails.
+    "licenses: confidence-threshold = 0.93",
+    "bans: multiple-versions = \"allow\"",
+    // crates.io takes none that asks for any version of another; of ours none does.
+    "bans: wildcards = \"deny\"",
+    "bans: allow-wildcard-paths = true",
+    "bans: deny = [",
+    // There is one registry, and nothing from git.
+    "sources: unknown-registry = \"deny\"",
+    "sources: unknown-git = \"deny\"",
+];
+
+/// What only cargo-deny would look at is looked at nowhere, as it is not there where the tests are run.
+#[test]
+fn deny_toml_asks_for_nothing_that_is_not_looked_at_here() {
+    let text = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let (mut section, mut asked) = ("", Vec::new());
+    for line in text.lines() {
+        let line = line.split(" #").next().unwrap_or_default();
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+        } else if line.starts_with(char::is_alphabetic) {
+            asked.push(format!("{section}: {line}"));
+        }
+    }
+    assert_eq!(asked, ENFORCED);
+    let targets = format!("graph: targets = {TARGETS:?}");
+    assert_eq!(targets, ENFORCED[0]);
+    for entry in denied("deny") {
+        let line = format!("{{ crate = \"{entry}\", reason = ");
+        assert!(text.contains(&line), "{entry}: by its name, of every version");
+    }
+}
+
 #[test]
 fn licence_expressions_are_read_as_they_are_meant() {
     let allowed = ["MIT".to_owned(), "ISC".to_owned(), "A WITH x".to_owned()];

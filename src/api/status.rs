@@ -239,7 +239,7 @@ pub struct VerbStatus {
 pub struct Notices {
     /// Number that the next notice gets; each BirdWatch counts its own.
     pub next: i64,
-    /// Notices that wait for Slack, oldest first; at most 20 of steps and 40 others.
+    /// Notices that wait for Slack, oldest first; at most 60, of which at most 20 of steps, starts and verbs, which give way first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Notice>,
     /// The Slack threads of the latest rollouts, the present one last; at most 3.

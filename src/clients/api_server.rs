@@ -1,4 +1,4 @@
-//! The API server: how a client of it is made, and that no answer of it is nested more deeply than can be read.
+//! The API server: how a client of it is made, and that no answer of it is nested more deeply than can be read, or larger.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,9 +11,10 @@ use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use http_body::{Body, Frame};
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service};
 
-use super::depth::{Flatter, Shape};
+use super::depth::Flatter;
+use super::size::{Answer, Meter};
 
 /// The longest that the making of a connection may take.
 const CONNECTING: Duration = Duration::from_secs(4);
@@ -27,7 +28,8 @@ pub fn client_config(mut config: Config) -> Config {
     config
 }
 
-/// A client that does not retry by itself, and which one object that is nested too deeply does not keep from the others.
+/// A client that does not retry by itself, which one object that is nested too deeply does not keep from the others, and
+/// whose memory no answer fills.
 ///
 /// # Errors
 /// The configuration names what cannot be used.
@@ -36,7 +38,7 @@ pub fn connect(config: Config) -> kube::Result<Client> {
     Ok(stack.with_layer(&Shallow).build())
 }
 
-/// Every answer of the service below it passes a [`Flatter`].
+/// Every answer of the service below it passes a [`Flatter`] and a [`Meter`].
 #[derive(Clone, Copy, Debug)]
 pub struct Shallow;
 
@@ -66,52 +68,55 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let shape = shape(request.uri().query().unwrap_or_default());
+        let kind = Answer::of(request.uri().query().unwrap_or_default());
         let answer = self.0.call(request);
-        answer.map_ok(move |answer| shallow(answer, shape)).boxed()
+        answer.map_ok(move |answer| shallow(answer, kind)).boxed()
     }
 }
 
-/// A watch is answered by one event in each line.
-fn shape(query: &str) -> Shape {
-    let is_watch = query
-        .split('&')
-        .any(|part| matches!(part, "watch=true" | "watch=1"));
-    if is_watch { Shape::Lines } else { Shape::Document }
-}
-
-fn shallow<B>(answer: Response<B>, shape: Shape) -> Response<ShallowBody<B>> {
+fn shallow<B>(answer: Response<B>, kind: Answer) -> Response<ShallowBody<B>> {
     let (mut head, inner) = answer.into_parts();
     head.headers.remove(CONTENT_LENGTH);
-    let flatter = Flatter::new(shape);
-    Response::from_parts(head, ShallowBody { inner, flatter })
+    let body = ShallowBody {
+        inner,
+        flatter: Flatter::new(kind.shape()),
+        meter: Meter::new(kind),
+    };
+    Response::from_parts(head, body)
 }
 
-/// A body that passes a [`Flatter`] as it comes.
+/// A body that passes a [`Flatter`] and a [`Meter`] as it comes.
 #[derive(Debug)]
 pub struct ShallowBody<B> {
     inner: B,
     flatter: Flatter,
+    meter: Meter,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for ShallowBody<B> {
+impl<B> Body for ShallowBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         loop {
             let frame = match ready!(Pin::new(&mut this.inner).poll_frame(context)) {
                 Some(Ok(frame)) => frame,
-                end => return Poll::Ready(end),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => return Poll::Ready(None),
             };
             let piece = match frame.into_data() {
                 Ok(piece) => piece,
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
+            this.meter.pass(&piece)?;
             let made = match this.flatter.pass(&piece) {
                 std::borrow::Cow::Borrowed(_) => None,
                 std::borrow::Cow::Owned(made) => Some(Bytes::from(made)),
@@ -130,12 +135,17 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ShallowBody<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use axum::body::Body as AxumBody;
     use futures::{StreamExt as _, stream};
     use kube::Api;
-    use kube::api::{ListParams, WatchEvent, WatchParams};
+    use kube::api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+    use kube::runtime::{WatchStreamExt as _, watcher};
     use serde_json::json;
 
+    use super::super::size::{MAX_OBJECT, MAX_PAGE, PAGE};
     use super::*;
     use crate::controller::objects::RawBirdWatch;
 
@@ -201,10 +211,149 @@ mod tests {
         assert!(matches!(error, kube::Error::Service(_)), "{error:?}");
     }
 
-    #[test]
-    fn a_watch_is_known_by_its_query() {
-        assert_eq!(shape("watch=true&timeoutSeconds=290"), Shape::Lines);
-        assert_eq!(shape("limit=500&watch=1"), Shape::Lines);
-        assert_eq!(shape("limit=500&fieldSelector=watch"), Shape::Document);
+    /// A server whose every answer begins like this and has no end; and how much of it was taken so far.
+    fn endless(head: &'static str) -> (Client, Arc<AtomicUsize>) {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counting = Arc::clone(&sent);
+        let router = axum::Router::new().fallback(move || {
+            let counting = Arc::clone(&counting);
+            let piece = Bytes::from(vec![b' '; 1 << 20]);
+            let blanks = stream::repeat_with(move || {
+                counting.fetch_add(piece.len(), Ordering::Relaxed);
+                piece.clone()
+            });
+            let body = stream::iter([Bytes::from(head)]).chain(blanks);
+            async move { AxumBody::from_stream(body.map(Ok::<_, std::io::Error>)) }
+        });
+        (Client::new(Shallow.layer(router), "shop"), sent)
+    }
+
+    /// What a call of a server without end fails with; it took no more of the answer than that, and a piece under way.
+    async fn fails<T: std::fmt::Debug>(
+        most: usize,
+        head: &'static str,
+        call: impl AsyncFnOnce(Api<RawBirdWatch>) -> kube::Result<T>,
+    ) -> String {
+        let (client, taken) = endless(head);
+        let error = call(Api::default_namespaced(client)).await.unwrap_err();
+        let taken = taken.load(Ordering::Relaxed);
+        assert!(taken <= most + (2 << 20), "{taken} bytes: {error}");
+        error.to_string()
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_an_error_that_names_the_limit() {
+        let object = "16 MiB, the most that is read of one object";
+        let patch = Patch::Merge(json!({}));
+        for said in [
+            fails(MAX_OBJECT, "{", async |api| api.get("one").await).await,
+            fails(MAX_OBJECT, "{", async |api| {
+                api.patch("one", &PatchParams::default(), &patch).await
+            })
+            .await,
+            fails(MAX_OBJECT, "{", async |api| {
+                let object = RawBirdWatch::default();
+                api.replace_status("one", &PostParams::default(), &object).await
+            })
+            .await,
+            // So it is for a list that nobody asks for in pages.
+            fails(MAX_OBJECT, "{", async |api| {
+                api.list(&ListParams::default()).await
+            })
+            .await,
+        ] {
+            assert!(said.contains(object), "{said}");
+        }
+        let page = ListParams::default().limit(PAGE);
+        let said = fails(MAX_PAGE, "{\"items\":[", async |api| api.list(&page).await).await;
+        assert!(said.contains("80 MiB, the most that is read of a list"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_line_of_a_watch_without_end_is_an_error_after_those_before_it() {
+        let head = "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"one\"}}}\n{";
+        let (client, taken) = endless(head);
+        let api: Api<RawBirdWatch> = Api::default_namespaced(client);
+        let events = api.watch(&WatchParams::default(), "0").await.unwrap();
+        let events: Vec<_> = events.collect().await;
+        assert!(matches!(&events[0], Ok(WatchEvent::Added(_))), "{events:?}");
+        let said = events[1].as_ref().unwrap_err().to_string();
+        assert!(
+            said.contains("16 MiB, the most that is read of one event"),
+            "{said}"
+        );
+        assert_eq!(events.len(), 2);
+        assert!(taken.load(Ordering::Relaxed) <= MAX_OBJECT + (2 << 20));
+    }
+
+    #[tokio::test]
+    async fn what_has_no_end_however_deep_is_an_error_too() {
+        let router = axum::Router::new().fallback(|| async {
+            let pieces = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from("[".repeat(1 << 16))));
+            AxumBody::from_stream(pieces)
+        });
+        let api: Api<RawBirdWatch> = Api::default_namespaced(Client::new(Shallow.layer(router), "shop"));
+        let said = api.get("one").await.unwrap_err().to_string();
+        assert!(said.contains("16 MiB"), "{said}");
+    }
+
+    /// An object of this many bytes.
+    fn large(length: usize) -> String {
+        let text = object("one", "\"\"");
+        text.replace("\"\"}", &format!("\"{}\"}}", "x".repeat(length - text.len())))
+    }
+
+    #[tokio::test]
+    async fn what_etcd_takes_passes_and_so_does_a_whole_page_of_it() {
+        let router = axum::Router::new().fallback(|request: axum::extract::Request| async move {
+            if request.uri().path().ends_with("/one") {
+                return large(MAX_OBJECT);
+            }
+            let all = vec![large(3 << 19); PAGE as usize];
+            format!(r#"{{"metadata":{{}},"items":[{}]}}"#, all.join(","))
+        });
+        let api: Api<RawBirdWatch> = Api::default_namespaced(Client::new(Shallow.layer(router), "shop"));
+        assert_eq!(api.get("one").await.unwrap().name().name, "one");
+        let page = api.list(&ListParams::default().limit(PAGE)).await.unwrap();
+        assert_eq!(page.items.len(), PAGE as usize);
+    }
+
+    /// One whose first answer has no end is asked again, as after any other failure.
+    #[tokio::test(start_paused = true)]
+    async fn a_list_without_end_is_asked_for_again_and_the_next_answer_is_believed() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
+            let is_first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+            let is_list = request.uri().query().unwrap_or_default().contains("limit=");
+            async move {
+                if is_first {
+                    let blanks = Bytes::from(vec![b' '; 1 << 20]);
+                    return AxumBody::from_stream(stream::repeat_with(move || {
+                        Ok::<_, std::io::Error>(blanks.clone())
+                    }));
+                }
+                let list = format!(
+                    r#"{{"metadata":{{"resourceVersion":"1"}},"items":[{}]}}"#,
+                    object("one", "{}")
+                );
+                AxumBody::from(if is_list { list } else { String::new() })
+            }
+        });
+        let api: Api<RawBirdWatch> = Api::default_namespaced(Client::new(Shallow.layer(router), "shop"));
+        let config = watcher::Config::default().page_size(PAGE);
+        let mut events = watcher(api, config).default_backoff().boxed();
+        let mut said = Vec::new();
+        let found = loop {
+            match events.next().await.unwrap() {
+                Ok(watcher::Event::InitApply(object)) => break object,
+                Ok(_) => {}
+                Err(error) => said.push(format!("{error}")),
+            }
+        };
+        assert_eq!(found.name().name, "one");
+        assert!(
+            said.len() == 1 && said[0].contains("80 MiB, the most that is read of a list"),
+            "{said:?}"
+        );
     }
 }

@@ -4,4 +4,5 @@ pub mod api_server;
 pub mod depth;
 pub mod http;
 pub mod prometheus;
+pub mod size;
 pub mod slack;

@@ -126,8 +126,11 @@ impl Scope {
         let _ = self.wake.send(ObjectRef::new(&name.name).within(&name.namespace));
     }
 
-    /// Asks for a reconcile of everything.
+    /// Asks for a reconcile of everything. Before every store is filled nobody can look, and the last one to be filled asks.
     pub fn wake_all(&self) {
+        if !*self.filled.borrow() {
+            return;
+        }
         for object in self.stores.bird_watches.state() {
             self.wake(&object.name());
         }

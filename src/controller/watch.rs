@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::api::BirdWatchStatus;
+use crate::clients::size::PAGE;
 use crate::core::decide;
 use crate::core::observation::ObjectName;
 use crate::istio::{DestinationRule, VirtualService};
@@ -181,7 +182,8 @@ pub async fn follow<K: Watched>(
 where
     K::DynamicType: Eq + Hash + Clone + Send,
 {
-    let begin = || watcher(api.clone(), Config::default()).default_backoff().boxed();
+    let config = Config::default().page_size(PAGE);
+    let begin = || watcher(api.clone(), config.clone()).default_backoff().boxed();
     let mut events = begin();
     let mut first = Some((filling, pending));
     let mut known: BTreeSet<ObjectName> = BTreeSet::new();

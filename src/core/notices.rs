@@ -8,10 +8,10 @@ use crate::api::status::{Notice, NoticeKind, Notices, Rollout, Thread};
 use super::line::fit;
 use super::observation::NoticeAck;
 
-/// Step notices that wait at most; the oldest give way to the latest.
-pub const MOST_STEPS: usize = 20;
-/// Ends and alarms that wait at most besides.
-pub const MOST_ALARMS: usize = 40;
+/// Steps, starts and verbs that wait at most; the oldest give way to the latest.
+pub const MOST_PASSING: usize = 20;
+/// Notices that wait at most. No end and no alarm is lost while something passing waits.
+pub const MOST: usize = 60;
 /// Threads that are remembered: the present rollout's and those with notices still on their way.
 const MOST_THREADS: usize = 3;
 /// Longest text of a notice, in characters.
@@ -25,6 +25,11 @@ impl NoticeKind {
             self,
             Self::Started | Self::Step | Self::Promoted | Self::Superseded | Self::Verb
         )
+    }
+
+    /// Whether it gives way where too many wait: of what only passes, the next one tells enough.
+    const fn passes(self) -> bool {
+        matches!(self, Self::Started | Self::Step | Self::Verb)
     }
 
     /// The reason of its Event.
@@ -129,22 +134,23 @@ pub fn carry_over(notices: &mut Notices, of: &Notices, since: i64) {
     }
 }
 
-/// Appends a notice under its number, or the next one where that is taken; where too many wait the oldest of its sort goes.
+/// Appends a notice under its number, or the next one where that is taken.
 fn push(notices: &mut Notices, notice: Notice) {
     let id = notices.next.max(notice.id);
     notices.pending.push(Notice { id, ..notice });
     notices.next = id + 1;
-    bound(notices, |kind| kind == NoticeKind::Step, MOST_STEPS);
-    bound(notices, |kind| kind != NoticeKind::Step, MOST_ALARMS);
+    give_way(notices);
 }
 
-fn bound(notices: &mut Notices, counts: fn(NoticeKind) -> bool, most: usize) {
-    if notices.pending.iter().filter(|n| counts(n.kind)).count() > most
-        && let Some(oldest) = notices.pending.iter().position(|n| counts(n.kind))
-    {
-        notices.pending.remove(oldest);
-        notices.lost += 1;
+/// Where one too many waits, the oldest that only passes goes; ends and alarms go when nothing else is left.
+fn give_way(notices: &mut Notices) {
+    let passing = notices.pending.iter().filter(|n| n.kind.passes()).count();
+    if passing <= MOST_PASSING && notices.pending.len() <= MOST {
+        return;
     }
+    let oldest = notices.pending.iter().position(|n| n.kind.passes());
+    notices.pending.remove(oldest.unwrap_or(0));
+    notices.lost += 1;
 }
 
 fn open_thread(notices: &mut Notices, subject: Subject<'_>) {
@@ -259,19 +265,51 @@ mod tests {
         notices
     }
 
+    /// How many of a kind wait.
+    fn waiting(notices: &Notices, kind: NoticeKind) -> usize {
+        notices.pending.iter().filter(|n| n.kind == kind).count()
+    }
+
     #[test]
-    fn a_flood_of_steps_keeps_the_latest_and_every_alarm() {
-        let mut kinds = vec![NoticeKind::Started, NoticeKind::Unhealthy];
-        kinds.extend([NoticeKind::Step; 30]);
-        kinds.push(NoticeKind::RolledBack);
-        let notices = with(&kinds);
-        let steps = notices.pending.iter().filter(|n| n.kind == NoticeKind::Step);
-        assert_eq!(steps.clone().count(), MOST_STEPS);
-        assert_eq!(steps.map(|n| n.id).max(), Some(31));
-        for kind in [NoticeKind::Started, NoticeKind::Unhealthy, NoticeKind::RolledBack] {
-            assert!(notices.pending.iter().any(|n| n.kind == kind), "{kind:?}");
+    fn a_flood_of_what_passes_keeps_the_latest_of_it_and_every_end_and_alarm() {
+        for passing in [NoticeKind::Step, NoticeKind::Started, NoticeKind::Verb] {
+            let mut kinds = vec![NoticeKind::Unhealthy, NoticeKind::RolledBack];
+            kinds.extend([passing; 70]);
+            kinds.push(NoticeKind::Promoted);
+            let notices = with(&kinds);
+            let latest: Vec<i64> = notices.pending.iter().map(|n| n.id).collect();
+            assert_eq!(latest, [0, 1].into_iter().chain(52..=72).collect::<Vec<_>>());
+            for kind in [
+                NoticeKind::Unhealthy,
+                NoticeKind::RolledBack,
+                NoticeKind::Promoted,
+            ] {
+                assert_eq!(waiting(&notices, kind), 1, "{passing:?} pushes out {kind:?}");
+            }
+            assert_eq!(notices.lost, 50);
         }
-        assert_eq!(notices.lost, 10);
+    }
+
+    #[test]
+    fn no_end_and_no_alarm_is_lost_while_something_waits_that_only_passes() {
+        let mut kinds = vec![NoticeKind::RolledBack];
+        kinds.extend([NoticeKind::Verb; MOST_PASSING]);
+        kinds.extend([NoticeKind::Held; MOST - 1]);
+        let notices = with(&kinds);
+        assert_eq!(waiting(&notices, NoticeKind::RolledBack), 1);
+        assert_eq!(waiting(&notices, NoticeKind::Held), MOST - 1);
+        assert_eq!(notices.lost, i64::try_from(MOST_PASSING).unwrap());
+
+        kinds.push(NoticeKind::Verb);
+        assert_eq!(
+            waiting(&with(&kinds), NoticeKind::Verb),
+            0,
+            "it is the one to give way"
+        );
+        kinds.push(NoticeKind::Frozen);
+        let notices = with(&kinds);
+        assert_eq!(notices.pending.len(), MOST, "something has to go");
+        assert_eq!(waiting(&notices, NoticeKind::RolledBack), 0);
     }
 
     #[test]

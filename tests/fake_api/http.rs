@@ -300,19 +300,37 @@ fn merged(old: &Value, wanted: Value, subresource: &str) -> Value {
     object
 }
 
+/// A page of what there is, of as many as are asked for. The next one goes on after its last, with the revision of the first:
+/// a watch from there tells what has changed meanwhile.
 fn list(api: &FakeApi, request: &Request) -> Response {
     let store = api.store();
-    let items = store.list(&request.resource, request.namespace.as_deref());
-    let items: Vec<_> = items
-        .into_iter()
-        .filter(|o| selected(request, o))
-        .map(|o| shown(request, o))
-        .collect();
-    let revision = store.revision().to_string();
-    let list = json!({
-        "apiVersion": api_version(request), "kind": "List", "metadata": {"resourceVersion": revision}, "items": items,
+    let limit = request.query.get("limit").and_then(|limit| limit.parse().ok());
+    let (revision, after) = match request.query.get("continue") {
+        None => (store.revision(), Key::new(&request.resource, None, "")),
+        Some(token) => match begun(&request.resource, token) {
+            Some(begun) => begun,
+            None => return failure(410, "Expired", "the continue token is too old, or nobody's"),
+        },
+    };
+    let (items, last) = store.page(&after, request.namespace.as_deref(), limit, |object| {
+        selected(request, object)
     });
-    (StatusCode::OK, axum::Json(list)).into_response()
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if let Some(Key { namespace, name, .. }) = last {
+        metadata["continue"] = json!(format!("{revision}/{}/{name}", namespace.unwrap_or_default()));
+    }
+    let items: Vec<_> = items.into_iter().map(|object| shown(request, object)).collect();
+    let page = json!({
+        "apiVersion": api_version(request), "kind": "List", "metadata": metadata, "items": items,
+    });
+    (StatusCode::OK, axum::Json(page)).into_response()
+}
+
+/// The revision of a list that goes on, and the last object that was told of it.
+fn begun(resource: &str, token: &str) -> Option<(u64, Key)> {
+    let (revision, last) = token.split_once('/')?;
+    let (namespace, name) = last.split_once('/')?;
+    Some((revision.parse().ok()?, Key::new(resource, Some(namespace), name)))
 }
 
 /// An open watch.

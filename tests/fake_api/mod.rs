@@ -131,6 +131,11 @@ impl FakeApi {
         kube::Client::new(Shallow.layer(http::router(self.clone(), name)), "default")
     }
 
+    /// The server itself, for a client that has to come by a connection.
+    pub(crate) fn router(&self, client: &str) -> axum::Router {
+        http::router(self.clone(), client)
+    }
+
     /// Creates or replaces an object as it stands, status included, as `kubectl` would. Returns what is stored.
     pub(crate) fn put(&self, resource: &str, object: Value) -> Value {
         let stored = self.store().put(resource, object, self.clock.now());

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// Identifies an object; versions of one group share their objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,10 +63,36 @@ impl Store {
             .collect()
     }
 
+    /// The same after one of them, those that are selected, so many at most; and the last of them, where more are left.
+    pub(crate) fn page(
+        &self,
+        after: &Key,
+        namespace: Option<&str>,
+        limit: Option<usize>,
+        selects: impl Fn(&Value) -> bool,
+    ) -> (Vec<Value>, Option<Key>) {
+        let mut left = self
+            .objects
+            .range((Bound::Excluded(after), Bound::Unbounded))
+            .take_while(|(key, _)| key.resource == after.resource)
+            .filter(|(key, _)| namespace.is_none_or(|n| key.namespace.as_deref() == Some(n)))
+            .filter(|(_, object)| selects(object))
+            .peekable();
+        let (mut page, mut last) = (Vec::new(), None);
+        while limit.is_none_or(|limit| page.len() < limit)
+            && let Some((key, object)) = left.next()
+        {
+            page.push(object.clone());
+            last = Some(key.clone());
+        }
+        let is_more = left.peek().is_some();
+        (page, last.filter(|_| is_more))
+    }
+
     /// The events after `revision`; None when they are forgotten.
     pub(crate) fn since(&self, revision: u64) -> Option<Vec<Event>> {
-        let after = |event: &&Event| event.revision > revision;
-        (revision >= self.compacted).then(|| self.history.iter().filter(after).cloned().collect())
+        let first = self.history.partition_point(|event| event.revision <= revision);
+        (revision >= self.compacted).then(|| self.history[first..].to_vec())
     }
 
     pub(crate) fn compact(&mut self) {

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::api::plan::Target;
 use crate::clients::api_server;
+use crate::clients::size::PAGE;
 use crate::controller::find_istio;
 use crate::controller::objects::RawBirdWatch;
 use crate::core::observation::ObjectName;
@@ -157,12 +158,22 @@ impl Cluster {
             Some(namespace) => Api::namespaced_with(client, namespace, &kind),
             None => Api::all_with(client, &kind),
         };
-        let params = ListParams {
+        let mut params = ListParams {
             label_selector: labels,
+            limit: Some(PAGE),
             ..ListParams::default()
         };
-        let listed = call(api.list(&params)).await?;
-        listed.items.iter().map(json).collect()
+        let mut found = Vec::new();
+        loop {
+            let page = call(api.list(&params)).await?;
+            for object in &page.items {
+                found.push(json(object)?);
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(found),
+            }
+        }
     }
 
     /// What `operator` may do in a namespace, of all that it needs there.

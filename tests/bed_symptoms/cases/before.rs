@@ -18,6 +18,16 @@ pub(crate) fn before() -> Vec<Case> {
                 .boxed()
             },
         ),
+        case(
+            "waiting for the canary: Deployment shop-v2 has 0 replicas: scale it up",
+            |stage| {
+                async move {
+                    stage.watch(SPEC).await;
+                    stage.deploy("v2", (0, 0, 0)).await;
+                }
+                .boxed()
+            },
+        ),
         nothing_named(
             "no traffic moves before there is a baseline: errors: no series named istio_request_total",
             "istio_request_total",

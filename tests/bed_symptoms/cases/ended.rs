@@ -1,12 +1,16 @@
 //! It ended, and why.
 
+use super::still::{take_from_the_second, two_routes_at_25};
 use super::{Case, Seen, case};
 use crate::prometheus::numbers;
-use crate::stage::{SPEC, TWO};
+use crate::stage::{SPEC, Stage, TWO};
 use futures::FutureExt as _;
 
 pub(crate) fn ended() -> Vec<Case> {
-    [judged(), lost(), others()].into_iter().flatten().collect()
+    [judged(), lost(), frozen(), others(), late()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn judged() -> Vec<Case> {
@@ -59,6 +63,46 @@ fn lost() -> Vec<Case> {
             },
         )
         .seen(Seen::Describe)
+        .told(),
+    ]
+}
+
+/// A canary that was sick, and keeps 25 % of the traffic.
+async fn freeze(stage: &Stage) {
+    stage.at_25(&format!("{SPEC}ifUnhealthy: freeze\n")).await;
+    stage.measures(numbers("0", "1"));
+    stage.until("frozen", |status| status["phase"] == "Frozen").await;
+}
+
+fn frozen() -> Vec<Case> {
+    vec![
+        case("the frozen canary has no available pod", |stage| {
+            async move {
+                freeze(stage).await;
+                stage.deploy("v2", (2, 2, 0)).await;
+            }
+            .boxed()
+        })
+        .told(),
+        case("kubectl-edit lowered the frozen canary from 25 % to 0", |stage| {
+            async move {
+                freeze(stage).await;
+                stage.weigh(0).await;
+            }
+            .boxed()
+        })
+        .told(),
+        case(
+            "…; shop/http[second] could not be moved: look at the weights there",
+            |stage| {
+                async move {
+                    two_routes_at_25(stage, &SPEC.replace("hold: 3s", "hold: 10m")).await;
+                    take_from_the_second(stage).await;
+                    stage.measures(numbers("0", "1"));
+                }
+                .boxed()
+            },
+        )
         .told(),
     ]
 }
@@ -118,6 +162,27 @@ fn others() -> Vec<Case> {
                 async move {
                     stage.at_25(&SPEC.replace("hold: 3s", "hold: 10m")).await;
                     stage.weigh(60).await;
+                }
+                .boxed()
+            },
+        )
+        .seen(Seen::Describe)
+        .told(),
+    ]
+}
+
+fn late() -> Vec<Case> {
+    vec![
+        case(
+            "a raise of v2 reached shop/http[#0] after its end: the canary's 25 of 100 go back",
+            |stage| {
+                async move {
+                    stage.at_25(SPEC).await;
+                    stage.measures(numbers("0", "1"));
+                    stage
+                        .until("rolled back", |status| status["phase"] == "RolledBack")
+                        .await;
+                    stage.weigh_as("birdwatch", 25).await;
                 }
                 .boxed()
             },

@@ -66,6 +66,11 @@ pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
         "waiting for the canary's first requests at 1 %: the hold is over, and without any there is nothing to compare",
         "a_step_without_requests_says_what_it_waits_for_and_people_are_told_once",
     ),
+    // The label stands alone for two seconds.
+    (
+        "argocd-controller turned subset production of DestinationRule shop back during the promotion; resume or rollback",
+        "a_promotion_whose_label_is_turned_back_freezes_and_names_who_did_it",
+    ),
 ];
 
 fn case(

@@ -1,14 +1,17 @@
 //! It stands still.
 
 use futures::FutureExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Case, Seen, case, released};
 use crate::prometheus::{Answer, always, numbers};
-use crate::stage::{SERVICE, SPEC, TWO};
+use crate::stage::{SERVICE, SPEC, Stage, TWO};
 
 pub(crate) fn still() -> Vec<Case> {
-    [held(), asked(), stuck()].into_iter().flatten().collect()
+    [held(), asked(), stuck(), rerouted()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn held() -> Vec<Case> {
@@ -76,6 +79,21 @@ fn asked() -> Vec<Case> {
             "at maxWeight, 50 %: to go to 100 % annotate otomato.link/verb=promote/<token>",
             format!("{SPEC}maxWeight: 50\n"),
         ),
+        case(
+            "the spec cannot be used, the running plan stays in force: …",
+            |stage| {
+                async move {
+                    stage.at_25(&SPEC.replace("hold: 3s", "hold: 10m")).await;
+                    // The language of a query is not the schema's to judge.
+                    let metrics = json!([{"name": "errors", "query": "sum((", "max": 1}]);
+                    let change = json!({"spec": {"metrics": metrics}});
+                    stage.change("BirdWatch", SERVICE, "kubectl-edit", change).await;
+                }
+                .boxed()
+            },
+        )
+        .seen(Seen::Describe)
+        .told(),
         case("paused at weight 25 %", |stage| {
             async move {
                 stage.at_25(SPEC).await;
@@ -116,4 +134,60 @@ fn stuck() -> Vec<Case> {
         )
         .told(),
     ]
+}
+
+fn rerouted() -> Vec<Case> {
+    vec![
+        case(
+            "shop/http[second] no longer holds production and canary once each: mend it, or roll back by hand and use the verb rollback",
+            |stage| {
+                async move {
+                    two_routes_at_25(stage, &SPEC.replace("25, hold: 3s", "25, hold: 10s")).await;
+                    take_from_the_second(stage).await;
+                }
+                .boxed()
+            },
+        )
+        .told(),
+        case(
+            "shop/http[second] gives production something at 100 %: set it to 0/100",
+            |stage| {
+                async move {
+                    stage.at_25(&SPEC.replace("100, hold: 3s", "100, hold: 10s")).await;
+                    stage.until("at 100 %", |status| status["weight"] == 100).await;
+                    let mut first = both("first", 100);
+                    first.as_object_mut().unwrap().remove("name");
+                    route(stage, json!([first, both("second", 0)])).await;
+                }
+                .boxed()
+            },
+        )
+        .told(),
+    ]
+}
+
+/// A release that moves two routes, and has come to 25 %.
+pub(super) async fn two_routes_at_25(stage: &Stage, spec: &str) {
+    route(stage, json!([both("first", 0), both("second", 0)])).await;
+    stage.at_25(spec).await;
+}
+
+/// The second of them goes to production alone.
+pub(super) async fn take_from_the_second(stage: &Stage) {
+    let mut second = both("second", 0);
+    second["route"].as_array_mut().unwrap().truncate(1);
+    route(stage, json!([both("first", 25), second])).await;
+}
+
+/// A route that gives the canary so much of 100.
+fn both(name: &str, canary: u32) -> Value {
+    let to = |subset: &str, weight: u32| json!({"destination": {"host": SERVICE, "subset": subset}, "weight": weight});
+    json!({"name": name, "route": [to("production", 100 - canary), to("canary", canary)]})
+}
+
+async fn route(stage: &Stage, http: Value) {
+    let change = json!({"spec": {"http": http}});
+    stage
+        .change("VirtualService", SERVICE, "kubectl-edit", change)
+        .await;
 }
