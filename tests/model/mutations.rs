@@ -263,6 +263,7 @@ fn every_mutation_of_the_core_is_caught() {
     let wanted: Vec<_> = wanted
         .filter(|(_, mutation)| mutation.what.contains(&only))
         .collect();
+    assert!(!wanted.is_empty(), "no mutation is called {only:?}");
     let (left, missed) = (Mutex::new(wanted.iter()), Mutex::new(Vec::new()));
     let next = || left.lock().unwrap().next();
     std::thread::scope(|scope| {
