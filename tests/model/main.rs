@@ -8,6 +8,7 @@ mod aging;
 mod configuration;
 mod configurations;
 mod exploring;
+mod leading;
 mod mutations;
 mod objects;
 mod passing;
@@ -19,6 +20,7 @@ mod state;
 mod tables;
 mod telling;
 mod thinking;
+mod witness;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

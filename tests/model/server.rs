@@ -7,6 +7,7 @@ use super::promises;
 use super::state::*;
 use super::tables::{Patched, Tables};
 use super::thinking::Call;
+use super::witness;
 
 /// What a call comes to at the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,10 @@ pub(crate) fn land(
         Call::Status => {
             let next = job.next;
             let landed = put_bird(world, b, Some(job.bird.version), |bird| bird.status = next);
+            if landed == Landed::Done {
+                let rests_on = &mut world.rest.ghost.landed[b];
+                *rests_on = witness::rests_on(tables, *rests_on, &thought);
+            }
             if is_stale && landed == Landed::Done {
                 let others = world.operators.iter_mut().filter_map(|o| o.jobs[b].as_mut());
                 others.for_each(|other| other.crossed |= !other.orphan);
@@ -47,10 +52,11 @@ pub(crate) fn land(
         },
         Call::Effect(effect) => match effect {
             Effect::Lower { .. } | Effect::RestoreWeights => patch_route(tables, world, job, job.sent),
-            Effect::Raise { .. } => {
+            Effect::Raise { percent } => {
                 let condemned = world.operators[o].memos[b].condemned;
                 let again = condemned.is_some() && condemned == thought.attempt;
-                let broken = promises::of_raise(tables, world, b, &thought, again, is_stale || job.crossed);
+                let is_stale = is_stale || job.crossed;
+                let broken = witness::of_raise(tables, world, b, &thought, *percent, again, is_stale);
                 let landed = patch_route(tables, world, job, job.route);
                 let ghost = &mut world.rest.ghost;
                 ghost.broken = ghost.broken.or(broken.filter(|_| landed == Landed::Done));
@@ -85,8 +91,9 @@ fn label(tables: &mut Tables, world: &mut World, job: &Job, subset: Side, is_sta
     }
     let weight = tables.weight(world.server.route.is);
     let is_idle = weight == if subset == Side::Production { 100 } else { 0 };
-    // One who leads no longer, or a person, may have moved the weights at the same moment.
-    let may_cross = is_stale || job.crossed || world.rest.by_hand;
+    // One who leads no longer, or a person, may have moved the weights at the same moment; for production's they are read.
+    let by_hand = subset == Side::Canary && world.rest.by_hand;
+    let may_cross = is_stale || job.crossed || by_hand;
     let landed = patch_rule(tables, world, job);
     let is_wrong = landed == Landed::Done && !is_idle && !may_cross;
     let ghost = &mut world.rest.ghost;
@@ -122,8 +129,9 @@ fn patch_route(tables: &mut Tables, world: &mut World, job: &Job, from: Seen<Id>
             };
             world.rest.by_hand = false;
             let ghost = &mut world.rest.ghost;
+            ghost.level = u8::try_from(tables.weight(after)).unwrap();
             begin(tables, ghost, route.is, after);
-            ghost.broken = ghost.broken.or(promises::of_write(tables, &world.server));
+            ghost.broken = ghost.broken.or(witness::of_write(tables, &world.server));
             Landed::Done
         }
     }
@@ -155,7 +163,7 @@ fn patch_rule(tables: &mut Tables, world: &mut World, job: &Job) -> Landed {
                 version: rule.version + 1,
             };
             let ghost = &mut world.rest.ghost;
-            ghost.broken = ghost.broken.or(promises::of_write(tables, &world.server));
+            ghost.broken = ghost.broken.or(witness::of_write(tables, &world.server));
             Landed::Done
         }
     }

@@ -54,6 +54,8 @@ pub(crate) struct Thought {
     pub(crate) after: Option<Rollout>,
     pub(crate) attempt: Option<Id>,
     pub(crate) is_rolling_back: bool,
+    /// A check is asked.
+    pub(crate) asks: bool,
     pub(crate) broken: Option<u8>,
 }
 
@@ -124,7 +126,7 @@ impl Tables {
         let look = look_from(&view, object, Ok(spec), stored, &mut remembered, now());
         let same_plan = look.status.rollout.as_ref().is_some_and(|r| r.plan == plan);
         let decision = decide_on(&look.status, &look.seen, Ok(plan), now());
-        let broken = promises::of_decision(self, memo, same_plan, &look, &decision);
+        let broken = promises::of_decision(self, key, same_plan, &look, &decision);
         let attempt = decision.next.rollout.as_ref().map(|r| r.id.clone());
         let attempt = attempt.map(|id| self.attempts.place(id.clone(), id));
         let Decision {
@@ -156,6 +158,7 @@ impl Tables {
             check: memo.check.filter(|_| remembered.check.is_some()),
             ..*memo
         };
+        let asks = check.is_some();
         if let Some(request) = check {
             let weight = after.as_ref().map_or(0, |rollout| rollout.confirmed);
             after_look.asking = Some((self.request(request, weight), 0));
@@ -171,6 +174,7 @@ impl Tables {
             after,
             attempt,
             is_rolling_back,
+            asks,
             broken,
         }
     }
