@@ -9,6 +9,7 @@ mod configuration;
 mod configurations;
 mod exploring;
 mod leading;
+mod mutants;
 mod mutations;
 mod objects;
 mod passing;
