@@ -39,7 +39,7 @@ pub(crate) const MUTATIONS: [Mutation; 31] = [
     },
     Mutation {
         what: "a route that somebody lowered is not noticed",
-        by: "no raise before the step was held",
+        by: "no raise but on a good check of this step",
         changes: &[(
             "src/core/guards.rs",
             "    if rollout.confirmed == 0 {\n        return false;\n    }\n    let Some(route)",
@@ -116,7 +116,7 @@ pub(crate) const MUTATIONS: [Mutation; 31] = [
     },
     Mutation {
         what: "unknown is good",
-        by: "no raise but on a good check of this step",
+        by: "while nothing is known the clock of the hold stands",
         changes: &[(
             "src/core/verdict.rs",
             "                Verdict::Unhealthy\n            } else {\n                Verdict::Unknown\n            }",
@@ -170,7 +170,7 @@ pub(crate) const MUTATIONS: [Mutation; 31] = [
     },
     Mutation {
         what: "an answer is forgotten once it was looked at",
-        by: "no raise but on a good check of this step",
+        by: "no raise without a baseline",
         changes: &[(
             "src/controller/memory.rs",
             "self.check.take_if(|check| check.asked_at > now || is_over(check));\n        self.check.clone()",
@@ -286,7 +286,7 @@ pub(crate) const MUTATIONS: [Mutation; 31] = [
     },
     Mutation {
         what: "what a person adds to the canary stays",
-        by: "the canary keeps its traffic, though Prometheus says bad",
+        by: "no decided end is reached",
         changes: &[(
             "src/core/guards.rs",
             "    turn.effect(Effect::Lower {\n        percent: rollout.intended,\n    });\n",

@@ -151,18 +151,16 @@ impl Tables {
         if !is_written {
             intent.keep(&mut remembered, &look.stored, 0);
         }
-        let mut after_look = Memo {
+        let weight = after.as_ref().map_or(0, |rollout| rollout.confirmed);
+        let asked = check.map(|request| (self.request(request, weight), 0));
+        let after_look = Memo {
             held: self.held(remembered.held.take()),
             last_write: remembered.last_write.map(|at| ticks(at, now())),
             zero: look.seen.canary_zero_since.map(|at| ticks(at, now()).min(1)),
             check: memo.check.filter(|_| remembered.check.is_some()),
+            asking: asked.or(memo.asking),
             ..*memo
         };
-        let asks = check.is_some();
-        if let Some(request) = check {
-            let weight = after.as_ref().map_or(0, |rollout| rollout.confirmed);
-            after_look.asking = Some((self.request(request, weight), 0));
-        }
         Thought {
             calls: calls(lower, is_written, memo.wrote_it, rest),
             next,
@@ -174,7 +172,7 @@ impl Tables {
             after,
             attempt,
             is_rolling_back,
-            asks,
+            asks: asked.is_some(),
             broken,
         }
     }
