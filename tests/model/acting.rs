@@ -119,7 +119,8 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
     let thought = tables.thought(place);
     operator.memos[b] = thought.memo;
     if thought.asks {
-        operator.memos[b].asked_at = own_weight;
+        // What is lowered is lowered first.
+        operator.memos[b].asked_at = thought.lowers_to().map_or(own_weight, |to| to.min(own_weight));
     }
     operator.jobs[b] = Some(Job {
         thought: place,

@@ -263,7 +263,7 @@ fn raise(look: &Look, decision: &Decision, percent: u8) -> Option<u8> {
 
 /// Whether what a raise rests on is recorded, too: what was heard is asked when it is sent.
 fn recorded(after: &Rollout) -> Option<u8> {
-    if after.step == 0 {
+    if after.confirmed == 0 {
         let has = |name: &str| {
             after
                 .metrics

@@ -64,6 +64,14 @@ impl Thought {
         self.calls.get(usize::from(at))
     }
 
+    pub(crate) fn lowers_to(&self) -> Option<u8> {
+        let lowered = self.calls.iter().filter_map(|call| match call {
+            Call::Effect(Effect::Lower { percent }) => Some(*percent),
+            _ => None,
+        });
+        lowered.min()
+    }
+
     pub(crate) fn effect(&self, at: u8) -> Option<&Effect> {
         match self.call(at)? {
             Call::Effect(effect) => Some(effect),
