@@ -380,7 +380,7 @@ fn answer(tables: &Tables, world: &mut World, o: usize, b: usize, said: Said) ->
     let (request, asked) = memo.asking.take()?;
     memo.check = Some(Answered { request, asked, said });
     let at = std::mem::take(&mut memo.asked_at);
-    memo.heard = Some(Heard { request, said, at });
+    memo.heard = Some(witness::latest(tables, memo.heard, Heard { request, said, at }));
     let is_blind = said == Said::Unknown && tables.asked_at(request) > 0;
     let counts = is_blind && tables.configuration.is_impatient();
     memo.blind = counts.then(|| memo.blind.unwrap_or(asked));

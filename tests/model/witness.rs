@@ -26,8 +26,19 @@ pub(crate) fn rests_on(tables: &Tables, before: Option<Heard>, thought: &Thought
 
 fn last_heard(tables: &Tables, landed: Option<Heard>, thought: &Thought, attempt: &Rollout) -> Option<Heard> {
     let of_attempt = |heard: &Heard| tables.asked(heard.request).id.rollout == attempt.id;
+    let landed = landed.filter(of_attempt);
     let own = thought.memo.heard.filter(of_attempt);
-    own.or(landed.filter(of_attempt))
+    own.map(|own| latest(tables, landed, own)).or(landed)
+}
+
+/// The latest of two answers. What has become a baseline stays one, whatever is heard before any weight has moved.
+pub(crate) fn latest(tables: &Tables, before: Option<Heard>, now: Heard) -> Heard {
+    let attempt = |heard: Heard| &tables.asked(heard.request).id.rollout;
+    let is_baseline = |before: &Heard| before.said == Said::Good && (before.at, now.at) == (0, 0);
+    let baseline = before.filter(is_baseline);
+    baseline
+        .filter(|before| attempt(*before) == attempt(now))
+        .unwrap_or(now)
 }
 
 /// What a raise or production's label breaks when it is sent. What the server is going to refuse breaks nothing; nor does what
