@@ -5,6 +5,7 @@ use std::time::Duration;
 use birdwatch::controller::commit::Committed;
 use birdwatch::controller::errors::Fault;
 use birdwatch::core::decision::Effect;
+use birdwatch::core::observation::Side;
 
 use super::leading::{arrive, crash, lead, lose};
 use super::passing::{renumber, tick};
@@ -379,7 +380,13 @@ fn answer(tables: &Tables, world: &mut World, o: usize, b: usize, said: Said) ->
     let memo = &mut operator.memos[b];
     let (request, asked) = memo.asking.take()?;
     memo.check = Some(Answered { request, asked, said });
-    let at = std::mem::take(&mut memo.asked_at);
+    let asked_at = std::mem::take(&mut memo.asked_at);
+    let of_canary = tables
+        .asked(request)
+        .questions
+        .iter()
+        .all(|q| q.side == Side::Canary);
+    let at = if of_canary { asked_at } else { 0 };
     memo.heard = Some(witness::latest(tables, memo.heard, Heard { request, said, at }));
     let is_blind = said == Said::Unknown && tables.asked_at(request) > 0;
     let counts = is_blind && tables.configuration.is_impatient();

@@ -9,7 +9,7 @@ pub(crate) struct Mutation {
     pub(crate) changes: &'static [(&'static str, &'static str, &'static str)],
 }
 
-pub(crate) const MUTATIONS: [Mutation; 31] = [
+pub(crate) const MUTATIONS: [Mutation; 30] = [
     Mutation {
         what: "an unhealthy check is not heard",
         by: "a pass that judges a canary unhealthy rolls back or freezes",
@@ -166,15 +166,6 @@ pub(crate) const MUTATIONS: [Mutation; 31] = [
             "src/core/rest.rs",
             "if let Some(other) = &turn.seen.conflict {",
             "if let Some(other) = turn.seen.conflict.as_ref().filter(|_| turn.seen.draining) {",
-        )],
-    },
-    Mutation {
-        what: "an answer is forgotten once it was looked at",
-        by: "no raise without a baseline",
-        changes: &[(
-            "src/controller/memory.rs",
-            "self.check.take_if(|check| check.asked_at > now || is_over(check));\n        self.check.clone()",
-            "let _ = is_over;\n        self.check.take().filter(|check| check.asked_at <= now)",
         )],
     },
     Mutation {

@@ -31,12 +31,13 @@ fn last_heard(tables: &Tables, landed: Option<Heard>, thought: &Thought, attempt
     own.map(|own| latest(tables, landed, own)).or(landed)
 }
 
-/// The latest of two answers. What has become a baseline stays one, whatever is heard before any weight has moved.
+/// The latest of two answers. What is heard of production, or before any weight has moved, takes no baseline back, and says nothing of
+/// a canary that has weight.
 pub(crate) fn latest(tables: &Tables, before: Option<Heard>, now: Heard) -> Heard {
     let attempt = |heard: Heard| &tables.asked(heard.request).id.rollout;
-    let is_baseline = |before: &Heard| before.said == Said::Good && (before.at, now.at) == (0, 0);
-    let baseline = before.filter(is_baseline);
-    baseline
+    let stays = |before: &Heard| now.at == 0 && (before.at > 0 || before.said == Said::Good);
+    let before = before.filter(stays);
+    before
         .filter(|before| attempt(*before) == attempt(now))
         .unwrap_or(now)
 }
@@ -95,12 +96,18 @@ fn is_asked(world: &World, after: &Rollout) -> bool {
 /// Whether the last that was heard in this attempt is good, and was asked since our raise to the weight that the canary has; for
 /// the first raise before any.
 fn is_proven(tables: &Tables, world: &World, b: usize, thought: &Thought, after: &Rollout) -> bool {
-    let heard = last_heard(tables, world.rest.ghost.landed[b], thought, after);
-    let from = match after.confirmed {
-        0 => 0,
-        _ => own_weight(tables, world),
+    let landed = world.rest.ghost.landed[b];
+    let last = last_heard(tables, landed, thought, after);
+    let is_good = |heard: Option<Heard>, at: u8| {
+        let of_attempt = |heard: &Heard| tables.asked(heard.request).id.rollout == after.id;
+        let is_good = |heard: Heard| heard.said == Said::Good && heard.at == at;
+        heard.filter(of_attempt).is_some_and(is_good)
     };
-    heard.is_some_and(|heard| heard.said == Said::Good && heard.at == from)
+    match after.confirmed {
+        // The baseline may be the one before's.
+        0 => is_good(last, 0) || is_good(landed, 0),
+        _ => is_good(last, own_weight(tables, world)),
+    }
 }
 
 /// How many ticks a weight is to be held: as the plan says, or longer where the queries need it.
