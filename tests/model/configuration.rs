@@ -66,6 +66,7 @@ settle: 0s
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delays {
     Nothing,
+    Labels,
     Raises,
     Anything,
 }

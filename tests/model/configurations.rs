@@ -102,6 +102,17 @@ pub(crate) fn quick() -> Vec<Configuration> {
             edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(100)]),
             ..Configuration::new("a raise comes late, and a hand", ONE_STEP)
         },
+        Configuration {
+            delays: Delays::Labels,
+            unknown: false,
+            ..Configuration::new("a label comes late", ONE_STEP)
+        },
+        Configuration {
+            stale: true,
+            lossy: true,
+            unknown: false,
+            ..Configuration::new("answers lost, and a late watch", ONE_STEP)
+        },
     ]
 }
 

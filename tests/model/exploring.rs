@@ -14,7 +14,7 @@ use super::acting::happen;
 use super::configuration::Configuration;
 use super::objects::{labels, route, rule};
 use super::possible::possible;
-use super::promises::running;
+use super::promises::{is_given_up, running};
 use super::state::*;
 use super::tables::Tables;
 use super::telling;
@@ -224,7 +224,17 @@ fn is_end(tables: &Tables, world: &World) -> bool {
         .operators
         .iter()
         .all(|o| o.jobs.iter().all(|job| job.is_none_or(|j| j.orphan)));
-    settled && world.server.birds.iter().flatten().all(is_decided) && may_stay(tables, world)
+    settled
+        && world.server.birds.iter().flatten().all(is_decided)
+        && may_stay(tables, world)
+        && !is_mislabelled(tables, world)
+}
+
+/// Whether production's label names a version that was given up: that comes late at most, and is no end.
+fn is_mislabelled(tables: &Tables, world: &World) -> bool {
+    let (production, _) = labels(tables.rules.at(world.server.rule.is));
+    let mut birds = world.server.birds.iter().flatten();
+    birds.any(|bird| production.is_some_and(|label| is_given_up(tables.statuses.at(bird.is.status), label)))
 }
 
 /// Whether the canary's weight may stay: there is none; or it is that of a frozen attempt; or, at rest, a person's, who set it last.
@@ -243,7 +253,7 @@ fn may_stay(tables: &Tables, world: &World) -> bool {
 /// A canary that Prometheus calls bad has no traffic: or it is frozen, or in production already.
 fn is_safe(tables: &Tables, world: &World) -> bool {
     let (production, canary) = labels(tables.rules.at(world.server.rule.is));
-    production == canary || may_stay(tables, world)
+    !is_mislabelled(tables, world) && (production == canary || may_stay(tables, world))
 }
 
 impl Graph {

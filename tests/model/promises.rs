@@ -1,10 +1,10 @@
 //! The promises of safety, asked of each decision, by what the model shows it and not by what the core says of itself. What only
 //! the model itself has seen is asked in `witness`.
 
-use birdwatch::api::Span;
 use birdwatch::api::plan::MetricPlan;
 use birdwatch::api::spec::{IfUnhealthy, IfUnknown};
-use birdwatch::api::status::{FailureReason, Phase, Rollout, Verdict};
+use birdwatch::api::status::{Ended, FailureReason, Outcome, Phase, Rollout, Verdict};
+use birdwatch::api::{BirdWatchStatus, Span};
 use birdwatch::controller::look::Look;
 use birdwatch::core::decision::{Decision, Effect};
 use birdwatch::core::observation::{CheckId, DeploymentSeen, Observation, RouteSeen, Side};
@@ -281,7 +281,31 @@ fn recorded(after: &Rollout) -> Option<u8> {
     (!(after.verdict == Some(Verdict::Good) && fresh)).then_some(NO_EVIDENCE)
 }
 
+/// Whether a version that production's label names was given up: its last attempt did not end promoted, or does not promote it now.
+/// What is frozen is left to people, who edit no label here.
+pub(crate) fn is_given_up(status: &BirdWatchStatus, label: &str) -> bool {
+    if running(status.rollout.as_ref()).is_some_and(|attempt| attempt.canary.version == label) {
+        return !matches!(status.phase, Phase::Promoting | Phase::Frozen);
+    }
+    let of_version = |ended: &&Ended| ended.canary.version == label;
+    let last = status.ended.iter().rev().find(of_version);
+    last.is_some_and(|ended| ended.outcome != Outcome::Promoted)
+}
+
 fn label(look: &Look, decision: &Decision, subset: Side, version: &str) -> Option<u8> {
+    let present = look
+        .seen
+        .rule
+        .as_ref()
+        .ok()
+        .and_then(|rule| rule.production.as_deref());
+    if subset == Side::Production && present.is_some_and(|label| is_given_up(&decision.next, label)) {
+        // It goes back to what it was, whatever has weight.
+        let told = decision.next.rollout.as_ref();
+        return told
+            .is_none_or(|told| told.production.version != version)
+            .then_some(ANALYSED);
+    }
     let Some(after) = running(decision.next.rollout.as_ref()) else {
         return Some(ANALYSED);
     };

@@ -62,15 +62,16 @@ pub(crate) fn land(
                 ghost.broken = ghost.broken.or(broken.filter(|_| landed == Landed::Done));
                 landed
             }
-            Effect::TakeBack => {
-                let by_hand = world.rest.by_hand;
-                let landed = patch_route(tables, world, job, job.route);
-                let ghost = &mut world.rest.ghost;
-                let broken = (landed == Landed::Done && by_hand).then_some(promises::BY_HAND);
-                ghost.broken = ghost.broken.or(broken);
-                landed
+            Effect::TakeBack => take_back(tables, world, job),
+            Effect::Label { subset, version } => {
+                // What was given up goes back to what was there, whatever has weight.
+                let before = thought
+                    .rollout
+                    .as_ref()
+                    .map(|rollout| &rollout.production.version);
+                let gives_back = *subset == Side::Production && before == Some(version);
+                label(tables, world, job, *subset, is_stale, gives_back)
             }
-            Effect::Label { subset, .. } => label(tables, world, job, *subset, is_stale),
             Effect::RestoreLabel { .. } => patch_rule(tables, world, job),
             Effect::AddFinalizer | Effect::RemoveFinalizer => {
                 let wanted = *effect == Effect::AddFinalizer;
@@ -83,7 +84,23 @@ pub(crate) fn land(
     }
 }
 
-fn label(tables: &mut Tables, world: &mut World, job: &Job, subset: Side, is_stale: bool) -> Landed {
+fn take_back(tables: &mut Tables, world: &mut World, job: &Job) -> Landed {
+    let by_hand = world.rest.by_hand;
+    let landed = patch_route(tables, world, job, job.route);
+    let ghost = &mut world.rest.ghost;
+    let broken = (landed == Landed::Done && by_hand).then_some(promises::BY_HAND);
+    ghost.broken = ghost.broken.or(broken);
+    landed
+}
+
+fn label(
+    tables: &mut Tables,
+    world: &mut World,
+    job: &Job,
+    subset: Side,
+    is_stale: bool,
+    gives_back: bool,
+) -> Landed {
     // The routes are read once more before production's label is sent.
     let is_old = subset == Side::Production && job.route.version != world.server.route.version;
     if is_old && !is_stale {
@@ -93,7 +110,7 @@ fn label(tables: &mut Tables, world: &mut World, job: &Job, subset: Side, is_sta
     let is_idle = weight == if subset == Side::Production { 100 } else { 0 };
     // One who leads no longer, or a person, may have moved the weights at the same moment; for production's they are read.
     let by_hand = subset == Side::Canary && world.rest.by_hand;
-    let may_cross = is_stale || job.crossed || by_hand;
+    let may_cross = is_stale || job.crossed || by_hand || gives_back;
     let landed = patch_rule(tables, world, job);
     let is_wrong = landed == Landed::Done && !is_idle && !may_cross;
     let ghost = &mut world.rest.ghost;

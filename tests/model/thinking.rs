@@ -298,7 +298,7 @@ impl Tables {
             name: if by_hand { "kubectl-edit" } else { OURSELVES }.to_owned(),
         };
         remembered.routes_writer = memo.routes_writer.map(found);
-        remembered.rule_writer = memo.rule_writer.then(|| found(true));
+        remembered.rule_writer = memo.rule_writer.then(|| found(false));
         if let Some(zero) = memo.zero {
             let (_, plan) = &self.specs[usize::from(bird.form)];
             remembered.zero_since(&plan.target, true, ago(zero));

@@ -57,8 +57,8 @@ pub(crate) fn of_sent(tables: &Tables, world: &World, b: usize, job: &Job, thoug
         }
         Effect::Label {
             subset: Side::Production,
-            ..
-        } => {
+            version,
+        } if *version == after.canary.version => {
             let held = not_held(tables, world.rest.ghost, b, 100, hold(after, 100));
             let held = held.map(|broken| if broken == NOT_HELD { PROMOTED } else { broken });
             let proven = is_proven(tables, world, b, thought, after);
