@@ -5,14 +5,16 @@ use std::time::Duration;
 use birdwatch::controller::commit::Committed;
 use birdwatch::controller::errors::Fault;
 use birdwatch::core::decision::Effect;
+use birdwatch::core::observation::Side;
 
+use super::leading::{arrive, crash, lead, lose};
 use super::passing::{renumber, tick};
 use super::people::{change, mend, release};
-use super::promises;
 use super::server::{Landed, land};
 use super::state::*;
 use super::tables::{Patched, Tables};
 use super::thinking::{Call, Thought};
+use super::witness;
 
 /// Happens, where it can.
 pub(crate) fn happen(tables: &mut Tables, world: &World, action: Action) -> Option<World> {
@@ -21,7 +23,7 @@ pub(crate) fn happen(tables: &mut Tables, world: &World, action: Action) -> Opti
         Action::See(o, kind) => see(&mut next, usize::from(o), kind),
         Action::Reconcile(o, b) => reconcile(tables, &mut next, usize::from(o), usize::from(b)),
         Action::Call(o, b, fate) => call(tables, &mut next, usize::from(o), usize::from(b), fate)?,
-        Action::Answer(o, b, said) => answer(&mut next, usize::from(o), usize::from(b), said)?,
+        Action::Answer(o, b, said) => answer(tables, &mut next, usize::from(o), usize::from(b), said)?,
         Action::Crash(o, keeps) => crash(&mut next, o, keeps),
         Action::Lead(o) => lead(&mut next, o),
         Action::Lose(o) => lose(&mut next, o),
@@ -100,7 +102,7 @@ fn show(tables: &Tables, world: &mut World) {
 
 /// An operator begins a reconcile: it looks, decides, asks, and sends its first call.
 fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
-    let absences = world.rest.absences;
+    let (absences, own_weight) = (world.rest.absences, witness::own_weight(tables, world));
     let operator = &mut world.operators[o];
     (operator.due[b], operator.waits[b], operator.wake[b]) = (false, false, None);
     let sees = operator.sees;
@@ -117,6 +119,10 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
     let place = tables.think(key);
     let thought = tables.thought(place);
     operator.memos[b] = thought.memo;
+    if thought.asks {
+        // What is lowered is lowered first.
+        operator.memos[b].asked_at = thought.lowers_to().map_or(own_weight, |to| to.min(own_weight));
+    }
     operator.jobs[b] = Some(Job {
         thought: place,
         at: 0,
@@ -131,10 +137,7 @@ fn reconcile(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
         orphan: false,
         crossed: false,
     });
-    let broken = thought
-        .broken
-        .or_else(|| promises::of_thought(tables, world, b, &thought, &sees));
-    world.rest.ghost.broken = world.rest.ghost.broken.or(broken);
+    world.rest.ghost.broken = world.rest.ghost.broken.or(thought.broken);
     condemn(tables, world, o, b);
     go_on(tables, world, o, b);
 }
@@ -166,6 +169,8 @@ fn go_on(tables: &mut Tables, world: &mut World, o: usize, b: usize) {
         if is_needed(tables, operator, b, &job, call) {
             job.sent = operator.sees.route;
             operator.jobs[b] = Some(job);
+            let broken = witness::of_sent(tables, world, b, &job, &thought);
+            world.rest.ghost.broken = world.rest.ghost.broken.or(broken);
             return;
         }
         job.at += 1;
@@ -370,63 +375,22 @@ fn after_effect(tables: &mut Tables, world: &mut World, o: usize, b: usize, answ
     go_on(tables, world, o, b);
 }
 
-fn answer(world: &mut World, o: usize, b: usize, said: Said) -> Option<()> {
+fn answer(tables: &Tables, world: &mut World, o: usize, b: usize, said: Said) -> Option<()> {
     let operator = &mut world.operators[o];
     let memo = &mut operator.memos[b];
     let (request, asked) = memo.asking.take()?;
     memo.check = Some(Answered { request, asked, said });
-    memo.heard = Some((request, said));
+    let asked_at = std::mem::take(&mut memo.asked_at);
+    let of_canary = tables
+        .asked(request)
+        .questions
+        .iter()
+        .all(|q| q.side == Side::Canary);
+    let at = if of_canary { asked_at } else { 0 };
+    memo.heard = Some(witness::latest(tables, memo.heard, Heard { request, said, at }));
+    let is_blind = said == Said::Unknown && tables.asked_at(request) > 0;
+    let counts = is_blind && tables.configuration.is_impatient();
+    memo.blind = counts.then(|| memo.blind.unwrap_or(asked));
     (operator.due[b], operator.waits[b]) = (true, false);
-    world.rest.ghost.bad |= said == Said::Bad;
-    Some(())
-}
-
-/// What an operator forgets that ends, or no longer leads.
-fn forget(operator: &mut Operator) {
-    operator.memos = Default::default();
-    operator.due = Default::default();
-    operator.waits = Default::default();
-    operator.wake = Default::default();
-}
-
-fn crash(world: &mut World, o: u8, keeps: bool) {
-    let operator = &mut world.operators[usize::from(o)];
-    forget(operator);
-    let jobs = std::mem::take(&mut operator.jobs);
-    if keeps && let Some((bird, job)) = (0_u8..).zip(jobs).find_map(|(b, job)| Some((b, job?))) {
-        world.late = Some(Late { bird, job });
-    }
-    if world.rest.leader == Some(o) {
-        (world.rest.leader, world.rest.is_free) = (None, false);
-    }
-}
-
-fn lead(world: &mut World, o: u8) {
-    (world.rest.leader, world.rest.is_free) = (Some(o), false);
-    let operator = &mut world.operators[usize::from(o)];
-    for b in 0..BIRDS {
-        operator.due[b] = operator.sees.birds[b].is_some();
-    }
-}
-
-fn lose(world: &mut World, o: u8) {
-    world.rest.moves -= 1;
-    let operator = &mut world.operators[usize::from(o)];
-    forget(operator);
-    operator
-        .jobs
-        .iter_mut()
-        .flatten()
-        .for_each(|job| job.orphan = true);
-    (world.rest.leader, world.rest.is_free) = (None, false);
-}
-
-fn arrive(tables: &mut Tables, world: &mut World, arrives: bool) -> Option<()> {
-    let Late { bird, job } = world.late.take()?;
-    let b = usize::from(bird);
-    if arrives && land(tables, world, 0, b, &job, true) == Landed::Done {
-        let under_way = world.operators.iter_mut().filter_map(|o| o.jobs[b].as_mut());
-        under_way.for_each(|job| job.crossed = true);
-    }
     Some(())
 }

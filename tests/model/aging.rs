@@ -44,7 +44,7 @@ fn instants(status: &mut BirdWatchStatus, visit: &mut dyn FnMut(&mut Timestamp, 
     let Some(rollout) = status.rollout.as_mut().filter(|r| r.ended.is_none()) else {
         return;
     };
-    let patient = rollout
+    let impatient = rollout
         .plan
         .metrics
         .iter()
@@ -63,7 +63,7 @@ fn instants(status: &mut BirdWatchStatus, visit: &mut dyn FnMut(&mut Timestamp, 
     let long = [&mut clock.since, last_check];
     long.into_iter().flatten().for_each(|at| visit(at, LONG));
     let unknown = metrics.iter_mut().filter_map(|m| m.unknown_since.as_mut());
-    unknown.for_each(|at| visit(at, if patient { LONG } else { 0 }));
+    unknown.for_each(|at| visit(at, if impatient { LONG } else { 0 }));
 }
 
 /// Every instant that is only shown, or only tells whether something is news.

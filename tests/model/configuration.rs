@@ -66,6 +66,7 @@ settle: 0s
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delays {
     Nothing,
+    Labels,
     Raises,
     Anything,
 }
@@ -134,9 +135,16 @@ impl Configuration {
         serde_saphyr::from_str(&self.forms[usize::from(form)]).unwrap()
     }
 
+    /// Whether what is unknown for long is as good as bad.
+    pub(crate) fn is_impatient(&self) -> bool {
+        self.forms
+            .iter()
+            .any(|form| form.contains("ifUnknown: unhealthy"))
+    }
+
     /// Whether a rollout may end badly: where Prometheus only says good and nobody touches anything, none does.
     pub(crate) fn can_go_wrong(&self) -> bool {
-        self.bad || !self.edits.1.is_empty()
+        self.bad || self.unknown && self.is_impatient() || !self.edits.1.is_empty()
     }
 
     /// The different weights of all steps.

@@ -39,13 +39,18 @@ fn people(name: &'static str, spec: &str, edits: (u8, Vec<Edit>)) -> Configurati
     }
 }
 
+/// The spec of one who does not wait for ever to know something.
+fn impatient(spec: &str) -> String {
+    spec.replacen("max: 1", "max: 1, ifUnknown: unhealthy, unknownFor: 20s", 1)
+}
+
 fn frozen(name: &'static str) -> Configuration {
     let spec = format!("{TWO_STEPS}ifUnhealthy: freeze\n");
-    let verbs = (1..5).map(|verb| Edit::Verb(0, verb)).collect();
+    let verbs = (1..5).map(|verb| Edit::Verb(0, verb));
     Configuration {
         forms: vec![spec],
         verbs: VERBS.to_vec(),
-        edits: (1, verbs),
+        edits: (1, verbs.chain([Edit::Weight(100)]).collect()),
         ..Configuration::new(name, TWO_STEPS)
     }
 }
@@ -65,7 +70,11 @@ pub(crate) fn quick() -> Vec<Configuration> {
             unknown: false,
             ..people("people, once, no verb", TWO_STEPS, (1, sudden.collect()))
         },
-        frozen("freeze, and one verb"),
+        frozen("freeze, and one edit"),
+        Configuration {
+            bad: false,
+            ..Configuration::new("unknown for long is as good as bad", &impatient(LONG_STEP))
+        },
         Configuration {
             birds: 2,
             edits: (1, vec![Edit::Delete(0)]),
@@ -92,6 +101,17 @@ pub(crate) fn quick() -> Vec<Configuration> {
             verbs: vec!["", "rollback/1"],
             edits: (2, vec![Edit::Verb(0, 1), Edit::Weight(100)]),
             ..Configuration::new("a raise comes late, and a hand", ONE_STEP)
+        },
+        Configuration {
+            delays: Delays::Labels,
+            unknown: false,
+            ..Configuration::new("a label comes late", ONE_STEP)
+        },
+        Configuration {
+            stale: true,
+            lossy: true,
+            unknown: false,
+            ..Configuration::new("answers lost, and a late watch", ONE_STEP)
         },
     ]
 }

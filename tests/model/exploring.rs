@@ -14,6 +14,7 @@ use super::acting::happen;
 use super::configuration::Configuration;
 use super::objects::{labels, route, rule};
 use super::possible::possible;
+use super::promises::{is_given_up, running};
 use super::state::*;
 use super::tables::Tables;
 use super::telling;
@@ -214,31 +215,45 @@ fn fairness(world: &World, action: Action) -> Option<Fair> {
 /// A decided end: no rollout is under way, or it is frozen for people to decide; nothing of ours is left on the canary
 /// otherwise, and what is being deleted is gone.
 fn is_end(tables: &Tables, world: &World) -> bool {
-    let mut frozen = false;
-    for bird in world.server.birds.iter().flatten() {
+    let is_decided = |bird: &Seen<Bird>| {
         let status = tables.statuses.at(bird.is.status);
-        let is_over = status.rollout.as_ref().is_none_or(|r| r.ended.is_some());
-        frozen |= status.phase == Phase::Frozen;
-        if bird.is.deleting || !(is_over || status.phase == Phase::Frozen) {
-            return false;
-        }
-    }
+        let is_over = running(status.rollout.as_ref()).is_none();
+        !bird.is.deleting && (is_over || status.phase == Phase::Frozen)
+    };
     let settled = world
         .operators
         .iter()
         .all(|o| o.jobs.iter().all(|job| job.is_none_or(|j| j.orphan)));
-    settled && (frozen || world.rest.by_hand || tables.weight(world.server.route.is) == 0)
+    settled
+        && world.server.birds.iter().flatten().all(is_decided)
+        && may_stay(tables, world)
+        && !is_mislabelled(tables, world)
+}
+
+/// Whether production's label names a version that was given up: that comes late at most, and is no end.
+fn is_mislabelled(tables: &Tables, world: &World) -> bool {
+    let (production, _) = labels(tables.rules.at(world.server.rule.is));
+    let mut birds = world.server.birds.iter().flatten();
+    birds.any(|bird| production.is_some_and(|label| is_given_up(tables.statuses.at(bird.is.status), label)))
+}
+
+/// Whether the canary's weight may stay: there is none; or it is that of a frozen attempt; or, at rest, a person's, who set it last.
+fn may_stay(tables: &Tables, world: &World) -> bool {
+    let weight = tables.weight(world.server.route.is);
+    let statuses = world.server.birds.iter().flatten();
+    let statuses = statuses.map(|bird| tables.statuses.at(bird.is.status));
+    let mut attempts = statuses.filter_map(|status| Some((status.phase, running(status.rollout.as_ref())?)));
+    let own = match attempts.next() {
+        None => world.rest.by_hand,
+        Some((phase, attempt)) => phase == Phase::Frozen && weight == i64::from(attempt.intended),
+    };
+    weight == 0 || own
 }
 
 /// A canary that Prometheus calls bad has no traffic: or it is frozen, or in production already.
 fn is_safe(tables: &Tables, world: &World) -> bool {
     let (production, canary) = labels(tables.rules.at(world.server.rule.is));
-    let promoted = production == canary;
-    let frozen = |bird: &Seen<Bird>| tables.statuses.at(bird.is.status).phase == Phase::Frozen;
-    tables.weight(world.server.route.is) == 0
-        || promoted
-        || world.rest.by_hand
-        || world.server.birds.iter().flatten().any(frozen)
+    !is_mislabelled(tables, world) && (production == canary || may_stay(tables, world))
 }
 
 impl Graph {

@@ -8,6 +8,8 @@ mod aging;
 mod configuration;
 mod configurations;
 mod exploring;
+mod leading;
+mod mutants;
 mod mutations;
 mod objects;
 mod passing;
@@ -19,6 +21,7 @@ mod state;
 mod tables;
 mod telling;
 mod thinking;
+mod witness;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,6 +51,7 @@ fn prove(configurations: &[Configuration]) {
         }
     });
     let (explored, states) = (explored.into_inner(), states.into_inner());
+    assert!(explored > 0, "none of these configurations is called {only:?}");
     println!("proved: {explored} configurations, {states} states");
 }
 

@@ -78,8 +78,9 @@ fn counts(tables: &Tables, world: &World, b: usize, level: i64) -> bool {
             tables.configuration.mended(form) != form
         });
     let heard = operator.memos[b].heard;
-    let is_blind = heard
-        .is_some_and(|(request, said)| said == Said::Unknown && i64::from(tables.asked_at(request)) == level);
+    let is_blind = heard.is_some_and(|heard| {
+        heard.said == Said::Unknown && i64::from(tables.asked_at(heard.request)) == level
+    });
     !is_paused && !is_blind
 }
 
@@ -89,6 +90,7 @@ fn remember_longer(tables: &mut Tables, memo: &mut Memo) {
         held.status = tables.later(held.status);
     }
     memo.last_write = memo.last_write.map(older);
+    memo.blind = memo.blind.map(older);
     memo.zero = memo.zero.map(|age| older(age).min(1));
     memo.check
         .iter_mut()

@@ -23,7 +23,11 @@ pub(crate) fn change(tables: &mut Tables, world: &mut World, edit: Edit) -> Opti
     };
     match edit {
         Edit::Form(b, form) => bird(b, &mut server.birds, &mut |bird| bird.form = form)?,
-        Edit::Verb(b, verb) => bird(b, &mut server.birds, &mut |bird| bird.verb = verb)?,
+        Edit::Verb(b, verb) => {
+            bird(b, &mut server.birds, &mut |bird| bird.verb = verb)?;
+            let asks = tables.configuration.verbs[usize::from(verb)].starts_with("promote");
+            world.rest.ghost.promote |= asks;
+        }
         Edit::Delete(b) => {
             bird(b, &mut server.birds, &mut |bird| bird.deleting = true)?;
             let place = usize::from(b);

@@ -46,10 +46,14 @@ pub(crate) fn possible(tables: &Tables, world: &World, actions: &mut Vec<Action>
 fn may_delay(tables: &Tables, world: &World, job: &Job) -> bool {
     let may = match tables.configuration.delays {
         Delays::Nothing => false,
-        Delays::Raises => {
-            let thought = tables.thought(job.thought);
-            matches!(thought.effect(job.at), Some(Effect::Raise { .. }))
-        }
+        Delays::Labels => matches!(
+            tables.thought(job.thought).effect(job.at),
+            Some(Effect::Label { .. })
+        ),
+        Delays::Raises => matches!(
+            tables.thought(job.thought).effect(job.at),
+            Some(Effect::Raise { .. })
+        ),
         Delays::Anything => true,
     };
     may && world.late.is_none()

@@ -1,10 +1,10 @@
-//! The promises of safety, asked of each decision and of each write that reaches the server, by what the model itself has
-//! seen and not by what the core says of itself.
+//! The promises of safety, asked of each decision, by what the model shows it and not by what the core says of itself. What only
+//! the model itself has seen is asked in `witness`.
 
-use birdwatch::api::Span;
 use birdwatch::api::plan::MetricPlan;
 use birdwatch::api::spec::{IfUnhealthy, IfUnknown};
-use birdwatch::api::status::{FailureReason, Phase, Rollout, Verdict};
+use birdwatch::api::status::{Ended, FailureReason, Outcome, Phase, Rollout, Verdict};
+use birdwatch::api::{BirdWatchStatus, Span};
 use birdwatch::controller::look::Look;
 use birdwatch::core::decision::{Decision, Effect};
 use birdwatch::core::observation::{CheckId, DeploymentSeen, Observation, RouteSeen, Side};
@@ -12,7 +12,7 @@ use birdwatch::core::observation::{CheckId, DeploymentSeen, Observation, RouteSe
 use super::objects::{TICK, now, ticks};
 use super::state::*;
 use super::tables::Tables;
-use super::thinking::Thought;
+use super::thinking::Key;
 
 /// What is promised, and how the model puts it. A state in which one is broken names it by its place here.
 pub(crate) const PROMISES: [(&str, &str); 22] = [
@@ -60,45 +60,46 @@ pub(crate) const PROMISES: [(&str, &str); 22] = [
 
 const JUDGED: u8 = 0;
 const LOWERS: u8 = 1;
-const RAISED_AGAIN: u8 = 2;
+pub(crate) const RAISED_AGAIN: u8 = 2;
 const NEXT_STEP: u8 = 3;
-const NO_BASELINE: u8 = 4;
-const NO_EVIDENCE: u8 = 5;
+pub(crate) const NO_BASELINE: u8 = 4;
+pub(crate) const NO_EVIDENCE: u8 = 5;
 const PAUSED: u8 = 6;
 const NO_PODS: u8 = 7;
-const NOT_HELD: u8 = 8;
+pub(crate) const NOT_HELD: u8 = 8;
 const CLOCK: u8 = 9;
 const NEVER_BAD: u8 = 10;
-const SUM: u8 = 11;
-const NOT_OURS: u8 = 12;
+pub(crate) const SUM: u8 = 11;
+pub(crate) const NOT_OURS: u8 = 12;
 const ANALYSED: u8 = 13;
 pub(crate) const LABELLED: u8 = 14;
-const PROMOTED: u8 = 15;
-const ANNOUNCED: u8 = 16;
+pub(crate) const PROMOTED: u8 = 15;
+pub(crate) const ANNOUNCED: u8 = 16;
 const TO_NOTHING: u8 = 17;
 const OLDER: u8 = 18;
 pub(crate) const BY_HAND: u8 = 19;
 const AT_REST: u8 = 20;
-const NOT_KNOWN: u8 = 21;
+pub(crate) const NOT_KNOWN: u8 = 21;
 
 /// What a decision breaks, if anything.
 pub(crate) fn of_decision(
     tables: &Tables,
-    memo: &Memo,
+    key: &Key,
     same_plan: bool,
     look: &Look,
     decision: &Decision,
 ) -> Option<u8> {
-    let judged = judged(tables, memo, look, decision).filter(|_| same_plan);
-    let mut broken = judged.or_else(|| lowers(look, decision));
-    let raises = |effect: &Effect| matches!(effect, Effect::Raise { .. } | Effect::Label { .. });
-    if look.seen.conflict.is_some() && decision.effects.iter().any(raises) {
-        broken = broken.or(Some(OLDER));
-    }
+    let (place, birds, _, _, _, memo, _) = key;
+    let mut broken = judged(tables, memo, look, decision).filter(|_| same_plan);
+    broken = broken.or_else(|| out_of_nothing(tables, memo, look, decision));
+    broken = broken.or_else(|| lowers(look, decision));
+    // The first is the oldest, and all of them are for the same objects.
+    let is_younger = birds[..usize::from(*place)].iter().any(Option::is_some);
+    broken = broken.or((is_younger && acts(look, decision)).then_some(OLDER));
     broken = broken.or_else(|| at_rest(look, decision));
     for effect in &decision.effects {
         let of_effect = match effect {
-            Effect::Raise { percent } => raise(tables, memo, look, decision, *percent),
+            Effect::Raise { percent } => raise(look, decision, *percent),
             Effect::Label { subset, version } => label(look, decision, *subset, version),
             _ => None,
         };
@@ -107,7 +108,16 @@ pub(crate) fn of_decision(
     broken.or_else(|| clock(tables, memo, decision))
 }
 
-fn running(rollout: Option<&Rollout>) -> Option<&Rollout> {
+/// Whether an attempt begins, or goes on.
+fn acts(look: &Look, decision: &Decision) -> bool {
+    let id = |rollout: Option<&Rollout>| rollout.map(|r| r.id.clone());
+    let begins = id(decision.next.rollout.as_ref()) != id(look.status.rollout.as_ref());
+    let raises = |effect: &Effect| matches!(effect, Effect::Raise { .. } | Effect::Label { .. });
+    begins || decision.effects.iter().any(raises)
+}
+
+/// An attempt that is not over.
+pub(crate) fn running(rollout: Option<&Rollout>) -> Option<&Rollout> {
     rollout.filter(|r| r.ended.is_none())
 }
 
@@ -143,6 +153,33 @@ fn judged(tables: &Tables, memo: &Memo, look: &Look, decision: &Decision) -> Opt
 fn is_labelled(look: &Look, rollout: &Rollout) -> bool {
     let rule = look.seen.rule.as_ref();
     rule.is_ok_and(|rule| rule.production.as_ref() == Some(&rollout.canary.version))
+}
+
+/// An attempt fails by a metric only where its canary's last check was bad; or where nothing was known for as long as the spec says.
+fn out_of_nothing(tables: &Tables, memo: &Memo, look: &Look, decision: &Decision) -> Option<u8> {
+    let after = decision.next.rollout.as_ref()?;
+    let before = look.status.rollout.as_ref().filter(|r| r.id == after.id);
+    let failure = after
+        .failure
+        .as_ref()
+        .filter(|_| before.is_none_or(|r| r.failure.is_none()))?;
+    let of_canary = |check: &Answered| {
+        let id = &tables.asked(check.request).id;
+        id.rollout == after.id && tables.asked_at(check.request) > 0
+    };
+    let check = memo.check.filter(of_canary);
+    let was_blind = |asked: Ticks| {
+        let since = memo.blind.map_or(0, |since| since.saturating_sub(asked));
+        let gives_up = |m: &MetricPlan| m.if_unknown == IfUnknown::Unhealthy && since >= ticks(m.unknown_for);
+        after.plan.metrics.iter().any(gives_up)
+    };
+    let is_heard = match (failure.reason, check) {
+        (FailureReason::MetricUnhealthy, check) => check.is_some_and(|check| check.said == Said::Bad),
+        (FailureReason::MetricUnknown, Some(check)) => check.said == Said::Unknown && was_blind(check.asked),
+        (FailureReason::MetricUnknown, None) => false,
+        _ => true,
+    };
+    (!is_heard).then_some(NEVER_BAD)
 }
 
 fn lowers(look: &Look, decision: &Decision) -> Option<u8> {
@@ -186,7 +223,7 @@ fn at_rest(look: &Look, decision: &Decision) -> Option<u8> {
     decision.effects.iter().any(is_wrong).then_some(AT_REST)
 }
 
-fn raise(tables: &Tables, memo: &Memo, look: &Look, decision: &Decision, percent: u8) -> Option<u8> {
+fn raise(look: &Look, decision: &Decision, percent: u8) -> Option<u8> {
     let Some(after) = running(decision.next.rollout.as_ref()) else {
         return Some(ANNOUNCED);
     };
@@ -221,11 +258,12 @@ fn raise(tables: &Tables, memo: &Memo, look: &Look, decision: &Decision, percent
     if !same || !pointed {
         return Some(ANALYSED);
     }
-    evidence(tables, memo, after)
+    recorded(after)
 }
 
-fn evidence(tables: &Tables, memo: &Memo, after: &Rollout) -> Option<u8> {
-    if after.step == 0 {
+/// Whether what a raise rests on is recorded, too: what was heard is asked when it is sent.
+fn recorded(after: &Rollout) -> Option<u8> {
+    if after.confirmed == 0 {
         let has = |name: &str| {
             after
                 .metrics
@@ -240,14 +278,34 @@ fn evidence(tables: &Tables, memo: &Memo, after: &Rollout) -> Option<u8> {
     let fresh = after
         .last_check
         .is_some_and(|at| Span::between(at, now()) <= TICK.times(2));
-    let heard = memo
-        .heard
-        .filter(|(request, _)| tables.asked(*request).id == CheckId::of(after));
-    let good = heard.is_none_or(|(_, said)| said == Said::Good);
-    (!(after.verdict == Some(Verdict::Good) && fresh && good)).then_some(NO_EVIDENCE)
+    (!(after.verdict == Some(Verdict::Good) && fresh)).then_some(NO_EVIDENCE)
+}
+
+/// Whether a version that production's label names was given up: its last attempt did not end promoted, or does not promote it now.
+/// What is frozen is left to people, who edit no label here.
+pub(crate) fn is_given_up(status: &BirdWatchStatus, label: &str) -> bool {
+    if running(status.rollout.as_ref()).is_some_and(|attempt| attempt.canary.version == label) {
+        return !matches!(status.phase, Phase::Promoting | Phase::Frozen);
+    }
+    let of_version = |ended: &&Ended| ended.canary.version == label;
+    let last = status.ended.iter().rev().find(of_version);
+    last.is_some_and(|ended| ended.outcome != Outcome::Promoted)
 }
 
 fn label(look: &Look, decision: &Decision, subset: Side, version: &str) -> Option<u8> {
+    let present = look
+        .seen
+        .rule
+        .as_ref()
+        .ok()
+        .and_then(|rule| rule.production.as_deref());
+    if subset == Side::Production && present.is_some_and(|label| is_given_up(&decision.next, label)) {
+        // It goes back to what it was, whatever has weight.
+        let told = decision.next.rollout.as_ref();
+        return told
+            .is_none_or(|told| told.production.version != version)
+            .then_some(ANALYSED);
+    }
     let Some(after) = running(decision.next.rollout.as_ref()) else {
         return Some(ANALYSED);
     };
@@ -267,95 +325,9 @@ fn label(look: &Look, decision: &Decision, subset: Side, version: &str) -> Optio
 fn clock(tables: &Tables, memo: &Memo, decision: &Decision) -> Option<u8> {
     let after = running(decision.next.rollout.as_ref())?;
     let holds = decision.next.phase == Phase::Progressing && after.step > 0;
-    let (request, said) = memo.heard?;
+    let Heard { request, said, .. } = memo.heard?;
     // Of two checks that are older than any age here nobody knows which came first: the last may look as if it had been taken in.
     memo.check.filter(|check| check.asked < LONG)?;
     let unknown = said == Said::Unknown && tables.asked(request).id == CheckId::of(after);
     (holds && unknown && after.clock.since.is_some()).then_some(CLOCK)
-}
-
-/// What a decision breaks that only the ghost can tell.
-pub(crate) fn of_thought(
-    tables: &Tables,
-    world: &World,
-    b: usize,
-    thought: &Thought,
-    sees: &Objects,
-) -> Option<u8> {
-    let after = thought.after.as_ref();
-    let failure = after.and_then(|r| r.failure.as_ref()).map(|f| f.reason);
-    let patient = |m: &MetricPlan| m.if_unknown != IfUnknown::Unhealthy;
-    let by_unknown = failure == Some(FailureReason::MetricUnknown)
-        && after.is_some_and(|r| r.plan.metrics.iter().all(patient));
-    if by_unknown || failure == Some(FailureReason::MetricUnhealthy) && !world.rest.ghost.bad {
-        return Some(NEVER_BAD);
-    }
-    let labels = thought.calls.iter().any(|call| {
-        let production = Side::Production;
-        matches!(call, super::thinking::Call::Effect(Effect::Label { subset, .. }) if *subset == production)
-    });
-    let current = sees.route.version == world.server.route.version;
-    if labels && current {
-        return not_held(tables, world.rest.ghost, b, 100, hold(after)).map(|broken| match broken {
-            NOT_HELD => PROMOTED,
-            broken => broken,
-        });
-    }
-    None
-}
-
-/// How many ticks the present step is to be held.
-fn hold(rollout: Option<&Rollout>) -> Ticks {
-    ticks(rollout.and_then(|r| r.hold).unwrap_or_default())
-}
-
-/// What a raise breaks that has reached the server.
-pub(crate) fn of_raise(
-    tables: &Tables,
-    world: &World,
-    b: usize,
-    thought: &Thought,
-    again: bool,
-    is_stale: bool,
-) -> Option<u8> {
-    let ghost = world.rest.ghost;
-    let after = running(thought.after.as_ref())?;
-    // Whoever no longer leads may land one raise, and so may the leader whom the last status of such a one crosses. It is
-    // lowered again; that is asked of the ends.
-    if !is_stale && (again || is_over(tables, world, after)) {
-        return Some(RAISED_AGAIN);
-    }
-    if after.step == 0 || after.promote_asked {
-        return None;
-    }
-    not_held(tables, ghost, b, i64::from(after.confirmed), hold(Some(after)))
-}
-
-/// Whether the status on the server says that the attempt is taken back, or over.
-fn is_over(tables: &Tables, world: &World, attempt: &Rollout) -> bool {
-    world.server.birds.iter().flatten().any(|bird| {
-        let status = tables.statuses.at(bird.is.status);
-        let rollout = status.rollout.as_ref().filter(|r| r.id == attempt.id);
-        rollout.is_some_and(|r| r.ended.is_some() || status.phase == Phase::RollingBack)
-    })
-}
-
-/// Whether the canary has not had a weight, or more than it, for that long; or some of it does not count.
-fn not_held(tables: &Tables, ghost: Ghost, b: usize, weight: i64, hold: Ticks) -> Option<u8> {
-    let Some(level) = tables.levels.iter().position(|level| *level == weight) else {
-        return Some(NOT_HELD);
-    };
-    if ghost.held[level] < hold {
-        return Some(NOT_HELD);
-    }
-    (ghost.known[b][level] < hold).then_some(NOT_KNOWN)
-}
-
-/// What any write of ours breaks.
-pub(crate) fn of_write(tables: &Tables, server: &Objects) -> Option<u8> {
-    match tables.is_intact(server.route.is, server.rule.is) {
-        (true, true) => None,
-        (false, _) => Some(NOT_OURS),
-        (_, false) => Some(SUM),
-    }
 }

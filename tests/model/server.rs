@@ -7,6 +7,7 @@ use super::promises;
 use super::state::*;
 use super::tables::{Patched, Tables};
 use super::thinking::Call;
+use super::witness;
 
 /// What a call comes to at the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,10 @@ pub(crate) fn land(
         Call::Status => {
             let next = job.next;
             let landed = put_bird(world, b, Some(job.bird.version), |bird| bird.status = next);
+            if landed == Landed::Done {
+                let rests_on = &mut world.rest.ghost.landed[b];
+                *rests_on = witness::rests_on(tables, *rests_on, &thought);
+            }
             if is_stale && landed == Landed::Done {
                 let others = world.operators.iter_mut().filter_map(|o| o.jobs[b].as_mut());
                 others.for_each(|other| other.crossed |= !other.orphan);
@@ -47,24 +52,26 @@ pub(crate) fn land(
         },
         Call::Effect(effect) => match effect {
             Effect::Lower { .. } | Effect::RestoreWeights => patch_route(tables, world, job, job.sent),
-            Effect::Raise { .. } => {
+            Effect::Raise { percent } => {
                 let condemned = world.operators[o].memos[b].condemned;
                 let again = condemned.is_some() && condemned == thought.attempt;
-                let broken = promises::of_raise(tables, world, b, &thought, again, is_stale || job.crossed);
+                let is_stale = is_stale || job.crossed;
+                let broken = witness::of_raise(tables, world, b, &thought, *percent, again, is_stale);
                 let landed = patch_route(tables, world, job, job.route);
                 let ghost = &mut world.rest.ghost;
                 ghost.broken = ghost.broken.or(broken.filter(|_| landed == Landed::Done));
                 landed
             }
-            Effect::TakeBack => {
-                let by_hand = world.rest.by_hand;
-                let landed = patch_route(tables, world, job, job.route);
-                let ghost = &mut world.rest.ghost;
-                let broken = (landed == Landed::Done && by_hand).then_some(promises::BY_HAND);
-                ghost.broken = ghost.broken.or(broken);
-                landed
+            Effect::TakeBack => take_back(tables, world, job),
+            Effect::Label { subset, version } => {
+                // What was given up goes back to what was there, whatever has weight.
+                let before = thought
+                    .rollout
+                    .as_ref()
+                    .map(|rollout| &rollout.production.version);
+                let gives_back = *subset == Side::Production && before == Some(version);
+                label(tables, world, job, *subset, is_stale, gives_back)
             }
-            Effect::Label { subset, .. } => label(tables, world, job, *subset, is_stale),
             Effect::RestoreLabel { .. } => patch_rule(tables, world, job),
             Effect::AddFinalizer | Effect::RemoveFinalizer => {
                 let wanted = *effect == Effect::AddFinalizer;
@@ -77,7 +84,23 @@ pub(crate) fn land(
     }
 }
 
-fn label(tables: &mut Tables, world: &mut World, job: &Job, subset: Side, is_stale: bool) -> Landed {
+fn take_back(tables: &mut Tables, world: &mut World, job: &Job) -> Landed {
+    let by_hand = world.rest.by_hand;
+    let landed = patch_route(tables, world, job, job.route);
+    let ghost = &mut world.rest.ghost;
+    let broken = (landed == Landed::Done && by_hand).then_some(promises::BY_HAND);
+    ghost.broken = ghost.broken.or(broken);
+    landed
+}
+
+fn label(
+    tables: &mut Tables,
+    world: &mut World,
+    job: &Job,
+    subset: Side,
+    is_stale: bool,
+    gives_back: bool,
+) -> Landed {
     // The routes are read once more before production's label is sent.
     let is_old = subset == Side::Production && job.route.version != world.server.route.version;
     if is_old && !is_stale {
@@ -85,8 +108,9 @@ fn label(tables: &mut Tables, world: &mut World, job: &Job, subset: Side, is_sta
     }
     let weight = tables.weight(world.server.route.is);
     let is_idle = weight == if subset == Side::Production { 100 } else { 0 };
-    // One who leads no longer, or a person, may have moved the weights at the same moment.
-    let may_cross = is_stale || job.crossed || world.rest.by_hand;
+    // One who leads no longer, or a person, may have moved the weights at the same moment; for production's they are read.
+    let by_hand = subset == Side::Canary && world.rest.by_hand;
+    let may_cross = is_stale || job.crossed || by_hand || gives_back;
     let landed = patch_rule(tables, world, job);
     let is_wrong = landed == Landed::Done && !is_idle && !may_cross;
     let ghost = &mut world.rest.ghost;
@@ -122,8 +146,9 @@ fn patch_route(tables: &mut Tables, world: &mut World, job: &Job, from: Seen<Id>
             };
             world.rest.by_hand = false;
             let ghost = &mut world.rest.ghost;
+            ghost.level = u8::try_from(tables.weight(after)).unwrap();
             begin(tables, ghost, route.is, after);
-            ghost.broken = ghost.broken.or(promises::of_write(tables, &world.server));
+            ghost.broken = ghost.broken.or(witness::of_write(tables, &world.server));
             Landed::Done
         }
     }
@@ -155,7 +180,7 @@ fn patch_rule(tables: &mut Tables, world: &mut World, job: &Job) -> Landed {
                 version: rule.version + 1,
             };
             let ghost = &mut world.rest.ghost;
-            ghost.broken = ghost.broken.or(promises::of_write(tables, &world.server));
+            ghost.broken = ghost.broken.or(witness::of_write(tables, &world.server));
             Landed::Done
         }
     }

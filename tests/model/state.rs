@@ -80,6 +80,15 @@ pub(crate) struct Answered {
     pub(crate) said: Said,
 }
 
+/// An answer, for the promises to be checked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Heard {
+    pub(crate) request: Id,
+    pub(crate) said: Said,
+    /// The canary's weight by our own hand when it was asked.
+    pub(crate) at: u8,
+}
+
 /// A status that is decided and not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Held {
@@ -103,9 +112,14 @@ pub(crate) struct Memo {
     /// Who last wrote the routes, a person or not, is found out for the version that is seen; and so for the rule.
     pub(crate) routes_writer: Option<bool>,
     pub(crate) rule_writer: bool,
-    /// No part of the operator: what it heard last, for the promises to be checked by.
-    pub(crate) heard: Option<(Id, Said)>,
-    /// Neither: the attempt that it has taken back last.
+    /// No part of the operator, as what follows, but kept for the promises to be checked by: the canary's weight by our own hand
+    /// when it asked.
+    pub(crate) asked_at: u8,
+    /// What it heard last.
+    pub(crate) heard: Option<Heard>,
+    /// Since when it has heard of the canary that nothing is known, where that may be as good as bad.
+    pub(crate) blind: Option<Ticks>,
+    /// The attempt that it has taken back last.
     pub(crate) condemned: Option<Id>,
 }
 
@@ -162,8 +176,12 @@ pub(crate) struct Late {
 /// What is kept for the promises only: nothing in the world depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Ghost {
-    /// Prometheus has once said bad.
-    pub(crate) bad: bool,
+    /// What our last write gave the canary, in percent.
+    pub(crate) level: u8,
+    /// The answer that the status on the server rests on, for each `BirdWatch`.
+    pub(crate) landed: [Option<Heard>; BIRDS],
+    /// A person has asked for 100 %.
+    pub(crate) promote: bool,
     /// For how long the canary has had at least the weight of each level of the configuration; no longer than any hold.
     pub(crate) held: [Ticks; LEVELS],
     /// How much of that may count as held, for each `BirdWatch`: [`counts`](super::passing) says what may.

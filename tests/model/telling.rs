@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::objects::labels;
 use super::promises::PROMISES;
 use super::state::*;
 use super::tables::Tables;
@@ -41,7 +42,10 @@ fn told(tables: &Tables, world: &World, action: Action) -> String {
 }
 
 fn describe(tables: &Tables, world: &World) -> String {
-    let mut text = format!("weight {}", tables.weight(world.server.route.is));
+    let (production, _) = labels(tables.rules.at(world.server.rule.is));
+    let production = production.unwrap_or_default();
+    let weight = tables.weight(world.server.route.is);
+    let mut text = format!("production {production}, weight {weight}");
     for bird in world.server.birds.iter().flatten() {
         let status = tables.statuses.at(bird.is.status);
         let _ = write!(text, " | {} \"{}\"", status.phase.as_str(), status.message);

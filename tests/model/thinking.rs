@@ -54,12 +54,22 @@ pub(crate) struct Thought {
     pub(crate) after: Option<Rollout>,
     pub(crate) attempt: Option<Id>,
     pub(crate) is_rolling_back: bool,
+    /// A check is asked.
+    pub(crate) asks: bool,
     pub(crate) broken: Option<u8>,
 }
 
 impl Thought {
     pub(crate) fn call(&self, at: u8) -> Option<&Call> {
         self.calls.get(usize::from(at))
+    }
+
+    pub(crate) fn lowers_to(&self) -> Option<u8> {
+        let lowered = self.calls.iter().filter_map(|call| match call {
+            Call::Effect(Effect::Lower { percent }) => Some(*percent),
+            _ => None,
+        });
+        lowered.min()
     }
 
     pub(crate) fn effect(&self, at: u8) -> Option<&Effect> {
@@ -124,7 +134,7 @@ impl Tables {
         let look = look_from(&view, object, Ok(spec), stored, &mut remembered, now());
         let same_plan = look.status.rollout.as_ref().is_some_and(|r| r.plan == plan);
         let decision = decide_on(&look.status, &look.seen, Ok(plan), now());
-        let broken = promises::of_decision(self, memo, same_plan, &look, &decision);
+        let broken = promises::of_decision(self, key, same_plan, &look, &decision);
         let attempt = decision.next.rollout.as_ref().map(|r| r.id.clone());
         let attempt = attempt.map(|id| self.attempts.place(id.clone(), id));
         let Decision {
@@ -149,17 +159,16 @@ impl Tables {
         if !is_written {
             intent.keep(&mut remembered, &look.stored, 0);
         }
-        let mut after_look = Memo {
+        let weight = after.as_ref().map_or(0, |rollout| rollout.confirmed);
+        let asked = check.map(|request| (self.request(request, weight), 0));
+        let after_look = Memo {
             held: self.held(remembered.held.take()),
             last_write: remembered.last_write.map(|at| ticks(at, now())),
             zero: look.seen.canary_zero_since.map(|at| ticks(at, now()).min(1)),
             check: memo.check.filter(|_| remembered.check.is_some()),
+            asking: asked.or(memo.asking),
             ..*memo
         };
-        if let Some(request) = check {
-            let weight = after.as_ref().map_or(0, |rollout| rollout.confirmed);
-            after_look.asking = Some((self.request(request, weight), 0));
-        }
         Thought {
             calls: calls(lower, is_written, memo.wrote_it, rest),
             next,
@@ -171,6 +180,7 @@ impl Tables {
             after,
             attempt,
             is_rolling_back,
+            asks: asked.is_some(),
             broken,
         }
     }
@@ -288,7 +298,7 @@ impl Tables {
             name: if by_hand { "kubectl-edit" } else { OURSELVES }.to_owned(),
         };
         remembered.routes_writer = memo.routes_writer.map(found);
-        remembered.rule_writer = memo.rule_writer.then(|| found(true));
+        remembered.rule_writer = memo.rule_writer.then(|| found(false));
         if let Some(zero) = memo.zero {
             let (_, plan) = &self.specs[usize::from(bird.form)];
             remembered.zero_since(&plan.target, true, ago(zero));
