@@ -5,6 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use birdwatch::api::status::Phase;
 use birdwatch_bed::Bed;
 use birdwatch_bed::operator::NAME;
+use birdwatch_bed::parts::apps;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
@@ -100,29 +101,8 @@ async fn events(service: &Service, reason: &str) -> Vec<String> {
 /// Does something while nobody can change a `VirtualService` of the service's namespace.
 async fn with_frozen_routes<T>(service: &Service, something: impl Future<Output = T>) -> T {
     let name = service.app.name.as_str();
-    let policy = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [{
-                "apiGroups": ["networking.istio.io"], "apiVersions": ["*"],
-                "operations": ["UPDATE"], "resources": ["virtualservices"],
-            }]},
-            "validations": [{
-                "expression": format!("object.metadata.namespace != '{name}'"),
-                "message": "frozen by the test",
-            }],
-        },
-    });
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "validationActions": ["Deny"]},
-    });
-    service.apply(&[policy, binding]).await;
+    let manifests = apps::refusing_updates(name, "networking.istio.io/virtualservices", "frozen by the test");
+    service.apply(&manifests).await;
     let bed = service.bed;
     eventually("the policy works", SOON, async || {
         let args = [

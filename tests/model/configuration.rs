@@ -7,60 +7,35 @@ use birdwatch::core::observation::Settings;
 use super::objects::TICK;
 use super::state::{Edit, LEVELS};
 
-/// Four steps, the last of them longer; everything else in ticks too.
-pub(crate) const FOUR_STEPS: &str = r#"
-service: shop
-metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
-steps: [{weight: 25, hold: 10s}, {weight: 50, hold: 10s}, {weight: 75, hold: 10s}, {weight: 100, hold: 20s}]
-checkInterval: 10s
-progressDeadline: 20s
-minCapacity: 1
-settle: 0s
-"#;
+/// A spec with these steps, everything else in ticks too.
+macro_rules! spec {
+    ($steps:literal) => {
+        concat!(
+            "service: shop\n",
+            "metrics: [{name: errors, query: 'errors{version=\"$(version)\"}', max: 1}]\n",
+            "steps: [",
+            $steps,
+            "]\n",
+            "checkInterval: 10s\n",
+            "progressDeadline: 20s\n",
+            "minCapacity: 1\n",
+            "settle: 0s\n",
+        )
+    };
+}
 
+/// Four steps, the last of them longer.
+pub(crate) const FOUR_STEPS: &str = spec!(
+    "{weight: 25, hold: 10s}, {weight: 50, hold: 10s}, {weight: 75, hold: 10s}, {weight: 100, hold: 20s}"
+);
 /// Two steps, where what happens between is of more interest.
-pub(crate) const TWO_STEPS: &str = r#"
-service: shop
-metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
-steps: [{weight: 50, hold: 10s}, {weight: 100, hold: 10s}]
-checkInterval: 10s
-progressDeadline: 20s
-minCapacity: 1
-settle: 0s
-"#;
-
+pub(crate) const TWO_STEPS: &str = spec!("{weight: 50, hold: 10s}, {weight: 100, hold: 10s}");
 /// The same, held for two checks: in between, one may be unknown.
-pub(crate) const LONG_STEPS: &str = r#"
-service: shop
-metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
-steps: [{weight: 50, hold: 20s}, {weight: 100, hold: 20s}]
-checkInterval: 10s
-progressDeadline: 20s
-minCapacity: 1
-settle: 0s
-"#;
-
+pub(crate) const LONG_STEPS: &str = spec!("{weight: 50, hold: 20s}, {weight: 100, hold: 20s}");
 /// One step: the first raise is the last.
-pub(crate) const ONE_STEP: &str = r#"
-service: shop
-metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
-steps: [{weight: 100, hold: 10s}]
-checkInterval: 10s
-progressDeadline: 20s
-minCapacity: 1
-settle: 0s
-"#;
-
+pub(crate) const ONE_STEP: &str = spec!("{weight: 100, hold: 10s}");
 /// One step, held for two checks.
-pub(crate) const LONG_STEP: &str = r#"
-service: shop
-metrics: [{name: errors, query: 'errors{version="$(version)"}', max: 1}]
-steps: [{weight: 100, hold: 20s}]
-checkInterval: 10s
-progressDeadline: 20s
-minCapacity: 1
-settle: 0s
-"#;
+pub(crate) const LONG_STEP: &str = spec!("{weight: 100, hold: 20s}");
 
 /// Which calls may arrive late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -238,6 +238,34 @@ pub fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 }
 
+/// A policy of the API server, and its binding, by which it refuses, with this message, every update of a resource
+/// (`group/resource`, a subresource after another slash) in a namespace. It takes the server a moment to hear of it.
+#[must_use]
+pub fn refusing_updates(namespace: &str, resource: &str, message: &str) -> [Value; 2] {
+    let (group, resource) = resource.split_once('/').unwrap_or(("", resource));
+    let group_version = "admissionregistration.k8s.io/v1";
+    let policy = json!({
+        "apiVersion": group_version, "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": namespace},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": [group], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": [resource],
+            }]},
+            "validations": [{
+                "expression": format!("object.metadata.namespace != '{namespace}'"),
+                "message": message,
+            }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": group_version, "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": namespace},
+        "spec": {"policyName": namespace, "validationActions": ["Deny"]},
+    });
+    [policy, binding]
+}
+
 /// Applies manifests in their order, server-side, as [`FIELD_MANAGER`], without force.
 ///
 /// # Errors
