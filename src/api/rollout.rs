@@ -268,6 +268,9 @@ pub struct Kept {
     /// The version that the canary subset's label named; absent where it had no such label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary_label: Option<String>,
+    /// The host of the DestinationRule, as a full name: by it our routes are found until the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 /// The weights a route had; absent where it had none.

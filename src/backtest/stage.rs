@@ -325,6 +325,7 @@ fn observation(policy: &Policy, scrape: Span) -> Observation {
         rule: Ok(RuleSeen {
             production: Some(PRODUCTION.to_owned()),
             canary: None,
+            host: None,
         }),
         routes: vec![RouteSeen {
             key: "route".to_owned(),
@@ -333,6 +334,7 @@ fn observation(policy: &Policy, scrape: Span) -> Observation {
             total: 100,
         }],
         route_problems: Vec::new(),
+        absent: Vec::new(),
         other_routes: Vec::new(),
         warnings: Vec::new(),
         canary_zero_since: None,

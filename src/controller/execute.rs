@@ -3,6 +3,9 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use futures::future::join_all;
+
+use crate::api::status::Rollout;
 use crate::core::decision::Effect;
 use crate::core::observation::{OURSELVES, ObjectName, Side};
 use crate::istio::owner::{Manager, SUBSETS, WEIGHTS, managers};
@@ -122,17 +125,16 @@ impl Executor<'_> {
         let (Some(target), Some(pair)) = (&self.look.objects.target, &self.look.objects.pair) else {
             return Ok(Done::Nothing);
         };
-        let mut result = Ok(Done::Nothing);
-        for service in &target.virtual_services {
+        // One that hangs keeps no other waiting.
+        let lowered = target.virtual_services.iter().map(async |service| {
             let lowered = self.lower_one(&self.at(service), pair, percent).await;
-            let failed = |fault| Error::Call {
+            lowered.map_err(|fault| Error::Call {
                 what: format!("lowering {service} to {percent} %"),
                 fault,
                 lowering: true,
-            };
-            result = worse(result, lowered.map_err(failed));
-        }
-        result
+            })
+        });
+        join_all(lowered).await.into_iter().fold(Ok(Done::Nothing), worse)
     }
 
     /// Lowers one object; when it is not as expected or nothing is answered, reads it and tries again.
@@ -160,7 +162,9 @@ impl Executor<'_> {
             if tries >= LOWERING_TRIES {
                 return Err(fault);
             }
-            tokio::time::sleep(backoff(tries, Duration::from_millis(200))).await;
+            if !matches!(fault, Fault::Conflict) {
+                tokio::time::sleep(backoff(tries, Duration::from_millis(200))).await;
+            }
             match self.scope.read_virtual_service(name).await {
                 Ok(None) => return Ok(Done::Changed),
                 Ok(Some(_)) => {}
@@ -292,7 +296,7 @@ impl Executor<'_> {
     }
 
     async fn read_routes(&self) -> Result<Done, Error> {
-        let confirmed = self.look.status.rollout.as_ref().map_or(0, |r| r.confirmed);
+        let reached = self.look.status.rollout.as_ref().map_or(0, Rollout::reached);
         let mut versions = Vec::new();
         let mut writers: Vec<Manager> = Vec::new();
         for service in &self.look.objects.services {
@@ -302,7 +306,7 @@ impl Executor<'_> {
                 read.map_err(|fault| call("asking who wrote the routes", fault))?;
             let Some(found) = found else { continue };
             versions.push(found.metadata.resource_version.clone());
-            writers.extend(managers(&found.metadata, &moved(service, confirmed)));
+            writers.extend(managers(&found.metadata, &moved(service, reached)));
         }
         let name = latest(writers);
         self.entry.lock().routes_writer = Some(Identified { versions, name });

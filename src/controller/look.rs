@@ -8,19 +8,17 @@ use jiff::Timestamp;
 use crate::api::plan::Target;
 use crate::api::{BirdWatchSpec, BirdWatchStatus};
 use crate::core::decide;
-use crate::core::observation::{
-    DeploymentSeen, Gap, ObjectName, Observation, RestoreRefused, RouteSeen, RuleSeen, Settings,
-};
-use crate::istio::destination_rule::{self, SubsetLabel};
-use crate::istio::routes::{self, Holds, Kind, OtherRoute, Pair, Route};
-use crate::istio::{DestinationRule, VirtualService, host};
+use crate::core::observation::{Gap, ObjectName, Observation, RestoreRefused, Settings};
+use crate::istio::routes::{Pair, Route};
+use crate::istio::{DestinationRule, VirtualService};
 
+use super::conflict;
 use super::context::Scope;
 use super::errors::Error;
+use super::gather::World;
 use super::index::Index;
 use super::memory::{Identified, Remembered};
 use super::objects::{Deployment, RawBirdWatch};
-use super::{conflict, route_key};
 
 /// Where a look is taken: the newest objects known, and what is the same for all of them. A model of the cluster has it too.
 pub trait Sight {
@@ -178,7 +176,11 @@ pub fn look_from(
     remembered.last_write.get_or_insert(now);
     let mut world = World::default();
     let objects = match decide::target(&status, &spec) {
-        Some(target) => world.gather(sight, &name, target),
+        Some(target) => {
+            let running = status.rollout.as_ref().filter(|rollout| rollout.ended.is_none());
+            let kept = running.and_then(|rollout| rollout.kept.host.as_deref());
+            world.gather(sight, &name, target, kept)
+        }
         None => Objects::default(),
     };
     let seen = observe(sight, &object, spec, world, &objects, remembered, now);
@@ -206,6 +208,7 @@ fn observe(
         rule,
         routes,
         route_problems,
+        absent,
         other_routes,
         mut warnings,
     } = world;
@@ -232,6 +235,7 @@ fn observe(
         rule,
         routes,
         route_problems,
+        absent,
         other_routes,
         warnings,
         canary_zero_since: target.and_then(|target| remembered.zero_since(target, zero, now)),
@@ -246,187 +250,5 @@ fn observe(
         gaps: sight.gaps(),
         acks: remembered.acks.clone(),
         settings: sight.settings(),
-    }
-}
-
-/// What is seen of our objects.
-struct World {
-    deployments: Vec<DeploymentSeen>,
-    rule: Result<RuleSeen, String>,
-    routes: Vec<RouteSeen>,
-    route_problems: Vec<String>,
-    other_routes: Vec<String>,
-    warnings: Vec<String>,
-}
-
-impl Default for World {
-    fn default() -> Self {
-        Self {
-            deployments: Vec::new(),
-            rule: Err("the spec names no objects".to_owned()),
-            routes: Vec::new(),
-            route_problems: Vec::new(),
-            other_routes: Vec::new(),
-            warnings: Vec::new(),
-        }
-    }
-}
-
-impl World {
-    fn gather(&mut self, sight: &impl Sight, name: &ObjectName, target: Target) -> Objects {
-        let at = |other: &str| ObjectName {
-            namespace: name.namespace.clone(),
-            name: other.to_owned(),
-        };
-        self.deployments = deployments(sight, name, &target);
-        let rule_name = at(&target.destination_rule);
-        let rule = sight.destination_rule(&rule_name);
-        let host = self.rule(sight, &rule_name, rule.as_deref(), &target);
-        let pair = Pair {
-            // Without a rule to say so it is the service of that name: lowering goes on.
-            host: host
-                .unwrap_or_else(|| host::resolve(&target.service, &name.namespace, sight.cluster_domain())),
-            production: target.production_subset.clone(),
-            canary: target.canary_subset.clone(),
-        };
-        let mut services = Vec::new();
-        for service in &target.virtual_services {
-            match sight.virtual_service(&at(service)) {
-                Some(object) => services.push(self.service(sight, object, &pair)),
-                None => self.route_problems.push(missing("VirtualService", &at(service))),
-            }
-        }
-        self.bypasses(sight, &rule_name, &target, &pair);
-        Objects {
-            target: Some(target),
-            pair: Some(pair),
-            services,
-            rule,
-        }
-    }
-
-    /// Reads the rule; returns its host.
-    fn rule(
-        &mut self,
-        sight: &impl Sight,
-        name: &ObjectName,
-        rule: Option<&DestinationRule>,
-        target: &Target,
-    ) -> Option<String> {
-        let Some(rule) = rule else {
-            self.rule = Err(missing("DestinationRule", name));
-            return None;
-        };
-        let Target {
-            production_subset,
-            canary_subset,
-            version_label,
-            ..
-        } = target;
-        let domain = sight.cluster_domain();
-        let read = destination_rule::read(rule, production_subset, canary_subset, version_label, domain);
-        let missing = |label: &SubsetLabel| *label == SubsetLabel::Missing;
-        let usable = read.host.is_some() && !missing(&read.production) && !missing(&read.canary);
-        self.rule = if usable {
-            let version = |label: &SubsetLabel| label.version().map(str::to_owned);
-            Ok(RuleSeen {
-                production: version(&read.production),
-                canary: version(&read.canary),
-            })
-        } else {
-            Err(joined(&read.problems))
-        };
-        read.host
-    }
-
-    fn service(&mut self, sight: &impl Sight, object: Arc<VirtualService>, pair: &Pair) -> Service {
-        let found = routes::find(&object, pair, sight.cluster_domain());
-        for (route, key) in found.ours.iter().zip(route_key::keys(&found.ours)) {
-            if route.kind != Kind::Http {
-                self.warnings.push(format!(
-                    "{key}: connections that are open when the weights change stay with their version until they close"
-                ));
-            }
-            self.routes.push(RouteSeen {
-                key,
-                production: route.production.weight,
-                canary: route.canary.weight,
-                total: route.total,
-            });
-        }
-        self.route_problems
-            .extend(found.problems.iter().map(ToString::to_string));
-        for other in &found.others {
-            let text = other_route(other, pair);
-            match other.holds {
-                Holds::NoSubset => self.warnings.push(text),
-                Holds::ProductionOnly | Holds::CanaryOnly => self.other_routes.push(text),
-            }
-        }
-        Service {
-            object,
-            routes: found.ours,
-        }
-    }
-
-    /// Other `VirtualService`s that send to our host.
-    fn bypasses(&mut self, sight: &impl Sight, rule: &ObjectName, target: &Target, pair: &Pair) {
-        let others = sight.index().routing_to_host_of(rule);
-        for other in others
-            .iter()
-            .filter(|other| !target.virtual_services.contains(&other.name))
-        {
-            self.warnings.push(format!(
-                "VirtualService \"{}\" sends to {} too and does not move: name it in spec.virtualServices",
-                other.name, pair.host
-            ));
-        }
-    }
-}
-
-fn deployments(sight: &impl Sight, name: &ObjectName, target: &Target) -> Vec<DeploymentSeen> {
-    let names = sight.index().deployments(name, target);
-    let found = names.iter().filter_map(|name| sight.deployment(name));
-    let matching = found.filter(|deployment| {
-        target
-            .selector
-            .iter()
-            .all(|(key, value)| deployment.pod_labels().get(key) == Some(value))
-    });
-    let mut seen: Vec<_> = matching
-        .map(|deployment| deployment.seen(&target.version_label))
-        .collect();
-    seen.sort_by(|a, b| a.name.cmp(&b.name));
-    seen
-}
-
-fn missing(kind: &str, name: &ObjectName) -> String {
-    format!(
-        "there is no {kind} \"{}\" in namespace {}",
-        name.name, name.namespace
-    )
-}
-
-fn joined(problems: &[impl ToString]) -> String {
-    problems
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
-}
-
-fn other_route(route: &OtherRoute, pair: &Pair) -> String {
-    let place = format!(
-        "VirtualService \"{}\": route {}",
-        route.virtual_service,
-        route.label()
-    );
-    match route.holds {
-        Holds::ProductionOnly => format!("{place} has only subset {}", pair.production),
-        Holds::CanaryOnly => format!("{place} has only subset {}", pair.canary),
-        Holds::NoSubset => format!(
-            "{place} sends to {} without a subset, to pods of every version",
-            pair.host
-        ),
     }
 }

@@ -14,6 +14,7 @@ pub mod errors;
 pub mod events;
 pub mod execute;
 mod exhibit;
+mod gather;
 pub mod index;
 pub mod later;
 pub mod look;

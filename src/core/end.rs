@@ -9,6 +9,7 @@ use super::candidates;
 use super::counting;
 use super::decision::Effect;
 use super::guards;
+use super::late;
 use super::line::{LONGEST, fit};
 use super::turn::Turn;
 
@@ -59,7 +60,8 @@ pub(super) fn fail(turn: &mut Turn<'_>, rollout: &mut Rollout, reason: FailureRe
     if reason.is_judged() {
         let text = format!(
             "{} unhealthy at weight {} %: {why}",
-            rollout.canary.version, rollout.confirmed
+            rollout.canary.version,
+            rollout.reached()
         );
         turn.tell(rollout, NoticeKind::Unhealthy, text);
     }
@@ -130,6 +132,13 @@ pub(super) fn canary_pods(turn: &Turn<'_>, rollout: &Rollout) -> i32 {
     of_canary.map(|d| d.available.max(0)).sum()
 }
 
+/// Whether a version has a pod that can take traffic.
+pub(super) fn has_pods(turn: &Turn<'_>, version: &str) -> bool {
+    let deployments = turn.seen.deployments.iter();
+    let mut of_version = deployments.filter(|d| d.version.as_deref() == Some(version));
+    of_version.any(|d| d.available > 0)
+}
+
 /// Whether production is known to have no pod that could take the traffic.
 fn production_is_gone(turn: &Turn<'_>, rollout: &Rollout) -> bool {
     let version = &rollout.production.version;
@@ -173,13 +182,49 @@ pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         turn.effect(Effect::Lower { percent: 0 });
         return;
     }
-    if had_weight(rollout) && !turn.routes_are_live() {
+    if had_weight(rollout) && !are_live(turn) {
+        return;
+    }
+    if waits_for_objects(turn, rollout, reason) || late::label(turn, rollout, &rollout.production.version) {
         return;
     }
     if reason == FailureReason::Deleted && !is_restored(turn, rollout) {
         return;
     }
     conclude(turn, rollout, reason.outcome());
+}
+
+/// Whether routes and rule are known to be as the server has them; asks for both where they are not.
+fn are_live(turn: &mut Turn<'_>) -> bool {
+    let (routes, rule) = (turn.routes_are_live(), turn.rule_is_live());
+    routes && rule
+}
+
+/// A `VirtualService` that was moved and is not there may come back as it was: nobody is told that traffic went back before it has.
+fn waits_for_objects(turn: &mut Turn<'_>, rollout: &Rollout, reason: FailureReason) -> bool {
+    let absent = &turn.seen.absent;
+    let of_absent = |route: &str| absent.iter().find(|name| route.split('/').next() == Some(name));
+    let mut moved = rollout.kept.routes.iter().map(|kept| kept.route.as_str());
+    let (true, Some(name)) = (
+        had_weight(rollout) && reason != FailureReason::Deleted,
+        moved.find_map(of_absent),
+    ) else {
+        return false;
+    };
+    let text = format!(
+        "going back to {} waits for VirtualService {name}, which is not there and may come back with weight for {}; delete \
+         the BirdWatch to give it up",
+        rollout.production.version, rollout.canary.version
+    );
+    turn.say(&text);
+    turn.alarm(
+        rollout,
+        ConditionType::Held,
+        "ObjectsMissing",
+        &text,
+        NoticeKind::Held,
+    );
+    true
 }
 
 /// Gives our objects what they held before the rollout, once the mesh no longer sends the canary anything; what the

@@ -13,6 +13,7 @@ use super::counting;
 use super::decision::Effect;
 use super::end;
 use super::instants;
+use super::late;
 use super::observation::{Answer, Check, CheckId, Outcome, RouteSeen};
 use super::questions;
 use super::start;
@@ -23,6 +24,9 @@ use super::verdict;
 pub(super) fn interrupt(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
     replan(turn, rollout);
     if let Some((reason, why)) = failure(turn, rollout) {
+        if reason == FailureReason::LabelChanged && late::label(turn, rollout, &rollout.production.version) {
+            return true;
+        }
         if reason == FailureReason::LabelChanged && turn.seen.rule_writer.is_none() {
             turn.effect(Effect::IdentifyRuleWriter);
         } else {
@@ -200,17 +204,15 @@ pub(super) fn superseded(turn: &Turn<'_>, rollout: &Rollout) -> Option<(FailureR
     })
 }
 
-/// A route below the confirmed weight was lowered by somebody, us before a crash or a person in an emergency: it is
+/// A route below the weight that was reached was lowered by somebody, us before a crash or a person in an emergency: it is
 /// not raised again. `true`: the attempt is over, or waits to learn who it was.
 pub(super) fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
-    if rollout.confirmed == 0 {
-        return false;
-    }
+    let reached = rollout.reached();
     let Some(route) = lowered(&turn.seen.routes, rollout) else {
         return false;
     };
     let highest = turn.seen.routes.iter().map(RouteSeen::percent).max();
-    let left = highest.unwrap_or(0).min(rollout.confirmed);
+    let left = highest.unwrap_or(0).min(reached);
     let is_told = rollout
         .failure
         .as_ref()
@@ -224,9 +226,8 @@ pub(super) fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) 
         return true;
     };
     let why = format!(
-        "{writer} lowered {} from {} % to {} of {}",
+        "{writer} lowered {} from {reached} % to {} of {}",
         route.key,
-        rollout.confirmed,
         route.canary_share(),
         route.total
     );
@@ -241,9 +242,11 @@ pub(super) fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) 
     true
 }
 
-/// The first route of the start that is below the confirmed weight. Routes without a name are told apart by their
-/// place, which another one before them changes: of those it is the number at the confirmed weight that counts.
+/// The first route of the start that is below the weight that was reached. Routes without a name are told apart by their
+/// place, which another one before them changes: of those it is the number at that weight that counts. A first raise
+/// that has not reached all of them was lowered where none has it any more.
 fn lowered<'r>(routes: &'r [RouteSeen], rollout: &Rollout) -> Option<&'r RouteSeen> {
+    let reached = rollout.reached();
     let kept: Vec<&str> = rollout
         .kept
         .routes
@@ -255,12 +258,16 @@ fn lowered<'r>(routes: &'r [RouteSeen], rollout: &Rollout) -> Option<&'r RouteSe
         let before = kept.iter().filter(|key| alike(key, &route.key)).count();
         let still = routes
             .iter()
-            .filter(|other| alike(&other.key, &route.key) && !other.is_below(rollout.confirmed));
+            .filter(|other| alike(&other.key, &route.key) && !other.is_below(reached));
         still.count() < before
     };
     let mut below = routes
         .iter()
-        .filter(|r| kept.contains(&r.key.as_str()) && r.is_below(rollout.confirmed));
+        .filter(|r| kept.contains(&r.key.as_str()) && r.is_below(reached));
+    if rollout.confirmed == 0 {
+        let all = !routes.is_empty() && routes.iter().all(|route| route.is_below(reached));
+        return below.next().filter(|_| all);
+    }
     below.find(is_lowered)
 }
 

@@ -23,10 +23,12 @@ pub mod weights;
 
 mod answers;
 mod baseline;
+mod blocks;
 mod counting;
 mod end;
 mod guards;
 mod instants;
+mod late;
 mod preset;
 mod progress;
 mod promote;

@@ -44,6 +44,8 @@ pub struct Observation {
     pub routes: Vec<RouteSeen>,
     /// What is wrong with the `VirtualServices` or their routes: nothing is raised until it is mended.
     pub route_problems: Vec<String>,
+    /// Names of `VirtualServices` of the target in force that are not there.
+    pub absent: Vec<String>,
     /// Routes that hold one of the subsets only: left alone, named in status.
     pub other_routes: Vec<String>,
     /// What may blur or bypass the rollout: said, never acted upon.
@@ -129,6 +131,8 @@ pub struct RuleSeen {
     pub production: Option<String>,
     /// Version label of the canary subset.
     pub canary: Option<String>,
+    /// Whose subsets they are, as a full name.
+    pub host: Option<String>,
 }
 
 /// A route of ours.

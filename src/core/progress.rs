@@ -6,26 +6,15 @@ use crate::api::Span;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{HoldClock, NoticeKind, Phase, Rollout, Verdict};
 
+use super::blocks::{self, Block, held};
 use super::counting;
 use super::decision::{CheckRequest, Effect};
-use super::end;
 use super::guards;
 use super::messages;
-use super::observation::CheckId;
+use super::observation::{CheckId, RouteSeen};
 use super::questions;
 use super::turn::Turn;
 use super::verdict;
-
-/// After so long people are told that a step waits for requests.
-const LONG_WAIT: Span = Span::secs(600);
-
-/// What keeps a raise from being written.
-struct Block {
-    reason: &'static str,
-    message: String,
-    /// Whether people should hear of it; a few seconds' wait is no news.
-    news: bool,
-}
 
 /// The phase Progressing.
 pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
@@ -34,6 +23,7 @@ pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         rollout.step = rollout.step.max(1);
     }
     confirm(turn, rollout);
+    begin(turn, rollout);
     if rollout.step == 0 {
         heed_pause(turn, rollout);
     }
@@ -58,7 +48,7 @@ pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         tick(turn, rollout);
         ask(turn, rollout, next_check(turn, rollout));
         if !rollout.promote_asked && !is_served(rollout) {
-            if let Some(block) = awaited(turn, rollout) {
+            if let Some(block) = blocks::awaited(turn, rollout) {
                 held(turn, rollout, &block);
                 return;
             }
@@ -84,12 +74,13 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     {
         return;
     }
-    let lasted = (rollout.step > 0)
+    let before = if rollout.confirmed == 0 { 0 } else { rollout.step };
+    let lasted = (before > 0)
         .then(|| counting::lasted(rollout, turn.now))
         .flatten();
     rollout.confirmed = rollout.intended;
     rollout.confirmed_at = Some(turn.now);
-    rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(rollout.step + 1);
+    rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(before + 1);
     rollout.clock = HoldClock::started(turn.now);
     rollout.verdict = None;
     rollout.last_check = None;
@@ -106,9 +97,24 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     counting::tell_sight(turn, rollout);
 }
 
+/// The first raise has reached one route, and another not yet: who has traffic is judged.
+fn begin(turn: &Turn<'_>, rollout: &mut Rollout) {
+    let routes = &turn.seen.routes;
+    let has_landed = |route: &RouteSeen| route.is_above(0) && !route.is_below(rollout.intended);
+    let is_partial =
+        routes.iter().any(has_landed) && routes.iter().any(|route| route.is_below(rollout.intended));
+    if rollout.step > 0 || rollout.intended == 0 || !is_partial {
+        return;
+    }
+    rollout.step = 1;
+    rollout.confirmed_at = Some(turn.now);
+    rollout.clock = HoldClock::started(turn.now);
+    counting::new_step(rollout);
+}
+
 /// Writes the intended raise, or takes it back where something has come between.
 fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
-    match outdated(turn, rollout).or_else(|| block(turn, rollout, rollout.intended)) {
+    match blocks::outdated(turn, rollout).or_else(|| blocks::block(turn, rollout, rollout.intended)) {
         None => {
             rollout.raised = true;
             if !turn.seen.finalizer {
@@ -124,6 +130,10 @@ fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         }
         Some(block) => {
             rollout.intended = rollout.confirmed;
+            if rollout.confirmed == 0 {
+                rollout.step = 0;
+                (rollout.confirmed_at, rollout.last_check, rollout.verdict) = (None, None, None);
+            }
             if turn.seen.routes.iter().any(|r| r.is_above(rollout.confirmed)) {
                 turn.effect(Effect::Lower {
                     percent: rollout.confirmed,
@@ -175,7 +185,7 @@ pub(super) fn heed_pause(turn: &mut Turn<'_>, rollout: &Rollout) -> bool {
     is
 }
 
-fn paused_at(rollout: &Rollout) -> String {
+pub(super) fn paused_at(rollout: &Rollout) -> String {
     format!("paused at weight {} %", rollout.confirmed)
 }
 
@@ -187,21 +197,6 @@ fn is_served(rollout: &Rollout) -> bool {
         && rollout
             .last_check
             .is_some_and(|at| rollout.clock.served_at(at) >= hold)
-}
-
-/// The hold is over, and a version still has had no request in it. Seldom traffic is no news for a while.
-fn awaited(turn: &mut Turn<'_>, rollout: &Rollout) -> Option<Block> {
-    let over = rollout.clock.ends(rollout.hold.unwrap_or_default())?;
-    let is_over = rollout.last_check.is_some_and(|at| at >= over);
-    if !is_over || rollout.verdict != Some(Verdict::Good) || is_paused(turn) {
-        return None;
-    }
-    let message = counting::awaits(rollout)?;
-    Some(Block {
-        reason: "Requests",
-        message,
-        news: turn.has_come(Turn::after(over, LONG_WAIT)),
-    })
 }
 
 /// When the next check is due: an interval after the last, and at the end of the hold.
@@ -270,49 +265,13 @@ fn step_on(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         );
         return;
     };
-    if let Some(block) = block(turn, rollout, weight) {
+    if let Some(block) = blocks::block(turn, rollout, weight) {
         held(turn, rollout, &block);
         return;
     }
     rollout.intended = weight;
     turn.clear(ConditionType::Held);
     raise(turn, rollout);
-}
-
-fn held(turn: &mut Turn<'_>, rollout: &Rollout, block: &Block) {
-    turn.say(block.message.clone());
-    if block.news {
-        turn.alarm(
-            rollout,
-            ConditionType::Held,
-            block.reason,
-            &block.message,
-            NoticeKind::Held,
-        );
-    } else {
-        turn.condition(ConditionType::Held, true, block.reason, &block.message);
-    }
-}
-
-/// Why an intended raise that is not written yet has lost its ground: the evidence is old or gone, or the plan changed.
-fn outdated(turn: &Turn<'_>, rollout: &Rollout) -> Option<Block> {
-    let planned = rollout.plan.steps.iter().any(|s| s.weight == rollout.intended);
-    let proven = match rollout.step {
-        0 => verdict::has_baselines(rollout),
-        _ => rollout.promote_asked || is_proven(turn, rollout),
-    };
-    if proven && (planned || rollout.promote_asked) {
-        return None;
-    }
-    let message = format!(
-        "the raise to {} % waits for a new healthy check",
-        rollout.intended
-    );
-    Some(Block {
-        reason: "Outdated",
-        message,
-        news: false,
-    })
 }
 
 /// Whether the last check was healthy and is not old.
@@ -324,123 +283,4 @@ pub(super) fn is_proven(turn: &Turn<'_>, rollout: &Rollout) -> bool {
     rollout.verdict == Some(Verdict::Good)
         && counting::has_looked(rollout)
         && rollout.last_check.is_some_and(is_fresh)
-}
-
-/// What keeps us from knowing that the canary's Deployment is still what was watched.
-pub(super) fn unobserved(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
-    let own = turn
-        .seen
-        .deployments
-        .iter()
-        .find(|d| d.uid == rollout.canary.uid)?;
-    own.candidate().is_none().then(|| own.missing())
-}
-
-/// The promotion waits for routes that do not give the canary everything.
-pub(super) fn held_for_routes(turn: &mut Turn<'_>, rollout: &Rollout) {
-    let other = turn.seen.routes.iter().find(|r| !r.is_at(100));
-    let (reason, message) = match other.map(|r| &r.key) {
-        Some(key) => (
-            "RouteAdded",
-            format!("{key} gives production something at 100 %: set it to 0/100"),
-        ),
-        None => ("ObjectsMissing", problem(turn).unwrap_or_default()),
-    };
-    held(
-        turn,
-        rollout,
-        &Block {
-            reason,
-            message,
-            news: true,
-        },
-    );
-}
-
-/// Why the weight cannot go up to `weight` now, whatever the metrics say.
-fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
-    let block = |reason, message, news| {
-        Some(Block {
-            reason,
-            message,
-            news,
-        })
-    };
-    if is_paused(turn) {
-        return block("Paused", paused_at(rollout), false);
-    }
-    if let Some(problem) = problem(turn) {
-        return block("ObjectsMissing", problem, true);
-    }
-    if let Some(lost) = end::lost_routes(turn, rollout) {
-        let message = format!(
-            "{lost} no longer holds production and canary once each: mend it, or roll back by hand and use the verb rollback"
-        );
-        return block("RouteLost", message, true);
-    }
-    if turn.seen.routes.iter().any(|r| r.total == 0) {
-        let message = "production and canary hold 0 of a route together: give them weight there".to_owned();
-        return block("NoWeight", message, true);
-    }
-    if rollout.confirmed == 0 {
-        let delay = turn.seen.settings.propagation_delay;
-        let label_at = rollout.canary_label_at.unwrap_or(turn.now);
-        if !turn.has_come(Turn::after(label_at, delay)) {
-            return block(
-                "Propagating",
-                "the mesh is learning of the canary's subset".to_owned(),
-                false,
-            );
-        }
-    }
-    if !rollout.promote_asked
-        && let Some(lacking) = counting::lacks(rollout)
-    {
-        return block("Evidence", lacking, false);
-    }
-    if let Some(few) = capacity(turn, rollout, weight) {
-        return Some(few);
-    }
-    // Last, for each scaling makes it so for a moment: what people were told of before stays what they see.
-    block("Unobserved", unobserved(turn, rollout)?, false)
-}
-
-/// Canary pods needed for a weight: its share of production's replicas, times `minCapacity`, and at least one.
-pub(super) fn pods_needed(weight: u8, replicas: i32, min_capacity: f64) -> f64 {
-    let needed = f64::from(weight) / 100.0 * f64::from(replicas.max(1)) * min_capacity;
-    // A product that should be whole may come out a little above.
-    (needed - 1e-9).ceil().max(1.0)
-}
-
-fn capacity(turn: &Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
-    let of_production = turn
-        .seen
-        .deployments
-        .iter()
-        .filter(|d| d.version.as_ref() == Some(&rollout.production.version));
-    let replicas = of_production.map(|d| d.replicas).sum();
-    let needed = pods_needed(weight, replicas, rollout.plan.min_capacity);
-    let pods = end::canary_pods(turn, rollout);
-    (f64::from(pods) < needed).then(|| Block {
-        reason: "Capacity",
-        message: format!(
-            "weight {weight} % needs {needed} available pods of {} and there are {pods}: scale Deployment {} up, or lower minCapacity",
-            rollout.canary.version, rollout.canary.deployment
-        ),
-        news: true,
-    })
-}
-
-/// What is wrong with our objects.
-pub(super) fn problem(turn: &Turn<'_>) -> Option<String> {
-    if let Err(problem) = &turn.seen.rule {
-        return Some(problem.clone());
-    }
-    if !turn.seen.route_problems.is_empty() {
-        return Some(turn.seen.route_problems.join("; "));
-    }
-    turn.seen
-        .routes
-        .is_empty()
-        .then(|| "no route holds both subsets".to_owned())
 }

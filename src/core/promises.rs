@@ -185,13 +185,13 @@ fn guarded_pass(world: &mut World) -> bool {
         assert_ne!(world.status.phase, Phase::Frozen, "frozen traffic stays");
         assert!(!world.paused, "never raised while paused");
         assert!(
-            r.promote_asked || r.step == 0 || world.held() >= r.hold.unwrap(),
+            r.promote_asked || r.confirmed == 0 || world.held() >= r.hold.unwrap(),
             "held for {} only, of {:?}",
             world.held(),
             r.hold
         );
         assert_eq!(r.intended, percent, "a raise follows what status says");
-        let asked = r.promote_asked || r.step == 0;
+        let asked = r.promote_asked || r.confirmed == 0;
         assert!(
             asked || r.verdict == Some(Verdict::Good),
             "never raised but on a healthy check of this step and this plan: {:?}",
@@ -211,7 +211,10 @@ fn guarded_pass(world: &mut World) -> bool {
         assert!(world.seen.finalizer, "shifted traffic is fenced by the finalizer");
         let is_recorded = |name: &str| r.metrics.iter().any(|m| m.name == name && m.baseline.is_some());
         let has_baselines = r.plan.metrics.iter().all(|m| is_recorded(&m.name));
-        assert!(r.step > 0 || has_baselines, "the first raise needs a baseline");
+        assert!(
+            r.confirmed > 0 || has_baselines,
+            "the first raise needs a baseline"
+        );
     }
     for (old, new) in routes.iter().zip(&world.seen.routes) {
         let sum = |r: &RouteSeen| r.production.unwrap_or(0) + r.canary.unwrap_or(0);

@@ -4,6 +4,7 @@
 use crate::api::conditions::ConditionType;
 use crate::api::status::{Outcome, Phase, Rollout};
 
+use super::blocks;
 use super::decision::Effect;
 use super::end;
 use super::guards;
@@ -28,13 +29,13 @@ pub(super) fn note_label(turn: &Turn<'_>, rollout: &mut Rollout) {
 pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::enforce(turn, rollout);
     if turn.seen.rule.is_err() {
-        turn.say(progress::problem(turn).unwrap_or_default());
+        turn.say(blocks::problem(turn).unwrap_or_default());
         return;
     }
     let paused = progress::heed_pause(turn, rollout);
     progress::ask(turn, rollout, progress::next_check(turn, rollout));
     if !turn.seen.routes.iter().all(|r| r.is_at(100)) || turn.seen.routes.is_empty() {
-        progress::held_for_routes(turn, rollout);
+        blocks::held_for_routes(turn, rollout);
         return;
     }
     if turn.holds(ConditionType::Held) {
@@ -46,7 +47,7 @@ pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         turn.say("paused before production's label is written");
     } else if !progress::is_proven(turn, rollout) {
         turn.say("production's label waits for a healthy check");
-    } else if let Some(unobserved) = progress::unobserved(turn, rollout) {
+    } else if let Some(unobserved) = blocks::unobserved(turn, rollout) {
         turn.say(format!("production's label waits: {unobserved}"));
     } else if turn.has_come(Turn::after(quiet_since, turn.seen.settings.propagation_delay)) {
         turn.effect(Effect::Label {

@@ -2,15 +2,16 @@
 
 use crate::api::BirdWatchStatus;
 use crate::api::conditions::{self, ConditionType};
-use crate::api::plan::{Plan, Target};
+use crate::api::plan::Plan;
 use crate::api::status::{Candidate, NoticeKind, Outcome, Phase, Rollout};
 
+use super::blocks;
 use super::candidates;
 use super::counting;
 use super::decision::Effect;
 use super::end;
-use super::observation::{DeploymentSeen, OURSELVES, RouteSeen, RuleSeen};
-use super::progress;
+use super::late;
+use super::observation::{DeploymentSeen, RuleSeen};
 use super::start;
 use super::turn::Turn;
 
@@ -18,7 +19,7 @@ use super::turn::Turn;
 pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollout> {
     end::let_go(turn);
     if let Some(last) = last {
-        take_back(turn, last);
+        late::take_back(turn, last);
     }
     // Without a spec that names them, the Deployments of the service were not looked for.
     if let Ok(plan) = &turn.desired {
@@ -48,73 +49,6 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
     }
 }
 
-/// The reason why a weight is lowered that nobody asked for.
-const LATE: &str = "LateRaise";
-
-/// A raise may reach the server after the end of its attempt, when nothing was lowered since that would have refused it: whoever
-/// sent it led no longer, or had given up waiting. What is written by nobody but us is no person's wish.
-fn take_back(turn: &mut Turn<'_>, last: &Rollout) {
-    let late = late_raise(turn, last);
-    let (Some(route), None | Some(OURSELVES)) = (late, turn.seen.routes_writer.as_deref()) else {
-        if conditions::holds_for(&turn.next.conditions, ConditionType::Interference, LATE) {
-            turn.clear(ConditionType::Interference);
-        }
-        return;
-    };
-    if turn.seen.routes_writer.is_none() {
-        turn.effect(Effect::ReadRoutes);
-        return;
-    }
-    let text = format!(
-        "a raise of {} reached {} after its end: the canary's {} of {} go back",
-        last.canary.version,
-        route.key,
-        route.canary_share(),
-        route.total
-    );
-    turn.effect(Effect::TakeBack);
-    turn.alarm(
-        last,
-        ConditionType::Interference,
-        LATE,
-        &text,
-        NoticeKind::Conflict,
-    );
-}
-
-/// A route that stands where a raise of the last attempt would bring it, as all do that are not at 0. Mostly it is the first one:
-/// what follows a confirmed weight is lowered at the end, and refused after that.
-fn late_raise<'s>(turn: &Turn<'s>, last: &Rollout) -> Option<&'s RouteSeen> {
-    let is_ours = turn.seen.conflict.is_none()
-        && turn
-            .desired
-            .as_ref()
-            .is_ok_and(|plan| are_same_routes(&plan.target, &last.plan.target));
-    if !is_ours || last.ended.is_none() || !last.raised {
-        return None;
-    }
-    let moved = turn.seen.routes.iter().filter(|route| !route.is_at(0));
-    let late = moved.clone().next()?;
-    // To 100 where a person asked for it.
-    let mut raises = last.plan.steps.iter().map(|step| step.weight).chain([100]);
-    raises
-        .any(|percent| moved.clone().all(|route| route.is_at(percent)))
-        .then_some(late)
-}
-
-/// Of two targets whose weights are the same weights.
-fn are_same_routes(a: &Target, b: &Target) -> bool {
-    let routes = |target: &Target| {
-        let subsets = (target.production_subset.clone(), target.canary_subset.clone());
-        (
-            target.virtual_services.clone(),
-            target.destination_rule.clone(),
-            subsets,
-        )
-    };
-    routes(a) == routes(b)
-}
-
 type Waits = (Phase, &'static str, String);
 
 /// What a rollout needs before it can start.
@@ -128,7 +62,7 @@ fn ready(turn: &mut Turn<'_>) -> Result<(Plan, RuleSeen), Waits> {
         let why = format!("BirdWatch {other} is older and acts on the same objects: delete one of the two");
         return Err((resting, "Conflict", why));
     }
-    if let Some(problem) = progress::problem(turn) {
+    if let Some(problem) = blocks::problem(turn) {
         return Err((resting, "ObjectsMissing", problem));
     }
     let rule = turn
@@ -155,6 +89,9 @@ fn look_for_candidate(
         wait(turn, resting, "ObjectsMissing", &why);
         return None;
     };
+    if last.is_some_and(|last| late::label(turn, last, &last.production.version)) {
+        return None;
+    }
     report_reverted(turn, last, &production);
     let wanted = plan.canary_version.as_deref();
     let deployments = &turn.seen.deployments;

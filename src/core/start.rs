@@ -9,6 +9,7 @@ use crate::api::plan::Plan;
 use crate::api::status::{Candidate, FailureReason, HoldClock, Kept, KeptRoute, NoticeKind, Phase, Rollout};
 
 use super::baseline::{self, Lack};
+use super::blocks;
 use super::counting;
 use super::decision::Effect;
 use super::end;
@@ -68,12 +69,22 @@ pub(super) fn fresh(
         kept: Kept {
             routes: turn.seen.routes.iter().map(kept_route).collect(),
             canary_label: rule.canary.clone(),
+            host: rule.host.clone(),
         },
         ..Rollout::unbegun(id(turn, &canary.version), plan, production, canary, turn.now)
     }
 }
 
 impl Rollout {
+    /// The weight that a route of ours has at least once: of a first raise, as soon as one of them has it.
+    pub(crate) const fn reached(&self) -> u8 {
+        if self.confirmed == 0 && self.step > 0 {
+            self.intended
+        } else {
+            self.confirmed
+        }
+    }
+
     /// Nothing has happened in it, and it knows of no object.
     pub(in crate::core) fn unbegun(
         id: String,
@@ -147,7 +158,7 @@ pub(super) fn pend(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     }
     if let Some(missing) = missing(turn, rollout) {
         await_canary(turn, rollout, &missing);
-    } else if let Some(problem) = progress::problem(turn) {
+    } else if let Some(problem) = blocks::problem(turn) {
         turn.say(problem);
     } else if turn
         .seen

@@ -223,6 +223,15 @@ impl<'a> Turn<'a> {
         is_known
     }
 
+    /// The same of the rule; one that cannot be used has nothing to say.
+    pub(super) fn rule_is_live(&mut self) -> bool {
+        let is_known = self.seen.rule_writer.is_some() || self.seen.rule.is_err();
+        if !is_known {
+            self.effect(Effect::IdentifyRuleWriter);
+        }
+        is_known
+    }
+
     /// Whether the canary has had nothing for as long as the mesh needs to know.
     pub(super) fn canary_is_quiet(&mut self) -> bool {
         if self.seen.routes.is_empty() {

@@ -159,6 +159,7 @@ fn first_sight() -> Observation {
         rule: Ok(RuleSeen {
             production: Some("v1".into()),
             canary: None,
+            host: None,
         }),
         routes: vec![RouteSeen {
             key: "aleph/http[0]".into(),
@@ -167,6 +168,7 @@ fn first_sight() -> Observation {
             total: 100,
         }],
         route_problems: Vec::new(),
+        absent: Vec::new(),
         other_routes: Vec::new(),
         warnings: Vec::new(),
         canary_zero_since: None,

@@ -184,10 +184,14 @@ impl Stage {
 
     /// Gives the two subsets these versions, as Argo CD does.
     pub(crate) async fn label(&self, production: &str, canary: &str) {
+        self.label_as("argocd-controller", production, canary).await;
+    }
+
+    /// The same as another.
+    pub(crate) async fn label_as(&self, manager: &str, production: &str, canary: &str) {
         let subsets = self.app.destination_rule(production, canary)["spec"]["subsets"].clone();
         let change = json!({"spec": {"subsets": subsets}});
-        self.change("DestinationRule", SERVICE, "argocd-controller", change)
-            .await;
+        self.change("DestinationRule", SERVICE, manager, change).await;
     }
 
     /// Waits until an object is older than what is made from now on, as ages are told, in seconds.

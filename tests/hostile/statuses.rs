@@ -309,6 +309,7 @@ fn observation(fixture: &Value, status: &BirdWatchStatus) -> Observation {
         rule: Ok(RuleSeen {
             production: label("production"),
             canary: label("canary"),
+            host: None,
         }),
         routes: vec![RouteSeen {
             key: "aleph/http[0]".to_owned(),
@@ -317,6 +318,7 @@ fn observation(fixture: &Value, status: &BirdWatchStatus) -> Observation {
             total: 100,
         }],
         route_problems: Vec::new(),
+        absent: Vec::new(),
         other_routes: Vec::new(),
         warnings: Vec::new(),
         canary_zero_since: None,

@@ -42,8 +42,8 @@ pub(crate) const MUTATIONS: [Mutation; 30] = [
         by: "no raise but on a good check of this step",
         changes: &[(
             "src/core/guards.rs",
-            "    if rollout.confirmed == 0 {\n        return false;\n    }\n    let Some(route)",
-            "    if rollout.confirmed <= 100 {\n        return false;\n    }\n    let Some(route)",
+            "    let Some(route) = lowered(&turn.seen.routes, rollout) else {",
+            "    let Some(route) = lowered(&[], rollout) else {",
         )],
     },
     Mutation {
@@ -77,8 +77,8 @@ pub(crate) const MUTATIONS: [Mutation; 30] = [
         what: "a pause keeps nothing from rising",
         by: "no raise while paused",
         changes: &[(
-            "src/core/progress.rs",
-            "    if is_paused(turn) {\n        return block(\"Paused\", paused_at(rollout), false);\n    }\n",
+            "src/core/blocks.rs",
+            "    if progress::is_paused(turn) {\n        return block(\"Paused\", progress::paused_at(rollout), false);\n    }\n",
             "",
         )],
     },
@@ -86,7 +86,7 @@ pub(crate) const MUTATIONS: [Mutation; 30] = [
         what: "capacity is not asked for",
         by: "no raise to pods that are not there",
         changes: &[(
-            "src/core/progress.rs",
+            "src/core/blocks.rs",
             "(f64::from(pods) < needed).then(|| Block {",
             "(f64::from(pods) < needed - 1.0).then(|| Block {",
         )],
@@ -172,7 +172,7 @@ pub(crate) const MUTATIONS: [Mutation; 30] = [
         what: "a late raise is taken back whoever wrote it",
         by: "weights that a person has set at rest stay",
         changes: &[(
-            "src/core/rest.rs",
+            "src/core/late.rs",
             "(late, turn.seen.routes_writer.as_deref())",
             "(late, turn.seen.routes_writer.as_ref().map(|_| OURSELVES))",
         )],
@@ -181,7 +181,7 @@ pub(crate) const MUTATIONS: [Mutation; 30] = [
         what: "a late raise stays",
         by: "no decided end is reached",
         changes: &[(
-            "src/core/rest.rs",
+            "src/core/late.rs",
             "last.ended.is_none() || !last.raised",
             "last.ended.is_none() || last.raised",
         )],

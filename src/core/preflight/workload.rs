@@ -1,8 +1,8 @@
 //! What the Deployments say: which versions there are, whether they run, and whether the canary can carry its share.
 
 use crate::api::plan::{Plan, Target};
+use crate::core::blocks;
 use crate::core::number::human;
-use crate::core::progress;
 
 use super::inventory::{DeploymentFacts, Inventory, SubsetFacts};
 use super::{Report, codes};
@@ -183,7 +183,7 @@ fn capacity(report: &mut Report, plan: &Plan, parts: &Parts<'_>, canary: &Deploy
     let production = parts.of_production.iter().map(|d| d.seen.replicas).sum::<i32>();
     let pods = canary.seen.replicas;
     let short = plan.steps.iter().find_map(|step| {
-        let needed = progress::pods_needed(step.weight, production, plan.min_capacity);
+        let needed = blocks::pods_needed(step.weight, production, plan.min_capacity);
         (f64::from(pods) < needed).then_some((step.weight, needed))
     });
     if let Some((weight, needed)) = short {

@@ -279,6 +279,9 @@ fn a_deletion_ends_where_the_routes_are_gone() {
         if decision.effects.contains(&Effect::ReadRoutes) {
             world.seen.routes_writer = Some(OURSELVES.to_owned());
         }
+        if decision.effects.contains(&Effect::IdentifyRuleWriter) {
+            world.seen.rule_writer = Some(OURSELVES.to_owned());
+        }
         if decision
             .effects
             .iter()

@@ -11,7 +11,8 @@ fn a_healthy_canary_is_promoted_step_by_step() {
         world.seen.rule,
         Ok(RuleSeen {
             production: Some("v2".into()),
-            canary: Some("v2".into())
+            canary: Some("v2".into()),
+            host: None,
         })
     );
     assert_eq!(world.status.promoted_version.as_deref(), Some("v2"));

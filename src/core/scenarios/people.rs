@@ -174,6 +174,7 @@ fn git_turning_production_back_is_reported_and_starts_nothing() {
     world.seen.rule = Ok(RuleSeen {
         production: Some("v1".into()),
         canary: Some("v2".into()),
+        host: None,
     });
     world.run(600);
     assert_eq!(

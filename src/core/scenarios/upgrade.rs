@@ -88,6 +88,7 @@ fn restored(fixture: &Value) -> World {
     world.seen.rule = Ok(RuleSeen {
         production: label("production"),
         canary: label("canary"),
+        host: None,
     });
     world.seen.deployments.clear();
     for found in fixture["deployments"].as_array().unwrap() {

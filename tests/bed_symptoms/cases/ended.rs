@@ -3,7 +3,7 @@
 use super::still::{take_from_the_second, two_routes_at_25};
 use super::{Case, Seen, case};
 use crate::prometheus::numbers;
-use crate::stage::{SPEC, Stage, TWO};
+use crate::stage::{Pods, SPEC, Stage, TWO};
 use futures::FutureExt as _;
 
 pub(crate) fn ended() -> Vec<Case> {
@@ -171,6 +171,17 @@ fn others() -> Vec<Case> {
     ]
 }
 
+/// Its label arrives when the canary was found bad and has lost its traffic; production has those pods.
+async fn promoted_too_late(stage: &Stage, production: Pods) {
+    stage.at_25(SPEC).await;
+    stage.measures(numbers("0", "1"));
+    stage
+        .until("rolled back", |status| status["phase"] == "RolledBack")
+        .await;
+    stage.deploy("v1", production).await;
+    stage.label_as("birdwatch", "v2", "v2").await;
+}
+
 fn late() -> Vec<Case> {
     vec![
         case(
@@ -188,6 +199,18 @@ fn late() -> Vec<Case> {
             },
         )
         .seen(Seen::Describe)
+        .told(),
+        case(
+            "the promotion of v2 reached subset production after it was given up: back to v1",
+            |stage| promoted_too_late(stage, TWO).boxed(),
+        )
+        .seen(Seen::Describe)
+        .told(),
+        case(
+            "the promotion of v2 reached subset production after it was given up, and v1 has no available pod: back to it when it has \
+             one; to keep v2 set the label yourself",
+            |stage| promoted_too_late(stage, (2, 2, 0)).boxed(),
+        )
         .told(),
     ]
 }

@@ -139,6 +139,31 @@ fn stuck() -> Vec<Case> {
 fn rerouted() -> Vec<Case> {
     vec![
         case(
+            "going back to v1 waits for VirtualService shop, which is not there and may come back with weight for v2; delete the \
+             BirdWatch to give it up",
+            |stage| {
+                async move {
+                    stage.at_25(&SPEC.replace("25, hold: 3s", "25, hold: 10s")).await;
+                    stage.remove("VirtualService").await;
+                    stage.measures(numbers("0", "1"));
+                }
+                .boxed()
+            },
+        )
+        .told(),
+        case(
+            "host of DestinationRule shop is … now, and was … when this rollout began: set it back",
+            |stage| {
+                async move {
+                    stage.at_25(SPEC).await;
+                    let change = json!({"spec": {"host": "other"}});
+                    stage.change("DestinationRule", SERVICE, "kubectl-edit", change).await;
+                }
+                .boxed()
+            },
+        )
+        .told(),
+        case(
             "shop/http[second] no longer holds production and canary once each: mend it, or roll back by hand and use the verb rollback",
             |stage| {
                 async move {

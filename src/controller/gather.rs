@@ -1,0 +1,216 @@
+//! What a look gathers of a `BirdWatch`'s objects, from stores alone. It judges nothing.
+
+use std::sync::Arc;
+
+use crate::api::plan::Target;
+use crate::core::observation::{DeploymentSeen, ObjectName, RouteSeen, RuleSeen};
+use crate::istio::destination_rule::{self, SubsetLabel};
+use crate::istio::routes::{self, Holds, Kind, OtherRoute, Pair};
+use crate::istio::{DestinationRule, VirtualService, host};
+
+use super::look::{Objects, Service, Sight};
+use super::route_key;
+
+/// What is seen of our objects.
+pub(super) struct World {
+    pub(super) deployments: Vec<DeploymentSeen>,
+    pub(super) rule: Result<RuleSeen, String>,
+    pub(super) routes: Vec<RouteSeen>,
+    pub(super) route_problems: Vec<String>,
+    pub(super) absent: Vec<String>,
+    pub(super) other_routes: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            deployments: Vec::new(),
+            rule: Err("the spec names no objects".to_owned()),
+            routes: Vec::new(),
+            route_problems: Vec::new(),
+            absent: Vec::new(),
+            other_routes: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    /// `kept`: the host by which a rollout found its routes; while it runs they are found by no other.
+    pub(super) fn gather(
+        &mut self,
+        sight: &impl Sight,
+        name: &ObjectName,
+        target: Target,
+        kept: Option<&str>,
+    ) -> Objects {
+        let at = |other: &str| ObjectName {
+            namespace: name.namespace.clone(),
+            name: other.to_owned(),
+        };
+        self.deployments = deployments(sight, name, &target);
+        let rule_name = at(&target.destination_rule);
+        let rule = sight.destination_rule(&rule_name);
+        let host = self.rule(sight, &rule_name, rule.as_deref(), &target);
+        if let (Some(kept), Some(host)) = (kept, host.as_deref())
+            && kept != host
+        {
+            self.rule = Err(format!(
+                "host of DestinationRule {} is {host} now, and was {kept} when this rollout began: set it back",
+                target.destination_rule
+            ));
+        }
+        let pair = Pair {
+            // Without a rule to say so it is the service of that name: lowering goes on.
+            host: kept
+                .map(str::to_owned)
+                .or(host)
+                .unwrap_or_else(|| host::resolve(&target.service, &name.namespace, sight.cluster_domain())),
+            production: target.production_subset.clone(),
+            canary: target.canary_subset.clone(),
+        };
+        let mut services = Vec::new();
+        for service in &target.virtual_services {
+            if let Some(object) = sight.virtual_service(&at(service)) {
+                services.push(self.service(sight, object, &pair));
+            } else {
+                self.route_problems.push(missing("VirtualService", &at(service)));
+                self.absent.push(service.clone());
+            }
+        }
+        self.bypasses(sight, &rule_name, &target, &pair);
+        Objects {
+            target: Some(target),
+            pair: Some(pair),
+            services,
+            rule,
+        }
+    }
+
+    /// Reads the rule; returns its host.
+    fn rule(
+        &mut self,
+        sight: &impl Sight,
+        name: &ObjectName,
+        rule: Option<&DestinationRule>,
+        target: &Target,
+    ) -> Option<String> {
+        let Some(rule) = rule else {
+            self.rule = Err(missing("DestinationRule", name));
+            return None;
+        };
+        let Target {
+            production_subset,
+            canary_subset,
+            version_label,
+            ..
+        } = target;
+        let domain = sight.cluster_domain();
+        let read = destination_rule::read(rule, production_subset, canary_subset, version_label, domain);
+        let missing = |label: &SubsetLabel| *label == SubsetLabel::Missing;
+        let usable = read.host.is_some() && !missing(&read.production) && !missing(&read.canary);
+        self.rule = if usable {
+            let version = |label: &SubsetLabel| label.version().map(str::to_owned);
+            Ok(RuleSeen {
+                production: version(&read.production),
+                canary: version(&read.canary),
+                host: read.host.clone(),
+            })
+        } else {
+            Err(joined(&read.problems))
+        };
+        read.host
+    }
+
+    fn service(&mut self, sight: &impl Sight, object: Arc<VirtualService>, pair: &Pair) -> Service {
+        let found = routes::find(&object, pair, sight.cluster_domain());
+        for (route, key) in found.ours.iter().zip(route_key::keys(&found.ours)) {
+            if route.kind != Kind::Http {
+                self.warnings.push(format!(
+                    "{key}: connections that are open when the weights change stay with their version until they close"
+                ));
+            }
+            self.routes.push(RouteSeen {
+                key,
+                production: route.production.weight,
+                canary: route.canary.weight,
+                total: route.total,
+            });
+        }
+        self.route_problems
+            .extend(found.problems.iter().map(ToString::to_string));
+        for other in &found.others {
+            let text = other_route(other, pair);
+            match other.holds {
+                Holds::NoSubset => self.warnings.push(text),
+                Holds::ProductionOnly | Holds::CanaryOnly => self.other_routes.push(text),
+            }
+        }
+        Service {
+            object,
+            routes: found.ours,
+        }
+    }
+
+    /// Other `VirtualService`s that send to our host.
+    fn bypasses(&mut self, sight: &impl Sight, rule: &ObjectName, target: &Target, pair: &Pair) {
+        let others = sight.index().routing_to_host_of(rule);
+        for other in others
+            .iter()
+            .filter(|other| !target.virtual_services.contains(&other.name))
+        {
+            self.warnings.push(format!(
+                "VirtualService \"{}\" sends to {} too and does not move: name it in spec.virtualServices",
+                other.name, pair.host
+            ));
+        }
+    }
+}
+
+fn deployments(sight: &impl Sight, name: &ObjectName, target: &Target) -> Vec<DeploymentSeen> {
+    let names = sight.index().deployments(name, target);
+    let found = names.iter().filter_map(|name| sight.deployment(name));
+    let matching = found.filter(|deployment| {
+        target
+            .selector
+            .iter()
+            .all(|(key, value)| deployment.pod_labels().get(key) == Some(value))
+    });
+    let mut seen: Vec<_> = matching
+        .map(|deployment| deployment.seen(&target.version_label))
+        .collect();
+    seen.sort_by(|a, b| a.name.cmp(&b.name));
+    seen
+}
+
+fn missing(kind: &str, name: &ObjectName) -> String {
+    format!(
+        "there is no {kind} \"{}\" in namespace {}",
+        name.name, name.namespace
+    )
+}
+
+fn joined(problems: &[impl ToString]) -> String {
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn other_route(route: &OtherRoute, pair: &Pair) -> String {
+    let place = format!(
+        "VirtualService \"{}\": route {}",
+        route.virtual_service,
+        route.label()
+    );
+    match route.holds {
+        Holds::ProductionOnly => format!("{place} has only subset {}", pair.production),
+        Holds::CanaryOnly => format!("{place} has only subset {}", pair.canary),
+        Holds::NoSubset => format!(
+            "{place} sends to {} without a subset, to pods of every version",
+            pair.host
+        ),
+    }
+}

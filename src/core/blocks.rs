@@ -1,0 +1,193 @@
+//! What keeps a raise from being written, and what people see of it.
+
+use crate::api::Span;
+use crate::api::conditions::ConditionType;
+use crate::api::status::{NoticeKind, Rollout, Verdict};
+
+use super::counting;
+use super::end;
+use super::progress;
+use super::turn::Turn;
+use super::verdict;
+
+/// After so long people are told that a step waits for requests.
+const LONG_WAIT: Span = Span::secs(600);
+
+/// What keeps a raise from being written.
+pub(super) struct Block {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    /// Whether people should hear of it; a few seconds' wait is no news.
+    pub(super) news: bool,
+}
+
+/// Says so; in a condition too, and to people where it is news.
+pub(super) fn held(turn: &mut Turn<'_>, rollout: &Rollout, block: &Block) {
+    turn.say(block.message.clone());
+    if block.news {
+        turn.alarm(
+            rollout,
+            ConditionType::Held,
+            block.reason,
+            &block.message,
+            NoticeKind::Held,
+        );
+    } else {
+        turn.condition(ConditionType::Held, true, block.reason, &block.message);
+    }
+}
+
+/// The promotion waits for routes that do not give the canary everything.
+pub(super) fn held_for_routes(turn: &mut Turn<'_>, rollout: &Rollout) {
+    let other = turn.seen.routes.iter().find(|r| !r.is_at(100));
+    let (reason, message) = match other.map(|r| &r.key) {
+        Some(key) => (
+            "RouteAdded",
+            format!("{key} gives production something at 100 %: set it to 0/100"),
+        ),
+        None => ("ObjectsMissing", problem(turn).unwrap_or_default()),
+    };
+    held(
+        turn,
+        rollout,
+        &Block {
+            reason,
+            message,
+            news: true,
+        },
+    );
+}
+
+/// The hold is over, and a version still has had no request in it. Seldom traffic is no news for a while.
+pub(super) fn awaited(turn: &mut Turn<'_>, rollout: &Rollout) -> Option<Block> {
+    let over = rollout.clock.ends(rollout.hold.unwrap_or_default())?;
+    let is_over = rollout.last_check.is_some_and(|at| at >= over);
+    if !is_over || rollout.verdict != Some(Verdict::Good) || progress::is_paused(turn) {
+        return None;
+    }
+    let message = counting::awaits(rollout)?;
+    Some(Block {
+        reason: "Requests",
+        message,
+        news: turn.has_come(Turn::after(over, LONG_WAIT)),
+    })
+}
+
+/// Why an intended raise that is not written yet has lost its ground: the evidence is old or gone, or the plan changed.
+pub(super) fn outdated(turn: &Turn<'_>, rollout: &Rollout) -> Option<Block> {
+    let planned = rollout.plan.steps.iter().any(|s| s.weight == rollout.intended);
+    let proven = match rollout.confirmed {
+        0 => verdict::has_baselines(rollout),
+        _ => rollout.promote_asked || progress::is_proven(turn, rollout),
+    };
+    if proven && (planned || rollout.promote_asked) {
+        return None;
+    }
+    let message = format!(
+        "the raise to {} % waits for a new healthy check",
+        rollout.intended
+    );
+    Some(Block {
+        reason: "Outdated",
+        message,
+        news: false,
+    })
+}
+
+/// Why the weight cannot go up to `weight` now, whatever the metrics say.
+pub(super) fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
+    let block = |reason, message, news| {
+        Some(Block {
+            reason,
+            message,
+            news,
+        })
+    };
+    if progress::is_paused(turn) {
+        return block("Paused", progress::paused_at(rollout), false);
+    }
+    if let Some(problem) = problem(turn) {
+        return block("ObjectsMissing", problem, true);
+    }
+    if let Some(lost) = end::lost_routes(turn, rollout) {
+        let message = format!(
+            "{lost} no longer holds production and canary once each: mend it, or roll back by hand and use the verb rollback"
+        );
+        return block("RouteLost", message, true);
+    }
+    if turn.seen.routes.iter().any(|r| r.total == 0) {
+        let message = "production and canary hold 0 of a route together: give them weight there".to_owned();
+        return block("NoWeight", message, true);
+    }
+    if rollout.confirmed == 0 {
+        let delay = turn.seen.settings.propagation_delay;
+        let label_at = rollout.canary_label_at.unwrap_or(turn.now);
+        if !turn.has_come(Turn::after(label_at, delay)) {
+            return block(
+                "Propagating",
+                "the mesh is learning of the canary's subset".to_owned(),
+                false,
+            );
+        }
+    }
+    if !rollout.promote_asked
+        && let Some(lacking) = counting::lacks(rollout)
+    {
+        return block("Evidence", lacking, false);
+    }
+    if let Some(few) = capacity(turn, rollout, weight) {
+        return Some(few);
+    }
+    // Last, for each scaling makes it so for a moment: what people were told of before stays what they see.
+    block("Unobserved", unobserved(turn, rollout)?, false)
+}
+
+/// Canary pods needed for a weight: its share of production's replicas, times `minCapacity`, and at least one.
+pub(super) fn pods_needed(weight: u8, replicas: i32, min_capacity: f64) -> f64 {
+    let needed = f64::from(weight) / 100.0 * f64::from(replicas.max(1)) * min_capacity;
+    // A product that should be whole may come out a little above.
+    (needed - 1e-9).ceil().max(1.0)
+}
+
+fn capacity(turn: &Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
+    let of_production = turn
+        .seen
+        .deployments
+        .iter()
+        .filter(|d| d.version.as_ref() == Some(&rollout.production.version));
+    let replicas = of_production.map(|d| d.replicas).sum();
+    let needed = pods_needed(weight, replicas, rollout.plan.min_capacity);
+    let pods = end::canary_pods(turn, rollout);
+    (f64::from(pods) < needed).then(|| Block {
+        reason: "Capacity",
+        message: format!(
+            "weight {weight} % needs {needed} available pods of {} and there are {pods}: scale Deployment {} up, or lower minCapacity",
+            rollout.canary.version, rollout.canary.deployment
+        ),
+        news: true,
+    })
+}
+
+/// What keeps us from knowing that the canary's Deployment is still what was watched.
+pub(super) fn unobserved(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    let own = turn
+        .seen
+        .deployments
+        .iter()
+        .find(|d| d.uid == rollout.canary.uid)?;
+    own.candidate().is_none().then(|| own.missing())
+}
+
+/// What is wrong with our objects.
+pub(super) fn problem(turn: &Turn<'_>) -> Option<String> {
+    if let Err(problem) = &turn.seen.rule {
+        return Some(problem.clone());
+    }
+    if !turn.seen.route_problems.is_empty() {
+        return Some(turn.seen.route_problems.join("; "));
+    }
+    turn.seen
+        .routes
+        .is_empty()
+        .then(|| "no route holds both subsets".to_owned())
+}

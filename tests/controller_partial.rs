@@ -1,0 +1,176 @@
+//! Several `VirtualService`s, of which not all take their weight, and routes that go while traffic is on the canary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod controller_kit;
+
+use std::time::Duration;
+
+use birdwatch::api::status::Phase;
+use controller_kit::fake_api::{Fault, Request};
+use controller_kit::{
+    BIRD_WATCHES, Kit, NS, Operator, RULES, SERVICES, bird_watch, is_weight_write, virtual_service,
+};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+const BAD: f64 = 3.0;
+
+fn is_gateway(request: &Request) -> bool {
+    is_weight_write(request) && request.name.as_deref() == Some("gateway")
+}
+
+fn gateway() -> Value {
+    let mut gateway = virtual_service("aleph");
+    gateway["metadata"]["name"] = json!("gateway");
+    gateway
+}
+
+fn canary_weight(kit: &Kit, object: &str) -> i64 {
+    let object = kit.api.get(SERVICES, (NS, object)).unwrap();
+    object["spec"]["http"][0]["route"][1]["weight"].as_i64().unwrap()
+}
+
+/// The first raise has reached `aleph`; `gateway` does not take it.
+async fn half_raised() -> (Kit, Operator) {
+    let kit = Kit::new();
+    kit.api.put(SERVICES, gateway());
+    kit.api.inject(Fault::Status(403), usize::MAX, is_gateway);
+    let both = json!({"virtualServices": ["aleph", "gateway"]});
+    kit.api.put(BIRD_WATCHES, bird_watch("aleph", &both));
+    let operator = kit.operator("one");
+    kit.until("half of it", |kit| kit.weights() == (50, 50)).await;
+    (kit, operator)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_with_a_part_of_its_first_weight_is_judged() {
+    let (kit, _operator) = half_raised().await;
+    kit.prometheus.answers(BAD);
+    kit.until_phase(Phase::RolledBack).await;
+    let status = kit.status("aleph");
+    assert_eq!(
+        (canary_weight(&kit, "aleph"), canary_weight(&kit, "gateway")),
+        (0, 0)
+    );
+    assert!(status.message.contains("metric is 3"), "{}", status.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_first_raise_follows_and_the_step_is_held_from_then_on() {
+    let (kit, _operator) = half_raised().await;
+    sleep(Duration::from_mins(5)).await;
+    let status = kit.status("aleph");
+    let rollout = status.rollout.unwrap();
+    assert_eq!(
+        (rollout.confirmed, rollout.step, canary_weight(&kit, "gateway")),
+        (0, 1, 0)
+    );
+    kit.api.heal();
+    kit.until("confirmed", |kit| kit.status("aleph").weight == Some(50))
+        .await;
+    assert_eq!(kit.status("aleph").rollout.unwrap().step, 1);
+    assert_eq!(canary_weight(&kit, "gateway"), 50);
+    kit.until_phase(Phase::Promoted).await;
+    assert_eq!(
+        (canary_weight(&kit, "aleph"), canary_weight(&kit, "gateway")),
+        (0, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_takes_back_a_part_of_a_first_raise_is_heeded() {
+    let (kit, _operator) = half_raised().await;
+    sleep(Duration::from_secs(10)).await;
+    kit.api.edit(SERVICES, (NS, "aleph"), "kubectl-edit", |vs| {
+        vs["spec"]["http"][0]["route"][0]["weight"] = json!(100);
+        vs["spec"]["http"][0]["route"][1]["weight"] = json!(0);
+    });
+    kit.api.heal();
+    kit.until_phase(Phase::RolledBack).await;
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!(
+        (canary_weight(&kit, "aleph"), canary_weight(&kit, "gateway")),
+        (0, 0)
+    );
+    assert!(
+        kit.status("aleph").message.contains("kubectl-edit"),
+        "{}",
+        kit.status("aleph").message
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_virtual_service_that_hangs_keeps_no_other_from_being_lowered() {
+    let kit = Kit::new();
+    kit.api.put(SERVICES, gateway());
+    let both = json!({"virtualServices": ["gateway", "aleph"]});
+    kit.api.put(BIRD_WATCHES, bird_watch("aleph", &both));
+    let _operator = kit.operator("one");
+    kit.until_weight(50).await;
+    kit.api.inject(Fault::Hang, usize::MAX, is_gateway);
+    kit.prometheus.answers(BAD);
+    let asked = kit.prometheus.asked();
+    kit.until("the bad answer", |kit| kit.prometheus.asked() > asked)
+        .await;
+    let begun = tokio::time::Instant::now();
+    kit.until("lowered", |kit| kit.weights() == (100, 0)).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+async fn at_half(kit: &Kit) -> Operator {
+    kit.bird_watch();
+    let operator = kit.operator("one");
+    kit.until_weight(50).await;
+    operator
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_names_another_host_keeps_no_bad_canary_in_traffic() {
+    let kit = Kit::new();
+    let _operator = at_half(&kit).await;
+    kit.api.edit(RULES, (NS, "aleph"), "kubectl-edit", |rule| {
+        rule["spec"]["host"] = json!("beth");
+    });
+    kit.until("it is told", |kit| {
+        kit.status("aleph")
+            .message
+            .contains("was aleph.shop.svc.cluster.local")
+    })
+    .await;
+    assert_eq!(kit.weights(), (50, 50));
+    kit.prometheus.answers(BAD);
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(kit.weights(), (100, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_is_made_anew_with_weight_for_a_bad_canary_is_lowered() {
+    let kit = Kit::new();
+    let _operator = at_half(&kit).await;
+    let stored = kit.api.get(SERVICES, (NS, "aleph")).unwrap();
+    kit.api.delete(SERVICES, (NS, "aleph"));
+    kit.prometheus.answers(BAD);
+    kit.until_phase(Phase::RollingBack).await;
+    sleep(Duration::from_mins(1)).await;
+    let status = kit.status("aleph");
+    assert_eq!(status.phase, Phase::RollingBack);
+    assert!(
+        status.message.contains("waits for VirtualService aleph"),
+        "{}",
+        status.message
+    );
+    let mut again = virtual_service("aleph");
+    again["spec"] = stored["spec"].clone();
+    kit.api.put(SERVICES, again);
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(kit.weights(), (100, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_does_not_wait_for_a_route_that_is_gone() {
+    let kit = Kit::new();
+    let _operator = at_half(&kit).await;
+    kit.api.delete(SERVICES, (NS, "aleph"));
+    kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
+    kit.until_gone().await;
+}
