@@ -28,7 +28,7 @@ impl Kubelet {
                 .default_backoff()
                 .applied_objects()
                 .inspect_err(|error| tracing::warn!(%error, "the watch on pods broke, and is taken up again"))
-                .filter_map(async |pod| pod.ok().filter(|pod| !is_ready(pod)));
+                .filter_map(|pod| std::future::ready(pod.ok().filter(|pod| !is_ready(pod))));
             new.for_each_concurrent(AT_ONCE, |pod| mark(client.clone(), pod)).await;
         });
         Self {
