@@ -10,10 +10,7 @@ use std::path::PathBuf;
 use birdwatch_bed::{process::Spec, tools::Tools};
 use serde_json::{Value, json};
 
-pub(crate) use argo::Argo;
-pub(crate) use birdwatch::BirdWatch;
-pub(crate) use flagger::Flagger;
-
+use self::{argo::Argo, birdwatch::BirdWatch, flagger::Flagger};
 use crate::{manifests::Kind, telemetry::Server};
 
 /// Every one of them, by name, in the order in which reports show them.
