@@ -134,11 +134,6 @@ impl Ground {
         Server::ALL.into_iter().map(|server| (server, self.telemetry.url(server))).collect()
     }
 
-    /// Ends all of it in order.
-    pub(crate) async fn end(self) {
-        self.infra.stop().await;
-    }
-
     /// As users do, but without pods: its process is started here, where it can be measured.
     async fn install_chart(&self) -> Result<(), Error> {
         let chart = operator::chart();

@@ -14,13 +14,12 @@ use kube::{
     api::DynamicObject,
     runtime::{WatchStreamExt as _, watcher},
 };
-use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     cluster,
     contender::Contender,
-    manifests::{Kind, VIRTUAL_SERVICE},
+    manifests::{DEPLOYMENT, Kind, VIRTUAL_SERVICE},
 };
 
 /// What is seen of one kind, by the objects' names.
@@ -146,9 +145,8 @@ impl Owns {
     pub(crate) fn watch(client: &Client, clock: Stopwatch, contender: &Arc<dyn Contender>) -> Self {
         let own = Arc::clone(contender);
         Self::new(client, contender.kind(), clock, move |object, _, now| {
-            let object: Value = object.data.clone();
             Some(Own {
-                is_at_rest: own.is_at_rest(&object),
+                is_at_rest: own.is_at_rest(&object.data),
                 written: now,
             })
         })
@@ -163,6 +161,23 @@ impl Owns {
     pub(crate) fn written_since(&self, name: &str, from: Duration) -> Option<Duration> {
         let written = self.objects().get(name)?.written;
         (written > from).then_some(written)
+    }
+}
+
+/// Whether Deployments have all their pods.
+pub(crate) type Deployments = Seen<bool>;
+
+impl Deployments {
+    pub(crate) fn watch(client: &Client, clock: Stopwatch) -> Self {
+        Self::new(client, DEPLOYMENT, clock, |object, _, _| {
+            let wanted = &object.data["spec"]["replicas"];
+            Some(object.data["status"]["availableReplicas"] == *wanted)
+        })
+    }
+
+    /// How many have.
+    pub(crate) fn available(&self) -> usize {
+        self.objects().values().filter(|is| **is).count()
     }
 }
 
