@@ -19,21 +19,38 @@ const AT_ONCE: usize = 32;
 
 /// All objects of a kind in the services' namespace.
 pub(crate) fn of_kind(client: &Client, kind: Kind) -> Api<DynamicObject> {
-    let Kind { group, version, kind, plural } = kind;
+    let Kind {
+        group,
+        version,
+        kind,
+        plural,
+    } = kind;
     let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     plural.clone_into(&mut resource.plural);
     Api::namespaced_with(client.clone(), NAMESPACE, &resource)
 }
 
 /// Makes them, each group in its order and many groups at a time. What is there already stays as it is.
-pub(crate) async fn create_all(client: &Client, groups: impl IntoIterator<Item = Vec<Value>>) -> Result<(), Error> {
+pub(crate) async fn create_all(
+    client: &Client,
+    groups: impl IntoIterator<Item = Vec<Value>>,
+) -> Result<(), Error> {
     let creating = stream::iter(groups).map(|group| create(client, group));
-    creating.buffer_unordered(AT_ONCE).try_for_each(async |()| Ok(())).await
+    creating
+        .buffer_unordered(AT_ONCE)
+        .try_for_each(async |()| Ok(()))
+        .await
 }
 
 async fn create(client: &Client, group: Vec<Value>) -> Result<(), Error> {
     for manifest in group {
-        let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            manifest
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let (api_version, kind) = (text("/apiVersion"), text("/kind"));
         let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
@@ -52,9 +69,15 @@ async fn create(client: &Client, group: Vec<Value>) -> Result<(), Error> {
 }
 
 /// Lets the new versions out, many at a time.
-pub(crate) async fn change_all(client: &Client, changes: impl IntoIterator<Item = Change>) -> Result<(), Error> {
+pub(crate) async fn change_all(
+    client: &Client,
+    changes: impl IntoIterator<Item = Change>,
+) -> Result<(), Error> {
     let changing = stream::iter(changes).map(|one| change(client, one));
-    changing.buffer_unordered(AT_ONCE).try_for_each(async |()| Ok(())).await
+    changing
+        .buffer_unordered(AT_ONCE)
+        .try_for_each(async |()| Ok(()))
+        .await
 }
 
 async fn change(client: &Client, change: Change) -> Result<(), Error> {

@@ -74,13 +74,21 @@ impl Ground {
     pub(crate) async fn install(&self, contender: &dyn Contender, limited: bool) -> Result<Access, Error> {
         let installation = contender.installation(self.infra.tools());
         if let Some(crds) = &installation.crds {
-            self.infra.kubectl(["create", "--validate=false", "-f", &crds.to_string_lossy()]).await?;
+            self.infra
+                .kubectl(["create", "--validate=false", "-f", &crds.to_string_lossy()])
+                .await?;
         }
         if installation.by_chart {
             self.install_chart().await?;
         }
         cluster::create_all(&self.client, [installation.manifests]).await?;
-        let served = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
+        let served = [
+            "wait",
+            "--for=condition=Established",
+            "crd",
+            "--all",
+            "--timeout=60s",
+        ];
         self.infra.kubectl(served).await?;
         let token = self.token(contender).await?;
         let mut url = self.infra.api_url();
@@ -95,12 +103,19 @@ impl Ground {
         }
         let servers_file = self.infra.dir().join("servers.yaml");
         let servers = self.servers();
-        let list: Vec<_> = servers.iter().map(|(server, url)| json!({"name": server.name(), "url": url})).collect();
+        let list: Vec<_> = servers
+            .iter()
+            .map(|(server, url)| json!({"name": server.name(), "url": url}))
+            .collect();
         std::fs::write(&servers_file, json!(list).to_string())?; // JSON is YAML too
         Ok(Access {
             kubeconfig,
             servers_file,
-            env: if installation.by_chart { self.env_of_chart().await? } else { Vec::new() },
+            env: if installation.by_chart {
+                self.env_of_chart().await?
+            } else {
+                Vec::new()
+            },
             limiter,
         })
     }
@@ -131,14 +146,27 @@ impl Ground {
 
     /// The telemetry servers, the default one first.
     pub(crate) fn servers(&self) -> Vec<(Server, String)> {
-        Server::ALL.into_iter().map(|server| (server, self.telemetry.url(server))).collect()
+        Server::ALL
+            .into_iter()
+            .map(|server| (server, self.telemetry.url(server)))
+            .collect()
     }
 
     /// As users do, but without pods: its process is started here, where it can be measured.
     async fn install_chart(&self) -> Result<(), Error> {
         let chart = operator::chart();
         let (chart, name) = (chart.to_string_lossy(), operator::NAME);
-        let install = ["upgrade", "--install", name, &chart, "--namespace", name, "--create-namespace", "--set", "replicas=0"];
+        let install = [
+            "upgrade",
+            "--install",
+            name,
+            &chart,
+            "--namespace",
+            name,
+            "--create-namespace",
+            "--set",
+            "replicas=0",
+        ];
         self.infra.helm(install).await?;
         Ok(())
     }
@@ -149,8 +177,12 @@ impl Ground {
         let deployment = api.get(operator::NAME).await?;
         let pod = deployment.spec.and_then(|spec| spec.template.spec);
         let containers = pod.map(|pod| pod.containers).unwrap_or_default();
-        let variables = containers.into_iter().flat_map(|container| container.env.unwrap_or_default());
-        Ok(variables.filter_map(|variable| Some((variable.name, variable.value?))).collect())
+        let variables = containers
+            .into_iter()
+            .flat_map(|container| container.env.unwrap_or_default());
+        Ok(variables
+            .filter_map(|variable| Some((variable.name, variable.value?)))
+            .collect())
     }
 
     async fn token(&self, contender: &dyn Contender) -> Result<String, Error> {
@@ -163,7 +195,9 @@ impl Ground {
             },
             ..TokenRequest::default()
         };
-        let answer = api.create_token_request(account.name, &PostParams::default(), &request).await?;
+        let answer = api
+            .create_token_request(account.name, &PostParams::default(), &request)
+            .await?;
         Ok(answer.status.map(|status| status.token).unwrap_or_default())
     }
 

@@ -29,7 +29,8 @@ impl Kubelet {
                 .applied_objects()
                 .inspect_err(|error| tracing::warn!(%error, "the watch on pods broke, and is taken up again"))
                 .filter_map(|pod| std::future::ready(pod.ok().filter(|pod| !is_ready(pod))));
-            new.for_each_concurrent(AT_ONCE, |pod| mark(client.clone(), pod)).await;
+            new.for_each_concurrent(AT_ONCE, |pod| mark(client.clone(), pod))
+                .await;
         });
         Self {
             _marking: AbortOnDropHandle::new(marking),
@@ -38,7 +39,10 @@ impl Kubelet {
 }
 
 fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
     let mut conditions = conditions.filter(|condition| condition.type_ == "Ready");
     conditions.any(|condition| condition.status == "True")
 }
@@ -46,7 +50,9 @@ fn is_ready(pod: &Pod) -> bool {
 async fn mark(client: Client, pod: Pod) {
     let api: Api<Pod> = Api::namespaced(client, &pod.namespace().unwrap_or_default());
     let patch = Patch::Merge(ready(&clock::now().to_string()));
-    let marked = api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await;
+    let marked = api
+        .patch_status(&pod.name_any(), &PatchParams::default(), &patch)
+        .await;
     match marked {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.is_not_found() => {}
@@ -58,7 +64,8 @@ async fn mark(client: Client, pod: Pod) {
 /// The status of a pod that runs.
 fn ready(now: &str) -> Value {
     let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"];
-    let conditions = conditions.map(|name| json!({"type": name, "status": "True", "lastTransitionTime": now}));
+    let conditions =
+        conditions.map(|name| json!({"type": name, "status": "True", "lastTransitionTime": now}));
     json!({"status": {"phase": "Running", "conditions": conditions}})
 }
 

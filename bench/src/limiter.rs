@@ -72,7 +72,9 @@ impl Gate {
     fn take(&self) -> Option<Duration> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.elapsed();
-        queue.as_mut().map_or(Some(Duration::ZERO), |queue| queue.take(now))
+        queue
+            .as_mut()
+            .map_or(Some(Duration::ZERO), |queue| queue.take(now))
     }
 }
 
@@ -124,7 +126,9 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request) -> Response {
 /// Asks the server and hands on its answer as it comes: a watch has no end.
 async fn forward(upstream: &Client, request: Request) -> Result<Response, String> {
     let (parts, body) = request.into_parts();
-    let body = body::to_bytes(body, MOST).await.map_err(|error| error.to_string())?;
+    let body = body::to_bytes(body, MOST)
+        .await
+        .map_err(|error| error.to_string())?;
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let mut onward = axum::http::Request::builder().method(parts.method).uri(target);
     for name in [header::CONTENT_TYPE, header::ACCEPT, header::USER_AGENT] {
@@ -132,10 +136,16 @@ async fn forward(upstream: &Client, request: Request) -> Result<Response, String
             onward = onward.header(name, value);
         }
     }
-    let onward = onward.body(kube::client::Body::from(body)).map_err(|error| error.to_string())?;
+    let onward = onward
+        .body(kube::client::Body::from(body))
+        .map_err(|error| error.to_string())?;
     let answer = upstream.send(onward).await.map_err(|error| error.to_string())?;
     let (mut parts, body) = answer.into_parts();
-    for name in [header::TRANSFER_ENCODING, header::CONNECTION, header::CONTENT_LENGTH] {
+    for name in [
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+    ] {
         parts.headers.remove(name);
     }
     Ok(Response::from_parts(parts, Body::new(body)))
@@ -161,6 +171,9 @@ mod tests {
         let mut queue = Queue::new(50, Duration::ZERO);
         queue.take(Duration::ZERO);
         assert_eq!(queue.take(Duration::from_secs(1)), Some(Duration::ZERO));
-        assert_eq!(queue.take(Duration::from_secs(1)), Some(Duration::from_millis(20)));
+        assert_eq!(
+            queue.take(Duration::from_secs(1)),
+            Some(Duration::from_millis(20))
+        );
     }
 }

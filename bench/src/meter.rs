@@ -8,11 +8,7 @@ use birdwatch_bed::{
     clock::Stopwatch,
 };
 
-use crate::{
-    number::to_thousandths,
-    process,
-    results::Stage,
-};
+use crate::{number::to_thousandths, process, results::Stage};
 
 /// What is read at the beginning of a span and at its end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,7 +64,11 @@ impl Meter {
             stage.rss_mib += memory.now;
             stage.rss_peak_mib += memory.peak;
         }
-        for value in [&mut stage.cpu_seconds, &mut stage.rss_mib, &mut stage.rss_peak_mib] {
+        for value in [
+            &mut stage.cpu_seconds,
+            &mut stage.rss_mib,
+            &mut stage.rss_peak_mib,
+        ] {
             *value = to_thousandths(*value);
         }
         let mut requests = Requests::default();
@@ -95,7 +95,11 @@ impl Requests {
     /// A watch counts when it is opened, everything else when it is answered: both are told of a watch.
     fn take(&mut self, entry: &Entry) {
         let is_watch = entry.verb == "watch";
-        let counts = if is_watch { "ResponseStarted" } else { "ResponseComplete" };
+        let counts = if is_watch {
+            "ResponseStarted"
+        } else {
+            "ResponseComplete"
+        };
         if entry.stage != counts {
             return;
         }
@@ -112,7 +116,13 @@ impl Requests {
 
 /// Verb and resource, as in `patch birdwatches/status`; the path of what is no resource.
 fn name_of(entry: &Entry) -> String {
-    let Entry { verb, resource, subresource, uri, .. } = entry;
+    let Entry {
+        verb,
+        resource,
+        subresource,
+        uri,
+        ..
+    } = entry;
     if resource.is_empty() {
         let path = uri.split('?').next().unwrap_or_default();
         format!("{verb} {path}")
@@ -157,7 +167,11 @@ mod tests {
         ] {
             requests.take(&entry);
         }
-        let counted: Vec<_> = requests.by_name.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        let counted: Vec<_> = requests
+            .by_name
+            .iter()
+            .map(|(name, count)| (name.as_str(), *count))
+            .collect();
         assert_eq!(counted, [("get /version", 1), ("get pods", 3), ("watch pods", 1)]);
         assert_eq!(requests.busiest(), 2);
     }

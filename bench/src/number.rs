@@ -34,7 +34,11 @@ pub(crate) fn short(value: f64) -> String {
     } else {
         &text
     };
-    if short == "-0" { "0".to_owned() } else { short.to_owned() }
+    if short == "-0" {
+        "0".to_owned()
+    } else {
+        short.to_owned()
+    }
 }
 
 /// To the thousandth, so that files stay small.
@@ -48,7 +52,10 @@ mod tests {
 
     #[test]
     fn numbers_are_written_with_three_digits_or_so() {
-        let written = [0.0, 0.0042, 0.5, 1.0, 1.234, 12.34, 99.96, 123.4, 120_000.0, -2.5, -0.000_001].map(short);
+        let written = [
+            0.0, 0.0042, 0.5, 1.0, 1.234, 12.34, 99.96, 123.4, 120_000.0, -2.5, -0.000_001,
+        ]
+        .map(short);
         let expected = [
             "0", "0.0042", "0.5", "1", "1.23", "12.3", "100", "123", "120000", "-2.5", "0",
         ];

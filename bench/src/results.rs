@@ -36,6 +36,9 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// What was measured and on what: name and version.
     pub(crate) versions: BTreeMap<String, String>,
+    /// Bytes of the programs that are measured.
+    #[serde(default)]
+    pub(crate) binaries: BTreeMap<String, u64>,
 }
 
 /// One cell.
@@ -115,7 +118,8 @@ impl Stage {
     /// All requests that are neither a watch nor about a lease: what each object costs.
     pub(crate) fn requests_for_objects(&self) -> u64 {
         let counted = self.requests.iter();
-        let for_objects = counted.filter(|(name, _)| !name.starts_with("watch ") && !name.contains(" leases"));
+        let for_objects =
+            counted.filter(|(name, _)| !name.starts_with("watch ") && !name.contains(" leases"));
         for_objects.map(|(_, count)| count).sum()
     }
 }
@@ -151,7 +155,10 @@ fn mend(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let whole = text
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
     if whole == text.len() {
         return Ok(());
     }

@@ -40,7 +40,9 @@ impl<T: Send + 'static> Seen<T> {
         let kept = Arc::clone(&objects);
         let api: Api<DynamicObject> = cluster::of_kind(client, kind);
         let watching = tokio::spawn(async move {
-            let watching = watcher(api, watcher::Config::default()).default_backoff().applied_objects();
+            let watching = watcher(api, watcher::Config::default())
+                .default_backoff()
+                .applied_objects();
             let mut watching = std::pin::pin!(watching);
             while let Some(object) = watching.next().await {
                 let Ok(object) = object else { continue };
@@ -82,7 +84,11 @@ impl Route {
     fn new(weight: i64, before: Option<Self>, now: Duration) -> Self {
         let Some(before) = before else {
             let raises = u64::from(weight > 0);
-            return Self { weight, since: now, raises };
+            return Self {
+                weight,
+                since: now,
+                raises,
+            };
         };
         if before.weight == weight {
             return before;

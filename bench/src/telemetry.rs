@@ -165,7 +165,10 @@ mod tests {
     #[test]
     fn a_reading_is_good_until_it_is_spoiled() {
         let book = Book::default();
-        let (one, two) = (r#"bench_errors{app="one",version="v2"}"#, r#"bench_errors{app="two"}"#);
+        let (one, two) = (
+            r#"bench_errors{app="one",version="v2"}"#,
+            r#"bench_errors{app="two"}"#,
+        );
         assert_eq!([asked(&book, one), asked(&book, two)], ["0", "0"]);
         book.bad().insert("one".to_owned());
         assert_eq!([asked(&book, one), asked(&book, two)], ["1", "0"]);

@@ -80,7 +80,12 @@ impl Contender for Argo {
                 "provider": {"prometheus": {"address": url, "query": "bench_errors{app=\"{{args.app}}\"}"}},
             });
             let spec = json!({"args": [{"name": "app"}], "metrics": [metric]});
-            object("argoproj.io/v1alpha1", "AnalysisTemplate", &template_of(*server), &spec)
+            object(
+                "argoproj.io/v1alpha1",
+                "AnalysisTemplate",
+                &template_of(*server),
+                &spec,
+            )
         };
         servers.iter().map(template).collect()
     }
@@ -94,7 +99,10 @@ impl Contender for Argo {
     fn hand_over(&self, service: &Service, pace: Pace) -> Vec<Value> {
         let labels = json!({"app": service.name});
         let hold = json!({"pause": {"duration": format!("{}s", pace.hold)}});
-        let steps: Vec<Value> = pace.weights().flat_map(|weight| [json!({"setWeight": weight}), hold.clone()]).collect();
+        let steps: Vec<Value> = pace
+            .weights()
+            .flat_map(|weight| [json!({"setWeight": weight}), hold.clone()])
+            .collect();
         let canary = json!({
             "trafficRouting": {"istio": {
                 "virtualService": {"name": service.name, "routes": ["primary"]},

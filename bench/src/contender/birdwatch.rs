@@ -17,12 +17,18 @@ fn labels(service: &Service, version: &str) -> Value {
 }
 
 fn of_version(service: &Service, version: &str) -> Value {
-    deployment(&format!("{}-{version}", service.name), &labels(service, version), version)
+    deployment(
+        &format!("{}-{version}", service.name),
+        &labels(service, version),
+        version,
+    )
 }
 
 /// What the image sets in the environment, as the Dockerfile says.
 fn of_the_image(dockerfile: &str) -> Vec<(&str, &str)> {
-    let set = dockerfile.lines().filter_map(|line| line.strip_prefix("ENV ")?.split_once('='));
+    let set = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("ENV ")?.split_once('='));
     set.collect()
 }
 
@@ -74,7 +80,11 @@ impl Contender for BirdWatch {
 
     fn workload(&self, service: &Service) -> Vec<Value> {
         vec![
-            subsets(&service.name, &json!({"version": "v1"}), &json!({"version": "none"})),
+            subsets(
+                &service.name,
+                &json!({"version": "v1"}),
+                &json!({"version": "none"}),
+            ),
             routes(&service.name),
             of_version(service, "v1"),
         ]
@@ -145,6 +155,10 @@ mod tests {
         let text = "FROM scratch\nENV A=b=c\nUSER 1\n";
         assert_eq!(of_the_image(text), [("A", "b=c")]);
         let dockerfile = std::fs::read_to_string(operator::root().join("Dockerfile")).unwrap();
-        assert!(of_the_image(&dockerfile).iter().any(|(name, _)| *name == "MALLOC_ARENA_MAX"));
+        assert!(
+            of_the_image(&dockerfile)
+                .iter()
+                .any(|(name, _)| *name == "MALLOC_ARENA_MAX")
+        );
     }
 }

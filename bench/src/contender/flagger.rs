@@ -58,15 +58,18 @@ impl Contender for Flagger {
 
     fn process(&self, place: &Place) -> Spec {
         let namespace = self.account().namespace;
-        let mut spec = Spec::new(format!("flagger-{}", place.replica), place.tools.program("flagger"))
-            .args([
-                format!("-kubeconfig={}", place.kubeconfig.display()),
-                format!("-metrics-server={}", place.default_server()),
-                format!("-port={}", place.ports[0]),
-            ])
-            // What its chart sets.
-            .args(["-mesh-provider=istio", "-log-level=info"])
-            .env("POD_NAMESPACE", namespace);
+        let mut spec = Spec::new(
+            format!("flagger-{}", place.replica),
+            place.tools.program("flagger"),
+        )
+        .args([
+            format!("-kubeconfig={}", place.kubeconfig.display()),
+            format!("-metrics-server={}", place.default_server()),
+            format!("-port={}", place.ports[0]),
+        ])
+        // What its chart sets.
+        .args(["-mesh-provider=istio", "-log-level=info"])
+        .env("POD_NAMESPACE", namespace);
         if place.elects {
             spec = spec.args([
                 "-enable-leader-election=true".to_owned(),
@@ -83,7 +86,12 @@ impl Contender for Flagger {
                 "provider": {"type": "prometheus", "address": url},
                 "query": "bench_errors{app=\"{{ target }}\"}",
             });
-            object("flagger.app/v1beta1", "MetricTemplate", &template_of(*server), &spec)
+            object(
+                "flagger.app/v1beta1",
+                "MetricTemplate",
+                &template_of(*server),
+                &spec,
+            )
         };
         servers.iter().map(template).collect()
     }
@@ -135,7 +143,9 @@ impl Contender for Flagger {
     }
 
     fn canary_weight(&self, spec: &Value) -> Option<i64> {
-        weight_of(spec, |to| to["host"].as_str().is_some_and(|host| host.ends_with("-canary")))
+        weight_of(spec, |to| {
+            to["host"].as_str().is_some_and(|host| host.ends_with("-canary"))
+        })
     }
 }
 

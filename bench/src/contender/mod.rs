@@ -39,7 +39,10 @@ impl Pace {
     /// All weights below 100.
     pub(crate) fn weights(self) -> impl Iterator<Item = u32> {
         let increment = self.increment.clamp(1, 99);
-        (1..100).step_by(usize::try_from(increment).unwrap_or(1)).map(move |at| at + increment - 1).filter(|weight| *weight < 100)
+        (1..100)
+            .step_by(usize::try_from(increment).unwrap_or(1))
+            .map(move |at| at + increment - 1)
+            .filter(|weight| *weight < 100)
     }
 }
 
@@ -115,11 +118,7 @@ pub(crate) enum Change {
     /// By a new object.
     Create(Value),
     /// By a merge patch.
-    Patch {
-        kind: Kind,
-        name: String,
-        patch: Value,
-    },
+    Patch { kind: Kind, name: String, patch: Value },
 }
 
 /// One who is measured.
@@ -189,9 +188,18 @@ mod tests {
     #[test]
     fn weights_rise_by_the_increment_and_stay_below_100() {
         let weights: Vec<u32> = PACE.weights().collect();
-        assert_eq!((weights[0], weights[1], *weights.last().unwrap(), weights.len()), (2, 4, 98, 49));
-        let ten = Pace { increment: 10, ..PACE };
-        assert_eq!(ten.weights().collect::<Vec<_>>(), [10, 20, 30, 40, 50, 60, 70, 80, 90]);
+        assert_eq!(
+            (weights[0], weights[1], *weights.last().unwrap(), weights.len()),
+            (2, 4, 98, 49)
+        );
+        let ten = Pace {
+            increment: 10,
+            ..PACE
+        };
+        assert_eq!(
+            ten.weights().collect::<Vec<_>>(),
+            [10, 20, 30, 40, 50, 60, 70, 80, 90]
+        );
     }
 
     #[test]

@@ -11,8 +11,8 @@ mod start;
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-pub(crate) use scene::Settings;
 use scene::Scene;
+pub(crate) use scene::Settings;
 
 use crate::{
     contender::{Contender, Pace, Service},
@@ -98,7 +98,10 @@ pub(crate) struct Workload {
 
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = KINDS.iter().find(|(_, kind)| *kind == self.kind).map_or("", |(name, _)| name);
+        let name = KINDS
+            .iter()
+            .find(|(_, kind)| *kind == self.kind)
+            .map_or("", |(name, _)| name);
         write!(f, "{name}-{}", self.objects)?;
         self.check.map_or(Ok(()), |check| write!(f, "-{check}s"))
     }
@@ -164,9 +167,17 @@ impl Workload {
     ) -> Result<(), Error> {
         let pace = self.pace(&*contender);
         if self.check.is_some_and(|check| check < pace.check) {
-            seen.notes.push(format!("checked every {} s, its shortest interval", pace.check));
+            seen.notes
+                .push(format!("checked every {} s, its shortest interval", pace.check));
         }
-        let mut scene = Scene::set(settings, contender, self.services(), pace, self.kind == Kind::Limited).await?;
+        let mut scene = Scene::set(
+            settings,
+            contender,
+            self.services(),
+            pace,
+            self.kind == Kind::Limited,
+        )
+        .await?;
         let scene = &mut scene;
         match self.kind {
             Kind::Idle => idle::run(scene, seen).await,
@@ -192,7 +203,17 @@ mod tests {
         for name in ALL {
             assert_eq!(name.parse::<Workload>().unwrap().to_string(), name);
         }
-        for name in ["", "idle", "idle-0", "idle-5-1s", "fault-5", "fault-5-0s", "fault-5-1", "x-5", "fault-5-1s-2"] {
+        for name in [
+            "",
+            "idle",
+            "idle-0",
+            "idle-5-1s",
+            "fault-5",
+            "fault-5-0s",
+            "fault-5-1",
+            "x-5",
+            "fault-5-1s-2",
+        ] {
             assert!(name.parse::<Workload>().is_err(), "{name}");
         }
     }
@@ -209,7 +230,12 @@ mod tests {
 
     #[test]
     fn nobody_is_asked_to_check_more_often_than_it_can() {
-        let pace = |name: &str| "fault-3-1s".parse::<Workload>().unwrap().pace(&*by_name(name).unwrap());
+        let pace = |name: &str| {
+            "fault-3-1s"
+                .parse::<Workload>()
+                .unwrap()
+                .pace(&*by_name(name).unwrap())
+        };
         assert_eq!(pace("argo").check, 1);
         assert_eq!(pace("flagger").check, 10);
     }

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::scene::{Scene, TO_RETURN};
-use crate::{error::Error, number::to_thousandths, results::{Measurement, Waits}};
+use crate::{
+    error::Error,
+    number::to_thousandths,
+    results::{Measurement, Waits},
+};
 
 /// How many turn bad.
 const TIMES: usize = 10;
@@ -23,7 +27,10 @@ pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(),
         scene.ground.telemetry.spoil(&service);
         of += 1;
         let one = [service];
-        if !scene.wait(TO_RETURN, || !scene.routes.back(&one, from).is_empty()).await? {
+        if !scene
+            .wait(TO_RETURN, || !scene.routes.back(&one, from).is_empty())
+            .await?
+        {
             break;
         }
         seconds.extend(scene.routes.back(&one, from));

@@ -34,7 +34,12 @@ pub(super) async fn restart(scene: &mut Scene, seen: &mut Measurement) -> Result
         return Ok(());
     };
     old.process.signal(Signal::TERM);
-    scene.must(|| old.process.exited().is_some(), || "its process had not ended".to_owned()).await?;
+    scene
+        .must(
+            || old.process.exited().is_some(),
+            || "its process had not ended".to_owned(),
+        )
+        .await?;
     let services = scene.routes.with_canary();
     scene.ground.telemetry.spoil_all();
     let from = scene.now();
@@ -70,18 +75,30 @@ pub(super) async fn change(scene: &mut Scene, seen: &mut Measurement, end: End) 
         scene.return_of("back, from the leader's end", &services, from)
     );
     let taken: Vec<f64> = taken?.into_iter().collect();
-    seen.waits.push(Waits::new("lease taken", &taken, 1, (scene.now() - from).as_secs_f64()));
+    seen.waits.push(Waits::new(
+        "lease taken",
+        &taken,
+        1,
+        (scene.now() - from).as_secs_f64(),
+    ));
     seen.waits.push(back?);
     Ok(())
 }
 
 /// Who holds each lease of the contender's namespace.
 async fn holders(scene: &Scene) -> Result<BTreeMap<String, String>, Error> {
-    let leases: Api<Lease> = Api::namespaced(scene.ground.client.clone(), scene.contender.account().namespace);
+    let leases: Api<Lease> =
+        Api::namespaced(scene.ground.client.clone(), scene.contender.account().namespace);
     let listed = leases.list(&ListParams::default()).await?;
     let holder = |lease: Lease| {
         let name = lease.name_any();
-        (name, lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default())
+        (
+            name,
+            lease
+                .spec
+                .and_then(|spec| spec.holder_identity)
+                .unwrap_or_default(),
+        )
     };
     Ok(listed.items.into_iter().map(holder).collect())
 }
@@ -94,7 +111,8 @@ async fn taken_from(
 ) -> Result<Option<f64>, Error> {
     while scene.now() - from < TO_RETURN {
         let now = holders(scene).await?;
-        let is_taken = |(name, holder): (&String, &String)| !holder.is_empty() && now_differs(before, name, holder);
+        let is_taken =
+            |(name, holder): (&String, &String)| !holder.is_empty() && now_differs(before, name, holder);
         if now.iter().any(is_taken) {
             return Ok(Some((scene.now() - from).as_secs_f64()));
         }

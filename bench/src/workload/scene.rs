@@ -106,7 +106,9 @@ impl Scene {
     pub(super) fn start(&mut self, elects: bool) -> Result<(), Error> {
         self.started += 1;
         let replica = (self.started, elects);
-        let (process, log) = self.ground.start(&*self.contender, &self.access, &self.birdwatch, replica)?;
+        let (process, log) = self
+            .ground
+            .start(&*self.contender, &self.access, &self.birdwatch, replica)?;
         self.processes.push(Running { process, log });
         Ok(())
     }
@@ -117,11 +119,17 @@ impl Scene {
         self.start(elects)?;
         let common = self.contender.common(&self.ground.servers(), self.pace);
         cluster::create_all(&self.ground.client, [common]).await?;
-        let handed = self.services.iter().map(|service| self.contender.hand_over(service, self.pace));
+        let handed = self
+            .services
+            .iter()
+            .map(|service| self.contender.hand_over(service, self.pace));
         let handed: Vec<_> = handed.collect();
         let making = cluster::create_all(&self.ground.client, handed);
         let all = self.services.len();
-        let settling = self.must(|| self.owns.at_rest() >= all, || format!("{} of {all} were at rest", self.owns.at_rest()));
+        let settling = self.must(
+            || self.owns.at_rest() >= all,
+            || format!("{} of {all} were at rest", self.owns.at_rest()),
+        );
         let (made, settled) = tokio::join!(making, settling);
         made?;
         settled
@@ -129,17 +137,27 @@ impl Scene {
 
     /// Lets the new version of all services out and waits until each canary has traffic, or for some minutes.
     pub(super) async fn release_all(&self, seen: &mut Measurement) -> Result<(), Error> {
-        let changes: Vec<_> = self.services.iter().map(|service| self.contender.new_version(service)).collect();
+        let changes: Vec<_> = self
+            .services
+            .iter()
+            .map(|service| self.contender.new_version(service))
+            .collect();
         let (all, from) = (changes.len(), self.now());
         cluster::change_all(&self.ground.client, changes).await?;
-        let started = self.wait(TO_START, || self.routes.with_canary().len() >= all).await?;
+        let started = self
+            .wait(TO_START, || self.routes.with_canary().len() >= all)
+            .await?;
         let with = self.routes.with_canary().len();
         let seconds = (self.now() - from).as_secs();
         if with == 0 {
-            return Err(Error::Limit(format!("no canary had traffic {seconds} s after the new versions")));
+            return Err(Error::Limit(format!(
+                "no canary had traffic {seconds} s after the new versions"
+            )));
         }
         if !started {
-            seen.notes.push(format!("{with} of {all} canaries had traffic {seconds} s after the new versions"));
+            seen.notes.push(format!(
+                "{with} of {all} canaries had traffic {seconds} s after the new versions"
+            ));
         }
         Ok(())
     }
@@ -148,7 +166,9 @@ impl Scene {
     pub(super) async fn measure(&self, name: &str) -> Result<Stage, Error> {
         let meter = self.meter()?;
         let from = self.now();
-        let is_over = self.wait(self.window.saturating_mul(2), || self.now() - from >= self.window).await?;
+        let is_over = self
+            .wait(self.window.saturating_mul(2), || self.now() - from >= self.window)
+            .await?;
         if !is_over {
             return Err(Error::Limit(format!("while {name} was measured")));
         }
@@ -157,9 +177,18 @@ impl Scene {
 
     /// Begins to measure.
     pub(super) fn meter(&self) -> Result<Meter, Error> {
-        let pids: Vec<u32> = self.processes.iter().map(|running| running.process.pid()).collect();
+        let pids: Vec<u32> = self
+            .processes
+            .iter()
+            .map(|running| running.process.pid())
+            .collect();
         let user = self.contender.account().user();
-        Ok(Meter::begin(self.ground.infra.audit(), user, &pids, self.counts())?)
+        Ok(Meter::begin(
+            self.ground.infra.audit(),
+            user,
+            &pids,
+            self.counts(),
+        )?)
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -177,7 +206,8 @@ impl Scene {
         from: Duration,
     ) -> Result<Waits, Error> {
         let all = services.len();
-        self.wait(TO_RETURN, || self.routes.back(services, from).len() >= all).await?;
+        self.wait(TO_RETURN, || self.routes.back(services, from).len() >= all)
+            .await?;
         Ok(self.waits(name, services, from))
     }
 
@@ -203,16 +233,28 @@ impl Scene {
     }
 
     /// Waits until it holds, for as long as the cell has time; else the cell stops there.
-    pub(super) async fn must(&self, holds: impl FnMut() -> bool, told: impl Fn() -> String) -> Result<(), Error> {
+    pub(super) async fn must(
+        &self,
+        holds: impl FnMut() -> bool,
+        told: impl Fn() -> String,
+    ) -> Result<(), Error> {
         if self.wait(self.limit, holds).await? {
             return Ok(());
         }
-        Err(Error::Limit(format!("after {} s {}", self.limit.as_secs(), told())))
+        Err(Error::Limit(format!(
+            "after {} s {}",
+            self.limit.as_secs(),
+            told()
+        )))
     }
 
     /// Takes a process out of what has to run.
     pub(super) fn take(&mut self) -> Option<Running> {
-        if self.processes.is_empty() { None } else { Some(self.processes.remove(0)) }
+        if self.processes.is_empty() {
+            None
+        } else {
+            Some(self.processes.remove(0))
+        }
     }
 
     /// From now on the API server answers so many of its requests a second.
@@ -223,7 +265,10 @@ impl Scene {
     }
 
     fn all_run(&self) -> Result<(), Error> {
-        let ended = self.processes.iter().find_map(|running| Some((running, running.process.exited()?)));
+        let ended = self
+            .processes
+            .iter()
+            .find_map(|running| Some((running, running.process.exited()?)));
         let Some((running, status)) = ended else {
             return Ok(());
         };
@@ -241,15 +286,24 @@ fn tail_of(log: &Path) -> String {
 
 /// Makes what is there of every service before the contender comes, and waits until its pods are ready.
 async fn prepare(ground: &Ground, contender: &dyn Contender, services: &[Service]) -> Result<(), Error> {
-    let groups: Vec<_> = services.iter().map(|service| contender.workload(service)).collect();
-    let deployments = groups.iter().flatten().filter(|object| object["kind"] == "Deployment").count();
+    let groups: Vec<_> = services
+        .iter()
+        .map(|service| contender.workload(service))
+        .collect();
+    let deployments = groups
+        .iter()
+        .flatten()
+        .filter(|object| object["kind"] == "Deployment")
+        .count();
     let seen = Deployments::watch(&ground.client, ground.clock);
     let from = ground.clock.elapsed();
     cluster::create_all(&ground.client, groups).await?;
     while seen.available() < deployments {
         if ground.clock.elapsed() - from > TO_PREPARE {
             let ready = seen.available();
-            return Err(Error::Asked(format!("only {ready} of {deployments} Deployments got their pods")));
+            return Err(Error::Asked(format!(
+                "only {ready} of {deployments} Deployments got their pods"
+            )));
         }
         tokio::time::sleep(LOOK).await;
     }

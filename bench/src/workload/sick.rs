@@ -18,7 +18,9 @@ pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(),
     scene.ground.telemetry.spoil_all();
     let back = scene.return_of("back", &fine, from).await?;
     seen.waits.push(back);
-    let back = scene.return_of("back, those that ask the slow one", &slow, from).await?;
+    let back = scene
+        .return_of("back, those that ask the slow one", &slow, from)
+        .await?;
     seen.waits.push(back);
     Ok(())
 }

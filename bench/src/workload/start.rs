@@ -20,7 +20,12 @@ pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(),
         return Ok(());
     };
     old.process.signal(Signal::TERM);
-    scene.must(|| old.process.exited().is_some(), || "its process had not ended".to_owned()).await?;
+    scene
+        .must(
+            || old.process.exited().is_some(),
+            || "its process had not ended".to_owned(),
+        )
+        .await?;
     let Some(last) = scene.services.last().cloned() else {
         return Ok(());
     };
@@ -31,10 +36,20 @@ pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(),
     scene.start(false)?;
     let meter = scene.meter()?;
     let written = || scene.owns.written_since(&last.name, from);
-    scene.must(|| written().is_some(), || format!("{} had not been decided on", last.name)).await?;
+    scene
+        .must(
+            || written().is_some(),
+            || format!("{} had not been decided on", last.name),
+        )
+        .await?;
     let first = written().map(|at| (at - from).as_secs_f64());
     let first: Vec<f64> = first.into_iter().collect();
-    seen.waits.push(Waits::new("first decision", &first, 1, (scene.now() - from).as_secs_f64()));
+    seen.waits.push(Waits::new(
+        "first decision",
+        &first,
+        1,
+        (scene.now() - from).as_secs_f64(),
+    ));
     seen.stages.push(meter.end("start", scene.counts())?);
     Ok(())
 }
