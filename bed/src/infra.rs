@@ -169,7 +169,12 @@ impl Infra {
         Ok(Self {
             etcd: cluster::etcd(&ground, ports.etcd, ports.etcd_peer),
             apiserver: cluster::apiserver(&ground, ports.api, ports.etcd, &audit_path(&dir))?,
-            controller_manager: cluster::controller_manager(&ground, ports.controller_manager, &manager, controllers)?,
+            controller_manager: cluster::controller_manager(
+                &ground,
+                ports.controller_manager,
+                &manager,
+                controllers,
+            )?,
             istiod: mesh::istiod(&ground, ports.istiod, &istiod)?,
             gateway: mesh::envoy(&ground, ports.istiod.grpc, ports.envoy_admin)?,
             prometheus: prometheus::prometheus(&ground, ports.prometheus, &prometheus)?,

@@ -337,7 +337,11 @@ impl Module {
             .chain([&self.ldflags, &go])
             .chain(programs)
             .map(|text| text.as_bytes());
-        let crds = self.crds.iter().flat_map(|crds| crds.files).map(|file| file.as_bytes());
+        let crds = self
+            .crds
+            .iter()
+            .flat_map(|crds| crds.files)
+            .map(|file| file.as_bytes());
         for part in sources.chain(flags).chain(crds) {
             hash.add(part);
         }
@@ -434,7 +438,11 @@ mod tests {
                 .any(|dir| tools.program(program) == dir.join(program))
         };
         assert!(on_path("kubectl") && on_path("helm"));
-        assert!(tools.crds("flagger").is_some_and(|path| path.starts_with("/cache")));
+        assert!(
+            tools
+                .crds("flagger")
+                .is_some_and(|path| path.starts_with("/cache"))
+        );
         assert_eq!(tools.crds("etcd"), None);
     }
 }

@@ -103,7 +103,7 @@ async fn main() -> ExitCode {
         .compact()
         .init();
     let ended = match Command::parse().verb {
-        Verb::Run(args) => measure(args).await,
+        Verb::Run(args) => measure(&args).await,
         Verb::Report(args) => report::write(&args.results, &args.page, &args.plots).map(|()| 0),
     };
     match ended {
@@ -120,8 +120,8 @@ async fn main() -> ExitCode {
 }
 
 /// How many cells failed.
-async fn measure(args: RunArgs) -> Result<usize, Error> {
-    let plan = plan(&args)?;
+async fn measure(args: &RunArgs) -> Result<usize, Error> {
+    let plan = plan(args)?;
     let birdwatch = program(&args.birdwatch)?;
     let with_rivals = plan.contenders.iter().any(|name| name != "birdwatch");
     let tools = if with_rivals {

@@ -120,6 +120,11 @@ impl Routes {
         with.map(|(name, _)| name.clone()).collect()
     }
 
+    /// How many of them there are.
+    pub(crate) fn count_with_canary(&self) -> usize {
+        self.objects().values().filter(|route| route.weight > 0).count()
+    }
+
     /// How often weights were raised so far, all together.
     pub(crate) fn raises(&self) -> u64 {
         self.objects().values().map(|route| route.raises).sum()

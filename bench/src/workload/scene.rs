@@ -145,9 +145,9 @@ impl Scene {
         let (all, from) = (changes.len(), self.now());
         cluster::change_all(&self.ground.client, changes).await?;
         let started = self
-            .wait(TO_START, || self.routes.with_canary().len() >= all)
+            .wait(TO_START, || self.routes.count_with_canary() >= all)
             .await?;
-        let with = self.routes.with_canary().len();
+        let with = self.routes.count_with_canary();
         let seconds = (self.now() - from).as_secs();
         if with == 0 {
             return Err(Error::Limit(format!(
