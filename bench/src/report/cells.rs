@@ -13,6 +13,7 @@ pub(super) const OURS: &str = "birdwatch";
 
 /// All cells.
 pub(super) struct Cells {
+    /// What they ran on, one for each time that the run was begun or gone on with.
     pub(super) machines: Vec<Machine>,
     all: Vec<Measurement>,
 }
@@ -26,11 +27,14 @@ pub(super) struct Entry<'a> {
 
 impl Cells {
     pub(super) fn new(lines: Vec<Line>) -> Self {
-        let (mut machines, mut all) = (Vec::new(), Vec::new());
+        let (mut machines, mut all, mut latest) = (Vec::new(), Vec::new(), None);
         for line in lines {
             match line {
-                Line::Machine(machine) => machines.push(machine),
-                Line::Measurement(seen) => all.push(seen),
+                Line::Machine(machine) => latest = Some(machine),
+                Line::Measurement(seen) => {
+                    machines.extend(latest.take());
+                    all.push(seen);
+                }
             }
         }
         all.sort_by_cached_key(|seen: &Measurement| (place(&seen.workload, &seen.contender), seen.round));

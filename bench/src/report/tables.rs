@@ -1,5 +1,7 @@
 //! The tables of the page, each under the name of its marks.
 
+use std::collections::BTreeSet;
+
 use super::{
     cells::{Cells, Entry, OURS, beside, cpu, memory, requests, written},
     goals,
@@ -14,7 +16,7 @@ use crate::{
 /// All of them, in the order of the page.
 pub(super) fn all(cells: &Cells) -> Vec<(&'static str, String)> {
     vec![
-        ("machine", cells.machines.last().map(machine).unwrap_or_default()),
+        ("machine", machines(&cells.machines)),
         ("settings", settings()),
         ("goals", goals::table_of(cells)),
         ("faults", faults(cells)),
@@ -50,6 +52,22 @@ fn machine(machine: &Machine) -> String {
         versions.join(", "),
         sizes.join(", ")
     )
+}
+
+/// The last; and every version of ours that there are cells of, where that is more than one.
+fn machines(all: &[Machine]) -> String {
+    let mut text = all.last().map(machine).unwrap_or_default();
+    let versions: BTreeSet<&String> = all
+        .iter()
+        .filter_map(|one| one.versions.get("BirdWatch"))
+        .collect();
+    if versions.len() > 1 {
+        let versions: Vec<_> = versions.into_iter().map(String::as_str).collect();
+        text.push_str("\n- Some cells are of other versions of BirdWatch: ");
+        text.push_str(&versions.join(", "));
+        text.push('.');
+    }
+    text
 }
 
 fn settings() -> String {
@@ -278,6 +296,16 @@ mod tests {
         let stepping = section(&cells, "stepping");
         assert!(stepping.contains("| fault-100-1s | flagger | 10"), "{stepping}");
         assert_eq!(section(&cells, "idle"), "Not measured.");
+    }
+
+    #[test]
+    fn cells_of_several_versions_are_told() {
+        let of = |version: &str| Machine {
+            versions: [("BirdWatch".to_owned(), version.to_owned())].into(),
+            ..Machine::default()
+        };
+        assert!(!machines(&[of("a"), of("a")]).contains("other versions"));
+        assert!(machines(&[of("a"), of("b")]).contains("other versions of BirdWatch: a, b."));
     }
 
     #[test]
