@@ -115,9 +115,19 @@ impl FromStr for Workload {
             let mut parts = text.split('-');
             let name = parts.next()?;
             let kind = KINDS.iter().find(|(known, _)| *known == name)?.1;
-            let objects = parts.next()?.parse().ok().filter(|objects| *objects > 0)?;
+            let objects = parts
+                .next()?
+                .parse::<usize>()
+                .ok()
+                .filter(|objects| *objects > 0)?;
             let check = match parts.next() {
-                Some(check) => Some(check.strip_suffix('s')?.parse().ok().filter(|check| *check > 0)?),
+                Some(check) => Some(
+                    check
+                        .strip_suffix('s')?
+                        .parse::<u32>()
+                        .ok()
+                        .filter(|check| *check > 0)?,
+                ),
                 None => None,
             };
             let has_checks = !matches!(kind, Kind::Idle | Kind::Start);
