@@ -116,7 +116,7 @@ impl Controllers {
         match self {
             Self::Usual => &["--controllers=*,-nodelifecycle,-nodeipam,-ttl"],
             Self::Unlimited => &[
-                "--controllers=deployment,replicaset,serviceaccount",
+                "--controllers=deployment-controller,replicaset-controller,serviceaccount-controller",
                 "--kube-api-qps=5000",
                 "--kube-api-burst=5000",
                 "--concurrent-deployment-syncs=20",
