@@ -120,9 +120,11 @@ impl Routes {
         with.map(|(name, _)| name.clone()).collect()
     }
 
-    /// How many of them there are.
-    pub(crate) fn count_with_canary(&self) -> usize {
-        self.objects().values().filter(|route| route.weight > 0).count()
+    /// Of how many of these it has.
+    pub(crate) fn count_with_canary(&self, services: &[String]) -> usize {
+        let objects = self.objects();
+        let routes = services.iter().filter_map(|name| objects.get(name));
+        routes.filter(|route| route.weight > 0).count()
     }
 
     /// How often weights were raised so far, all together.

@@ -24,6 +24,10 @@ pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(),
     let (begun, mut seconds, mut of) = (scene.now(), Vec::new(), 0);
     for service in services.into_iter().step_by(apart).take(TIMES) {
         let from = scene.now();
+        // A rollout that comes to its end is back at 100/0 too: it must not be taken for one that was ended.
+        if from - begun > TO_RETURN {
+            break;
+        }
         scene.ground.telemetry.spoil(&service);
         of += 1;
         let one = [service];

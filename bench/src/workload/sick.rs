@@ -1,6 +1,6 @@
 //! One service in ten asks a Prometheus that takes two seconds, one in ten a dead one. What do the others have to suffer?
 
-use super::scene::Scene;
+use super::scene::{Scene, TO_RETURN};
 use crate::{error::Error, results::Measurement, telemetry::Server};
 
 pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(), Error> {
@@ -16,11 +16,12 @@ pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(),
     let (fine, slow) = (asking(Server::Fine), asking(Server::Slow));
     let from = scene.now();
     scene.ground.telemetry.spoil_all();
-    let back = scene.return_of("back", &fine, from).await?;
-    seen.waits.push(back);
-    let back = scene
-        .return_of("back, those that ask the slow one", &slow, from)
+    let are_back = |services: &[String]| scene.routes.back(services, from).len() >= services.len();
+    scene
+        .wait(TO_RETURN, || are_back(&fine) && are_back(&slow))
         .await?;
-    seen.waits.push(back);
+    seen.waits.push(scene.waits("back", &fine, from));
+    seen.waits
+        .push(scene.waits("back, those that ask the slow one", &slow, from));
     Ok(())
 }
