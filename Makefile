@@ -101,10 +101,10 @@ prove: ## Everything that is proved at length, part after part, and a line of ea
 ROUNDS ?= 3
 BENCH := cargo run --locked --profile prove --package birdwatch-bench --
 RELEASED := $${CARGO_TARGET_DIR:-target}/$$(uname -m)-unknown-linux-gnu/release/birdwatch
-bench: ## BirdWatch beside Flagger and Argo Rollouts, and docs/performance.md from it (hours; ONLY=..., CONTENDERS=..., ROUNDS=3, FRESH=1)
+bench: ## BirdWatch beside Flagger and Argo Rollouts, and docs/performance.md from it (hours; ONLY=..., CONTENDERS=..., ROUNDS=3, ANEW=1)
 	sed -n 's/^RUN \(RUSTFLAGS=.*cargo build.*\)/\1/p' Dockerfile | sh -e
 	@failed=; $(BENCH) run --birdwatch $(RELEASED) --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) \
-	  $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(FRESH),--fresh) || failed=1; \
+	  $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(ANEW),--fresh) || failed=1; \
 	$(BENCH) report; test -z "$$failed"
 
 generate: ## Write the files that follow from others: CRD, the chart's copy of it, reference, bill of materials
