@@ -84,8 +84,8 @@ async fn change(client: &Client, change: Change) -> Result<(), Error> {
     match change {
         Change::Create(manifest) => create(client, vec![manifest]).await,
         Change::Patch { kind, name, patch } => {
-            let patched = of_kind(client, kind).patch(&name, &PatchParams::default(), &Patch::Merge(patch));
-            patched.await?;
+            let (api, params) = (of_kind(client, kind), PatchParams::default());
+            api.patch(&name, &params, &Patch::Merge(patch)).await?;
             Ok(())
         }
     }

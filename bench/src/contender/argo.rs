@@ -63,7 +63,7 @@ impl Contender for Argo {
         let spec = Spec::new(format!("argo-{}", place.replica), program).args([
             format!("--kubeconfig={}", place.kubeconfig.display()),
             format!("--namespace={}", self.account().namespace),
-            format!("--metricsport={}", place.ports[0]),
+            format!("--metricsPort={}", place.ports[0]),
             format!("--healthzPort={}", place.ports[1]),
             format!("--leader-elect={}", place.elects),
         ]);
