@@ -94,12 +94,12 @@ impl Ground {
         let mut url = self.infra.api_url();
         let kubeconfig = self.infra.dir().join("kube/contender");
         std::fs::write(&kubeconfig, self.kubeconfig(&url, Some(&token)))?;
-        let mut limiter = None;
+        let mut before = None;
         if limited {
             let limiting = Limiter::start(client_of(&kubeconfig).await?).await?;
             url = limiting.url();
             std::fs::write(&kubeconfig, self.kubeconfig(&url, None))?;
-            limiter = Some(limiting);
+            before = Some(limiting);
         }
         let servers_file = self.infra.dir().join("servers.yaml");
         let servers = self.servers();
@@ -116,7 +116,7 @@ impl Ground {
             } else {
                 Vec::new()
             },
-            limiter,
+            limiter: before,
         })
     }
 

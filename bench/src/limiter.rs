@@ -58,7 +58,7 @@ impl Queue {
     /// How long one who comes now has to wait for a turn; None where too many wait already.
     fn take(&mut self, now: Duration) -> Option<Duration> {
         let turn = self.next.max(now);
-        let wait = turn - now;
+        let wait = turn.saturating_sub(now);
         if wait > self.pace * WAITING {
             return None;
         }

@@ -7,6 +7,7 @@ pub(crate) const NAMESPACE: &str = "bench";
 
 /// A kind of object, as the API server knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the API's own names")]
 pub(crate) struct Kind {
     pub(crate) group: &'static str,
     pub(crate) version: &'static str,

@@ -36,7 +36,7 @@ pub(crate) async fn run(plan: &Plan, settings: &Settings, machine: Machine) -> R
         let Some(contender) = contender::by_name(&name) else {
             return Err(Error::Asked(format!("{name} is no contender")));
         };
-        match cell(workload, settings, contender.into(), round).await {
+        match Box::pin(cell(workload, settings, contender.into(), round)).await {
             Ok(seen) => {
                 tell(&seen);
                 results::append(&plan.results, &Line::Measurement(seen))?;
@@ -63,7 +63,7 @@ async fn cell(
         objects: workload.objects,
         ..Measurement::default()
     };
-    match workload.run(settings, contender, &mut seen).await {
+    match Box::pin(workload.run(settings, contender, &mut seen)).await {
         Ok(()) => {}
         Err(Error::Limit(told)) => seen.stopped = Some(told),
         Err(error) => return Err(error),
@@ -127,7 +127,7 @@ fn order(contenders: &[String], round: u32) -> Vec<String> {
     if !order.is_empty() {
         order.rotate_left(places % contenders.len());
     }
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         order.reverse();
     }
     order

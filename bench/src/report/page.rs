@@ -21,7 +21,9 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = line(&head);
     text.push_str(&"|---".repeat(head.len()));
     text.push_str("|\n");
-    rows.iter().for_each(|row| text.push_str(&line(row)));
+    for row in rows {
+        text.push_str(&line(row));
+    }
     text
 }
 

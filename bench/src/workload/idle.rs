@@ -11,7 +11,7 @@ const CALM: Duration = Duration::from_secs(15);
 pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(), Error> {
     scene.begin(false).await?;
     let from = scene.now();
-    scene.wait(CALM * 2, || scene.now() - from >= CALM).await?;
+    scene.wait(CALM * 2, || scene.since(from) >= CALM).await?;
     seen.stages.push(scene.measure("idle").await?);
     Ok(())
 }

@@ -180,14 +180,8 @@ impl Workload {
             seen.notes
                 .push(format!("checked every {} s, its shortest interval", pace.check));
         }
-        let mut scene = Scene::set(
-            settings,
-            contender,
-            self.services(),
-            pace,
-            self.kind == Kind::Limited,
-        )
-        .await?;
+        let is_limited = self.kind == Kind::Limited;
+        let mut scene = Box::pin(Scene::set(settings, contender, self.services(), pace, is_limited)).await?;
         let scene = &mut scene;
         match self.kind {
             Kind::Idle => idle::run(scene, seen).await,

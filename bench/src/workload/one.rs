@@ -25,7 +25,7 @@ pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(),
     for service in services.into_iter().step_by(apart).take(TIMES) {
         let from = scene.now();
         // A rollout that comes to its end is back at 100/0 too: it must not be taken for one that was ended.
-        if from - begun > TO_RETURN {
+        if from.saturating_sub(begun) > TO_RETURN {
             break;
         }
         scene.ground.telemetry.spoil(&service);
@@ -39,9 +39,9 @@ pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(),
         }
         seconds.extend(scene.routes.back(&one, from));
         let back = scene.now();
-        scene.wait(PAUSE * 2, || scene.now() - back >= PAUSE).await?;
+        scene.wait(PAUSE * 2, || scene.since(back) >= PAUSE).await?;
     }
-    let waited = to_thousandths((scene.now() - begun).as_secs_f64());
+    let waited = to_thousandths(scene.since(begun).as_secs_f64());
     seen.waits.push(Waits::new("back", &seconds, of, waited));
     Ok(())
 }

@@ -57,7 +57,7 @@ pub(super) async fn change(scene: &mut Scene, seen: &mut Measurement, end: End) 
     scene.start(true)?;
     scene.release_all(seen).await?;
     let warm = scene.now();
-    scene.wait(WARM * 2, || scene.now() - warm >= WARM).await?;
+    scene.wait(WARM * 2, || scene.since(warm) >= WARM).await?;
     let holders = holders(scene).await?;
     let services = scene.routes.with_canary();
     // The first that was started leads: the other came when it held the lease.
@@ -79,7 +79,7 @@ pub(super) async fn change(scene: &mut Scene, seen: &mut Measurement, end: End) 
         "lease taken",
         &taken,
         1,
-        (scene.now() - from).as_secs_f64(),
+        scene.since(from).as_secs_f64(),
     ));
     seen.waits.push(back?);
     Ok(())
@@ -109,12 +109,12 @@ async fn taken_from(
     before: &BTreeMap<String, String>,
     from: Duration,
 ) -> Result<Option<f64>, Error> {
-    while scene.now() - from < TO_RETURN {
+    while scene.since(from) < TO_RETURN {
         let now = holders(scene).await?;
         let is_taken =
             |(name, holder): (&String, &String)| !holder.is_empty() && now_differs(before, name, holder);
         if now.iter().any(is_taken) {
-            return Ok(Some((scene.now() - from).as_secs_f64()));
+            return Ok(Some(scene.since(from).as_secs_f64()));
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -103,6 +103,11 @@ impl Scene {
         self.ground.clock.elapsed()
     }
 
+    /// Since then.
+    pub(super) fn since(&self, then: Duration) -> Duration {
+        self.now().saturating_sub(then)
+    }
+
     /// Starts a process of the contender. `elects`: there will be more than one.
     pub(super) fn start(&mut self, elects: bool) -> Result<(), Error> {
         self.started += 1;
@@ -153,7 +158,7 @@ impl Scene {
         cluster::change_all(&self.ground.client, changes).await?;
         let with = || self.routes.count_with_canary(&known);
         let started = self.wait(TO_START, || with() >= all).await?;
-        let (with, seconds) = (with(), (self.now() - from).as_secs());
+        let (with, seconds) = (with(), self.since(from).as_secs());
         let told = format!("{with} of {all} canaries had traffic {seconds} s after the new versions");
         if with == 0 {
             return Err(Error::Limit(told));
@@ -169,7 +174,7 @@ impl Scene {
         let meter = self.meter()?;
         let from = self.now();
         let is_over = self
-            .wait(self.window.saturating_mul(2), || self.now() - from >= self.window)
+            .wait(self.window.saturating_mul(2), || self.since(from) >= self.window)
             .await?;
         if !is_over {
             return Err(Error::Limit(format!("while {name} was measured")));
@@ -215,7 +220,7 @@ impl Scene {
 
     /// How long each of these services took so far.
     pub(super) fn waits(&self, name: &str, services: &[String], from: Duration) -> Waits {
-        let waited = (self.now() - from).as_secs_f64();
+        let waited = self.since(from).as_secs_f64();
         Waits::new(name, &self.routes.back(services, from), services.len(), waited)
     }
 
@@ -301,7 +306,7 @@ async fn prepare(ground: &Ground, contender: &dyn Contender, services: &[Service
     let from = ground.clock.elapsed();
     cluster::create_all(&ground.client, groups).await?;
     while seen.available() < deployments {
-        if ground.clock.elapsed() - from > TO_PREPARE {
+        if ground.clock.elapsed().saturating_sub(from) > TO_PREPARE {
             let ready = seen.available();
             return Err(Error::Asked(format!(
                 "only {ready} of {deployments} Deployments got their pods"

@@ -31,7 +31,7 @@ pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(),
     };
     cluster::change_all(&scene.ground.client, [scene.contender.new_version(&last)]).await?;
     let ahead = scene.now();
-    scene.wait(AHEAD * 2, || scene.now() - ahead >= AHEAD).await?;
+    scene.wait(AHEAD * 2, || scene.since(ahead) >= AHEAD).await?;
     let from = scene.now();
     scene.start(false)?;
     let meter = scene.meter()?;
@@ -42,13 +42,13 @@ pub(super) async fn run(scene: &mut Scene, seen: &mut Measurement) -> Result<(),
             || format!("{} had not been decided on", last.name),
         )
         .await?;
-    let first = written().map(|at| (at - from).as_secs_f64());
+    let first = written().map(|at| at.saturating_sub(from).as_secs_f64());
     let first: Vec<f64> = first.into_iter().collect();
     seen.waits.push(Waits::new(
         "first decision",
         &first,
         1,
-        (scene.now() - from).as_secs_f64(),
+        scene.since(from).as_secs_f64(),
     ));
     seen.stages.push(meter.end("start", scene.counts())?);
     Ok(())
