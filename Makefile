@@ -1,6 +1,6 @@
 # What a person types. Every target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit bed soak prove generate plots
+.PHONY: help demo test check audit bed soak prove bench generate plots
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 
@@ -102,6 +102,16 @@ prove: ## Everything that is proved at length, part after part, and a line of ea
 	  test -n "$$proved" || { word='BROKEN, nothing was proved,'; broken=1; }; \
 	  said="$$said"$$'\n'"prove: $$part: $$word in $$((SECONDS - since)) s"$$'\n'"$$proved"; \
 	done; echo "$$said"; echo "prove: all of it in $$((SECONDS - begun)) s$${broken:+, and something is BROKEN}"; test -z "$$broken"
+
+# BirdWatch as its image has it, by the image's own build step. What is measured already is not measured again.
+ROUNDS ?= 3
+BENCH := cargo run --locked --profile prove --package birdwatch-bench --
+RELEASED := $${CARGO_TARGET_DIR:-target}/$$(uname -m)-unknown-linux-gnu/release/birdwatch
+bench: ## BirdWatch beside Flagger and Argo Rollouts, and docs/performance.md from it (hours; ONLY=..., CONTENDERS=..., ROUNDS=3, ANEW=1)
+	sed -n 's/^RUN \(RUSTFLAGS=.*cargo build.*\)/\1/p' Dockerfile | sh -e
+	@failed=; $(BENCH) run --birdwatch $(RELEASED) --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(ANEW),--fresh) || failed=1; \
+	$(BENCH) report; test -z "$$failed"
 
 generate: ## Write the files that follow from others: CRD, the chart's copy of it, reference, bill of materials
 	BLESS=1 cargo test --locked --test crd --test supply

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -88,6 +88,28 @@ impl AuditLog {
         let whole = text.find('\n').zip(text.rfind('\n'));
         let whole = whole.map_or("", |(start, end)| &text[start..end]);
         whole.lines().skip(1).map(parse).collect()
+    }
+
+    /// The same one by one, for a log too long to be held at once.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or holds a line that is not an audit event.
+    pub fn each_since(&self, mark: u64, mut take: impl FnMut(Entry)) -> io::Result<()> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(mark.saturating_sub(1)))?;
+        let mut lines = BufReader::new(file);
+        let mut line = String::new();
+        if mark > 0 {
+            lines.read_line(&mut line)?;
+        }
+        loop {
+            line.clear();
+            lines.read_line(&mut line)?;
+            if !line.ends_with('\n') {
+                return Ok(());
+            }
+            take(parse(&line)?);
+        }
     }
 }
 
@@ -187,8 +209,15 @@ mod tests {
         std::fs::write(&path, format!("{LINE}\n{LINE}\n{LINE}\n")).unwrap();
         let log = AuditLog::new(path.clone());
         let line = LINE.len() as u64 + 1;
-        let found = [0, line, line + 10, 3 * line].map(|mark| log.since(mark).unwrap().len());
+        let marks = [0, line, line + 10, 3 * line];
+        let found = marks.map(|mark| log.since(mark).unwrap().len());
+        let one_by_one = marks.map(|mark| {
+            let mut count = 0;
+            log.each_since(mark, |_| count += 1).unwrap();
+            count
+        });
         std::fs::remove_file(path).unwrap();
         assert_eq!(found, [3, 2, 1, 0]);
+        assert_eq!(one_by_one, found);
     }
 }

@@ -100,8 +100,39 @@ pub(crate) fn apiserver(ground: &Ground, port: u16, etcd: u16, audit: &Path) -> 
     Ok(Part::new(spec, &ground.logs(), ground.https(port, "/readyz")).with_grace(Duration::from_secs(3)))
 }
 
-/// The controllers that make pods of Deployments, give namespaces their accounts, and clean up; none that wants nodes.
-pub(crate) fn controller_manager(ground: &Ground, port: u16, kubeconfig: &Path) -> Result<Part, Error> {
+/// Which controllers run, and how much they may ask of the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Controllers {
+    /// Those that make pods of Deployments, give namespaces their accounts, and clean up, with the limits that they
+    /// have everywhere; none that wants nodes.
+    Usual,
+    /// Those that make pods of Deployments, and accounts, without a limit worth the name: where thousands of services are
+    /// measured they must not be what is waited for.
+    Unlimited,
+}
+
+impl Controllers {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Usual => &["--controllers=*,-nodelifecycle,-nodeipam,-ttl"],
+            Self::Unlimited => &[
+                "--controllers=deployment-controller,replicaset-controller,serviceaccount-controller",
+                "--kube-api-qps=5000",
+                "--kube-api-burst=5000",
+                "--concurrent-deployment-syncs=20",
+                "--concurrent-replicaset-syncs=20",
+            ],
+        }
+    }
+}
+
+/// The controllers.
+pub(crate) fn controller_manager(
+    ground: &Ground,
+    port: u16,
+    kubeconfig: &Path,
+    controllers: Controllers,
+) -> Result<Part, Error> {
     let pair = ground.certs.server("kube-controller-manager-server")?;
     let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
     let spec = Spec::new(
@@ -118,8 +149,8 @@ pub(crate) fn controller_manager(ground: &Ground, port: u16, kubeconfig: &Path) 
         file("root-ca-file", &ground.certs.ca()),
         "--use-service-account-credentials".into(),
         "--leader-elect=false".into(),
-        "--controllers=*,-nodelifecycle,-nodeipam,-ttl".into(),
     ])
+    .args(controllers.flags().iter().copied())
     .cwd(ground.dir);
     Ok(Part::new(spec, &ground.logs(), ground.https(port, "/healthz")))
 }

@@ -24,7 +24,7 @@ use crate::{
     audit::AuditLog,
     certs::Certs,
     clock::Stopwatch,
-    cluster::{self, Ground},
+    cluster::{self, Controllers, Ground},
     mesh::{self, RouteWeights},
     part::Part,
     prometheus,
@@ -102,7 +102,7 @@ impl Infra {
     /// Data, logs and configuration go to `run_dir`, which is emptied at the start and kept at the end, or, without
     /// one, to a temporary directory that is removed at the end.
     pub async fn start(run_dir: Option<PathBuf>) -> Result<Self, Error> {
-        let infra = Self::laid_out(run_dir).await?;
+        let infra = Self::laid_out(run_dir, Tools::ensure().await?, Controllers::Usual).await?;
         infra.bring_up().await?;
         Ok(infra)
     }
@@ -110,22 +110,32 @@ impl Infra {
     /// Starts etcd and the API server alone, with Istio's kinds: for those who need no pods and no traffic. The other
     /// parts can be started later.
     pub async fn start_api(run_dir: Option<PathBuf>) -> Result<Self, Error> {
-        let infra = Self::laid_out(run_dir).await?;
+        let infra = Self::laid_out(run_dir, Tools::ensure().await?, Controllers::Usual).await?;
         infra.etcd.start().await?;
         infra.apiserver.start().await?;
         infra.serve_istio_kinds(&infra.client()?).await?;
         Ok(infra)
     }
 
-    async fn laid_out(run_dir: Option<PathBuf>) -> Result<Self, Error> {
-        // Err: the caller has installed one already.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let tools = Tools::ensure().await?;
-        Self::lay_out(run_dir, tools).await
+    /// What operators are measured on: the same with the controllers that make pods of Deployments, which here have no
+    /// limit of their own. `tools` may have the rivals besides.
+    pub async fn start_to_measure(tools: Tools) -> Result<Self, Error> {
+        let infra = Self::laid_out(None, tools, Controllers::Unlimited).await?;
+        infra.etcd.start().await?;
+        infra.apiserver.start().await?;
+        infra.serve_istio_kinds(&infra.client()?).await?;
+        infra.controller_manager.start().await?;
+        Ok(infra)
     }
 
     /// Makes all files and descriptions, and starts nothing.
-    async fn lay_out(run_dir: Option<PathBuf>, tools: Tools) -> Result<Self, Error> {
+    async fn laid_out(
+        run_dir: Option<PathBuf>,
+        tools: Tools,
+        controllers: Controllers,
+    ) -> Result<Self, Error> {
+        // Err: the caller has installed one already.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let run_dir = RunDir::create(run_dir)?;
         let dir = run_dir.path().to_owned();
         let mut slot = Slot::claim()?;
@@ -159,7 +169,12 @@ impl Infra {
         Ok(Self {
             etcd: cluster::etcd(&ground, ports.etcd, ports.etcd_peer),
             apiserver: cluster::apiserver(&ground, ports.api, ports.etcd, &audit_path(&dir))?,
-            controller_manager: cluster::controller_manager(&ground, ports.controller_manager, &manager)?,
+            controller_manager: cluster::controller_manager(
+                &ground,
+                ports.controller_manager,
+                &manager,
+                controllers,
+            )?,
             istiod: mesh::istiod(&ground, ports.istiod, &istiod)?,
             gateway: mesh::envoy(&ground, ports.istiod.grpc, ports.envoy_admin)?,
             prometheus: prometheus::prometheus(&ground, ports.prometheus, &prometheus)?,
@@ -318,6 +333,14 @@ impl Infra {
     #[must_use]
     pub fn pod_net(&self) -> Ipv4Addr {
         self.slot.pod_net()
+    }
+
+    /// A port of this bed that nothing of it uses.
+    ///
+    /// # Errors
+    /// When all of them are given away.
+    pub fn port(&mut self) -> Result<u16, Error> {
+        Ok(self.slot.port()?)
     }
 
     /// Data, logs and configuration.

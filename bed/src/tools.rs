@@ -2,6 +2,7 @@
 //! Where modules and packages come from is the environment's business (`GOPROXY`, pip's settings); no host is named here.
 
 mod build;
+mod rivals;
 
 use std::{
     fs::{self, File, TryLockError},
@@ -11,6 +12,7 @@ use std::{
 };
 
 use build::Builder;
+use rivals::RIVALS;
 
 use crate::{clock::Stopwatch, process};
 
@@ -33,14 +35,28 @@ struct Module {
     ldflags: &'static str,
     /// Program, and the package it is built from.
     programs: &'static [(&'static str, &'static str)],
+    /// The kinds that its programs want to be served, where the module has them.
+    crds: Option<Crds>,
 }
 
-const MODULES: [Module; 5] = [
+/// Files of a Go module that say which kinds there are.
+struct Crds {
+    /// The Go module.
+    of: &'static str,
+    /// Paths in it; together they are one file of the cache.
+    files: &'static [&'static str],
+}
+
+/// What that file is called in the cache.
+const CRDS: &str = "crds.yaml";
+
+static MODULES: [Module; 5] = [
     Module {
         dir: "etcd",
         flags: &[],
         ldflags: "-s -w",
         programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
+        crds: None,
     },
     Module {
         dir: "kube",
@@ -54,12 +70,14 @@ const MODULES: [Module; 5] = [
             ),
             ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
         ],
+        crds: None,
     },
     Module {
         dir: "istiod",
         flags: &["-tags=vtprotobuf,disable_pgv"],
         ldflags: "-s -w",
         programs: &[("pilot-discovery", "istio.io/istio/pilot/cmd/pilot-discovery")],
+        crds: None,
     },
     Module {
         dir: "prometheus",
@@ -69,12 +87,14 @@ const MODULES: [Module; 5] = [
             ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
             ("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
         ],
+        crds: None,
     },
     Module {
         dir: "helm",
         flags: &[],
         ldflags: "-s -w",
         programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+        crds: None,
     },
 ];
 
@@ -128,20 +148,30 @@ impl Tools {
     /// Finds everything in the cache, and builds what is missing. One bed builds at a time; progress goes to
     /// standard error.
     pub async fn ensure() -> Result<Self, Error> {
+        Self::all_of(&[&MODULES]).await
+    }
+
+    /// The same, and the rivals that `BirdWatch` is measured beside: Flagger and Argo Rollouts. Nothing else needs them.
+    pub async fn ensure_with_rivals() -> Result<Self, Error> {
+        Self::all_of(&[&MODULES, &RIVALS]).await
+    }
+
+    async fn all_of(modules: &[&'static [Module]]) -> Result<Self, Error> {
         let cache = Cache::open()?;
-        let tools = cache.tools().await?;
-        if tools.missing() == 0 {
+        let modules: Vec<&Module> = modules.iter().copied().flatten().collect();
+        let tools = cache.tools(&modules).await?;
+        if tools.missing(&modules) == 0 {
             return Ok(tools);
         }
         let lock = cache.lock().await?;
-        let missing = tools.missing();
+        let missing = tools.missing(&modules);
         if missing > 0 {
             Builder {
                 cache: &cache,
                 total: missing,
                 done: 0,
             }
-            .build(&tools)
+            .build(&tools, &modules)
             .await?;
         }
         drop(lock);
@@ -152,7 +182,7 @@ impl Tools {
     pub async fn clean_up() -> Result<Vec<PathBuf>, Error> {
         let cache = Cache::open()?;
         let _lock = cache.lock().await?;
-        let tools = cache.tools().await?;
+        let tools = cache.tools(&every_module()).await?;
         let failed = |source| Error::Cache {
             path: cache.dir.clone(),
             source,
@@ -172,10 +202,14 @@ impl Tools {
     /// The file of a program.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
-        let home = MODULES
-            .iter()
-            .find(|module| module.programs.iter().any(|(program, _)| *program == name));
-        home.map_or_else(|| self.envoy.clone(), |module| self.dir(module.dir).join(name))
+        home(name).map_or_else(|| self.envoy.clone(), |module| self.dir(module.dir).join(name))
+    }
+
+    /// The kinds that a rival's program wants to be served, as one file of many documents; None where it brings none.
+    #[must_use]
+    pub fn crds(&self, program: &str) -> Option<PathBuf> {
+        let module = home(program).filter(|module| module.crds.is_some())?;
+        Some(self.dir(module.dir).join(CRDS))
     }
 
     /// Istio's CRDs, as one file of many documents.
@@ -191,8 +225,8 @@ impl Tools {
     }
 
     /// How many programs are still to be built.
-    fn missing(&self) -> usize {
-        let modules = MODULES.iter().filter(|module| !self.dir(module.dir).exists());
+    fn missing(&self, modules: &[&Module]) -> usize {
+        let modules = modules.iter().filter(|module| !self.dir(module.dir).exists());
         modules.map(|module| module.programs.len()).sum::<usize>() + usize::from(!self.envoy.exists())
     }
 
@@ -203,6 +237,17 @@ impl Tools {
             .map(|(_, dir)| dir.clone())
             .unwrap_or_default()
     }
+}
+
+/// All modules, the rivals' too.
+fn every_module() -> Vec<&'static Module> {
+    MODULES.iter().chain(&RIVALS).collect()
+}
+
+/// The module that a program is made from.
+fn home(program: &str) -> Option<&'static Module> {
+    let makes = |module: &&Module| module.programs.iter().any(|(name, _)| *name == program);
+    every_module().into_iter().find(makes)
 }
 
 /// The cache directory. Whatever lies in it under its final name is complete: results get there by rename.
@@ -233,10 +278,10 @@ impl Cache {
     }
 
     /// Names everything, there or not.
-    async fn tools(&self) -> Result<Tools, Error> {
+    async fn tools(&self, modules: &[&Module]) -> Result<Tools, Error> {
         let go = go_version().await?;
         let mut dirs = Vec::new();
-        for module in &MODULES {
+        for module in modules {
             let mut sources = Vec::new();
             for file in ["go.mod", "go.sum"] {
                 let path = module.source().join(file);
@@ -292,7 +337,12 @@ impl Module {
             .chain([&self.ldflags, &go])
             .chain(programs)
             .map(|text| text.as_bytes());
-        for part in sources.chain(flags) {
+        let crds = self
+            .crds
+            .iter()
+            .flat_map(|crds| crds.files)
+            .map(|file| file.as_bytes());
+        for part in sources.chain(flags).chain(crds) {
             hash.add(part);
         }
         format!("{}-{:016x}", self.dir, hash.0)
@@ -348,6 +398,7 @@ mod tests {
             flags,
             ldflags,
             programs: &[],
+            crds: None,
         };
         let sources = |a: &str, b: &str| [a.as_bytes().to_vec(), b.as_bytes().to_vec()];
         let name = module(&["-tags=a"], "-s").cache_name(&sources("mod", "sum"), "go1.26.8");
@@ -367,9 +418,9 @@ mod tests {
     #[tokio::test]
     async fn every_program_has_a_place_and_kubectl_and_helm_are_on_the_path() {
         let cache = Cache { dir: "/cache".into() };
-        let tools = cache.tools().await.unwrap();
-        let programs = MODULES
-            .iter()
+        let tools = cache.tools(&every_module()).await.unwrap();
+        let programs = every_module()
+            .into_iter()
             .flat_map(|module| module.programs)
             .map(|(program, _)| *program);
         for program in programs.chain(["envoy"]) {
@@ -387,5 +438,11 @@ mod tests {
                 .any(|dir| tools.program(program) == dir.join(program))
         };
         assert!(on_path("kubectl") && on_path("helm"));
+        assert!(
+            tools
+                .crds("flagger")
+                .is_some_and(|path| path.starts_with("/cache"))
+        );
+        assert_eq!(tools.crds("etcd"), None);
     }
 }

@@ -62,7 +62,15 @@ fn the_image_starts_the_binary_as_nobody_in_an_empty_root() {
 fn the_build_copies_in_every_file_that_the_sources_are_made_of() {
     let ignore = fs::read_to_string(repository().join(".dockerignore")).unwrap();
     let kept: Vec<_> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
-    for needed in ["Cargo.toml", "Cargo.lock", "src", "bed/Cargo.toml", "bed/src"] {
+    for needed in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "src",
+        "bed/Cargo.toml",
+        "bed/src",
+        "bench/Cargo.toml",
+        "bench/src",
+    ] {
         assert!(kept.contains(&needed), "{needed} does not reach the build");
         assert!(repository().join(needed).exists(), "{needed} is gone");
     }

@@ -11,7 +11,7 @@ use axum::{
     extract::{Path, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::post,
+    routing::get,
 };
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
@@ -55,7 +55,8 @@ impl Prometheus {
         let address = listener.local_addr()?;
         let answer: Arc<Answer> = Arc::new(answer);
         let router = Router::new()
-            .route("/api/v1/{path}", post(respond))
+            // A form comes in the body of a POST and in the query of a GET: clients do either.
+            .route("/api/v1/{path}", get(respond).post(respond))
             .with_state(answer);
         let serving = tokio::spawn(async move {
             // It ends only with its listener, and that goes with this task.

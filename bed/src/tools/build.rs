@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Cache, ENVOY, Error, ISTIO, ISTIO_CRDS, MODULES, Module, TELL_EVERY, Tools};
+use super::{CRDS, Cache, Crds, ENVOY, Error, ISTIO, ISTIO_CRDS, Module, TELL_EVERY, Tools};
 use crate::{
     clock::Stopwatch,
     process::{Process, Spec, find_program, log_tail},
@@ -20,10 +20,10 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    pub(super) async fn build(&mut self, tools: &Tools) -> Result<(), Error> {
+    pub(super) async fn build(&mut self, tools: &Tools, modules: &[&Module]) -> Result<(), Error> {
         let all = Stopwatch::start();
         eprintln!("the bed's parts are built once, on first use; about 20 minutes on two cores from nothing");
-        for module in &MODULES {
+        for module in modules {
             let target = tools.dir(module.dir);
             if !target.exists() {
                 self.module(module, &target).await?;
@@ -48,16 +48,14 @@ impl Builder<'_> {
             self.told(program, run(program, spec)).await?;
         }
         if module.dir == "istiod" {
-            let listing = scratch.join("istio.dir");
-            let spec = go(module, &scratch)
-                .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", ISTIO])
-                .log(&listing);
-            run("the path of Istio's CRDs", spec).await?;
-            let source = Path::new(log_tail(&listing, 1).trim()).join(ISTIO_CRDS.0);
-            fs::copy(&source, scratch.join(ISTIO_CRDS.1)).map_err(|e| Error::Cache {
-                path: source,
-                source: e,
-            })?;
+            let crds = Crds {
+                of: ISTIO,
+                files: &[ISTIO_CRDS.0],
+            };
+            copy_crds(module, &crds, &scratch, ISTIO_CRDS.1).await?;
+        }
+        if let Some(crds) = &module.crds {
+            copy_crds(module, crds, &scratch, CRDS).await?;
         }
         finish(&scratch, target)
     }
@@ -142,6 +140,23 @@ fn go(module: &Module, scratch: &Path) -> Spec {
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-trimpath")
         .log(scratch.join("build.log"))
+}
+
+/// Puts the files of a Go module that say which kinds there are into one, `name`.
+async fn copy_crds(module: &Module, crds: &Crds, scratch: &Path, name: &str) -> Result<(), Error> {
+    let listing = scratch.join("module.dir");
+    let spec = go(module, scratch)
+        .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", crds.of])
+        .log(&listing);
+    run("the path of its CRDs", spec).await?;
+    let dir = PathBuf::from(log_tail(&listing, 1).trim());
+    let mut texts = Vec::new();
+    for file in crds.files {
+        let path = dir.join(file);
+        texts.push(fs::read_to_string(&path).map_err(|source| Error::Cache { path, source })?);
+    }
+    let path = scratch.join(name);
+    fs::write(&path, texts.join("\n---\n")).map_err(|source| Error::Cache { path, source })
 }
 
 /// Runs one step to its end.
