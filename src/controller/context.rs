@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::core::ApiResource;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -22,8 +22,9 @@ use super::deliver::Deliver;
 use super::events::Events;
 use super::index::Index;
 use super::memory::Memory;
-use super::objects::{Deployment, RawBirdWatch};
+use super::objects::{Deployment, Named, RawBirdWatch};
 use super::overlay::Overlay;
+use super::shelf::Shelf;
 
 /// Our name in `managedFields`.
 pub const MANAGER: &str = "birdwatch";
@@ -68,16 +69,16 @@ pub struct IstioKinds {
 }
 
 /// What the watches have shown.
-#[derive(Clone)]
+#[derive(Debug, Default)]
 pub struct Stores {
     /// Our own kind.
-    pub bird_watches: Store<RawBirdWatch>,
+    pub bird_watches: Shelf<RawBirdWatch>,
     /// Deployments.
-    pub deployments: Store<Deployment>,
+    pub deployments: Shelf<Deployment>,
     /// `VirtualService`s.
-    pub services: Store<VirtualService>,
+    pub services: Shelf<VirtualService>,
     /// `DestinationRule`s.
-    pub rules: Store<DestinationRule>,
+    pub rules: Shelf<DestinationRule>,
 }
 
 /// What our own calls were answered, until the watches show it too.
@@ -108,7 +109,7 @@ pub struct Scope {
     /// Which object concerns whom.
     pub(super) index: Mutex<Index>,
     /// Asks for reconciles.
-    pub(super) wake: UnboundedSender<ObjectRef<RawBirdWatch>>,
+    pub(super) wake: UnboundedSender<ObjectRef<Named>>,
     /// Every store is filled.
     pub(super) filled: watch::Receiver<bool>,
 }
@@ -131,8 +132,8 @@ impl Scope {
         if !*self.filled.borrow() {
             return;
         }
-        for object in self.stores.bird_watches.state() {
-            self.wake(&object.name());
+        for name in self.stores.bird_watches.names() {
+            self.wake(&name);
         }
     }
 
@@ -144,32 +145,27 @@ impl Scope {
     /// The newest `BirdWatch` known.
     #[must_use]
     pub fn bird_watch(&self, name: &ObjectName) -> Option<Arc<RawBirdWatch>> {
-        let key = ObjectRef::new(&name.name).within(&name.namespace);
         self.newer
             .bird_watches
-            .pick(name, self.stores.bird_watches.get(&key))
+            .pick(name, self.stores.bird_watches.get(name))
     }
 
     /// A Deployment.
     #[must_use]
     pub fn deployment(&self, name: &ObjectName) -> Option<Arc<Deployment>> {
-        self.stores
-            .deployments
-            .get(&ObjectRef::new(&name.name).within(&name.namespace))
+        self.stores.deployments.get(name)
     }
 
     /// The newest `VirtualService` known.
     #[must_use]
     pub fn virtual_service(&self, name: &ObjectName) -> Option<Arc<VirtualService>> {
-        let key = ObjectRef::new_with(&name.name, self.istio.services.clone()).within(&name.namespace);
-        self.newer.services.pick(name, self.stores.services.get(&key))
+        self.newer.services.pick(name, self.stores.services.get(name))
     }
 
     /// The newest `DestinationRule` known.
     #[must_use]
     pub fn destination_rule(&self, name: &ObjectName) -> Option<Arc<DestinationRule>> {
-        let key = ObjectRef::new_with(&name.name, self.istio.rules.clone()).within(&name.namespace);
-        self.newer.rules.pick(name, self.stores.rules.get(&key))
+        self.newer.rules.pick(name, self.stores.rules.get(name))
     }
 
     /// Calls on our own kind.

@@ -19,9 +19,9 @@ fn is_given_back(scope: &Scope, object: &RawBirdWatch) -> bool {
 /// How many notices are still to be delivered.
 #[must_use]
 pub fn untold(scope: &Scope) -> usize {
-    let objects = scope.stores.bird_watches.state();
-    let pending = objects.iter().filter_map(|object| {
-        let status = scope.bird_watch(&object.name())?.read_status().ok()?;
+    let names = scope.stores.bird_watches.names();
+    let pending = names.iter().filter_map(|name| {
+        let status = scope.bird_watch(name)?.read_status().ok()?;
         Some(status.notices.pending.len())
     });
     pending.sum()
@@ -31,12 +31,11 @@ pub fn untold(scope: &Scope) -> usize {
 /// the scope is filled means nothing: see [`Scope::is_acting`].
 #[must_use]
 pub fn remaining(scope: &Scope) -> Vec<String> {
-    let objects = scope.stores.bird_watches.state();
-    let mut left: Vec<String> = objects
+    let names = scope.stores.bird_watches.names();
+    let mut left: Vec<String> = names
         .iter()
-        .filter_map(|object| {
-            let name = object.name();
-            let object = scope.bird_watch(&name)?;
+        .filter_map(|name| {
+            let object = scope.bird_watch(name)?;
             let why = match object.read_status() {
                 Err(error) => error.to_string(),
                 Ok(status) => match &status.rollout {

@@ -25,6 +25,7 @@ pub mod patches;
 pub mod reconcile;
 pub mod route_key;
 pub mod scope;
+pub mod shelf;
 mod unknown;
 mod warnings;
 pub mod watch;

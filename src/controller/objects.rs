@@ -196,8 +196,60 @@ impl RawBirdWatch {
 
     /// Drops what no decision needs.
     pub fn trim(&mut self) {
-        self.metadata.managed_fields = None;
+        let ObjectMeta {
+            name,
+            namespace,
+            uid,
+            generation,
+            resource_version,
+            creation_timestamp,
+            deletion_timestamp,
+            finalizers,
+            annotations,
+            ..
+        } = std::mem::take(&mut self.metadata);
+        self.metadata = ObjectMeta {
+            name,
+            namespace,
+            uid,
+            generation,
+            resource_version,
+            creation_timestamp,
+            deletion_timestamp,
+            finalizers,
+            annotations,
+            ..ObjectMeta::default()
+        };
         keep_annotations(&mut self.metadata, VERB_ANNOTATION);
+    }
+}
+
+/// The name of a `BirdWatch`, by which reconciles are queued.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Named {
+    metadata: ObjectMeta,
+}
+
+static_resource!(Named, "otomato.link", "v1alpha1", "BirdWatch", "birdwatches");
+
+impl Named {
+    /// The name of an object.
+    #[must_use]
+    pub fn of(object: &RawBirdWatch) -> Self {
+        let ObjectMeta { name, namespace, .. } = &object.metadata;
+        Self {
+            metadata: ObjectMeta {
+                name: name.clone(),
+                namespace: namespace.clone(),
+                ..ObjectMeta::default()
+            },
+        }
+    }
+
+    /// Namespace and name.
+    #[must_use]
+    pub fn name(&self) -> ObjectName {
+        name_of(&self.metadata)
     }
 }
 

@@ -20,7 +20,7 @@ use super::execute::{Done, Executor};
 use super::exhibit;
 use super::look::{Look, look};
 use super::memory::Entry;
-use super::objects::RawBirdWatch;
+use super::objects::{Named, RawBirdWatch};
 use super::warnings;
 
 /// Overtaken so often in a row, a reconcile waits a little before it looks again.
@@ -60,7 +60,7 @@ impl From<Again> for Passed {
 ///
 /// # Errors
 /// What kept it from its end; see [`error_policy`].
-pub async fn reconcile(object: Arc<RawBirdWatch>, scope: Arc<Scope>) -> Result<Action, Error> {
+pub async fn reconcile(object: Arc<Named>, scope: Arc<Scope>) -> Result<Action, Error> {
     if !scope.is_acting() {
         return Ok(Action::await_change());
     }
@@ -205,7 +205,7 @@ fn action(again: Again, entry: &Entry, now: Timestamp) -> Action {
 }
 
 /// When to try again after an error.
-pub fn error_policy(object: &RawBirdWatch, error: &Error, scope: &Scope) -> Action {
+pub fn error_policy(object: &Named, error: &Error, scope: &Scope) -> Action {
     let tries = scope.memory.get(&object.name()).map_or(0, |entry| {
         let mut remembered = entry.lock();
         remembered.retries = remembered.retries.saturating_add(1);

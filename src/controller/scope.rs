@@ -8,8 +8,9 @@ use futures::{StreamExt, stream};
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::controller::{Config as ControllerConfig, Controller, Error as ControllerError};
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::Event;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -23,7 +24,7 @@ use super::context::{Context, IstioKinds, Newer, Scope, Stores};
 use super::errors::Fault;
 use super::index::Index;
 use super::memory::Memory;
-use super::objects::{Deployment, RawBirdWatch};
+use super::objects::{Deployment, Named, RawBirdWatch};
 use super::reconcile::{error_policy, reconcile};
 use super::watch::{Ended, Filling, Watched, follow};
 
@@ -88,38 +89,20 @@ pub async fn await_istio(client: &Client, pending: Pending) -> IstioKinds {
 pub struct Prepared {
     /// What its reconciles share.
     pub scope: Arc<Scope>,
-    writers: Writers,
+    names: Writer<Named>,
     filling: Arc<Filling>,
-    wakes: UnboundedReceiver<ObjectRef<RawBirdWatch>>,
-}
-
-struct Writers {
-    bird_watches: Writer<RawBirdWatch>,
-    deployments: Writer<Deployment>,
-    services: Writer<VirtualService>,
-    rules: Writer<DestinationRule>,
+    wakes: UnboundedReceiver<ObjectRef<Named>>,
 }
 
 /// Puts a scope together; nothing is asked of the API server yet.
 #[must_use]
 pub fn prepare(context: Context, namespace: Option<String>, istio: IstioKinds) -> Prepared {
-    let writers = Writers {
-        bird_watches: Writer::new(()),
-        deployments: Writer::new(()),
-        services: Writer::new(istio.services.clone()),
-        rules: Writer::new(istio.rules.clone()),
-    };
     let (filling, filled) = Filling::new(4);
     let (wake, wakes) = unbounded_channel();
     let scope = Scope {
         namespace,
         istio,
-        stores: Stores {
-            bird_watches: writers.bird_watches.as_reader(),
-            deployments: writers.deployments.as_reader(),
-            services: writers.services.as_reader(),
-            rules: writers.rules.as_reader(),
-        },
+        stores: Stores::default(),
         newer: Newer::default(),
         memory: Memory::default(),
         index: Mutex::new(Index::new(&context.cluster_domain)),
@@ -129,7 +112,7 @@ pub fn prepare(context: Context, namespace: Option<String>, istio: IstioKinds) -
     };
     Prepared {
         scope: Arc::new(scope),
-        writers,
+        names: Writer::new(()),
         filling: Arc::new(filling),
         wakes,
     }
@@ -149,14 +132,16 @@ impl Prepared {
     ) -> Result<(), Ended> {
         let Self {
             scope,
-            writers,
+            mut names,
             filling,
             wakes,
         } = self;
+        let known = names.as_reader();
+        let name = move |event: &Event<RawBirdWatch>| names.apply_watcher_event(&named(event));
         let client = &scope.context.client;
         let namespace = scope.namespace.as_deref();
         let bird_watches = namespace.map_or_else(|| Api::all(client.clone()), |ns| scope.bird_watches(ns));
-        let deployments = namespace.map_or_else(
+        let deployments: Api<Deployment> = namespace.map_or_else(
             || Api::all(client.clone()),
             |ns| Api::namespaced(client.clone(), ns),
         );
@@ -172,15 +157,15 @@ impl Prepared {
         let parts = || (Arc::clone(&one), Arc::clone(&two));
         let watches = async {
             tokio::try_join!(
-                start(bird_watches, writers.bird_watches, parts(), health),
-                start(deployments, writers.deployments, parts(), health),
-                start(services, writers.services, parts(), health),
-                start(rules, writers.rules, parts(), health),
+                start(bird_watches, parts(), health, name),
+                start(deployments, parts(), health, |_| {}),
+                start(services, parts(), health, |_| {}),
+                start(rules, parts(), health, |_| {}),
             )
         };
         let ended = tokio::select! {
             biased;
-            () = reconciles(&scope, wakes, concurrency, stop) => Ok(()),
+            () = reconciles(&scope, (known, wakes), concurrency, stop) => Ok(()),
             ended = watches => ended.map(|_| ()),
             () = follow_leadership(&scope, leadership) => Ok(()),
         };
@@ -189,22 +174,33 @@ impl Prepared {
     }
 }
 
+/// What is queued needs a name and no more.
+fn named(event: &Event<RawBirdWatch>) -> Event<Named> {
+    match event {
+        Event::Apply(object) => Event::Apply(Named::of(object)),
+        Event::Delete(object) => Event::Delete(Named::of(object)),
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(Named::of(object)),
+        Event::InitDone => Event::InitDone,
+    }
+}
+
 async fn start<K: Watched>(
     api: Api<K>,
-    writer: Writer<K>,
     (scope, filling): (Arc<Scope>, Arc<Filling>),
     health: &Health,
+    heard: impl FnMut(&Event<K>),
 ) -> Result<(), Ended>
 where
     K::DynamicType: Eq + std::hash::Hash + Clone + Send,
 {
-    Box::pin(follow(api, writer, scope, filling, health.pending(K::KIND))).await
+    Box::pin(follow(api, scope, filling, health.pending(K::KIND), heard)).await
 }
 
 /// Runs reconciles as they are asked for; ends when told to and the last one has ended.
 async fn reconciles(
     scope: &Arc<Scope>,
-    mut wakes: UnboundedReceiver<ObjectRef<RawBirdWatch>>,
+    (names, mut wakes): (Store<Named>, UnboundedReceiver<ObjectRef<Named>>),
     concurrency: u16,
     stop: CancellationToken,
 ) {
@@ -216,7 +212,7 @@ async fn reconciles(
     }
     let asked_for = stream::poll_fn(move |context| wakes.poll_recv(context));
     // Whatever happens comes through `wakes`; the watches run beside the controller, so that it never holds them up.
-    Controller::for_stream(stream::pending(), scope.stores.bird_watches.clone())
+    Controller::for_stream(stream::pending(), names)
         .with_config(ControllerConfig::default().concurrency(concurrency))
         .reconcile_on(asked_for)
         .graceful_shutdown_on(stop.cancelled_owned())

@@ -11,9 +11,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use kube::Resource;
 use kube::api::Api;
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{Config, Error as WatchError, Event};
 use kube::runtime::{WatchStreamExt, watcher};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -28,6 +28,7 @@ use crate::runtime::admin::Pending;
 use super::context::Scope;
 use super::exhibit;
 use super::objects::{Deployment, RawBirdWatch, name_of};
+use super::shelf::{Listed, Shelf};
 
 /// How long after nonsense a watch begins anew.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ pub enum Ended {
 }
 
 /// A watched kind: how it is trimmed, and whom a change concerns.
-pub trait Watched: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+pub trait Watched: Resource + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 where
     Self::DynamicType: Eq + Hash + Clone + Send,
 {
@@ -64,6 +65,9 @@ where
     /// Drops what no decision needs.
     fn shrink(&mut self);
 
+    /// Where it is kept.
+    fn shelf(scope: &Scope) -> &Shelf<Self>;
+
     /// Takes note of the object, or that it is gone; returns the `BirdWatch`es it concerns.
     fn note(scope: &Scope, name: &ObjectName, object: Option<&Self>) -> BTreeSet<ObjectName>;
 }
@@ -74,6 +78,10 @@ impl Watched for RawBirdWatch {
 
     fn shrink(&mut self) {
         self.trim();
+    }
+
+    fn shelf(scope: &Scope) -> &Shelf<Self> {
+        &scope.stores.bird_watches
     }
 
     fn note(scope: &Scope, name: &ObjectName, object: Option<&Self>) -> BTreeSet<ObjectName> {
@@ -109,6 +117,10 @@ impl Watched for Deployment {
         self.trim();
     }
 
+    fn shelf(scope: &Scope) -> &Shelf<Self> {
+        &scope.stores.deployments
+    }
+
     fn note(scope: &Scope, name: &ObjectName, object: Option<&Self>) -> BTreeSet<ObjectName> {
         scope.index().deployment(name, object)
     }
@@ -122,6 +134,10 @@ impl Watched for VirtualService {
         self.trim();
     }
 
+    fn shelf(scope: &Scope) -> &Shelf<Self> {
+        &scope.stores.services
+    }
+
     fn note(scope: &Scope, name: &ObjectName, object: Option<&Self>) -> BTreeSet<ObjectName> {
         scope.index().virtual_service(name, object)
     }
@@ -133,6 +149,10 @@ impl Watched for DestinationRule {
 
     fn shrink(&mut self) {
         self.trim();
+    }
+
+    fn shelf(scope: &Scope) -> &Shelf<Self> {
+        &scope.stores.rules
     }
 
     fn note(scope: &Scope, name: &ObjectName, object: Option<&Self>) -> BTreeSet<ObjectName> {
@@ -168,16 +188,16 @@ impl Filling {
     }
 }
 
-/// Watches one kind for as long as the process lives.
+/// Watches one kind for as long as the process lives. `heard` is told of each event once it is kept.
 ///
 /// # Errors
 /// The watch ended, which no watch should.
 pub async fn follow<K: Watched>(
     api: Api<K>,
-    mut writer: Writer<K>,
     scope: Arc<Scope>,
     filling: Arc<Filling>,
     pending: Pending,
+    mut heard: impl FnMut(&Event<K>),
 ) -> Result<(), Ended>
 where
     K::DynamicType: Eq + Hash + Clone + Send,
@@ -186,8 +206,7 @@ where
     let begin = || watcher(api.clone(), config.clone()).default_backoff().boxed();
     let mut events = begin();
     let mut first = Some((filling, pending));
-    let mut known: BTreeSet<ObjectName> = BTreeSet::new();
-    let mut listed: BTreeSet<ObjectName> = BTreeSet::new();
+    let mut listed = Listed::default();
     let mut complaint = String::new();
     while let Some(event) = events.next().await {
         let event = match event {
@@ -205,30 +224,30 @@ where
             }
         };
         complaint.clear();
-        // The store first: those who are woken look into it.
-        writer.apply_watcher_event(&event);
+        // Kept first: those who are woken look there.
+        let shelf = K::shelf(&scope);
+        heard(&event);
         match event {
             Event::Apply(object) => {
                 let name = name_of(object.meta());
+                shelf.put(&name, &object);
                 wake(&scope, K::note(&scope, &name, Some(&object)));
-                known.insert(name);
             }
             Event::Delete(object) => {
                 let name = name_of(object.meta());
+                shelf.remove(&name);
                 wake(&scope, K::note(&scope, &name, None));
-                known.remove(&name);
             }
-            Event::Init => listed.clear(),
+            Event::Init => listed = Listed::default(),
             Event::InitApply(object) => {
                 let name = name_of(object.meta());
                 K::note(&scope, &name, Some(&object));
-                listed.insert(name);
+                listed.put(name, &object);
             }
             Event::InitDone => {
-                for gone in known.difference(&listed) {
-                    K::note(&scope, gone, None);
+                for gone in shelf.replace(std::mem::take(&mut listed)) {
+                    K::note(&scope, &gone, None);
                 }
-                known = std::mem::take(&mut listed);
                 if let Some((filling, pending)) = first.take() {
                     pending.ready();
                     filling.one_more();
