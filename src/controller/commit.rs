@@ -158,10 +158,13 @@ impl Intent {
 fn keep(remembered: &mut Remembered, stored: &BirdWatchStatus, status: BirdWatchStatus, acted_upon: bool) {
     let differs = *stored != status;
     let before = remembered.held.take().filter(|held| held.based_on == *stored);
-    remembered.held = differs.then_some(Held {
-        acted_upon: acted_upon || before.is_some_and(|held| held.acted_upon),
-        based_on: stored.clone(),
-        status,
+    let acted_upon = acted_upon || before.is_some_and(|held| held.acted_upon);
+    remembered.held = differs.then(|| {
+        Box::new(Held {
+            based_on: stored.clone(),
+            status,
+            acted_upon,
+        })
     });
 }
 

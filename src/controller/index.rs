@@ -14,11 +14,12 @@ use crate::istio::{DestinationRule, VirtualService};
 
 use super::objects::Deployment;
 
-/// A relation between two kinds of things, readable from both ends.
+/// A relation between two kinds of things, readable from both ends. Both are sorted lists: most have one entry, and there are
+/// very many of them.
 #[derive(Debug)]
 struct Relation<A, B> {
-    forth: HashMap<A, BTreeSet<B>>,
-    back: HashMap<B, BTreeSet<A>>,
+    forth: HashMap<A, Vec<B>>,
+    back: HashMap<B, Vec<A>>,
 }
 
 impl<A, B> Default for Relation<A, B> {
@@ -33,20 +34,30 @@ impl<A, B> Default for Relation<A, B> {
 impl<A: Clone + Ord + Hash, B: Clone + Ord + Hash> Relation<A, B> {
     /// Relates `a` to exactly `bs`; returns what it was related to before.
     fn set(&mut self, a: &A, bs: BTreeSet<B>) -> BTreeSet<B> {
-        let before = self.forth.remove(a).unwrap_or_default();
+        let before: BTreeSet<B> = self.forth.remove(a).into_iter().flatten().collect();
         for gone in before.difference(&bs) {
-            if let Some(others) = self.back.get_mut(gone) {
-                others.remove(a);
-                if others.is_empty() {
-                    self.back.remove(gone);
-                }
+            let Some(others) = self.back.get_mut(gone) else {
+                continue;
+            };
+            if let Ok(at) = others.binary_search(a) {
+                others.remove(at);
+            }
+            if others.is_empty() {
+                self.back.remove(gone);
             }
         }
         for new in bs.difference(&before) {
-            self.back.entry(new.clone()).or_default().insert(a.clone());
+            // Room for one, and no more than there is need of.
+            let others = self
+                .back
+                .entry(new.clone())
+                .or_insert_with(|| Vec::with_capacity(1));
+            if let Err(at) = others.binary_search(a) {
+                others.insert(at, a.clone());
+            }
         }
         if !bs.is_empty() {
-            self.forth.insert(a.clone(), bs);
+            self.forth.insert(a.clone(), bs.into_iter().collect());
         }
         before
     }

@@ -34,11 +34,11 @@ pub struct Remembered {
     /// UID of the object it belongs to: a namesake made later starts afresh.
     uid: Option<String>,
     /// A status that is decided and not written.
-    pub held: Option<Held>,
+    pub held: Option<Box<Held>>,
     /// Events whose status is not known to be written.
     untold: Untold,
     /// The status we sent last, with the resource version it got.
-    sent: Option<(String, BirdWatchStatus)>,
+    sent: Option<Box<(String, BirdWatchStatus)>>,
     /// When status was last written, or first seen.
     pub last_write: Option<Timestamp>,
     /// The latest finished check.
@@ -84,7 +84,7 @@ struct Untold {
     /// Of the status that is held: they go out with the next one that is written.
     due: Vec<Event>,
     /// The write that failed last, with its Events, if its decision is made anew: they go out if it turns out to have been done.
-    sent: Option<(BirdWatchStatus, Vec<Event>)>,
+    sent: Option<Box<(BirdWatchStatus, Vec<Event>)>>,
 }
 
 /// A check under way.
@@ -167,7 +167,7 @@ impl Remembered {
     /// The status as stored: what we sent, where this is the version it got (a server that drops a field it does
     /// not know must not make us write it again and again), else what the object says.
     pub fn stored(&mut self, object: &RawBirdWatch, read: BirdWatchStatus) -> BirdWatchStatus {
-        match &self.sent {
+        match self.sent.as_deref() {
             Some((version, status)) if object.metadata.resource_version.as_ref() == Some(version) => {
                 status.clone()
             }
@@ -189,10 +189,12 @@ impl Remembered {
             }
             Some(held) if held.acted_upon => {
                 let status = put_onto(&held, stored);
-                self.held = (status != *stored).then(|| Held {
-                    based_on: stored.clone(),
-                    status: status.clone(),
-                    acted_upon: true,
+                self.held = (status != *stored).then(|| {
+                    Box::new(Held {
+                        based_on: stored.clone(),
+                        status: status.clone(),
+                        acted_upon: true,
+                    })
                 });
                 status
             }
@@ -212,12 +214,12 @@ impl Remembered {
         if stays {
             self.untold.due.append(&mut events);
         }
-        self.untold.sent = Some((status, events));
+        self.untold.sent = Some(Box::new((status, events)));
     }
 
     /// The Events that are due because `stored` is what a write without an answer was to bring.
     pub fn found_written(&mut self, stored: &BirdWatchStatus) -> Vec<Event> {
-        match self.untold.sent.take() {
+        match self.untold.sent.take().map(|sent| *sent) {
             Some((status, events)) if status == *stored => self.told_with(events),
             _ => Vec::new(),
         }
@@ -276,7 +278,7 @@ impl Remembered {
     pub fn written(&mut self, version: Option<String>, status: BirdWatchStatus, now: Timestamp) {
         self.held = None;
         self.refusals = 0;
-        self.sent = version.map(|version| (version, status));
+        self.sent = version.map(|version| Box::new((version, status)));
         self.last_write = Some(now);
     }
 
@@ -389,7 +391,7 @@ mod tests {
             status: status("a with readings"),
             acted_upon: false,
         };
-        remembered.held = Some(held);
+        remembered.held = Some(Box::new(held));
         assert_eq!(remembered.effective(&status("a")), status("a with readings"));
         assert_eq!(remembered.effective(&status("b")), status("b"));
         assert_eq!(
@@ -411,11 +413,11 @@ mod tests {
     /// A status that was decided upon `a`, and whose write the server did not take.
     fn holding(remembered: &mut Remembered, acted_upon: bool) {
         remembered.not_written(status("b"), vec![event("Decided")], true);
-        remembered.held = Some(Held {
+        remembered.held = Some(Box::new(Held {
             based_on: status("a"),
             status: status("b"),
             acted_upon,
-        });
+        }));
     }
 
     #[test]
@@ -455,7 +457,7 @@ mod tests {
             status: decided.clone(),
             acted_upon: true,
         };
-        remembered.held = Some(held.clone());
+        remembered.held = Some(Box::new(held.clone()));
         let stored = with_notices(rolling("r1", Phase::Progressing, false), &["found"]);
         let found = remembered.effective(&stored);
         assert_eq!(
@@ -470,7 +472,7 @@ mod tests {
         assert_eq!(found.rollout.unwrap().failure, decided.rollout.unwrap().failure);
         assert_eq!(told(&found.notices), ["found", "decided"]);
 
-        remembered.held = Some(held);
+        remembered.held = Some(Box::new(held));
         let other = rolling("r2", Phase::Progressing, false);
         assert_eq!(
             remembered.effective(&other),

@@ -214,12 +214,12 @@ impl Tables {
         held
     }
 
-    fn held(&mut self, held: Option<memory::Held>) -> Option<Held> {
+    fn held(&mut self, held: Option<Box<memory::Held>>) -> Option<Held> {
         let memory::Held {
             based_on,
             status,
             acted_upon,
-        } = held?;
+        } = *held?;
         Some(Held {
             based_on: self.status(based_on),
             status: self.status(status),
@@ -280,7 +280,7 @@ impl Tables {
             acted_upon: held.acted_upon,
         });
         let mut remembered = Remembered::default();
-        remembered.held = held;
+        remembered.held = held.map(Box::new);
         remembered.last_write = memo.last_write.map(ago);
         remembered
     }
