@@ -30,7 +30,7 @@ use tokio::time::Instant;
 /// How many there are, unless the environment says otherwise: `make prove-many` has ten thousand.
 const MANY: usize = 600;
 /// The most memory for each, with its other four objects.
-const EACH: usize = 60 << 10;
+const EACH: usize = 20 << 10;
 /// What the program has without any, itself included, and what is on its way at the start.
 const BESIDES: usize = 64 << 20;
 /// How long anything may take.
