@@ -196,31 +196,7 @@ impl RawBirdWatch {
 
     /// Drops what no decision needs.
     pub fn trim(&mut self) {
-        let ObjectMeta {
-            name,
-            namespace,
-            uid,
-            generation,
-            resource_version,
-            creation_timestamp,
-            deletion_timestamp,
-            finalizers,
-            annotations,
-            ..
-        } = std::mem::take(&mut self.metadata);
-        self.metadata = ObjectMeta {
-            name,
-            namespace,
-            uid,
-            generation,
-            resource_version,
-            creation_timestamp,
-            deletion_timestamp,
-            finalizers,
-            annotations,
-            ..ObjectMeta::default()
-        };
-        keep_annotations(&mut self.metadata, VERB_ANNOTATION);
+        trim(&mut self.metadata, VERB_ANNOTATION);
     }
 }
 
@@ -377,27 +353,7 @@ impl Deployment {
 
     /// Drops what no decision needs.
     pub fn trim(&mut self) {
-        let ObjectMeta {
-            name,
-            namespace,
-            uid,
-            generation,
-            resource_version,
-            creation_timestamp,
-            annotations,
-            ..
-        } = std::mem::take(&mut self.metadata);
-        self.metadata = ObjectMeta {
-            name,
-            namespace,
-            uid,
-            generation,
-            resource_version,
-            creation_timestamp,
-            annotations,
-            ..ObjectMeta::default()
-        };
-        keep_annotations(&mut self.metadata, REVISION);
+        trim(&mut self.metadata, REVISION);
     }
 }
 
@@ -410,10 +366,35 @@ pub fn name_of(metadata: &ObjectMeta) -> ObjectName {
     }
 }
 
-fn keep_annotations(metadata: &mut ObjectMeta, key: &str) {
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|name, _| name == key);
+/// Keeps what a decision may need, and of the annotations one.
+fn trim(metadata: &mut ObjectMeta, annotation: &str) {
+    let ObjectMeta {
+        name,
+        namespace,
+        uid,
+        generation,
+        resource_version,
+        creation_timestamp,
+        deletion_timestamp,
+        finalizers,
+        mut annotations,
+        ..
+    } = std::mem::take(metadata);
+    if let Some(all) = &mut annotations {
+        all.retain(|name, _| name == annotation);
     }
+    *metadata = ObjectMeta {
+        name,
+        namespace,
+        uid,
+        generation,
+        resource_version,
+        creation_timestamp,
+        deletion_timestamp,
+        finalizers,
+        annotations,
+        ..ObjectMeta::default()
+    };
 }
 
 /// Takes the default where the value has another type than ours.
