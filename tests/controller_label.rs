@@ -8,7 +8,10 @@ use std::time::Duration;
 use birdwatch::api::status::Phase;
 use birdwatch::runtime::lease::Leadership;
 use controller_kit::fake_api::{Fault, Request};
-use controller_kit::{BIRD_WATCHES, DEPLOYMENTS, Kit, NS, Operator, RULES, is_status_write};
+use controller_kit::{
+    BIRD_WATCHES, DEPLOYMENTS, Kit, NS, Operator, RULES, SERVICES, bird_watch, is_status_write,
+    virtual_service,
+};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -208,4 +211,117 @@ async fn a_label_of_the_attempt_before_does_not_end_the_next_one() {
     });
     kit.until_phase(Phase::Promoted).await;
     assert_eq!(kit.labels().0, "v3");
+}
+
+/// Frozen at 50 %, whatever becomes of it.
+async fn frozen() -> (Kit, Operator) {
+    let kit = Kit::new();
+    kit.api.put(
+        BIRD_WATCHES,
+        bird_watch("aleph", &json!({"ifUnhealthy": "freeze"})),
+    );
+    let operator = kit.operator("one");
+    kit.until_weight(50).await;
+    kit.prometheus.answers(BAD);
+    kit.until_phase(Phase::Frozen).await;
+    (kit, operator)
+}
+
+/// Giving the canary's label back makes us the only ones who wrote the list that production's label is in.
+#[tokio::test(start_paused = true)]
+async fn a_label_that_a_person_has_set_stays_where_no_promotion_was_sent() {
+    let (kit, _operator) = frozen().await;
+    arrive(&kit, "kubectl-edit", "v2");
+    kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
+    kit.until_gone().await;
+    assert_eq!(
+        (kit.weights(), kit.labels()),
+        ((100, 0), ("v2".into(), "v0".into()))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_label_goes_back_though_another_object_is_gone() {
+    let kit = Kit::new();
+    let mut mesh = virtual_service("aleph");
+    mesh["metadata"]["name"] = json!("mesh");
+    kit.api.put(SERVICES, mesh);
+    let both = json!({"virtualServices": ["aleph", "mesh"]});
+    kit.api.put(BIRD_WATCHES, bird_watch("aleph", &both));
+    let _operator = kit.operator("one");
+    kit.until("all traffic is on the canary", |kit| {
+        kit.status("aleph").rollout.is_some_and(|r| r.confirmed == 100)
+    })
+    .await;
+    kit.api.inject(Fault::Hang, usize::MAX, is_label_write);
+    kit.until("the promotion is sent", is_promoting).await;
+    kit.api.delete(SERVICES, (NS, "mesh"));
+    kit.prometheus.answers(BAD);
+    kit.until("it waits", |kit| {
+        message(kit).contains("waits for VirtualService mesh")
+    })
+    .await;
+    kit.api.heal();
+    sleep(Duration::from_secs(30)).await;
+    arrive(&kit, "birdwatch", "v2");
+    kit.until("production is v1 again", |kit| kit.labels().0 == "v1")
+        .await;
+    assert_eq!(kit.phase(), Phase::RollingBack);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_rest_a_late_label_goes_back_though_another_object_is_gone() {
+    let (kit, _operator) = given_up().await;
+    kit.api.delete(SERVICES, (NS, "aleph"));
+    kit.until("it is told", |kit| {
+        message(kit).contains("there is no VirtualService")
+    })
+    .await;
+    arrive(&kit, "birdwatch", "v2");
+    kit.until("production is v1 again", |kit| kit.labels().0 == "v1")
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_asks_for_a_rollback_waits_for_no_pods_to_take_a_label_back_to() {
+    let kit = Kit::new();
+    let _operator = kit.operator("one");
+    at_full_weight(&kit).await;
+    hide_rules(&kit, "one");
+    kit.api.inject(Fault::CutAfter, 1, is_label_write);
+    kit.api.inject(Fault::Hang, usize::MAX, is_rule_read);
+    kit.until("the label is there", |kit| kit.labels().0 == "v2")
+        .await;
+    kit.prometheus.answers(BAD);
+    kit.until("no traffic on the canary", |kit| kit.weights() == (100, 0))
+        .await;
+    kit.api.edit(DEPLOYMENTS, (NS, "aleph-v1"), "kubelet", |d| {
+        d["status"]["availableReplicas"] = json!(0);
+    });
+    kit.api.heal();
+    kit.until("it waits", |kit| message(kit).contains("has no available pod"))
+        .await;
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!(kit.phase(), Phase::RollingBack);
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |bw| {
+        bw["metadata"]["annotations"] = json!({"otomato.link/verb": "rollback/1"});
+    });
+    kit.until_phase(Phase::RolledBack).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_whose_label_came_late_starts_again_when_it_is_mended() {
+    let (kit, _operator) = given_up().await;
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |bw| {
+        bw["spec"].as_object_mut().unwrap().remove("canaryVersion");
+    });
+    arrive(&kit, "birdwatch", "v2");
+    kit.until("production is v1 again", |kit| kit.labels().0 == "v1")
+        .await;
+    kit.prometheus.answers(0.0);
+    kit.api.edit(DEPLOYMENTS, (NS, "aleph-v2"), "kubectl", |d| {
+        d["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("3");
+    });
+    kit.until_phase(Phase::Promoted).await;
+    assert_eq!(kit.labels().0, "v2");
 }

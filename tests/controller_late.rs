@@ -77,6 +77,20 @@ async fn the_same_weight_set_by_a_person_at_rest_stays() {
     assert_eq!((kit.weights(), written(&kit)), ((50, 50), 0));
 }
 
+/// Then we own the list that the person's weights are in.
+#[tokio::test(start_paused = true)]
+async fn the_same_weight_set_by_a_person_stays_though_we_write_the_same_list_for_another_service() {
+    let (kit, _operator) = taken_back(Kit::new(), &json!({})).await;
+    set_weights(&kit, "aleph", "kubectl-edit", 50);
+    sleep(Duration::from_mins(1)).await;
+    kit.api.edit(SERVICES, (NS, "aleph"), OURS, |vs| {
+        let of_beth = json!({"name": "beth", "route": [{"destination": {"host": "beth"}}]});
+        vs["spec"]["http"].as_array_mut().unwrap().push(of_beth);
+    });
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!((kit.weights(), written(&kit)), ((50, 50), 0));
+}
+
 /// Between our look and our write a person takes the weights over: what was looked at is no longer there.
 #[tokio::test(start_paused = true)]
 async fn a_hand_that_comes_before_a_late_raise_is_taken_back_has_its_way() {

@@ -5,7 +5,8 @@ mod controller_kit;
 
 use std::time::Duration;
 
-use birdwatch::api::status::Phase;
+use birdwatch::api::status::{Phase, Verdict};
+use birdwatch::clients::prometheus::Outcome;
 use controller_kit::fake_api::{Fault, Request};
 use controller_kit::{
     BIRD_WATCHES, Kit, NS, Operator, RULES, SERVICES, bird_watch, is_weight_write, virtual_service,
@@ -173,4 +174,105 @@ async fn a_deletion_does_not_wait_for_a_route_that_is_gone() {
     kit.api.delete(SERVICES, (NS, "aleph"));
     kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
     kit.until_gone().await;
+}
+
+/// At 50 % on two, one of which goes.
+async fn one_of_two_gone(more: &Value) -> (Kit, Operator) {
+    let kit = Kit::new();
+    kit.api.put(SERVICES, gateway());
+    let mut spec = json!({"virtualServices": ["aleph", "gateway"]});
+    spec.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    kit.api.put(BIRD_WATCHES, bird_watch("aleph", &spec));
+    let operator = kit.operator("one");
+    kit.until_weight(50).await;
+    kit.api.delete(SERVICES, (NS, "gateway"));
+    (kit, operator)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_does_not_wait_for_a_route_that_the_spec_names_no_longer() {
+    let (kit, _operator) = one_of_two_gone(&json!({})).await;
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |bw| {
+        bw["spec"]["virtualServices"] = json!(["aleph"]);
+    });
+    kit.until("the attempt is over", |kit| {
+        kit.status("aleph")
+            .ended
+            .last()
+            .is_some_and(|end| end.canary.version == "v2")
+    })
+    .await;
+    assert_eq!(kit.weights(), (100, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_asks_for_a_rollback_waits_for_no_route_that_is_gone() {
+    let (kit, _operator) = one_of_two_gone(&json!({})).await;
+    kit.prometheus.answers(BAD);
+    kit.until("it waits", |kit| {
+        kit.status("aleph")
+            .message
+            .contains("waits for VirtualService gateway")
+    })
+    .await;
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |bw| {
+        bw["metadata"]["annotations"] = json!({"otomato.link/verb": "rollback/1"});
+    });
+    kit.until_phase(Phase::RolledBack).await;
+    assert_eq!(kit.weights(), (100, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_first_raise_is_not_written_while_what_is_there_is_unknown() {
+    let (kit, _operator) = half_raised().await;
+    kit.prometheus.fails(Outcome::Empty);
+    kit.until("it is told", |kit| {
+        kit.status("aleph")
+            .rollout
+            .is_some_and(|r| r.verdict == Some(Verdict::Unknown))
+    })
+    .await;
+    kit.api.heal();
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(
+        (canary_weight(&kit, "aleph"), canary_weight(&kit, "gateway")),
+        (50, 0),
+        "neither more nor less"
+    );
+    kit.prometheus.answers(0.0);
+    kit.until("the rest follows", |kit| canary_weight(kit, "gateway") == 50)
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_we_take_back_ourselves_is_nobodys_interference() {
+    let (kit, _operator) = half_raised().await;
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |bw| {
+        bw["spec"]["paused"] = json!(true);
+    });
+    kit.until("it is taken back", |kit| canary_weight(kit, "aleph") == 0)
+        .await;
+    sleep(Duration::from_mins(1)).await;
+    let written = kit.calls();
+    let blames = |r: &&Request| r.body.to_string().contains("WeightRaised");
+    assert!(!written.iter().any(|request| blames(&request)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_written_in_full_now_is_the_same() {
+    let kit = Kit::new();
+    let _operator = at_half(&kit).await;
+    let kept = kit.status("aleph").rollout.unwrap().kept.host;
+    let written = kit.api.get(RULES, (NS, "aleph")).unwrap()["spec"]["host"].clone();
+    assert_eq!(
+        json!(kept),
+        written,
+        "as it is written: another cluster domain resolves it anew"
+    );
+    kit.api.edit(RULES, (NS, "aleph"), "kubectl-edit", |rule| {
+        rule["spec"]["host"] = json!("aleph.shop.svc.cluster.local");
+    });
+    kit.until_phase(Phase::Promoted).await;
 }

@@ -66,6 +66,9 @@ pub struct Rollout {
     /// Whether a raise was ever written, confirmed or not: the canary may have had traffic.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub raised: bool,
+    /// Whether production's label was ever sent, written or not: it may arrive late.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relabelled: bool,
     /// How long this step is held, as in `2m`: what the spec asks, or longer so that the queries see this
     /// step alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -268,7 +271,7 @@ pub struct Kept {
     /// The version that the canary subset's label named; absent where it had no such label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary_label: Option<String>,
-    /// The host of the DestinationRule, as a full name: by it our routes are found until the end.
+    /// The host of the DestinationRule, as it was written: by it our routes are found until the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
 }

@@ -195,6 +195,9 @@ pub struct Ended {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub had_weight_until: Option<Timestamp>,
+    /// Whether production's label was ever sent, written or not: it may arrive late.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relabelled: bool,
     /// Whether a person asked to start it again since: then it no longer keeps the candidate from
     /// starting.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -304,7 +304,10 @@ impl Executor<'_> {
             let read = self.scope.read_virtual_service(&name).await;
             let found: Option<VirtualService> =
                 read.map_err(|fault| call("asking who wrote the routes", fault))?;
-            let Some(found) = found else { continue };
+            // The watch has yet to show that it is gone.
+            let Some(found) = found else {
+                return Ok(Done::Overtaken);
+            };
             versions.push(found.metadata.resource_version.clone());
             writers.extend(managers(&found.metadata, &moved(service, reached)));
         }

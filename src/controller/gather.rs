@@ -37,7 +37,7 @@ impl Default for World {
 }
 
 impl World {
-    /// `kept`: the host by which a rollout found its routes; while it runs they are found by no other.
+    /// `kept`: the host by which a rollout found its routes, as it was written; while it runs they are found by no other.
     pub(super) fn gather(
         &mut self,
         sight: &impl Sight,
@@ -52,8 +52,10 @@ impl World {
         self.deployments = deployments(sight, name, &target);
         let rule_name = at(&target.destination_rule);
         let rule = sight.destination_rule(&rule_name);
+        let full = |host: &str| host::resolve(host, &name.namespace, sight.cluster_domain());
         let host = self.rule(sight, &rule_name, rule.as_deref(), &target);
-        if let (Some(kept), Some(host)) = (kept, host.as_deref())
+        let kept = kept.map(full);
+        if let (Some(kept), Some(host)) = (&kept, &host)
             && kept != host
         {
             self.rule = Err(format!(
@@ -63,10 +65,7 @@ impl World {
         }
         let pair = Pair {
             // Without a rule to say so it is the service of that name: lowering goes on.
-            host: kept
-                .map(str::to_owned)
-                .or(host)
-                .unwrap_or_else(|| host::resolve(&target.service, &name.namespace, sight.cluster_domain())),
+            host: kept.or(host).unwrap_or_else(|| full(&target.service)),
             production: target.production_subset.clone(),
             canary: target.canary_subset.clone(),
         };
@@ -115,7 +114,7 @@ impl World {
             Ok(RuleSeen {
                 production: version(&read.production),
                 canary: version(&read.canary),
-                host: read.host.clone(),
+                host: read.written_host.clone(),
             })
         } else {
             Err(joined(&read.problems))

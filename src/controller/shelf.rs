@@ -45,6 +45,12 @@ impl<K: Serialize + DeserializeOwned> Shelf<K> {
             .map(Arc::new)
     }
 
+    /// Whether there is such an object.
+    #[must_use]
+    pub fn has(&self, name: &ObjectName) -> bool {
+        self.read().contains_key(name)
+    }
+
     /// The names of all.
     #[must_use]
     pub fn names(&self) -> Vec<ObjectName> {
@@ -83,6 +89,11 @@ impl<K: Serialize + DeserializeOwned> Shelf<K> {
 }
 
 impl Listed {
+    /// The names of all that were listed.
+    pub fn into_names(self) -> impl Iterator<Item = ObjectName> {
+        self.0.into_keys()
+    }
+
     /// One more.
     pub fn put<K: Serialize>(&mut self, name: ObjectName, object: &K) {
         if let Some(text) = text(&name, object) {

@@ -188,7 +188,7 @@ impl Filling {
     }
 }
 
-/// Watches one kind for as long as the process lives. `heard` is told of each event once it is kept.
+/// Watches one kind for as long as the process lives. `heard` is told of each event before anybody is woken for it.
 ///
 /// # Errors
 /// The watch ended, which no watch should.
@@ -238,7 +238,14 @@ where
                 shelf.remove(&name);
                 wake(&scope, K::note(&scope, &name, None));
             }
-            Event::Init => listed = Listed::default(),
+            Event::Init => {
+                // A list that was broken off may have shown what no list shows again.
+                for name in std::mem::take(&mut listed).into_names() {
+                    if !shelf.has(&name) {
+                        K::note(&scope, &name, None);
+                    }
+                }
+            }
             Event::InitApply(object) => {
                 let name = name_of(object.meta());
                 K::note(&scope, &name, Some(&object));

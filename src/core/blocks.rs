@@ -19,6 +19,8 @@ pub(super) struct Block {
     pub(super) message: String,
     /// Whether people should hear of it; a few seconds' wait is no news.
     pub(super) news: bool,
+    /// Whether what has been written of the raise stays, and only the rest of it waits.
+    pub(super) withholds: bool,
 }
 
 /// Says so; in a condition too, and to people where it is news.
@@ -54,6 +56,7 @@ pub(super) fn held_for_routes(turn: &mut Turn<'_>, rollout: &Rollout) {
             reason,
             message,
             news: true,
+            withholds: false,
         },
     );
 }
@@ -70,6 +73,7 @@ pub(super) fn awaited(turn: &mut Turn<'_>, rollout: &Rollout) -> Option<Block> {
         reason: "Requests",
         message,
         news: turn.has_come(Turn::after(over, LONG_WAIT)),
+        withholds: false,
     })
 }
 
@@ -80,7 +84,12 @@ pub(super) fn outdated(turn: &Turn<'_>, rollout: &Rollout) -> Option<Block> {
         0 => verdict::has_baselines(rollout),
         _ => rollout.promote_asked || progress::is_proven(turn, rollout),
     };
-    if proven && (planned || rollout.promote_asked) {
+    // A first raise that is there in part is looked at: the rest of it waits while what is there is not well.
+    let withholds = rollout.confirmed == 0
+        && rollout.step > 0
+        && rollout.verdict.is_some_and(|verdict| verdict != Verdict::Good);
+    let stands = proven && (planned || rollout.promote_asked);
+    if stands && !withholds {
         return None;
     }
     let message = format!(
@@ -91,6 +100,7 @@ pub(super) fn outdated(turn: &Turn<'_>, rollout: &Rollout) -> Option<Block> {
         reason: "Outdated",
         message,
         news: false,
+        withholds: stands,
     })
 }
 
@@ -101,6 +111,7 @@ pub(super) fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Optio
             reason,
             message,
             news,
+            withholds: false,
         })
     };
     if progress::is_paused(turn) {
@@ -139,7 +150,12 @@ pub(super) fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Optio
         return Some(few);
     }
     // Last, for each scaling makes it so for a moment: what people were told of before stays what they see.
-    block("Unobserved", unobserved(turn, rollout)?, false)
+    Some(Block {
+        reason: "Unobserved",
+        message: unobserved(turn, rollout)?,
+        news: false,
+        withholds: true,
+    })
 }
 
 /// Canary pods needed for a weight: its share of production's replicas, times `minCapacity`, and at least one.
@@ -165,6 +181,7 @@ fn capacity(turn: &Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
             rollout.canary.version, rollout.canary.deployment
         ),
         news: true,
+        withholds: false,
     })
 }
 

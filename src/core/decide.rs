@@ -100,7 +100,7 @@ fn objects_are_others(turn: &Turn<'_>, rollout: Option<&Rollout>) -> bool {
 /// One transition, or none.
 fn advance(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
     let Some(running) = rollout.as_mut().filter(|r| r.ended.is_none()) else {
-        if let Some(new) = rest::rest(turn, rollout.as_ref()) {
+        if let Some(new) = rest::rest(turn, rollout.as_mut()) {
             let last = rollout.replace(new);
             let read = last.as_ref().and_then(history::previous);
             turn.next.previous = read.or_else(|| turn.next.previous.take());

@@ -39,6 +39,11 @@ impl FailureReason {
             )
     }
 
+    /// People gave it up: it waits neither for pods nor for objects.
+    pub(super) const fn waits_for_nothing(self) -> bool {
+        matches!(self, Self::Deleted | Self::RollbackAsked)
+    }
+
     const fn outcome(self) -> Outcome {
         match self {
             Self::Superseded | Self::SpecChanged | Self::RetryAsked => Outcome::Superseded,
@@ -163,11 +168,14 @@ pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         .failure
         .as_ref()
         .map_or(FailureReason::RollbackAsked, |f| f.reason);
+    // Whatever keeps a route from going back keeps no label.
+    let label_comes_first = late::label(turn, rollout, &rollout.production.version);
     if !turn.canary_is_at_zero() {
         if reason.spares_traffic() && production_is_gone(turn, rollout) {
             let text = format!(
                 "{} has no available pod: traffic stays at weight {} % until one is back; `rollback/<token>` does not wait",
-                rollout.production.version, rollout.confirmed
+                rollout.production.version,
+                rollout.reached()
             );
             turn.alarm(
                 rollout,
@@ -185,7 +193,7 @@ pub(super) fn roll_back(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     if had_weight(rollout) && !are_live(turn) {
         return;
     }
-    if waits_for_objects(turn, rollout, reason) || late::label(turn, rollout, &rollout.production.version) {
+    if waits_for_objects(turn, rollout, reason) || label_comes_first {
         return;
     }
     if reason == FailureReason::Deleted && !is_restored(turn, rollout) {
@@ -200,20 +208,27 @@ fn are_live(turn: &mut Turn<'_>) -> bool {
     routes && rule
 }
 
-/// A `VirtualService` that was moved and is not there may come back as it was: nobody is told that traffic went back before it has.
+/// A `VirtualService` that was moved and is not there may come back as it was: nobody is told that traffic went back before it
+/// has. One that the spec names no longer is gone on purpose.
 fn waits_for_objects(turn: &mut Turn<'_>, rollout: &Rollout, reason: FailureReason) -> bool {
-    let absent = &turn.seen.absent;
-    let of_absent = |route: &str| absent.iter().find(|name| route.split('/').next() == Some(name));
+    if !had_weight(rollout) || reason.waits_for_nothing() {
+        return false;
+    }
+    let is_named = |name: &String| {
+        let desired = turn.desired.as_ref();
+        desired.map_or(true, |plan| plan.target.virtual_services.contains(name))
+    };
+    let of_absent = |route: &str| {
+        let mut absent = turn.seen.absent.iter().filter(|name| is_named(name));
+        absent.find(|name| route.split('/').next() == Some(name))
+    };
     let mut moved = rollout.kept.routes.iter().map(|kept| kept.route.as_str());
-    let (true, Some(name)) = (
-        had_weight(rollout) && reason != FailureReason::Deleted,
-        moved.find_map(of_absent),
-    ) else {
+    let Some(name) = moved.find_map(of_absent) else {
         return false;
     };
     let text = format!(
-        "going back to {} waits for VirtualService {name}, which is not there and may come back with weight for {}; delete \
-         the BirdWatch to give it up",
+        "going back to {} waits for VirtualService {name}, which is not there and may come back with weight for {}; the \
+         verb rollback does not wait",
         rollout.production.version, rollout.canary.version
     );
     turn.say(&text);
@@ -317,6 +332,7 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
         reason: why.clone(),
         at: turn.now,
         had_weight_until: had_weight(rollout).then_some(turn.now),
+        relabelled: rollout.relabelled,
         retried: asked_again,
     });
     if outcome == Outcome::Promoted {

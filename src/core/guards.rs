@@ -96,7 +96,7 @@ fn unhealthy(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReaso
         }
         let text = format!(
             "the weight stays at {} % and the hold stands still, because nothing is known: {}",
-            rollout.confirmed,
+            rollout.reached(),
             words(rollout, Verdict::Unknown)
         );
         turn.alarm(rollout, ConditionType::Blind, "Unknown", &text, NoticeKind::Blind);

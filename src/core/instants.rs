@@ -54,6 +54,7 @@ fn of_rollout(rollout: &mut Rollout) -> impl Iterator<Item = &mut Timestamp> {
         confirmed: _,
         confirmed_at,
         raised: _,
+        relabelled: _,
         hold: _,
         hold_reason: _,
         metrics,

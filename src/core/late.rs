@@ -16,9 +16,12 @@ const LABEL: &str = "LateLabel";
 
 /// A raise may reach the server after the end of its attempt, when nothing was lowered since that would have refused it: whoever
 /// sent it led no longer, or had given up waiting. What is written by nobody but us is no person's wish.
-pub(super) fn take_back(turn: &mut Turn<'_>, last: &Rollout) {
+pub(super) fn take_back(turn: &mut Turn<'_>, last: &mut Rollout) {
     let late = late_raise(turn, last);
     let (Some(route), None | Some(OURSELVES)) = (late, turn.seen.routes_writer.as_deref()) else {
+        // What a person has set here stays theirs, though we may write the same list for another service and then own all of
+        // it. What is still on its way does not find what it was made for.
+        last.raised &= late.is_none();
         forget(turn, RAISE);
         return;
     };
@@ -74,7 +77,7 @@ fn are_same_routes(a: &Target, b: &Target) -> bool {
 
 /// Production's label names the canary of an attempt that was not promoted, where it named `production` before: the promotion had
 /// sent it when the canary was judged. It goes back, though `production` has weight: what has it now was found to be bad. A person
-/// may promote by hand. `true`: that comes first.
+/// may promote by hand. `true`: that comes first, and is waited for unless people have given the attempt up.
 pub(super) fn label(turn: &mut Turn<'_>, told: &Rollout, production: &str) -> bool {
     let late = late_label(turn, told, production);
     let (Some(late), None | Some(OURSELVES)) = (late, turn.seen.rule_writer.as_deref()) else {
@@ -86,7 +89,13 @@ pub(super) fn label(turn: &mut Turn<'_>, told: &Rollout, production: &str) -> bo
         return true;
     }
     let subset = &told.plan.target.production_subset;
-    let text = if end::has_pods(turn, production) {
+    let has_pods = end::has_pods(turn, production);
+    let is_given_up = told.ended.is_none()
+        && told
+            .failure
+            .as_ref()
+            .is_some_and(|f| f.reason.waits_for_nothing());
+    let text = if has_pods {
         turn.effect(Effect::Label {
             subset: Side::Production,
             version: production.to_owned(),
@@ -95,7 +104,7 @@ pub(super) fn label(turn: &mut Turn<'_>, told: &Rollout, production: &str) -> bo
     } else {
         format!(
             "the promotion of {late} reached subset {subset} after it was given up, and {production} has no available \
-             pod: back to it when it has one; to keep {late} set the label yourself"
+             pod: back to it when it has one; the verb rollback does not wait"
         )
     };
     turn.say(&text);
@@ -106,7 +115,7 @@ pub(super) fn label(turn: &mut Turn<'_>, told: &Rollout, production: &str) -> bo
         &text,
         NoticeKind::Conflict,
     );
-    true
+    has_pods || !is_given_up
 }
 
 /// The version that stands in production's label without having been promoted.
@@ -123,9 +132,10 @@ fn late_label(turn: &Turn<'_>, told: &Rollout, production: &str) -> Option<Strin
         .iter()
         .rev()
         .find(|ended| ended.canary.version == label);
-    let was_given_up =
-        ended.is_some_and(|end| end.outcome != Outcome::Promoted && end.production == production);
-    (was_given_up || is_running && told.canary.version == label).then_some(label)
+    let was_given_up = ended.is_some_and(|end| {
+        end.relabelled && end.outcome != Outcome::Promoted && end.production == production
+    });
+    (was_given_up || is_running && told.relabelled && told.canary.version == label).then_some(label)
 }
 
 /// Whether what is seen is what the attempt changed.

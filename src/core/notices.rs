@@ -32,6 +32,11 @@ impl NoticeKind {
         matches!(self, Self::Started | Self::Step | Self::Verb)
     }
 
+    /// Whether it tells the end of an attempt.
+    const fn is_end(self) -> bool {
+        matches!(self, Self::RolledBack | Self::Promoted | Self::Superseded)
+    }
+
     /// The reason of its Event.
     #[must_use]
     pub const fn reason(self) -> &'static str {
@@ -142,14 +147,23 @@ fn push(notices: &mut Notices, notice: Notice) {
     give_way(notices);
 }
 
-/// Where one too many waits, the oldest that only passes goes; ends and alarms go when nothing else is left.
+/// Where one too many waits, the oldest that only passes goes; then the oldest alarm that another like it follows. An end goes when
+/// nothing else is left.
 fn give_way(notices: &mut Notices) {
     let passing = notices.pending.iter().filter(|n| n.kind.passes()).count();
     if passing <= MOST_PASSING && notices.pending.len() <= MOST {
         return;
     }
-    let oldest = notices.pending.iter().position(|n| n.kind.passes());
-    notices.pending.remove(oldest.unwrap_or(0));
+    let all = &notices.pending;
+    let passing = all.iter().position(|n| n.kind.passes());
+    let is_repeated = |(at, one): (usize, &Notice)| {
+        let mut later = all[at + 1..].iter();
+        !one.kind.is_end() && later.any(|n| n.kind == one.kind && n.rollout == one.rollout)
+    };
+    let repeated = || all.iter().enumerate().position(is_repeated);
+    let alarm = || all.iter().position(|n| !n.kind.is_end());
+    let goes = passing.or_else(repeated).or_else(alarm).unwrap_or(0);
+    notices.pending.remove(goes);
     notices.lost += 1;
 }
 
@@ -309,7 +323,12 @@ mod tests {
         kinds.push(NoticeKind::Frozen);
         let notices = with(&kinds);
         assert_eq!(notices.pending.len(), MOST, "something has to go");
-        assert_eq!(waiting(&notices, NoticeKind::RolledBack), 0);
+        assert_eq!(
+            waiting(&notices, NoticeKind::Held),
+            MOST - 2,
+            "an alarm that others repeat"
+        );
+        assert_eq!(waiting(&notices, NoticeKind::RolledBack), 1);
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub struct RuleSeen {
     pub production: Option<String>,
     /// Version label of the canary subset.
     pub canary: Option<String>,
-    /// Whose subsets they are, as a full name.
+    /// Whose subsets they are, as written.
     pub host: Option<String>,
 }
 

@@ -39,8 +39,9 @@ pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
             tick(turn, rollout);
             ask(turn, rollout, next_check(turn, rollout));
         }
-        raise(turn, rollout);
+        // First: what we take back ourselves is nobody's interference.
         guards::enforce(turn, rollout);
+        raise(turn, rollout);
         return;
     }
     guards::enforce(turn, rollout);
@@ -128,6 +129,7 @@ fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
                 rollout.confirmed, rollout.intended
             ));
         }
+        Some(block) if block.withholds => held(turn, rollout, &block),
         Some(block) => {
             rollout.intended = rollout.confirmed;
             if rollout.confirmed == 0 {
@@ -261,6 +263,7 @@ fn step_on(turn: &mut Turn<'_>, rollout: &mut Rollout) {
                 reason: "WaitsForPromote",
                 message,
                 news: true,
+                withholds: false,
             },
         );
         return;

@@ -50,6 +50,7 @@ pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     } else if let Some(unobserved) = blocks::unobserved(turn, rollout) {
         turn.say(format!("production's label waits: {unobserved}"));
     } else if turn.has_come(Turn::after(quiet_since, turn.seen.settings.propagation_delay)) {
+        rollout.relabelled = true;
         turn.effect(Effect::Label {
             subset: Side::Production,
             version: rollout.canary.version.clone(),

@@ -16,11 +16,13 @@ use super::start;
 use super::turn::Turn;
 
 /// The phases `Idle`, `Promoted` and `RolledBack`, and Pending while the version asked for is not there.
-pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollout> {
+pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&mut Rollout>) -> Option<Rollout> {
     end::let_go(turn);
-    if let Some(last) = last {
+    let last = last.map(|last| {
         late::take_back(turn, last);
-    }
+        &*last
+    });
+    let label_comes_first = last.is_some_and(|last| late::label(turn, last, &last.production.version));
     // Without a spec that names them, the Deployments of the service were not looked for.
     if let Ok(plan) = &turn.desired {
         let pods = candidates::pods_of(&plan.target);
@@ -29,7 +31,11 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
         }
         turn.next.known_of = Some(pods);
         let rule = turn.seen.rule.as_ref().ok();
-        let production = rule.and_then(|rule| rule.production.as_deref());
+        let labelled = rule.and_then(|rule| rule.production.as_deref());
+        // What came late was never in production.
+        let production = last
+            .filter(|_| label_comes_first)
+            .map_or(labelled, |last| Some(last.production.version.as_str()));
         let is_first_sight = turn.next.known.is_none();
         let mut known = candidates::known(&turn.next, &turn.seen.deployments, production.as_slice());
         if is_first_sight {
@@ -41,6 +47,7 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&Rollout>) -> Option<Rollou
         return None;
     }
     match ready(turn) {
+        Ok(_) if label_comes_first => None,
         Ok((plan, rule)) => look_for_candidate(turn, last, plan, &rule),
         Err((phase, reason, why)) => {
             wait(turn, phase, reason, &why);
@@ -89,9 +96,6 @@ fn look_for_candidate(
         wait(turn, resting, "ObjectsMissing", &why);
         return None;
     };
-    if last.is_some_and(|last| late::label(turn, last, &last.production.version)) {
-        return None;
-    }
     report_reverted(turn, last, &production);
     let wanted = plan.canary_version.as_deref();
     let deployments = &turn.seen.deployments;

@@ -109,6 +109,7 @@ impl Rollout {
             confirmed: 0,
             confirmed_at: None,
             raised: false,
+            relabelled: false,
             hold: None,
             hold_reason: None,
             metrics: Vec::new(),

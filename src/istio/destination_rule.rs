@@ -36,6 +36,8 @@ impl SubsetLabel {
 pub struct Rule {
     /// Full name of the host; `None` where it cannot be read.
     pub host: Option<String>,
+    /// The host as written.
+    pub written_host: Option<String>,
     /// The production subset.
     pub production: SubsetLabel,
     /// The canary subset.
@@ -61,7 +63,7 @@ pub fn read(
         }
     };
     let host = match host(rule) {
-        Ok(host) => Some(resolve(host, rule.namespace(), cluster_domain)),
+        Ok(host) => Some(host),
         Err(problem) => {
             keep(problem);
             None
@@ -81,7 +83,8 @@ pub fn read(
     let production = label(production);
     let canary = label(canary);
     Rule {
-        host,
+        host: host.map(|host| resolve(host, rule.namespace(), cluster_domain)),
+        written_host: host.map(str::to_owned),
         production,
         canary,
         problems,
@@ -255,6 +258,7 @@ mod tests {
             seen(&rule()),
             Rule {
                 host: Some("aleph.shop.svc.cluster.local".into()),
+                written_host: Some("aleph".into()),
                 production: SubsetLabel::Version("v03".into()),
                 canary: SubsetLabel::Unlabelled,
                 problems: vec![],

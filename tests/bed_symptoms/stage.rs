@@ -189,8 +189,18 @@ impl Stage {
 
     /// The same as another.
     pub(crate) async fn label_as(&self, manager: &str, production: &str, canary: &str) {
+        self.label_with(manager, (production, canary), json!({})).await;
+    }
+
+    /// The same with another change besides.
+    pub(crate) async fn label_with(
+        &self,
+        manager: &str,
+        (production, canary): (&str, &str),
+        mut change: Value,
+    ) {
         let subsets = self.app.destination_rule(production, canary)["spec"]["subsets"].clone();
-        let change = json!({"spec": {"subsets": subsets}});
+        change["spec"] = json!({"subsets": subsets});
         self.change("DestinationRule", SERVICE, manager, change).await;
     }
 

@@ -5,6 +5,7 @@ use super::{Case, Seen, case};
 use crate::prometheus::numbers;
 use crate::stage::{Pods, SPEC, Stage, TWO};
 use futures::FutureExt as _;
+use serde_json::Value;
 
 pub(crate) fn ended() -> Vec<Case> {
     [judged(), lost(), frozen(), others(), late()]
@@ -174,12 +175,15 @@ fn others() -> Vec<Case> {
 /// Its label arrives when the canary was found bad and has lost its traffic; production has those pods.
 async fn promoted_too_late(stage: &Stage, production: Pods) {
     stage.at_25(SPEC).await;
+    stage.hold_labels_up().await;
+    let is_sent = |status: &Value| status["rollout"]["relabelled"] == true;
+    stage.until("the label is sent", is_sent).await;
     stage.measures(numbers("0", "1"));
     stage
         .until("rolled back", |status| status["phase"] == "RolledBack")
         .await;
     stage.deploy("v1", production).await;
-    stage.label_as("birdwatch", "v2", "v2").await;
+    stage.let_label_arrive("v2").await;
 }
 
 fn late() -> Vec<Case> {
@@ -208,7 +212,7 @@ fn late() -> Vec<Case> {
         .told(),
         case(
             "the promotion of v2 reached subset production after it was given up, and v1 has no available pod: back to it when it has \
-             one; to keep v2 set the label yourself",
+             one; the verb rollback does not wait",
             |stage| promoted_too_late(stage, (2, 2, 0)).boxed(),
         )
         .told(),

@@ -139,8 +139,8 @@ fn stuck() -> Vec<Case> {
 fn rerouted() -> Vec<Case> {
     vec![
         case(
-            "going back to v1 waits for VirtualService shop, which is not there and may come back with weight for v2; delete the \
-             BirdWatch to give it up",
+            "going back to v1 waits for VirtualService shop, which is not there and may come back with weight for v2; the verb \
+             rollback does not wait",
             |stage| {
                 async move {
                     stage.at_25(&SPEC.replace("25, hold: 3s", "25, hold: 10s")).await;
