@@ -64,10 +64,12 @@ const EDGES: [Edge; 13] = [
     Edge {
         alert: "BirdWatchNoLeader",
         over: &[
+            ("birdwatch_shards{pod=a}", "1x90"),
             ("birdwatch_leader{pod=a}", "0x90"),
             ("birdwatch_leader{pod=b}", "0x90"),
         ],
         under: &[
+            ("birdwatch_shards{pod=a}", "1x90"),
             ("birdwatch_leader{pod=a}", "0x90"),
             ("birdwatch_leader{pod=b}", "1x90"),
         ],
@@ -77,10 +79,12 @@ const EDGES: [Edge; 13] = [
     Edge {
         alert: "BirdWatchTwoLeaders",
         over: &[
+            ("birdwatch_shards{pod=a}", "1x90"),
             ("birdwatch_leader{pod=a}", "1x90"),
             ("birdwatch_leader{pod=b}", "1x90"),
         ],
         under: &[
+            ("birdwatch_shards{pod=a}", "1x90"),
             ("birdwatch_leader{pod=a}", "1x90"),
             ("birdwatch_leader{pod=b}", "0x90"),
         ],

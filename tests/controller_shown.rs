@@ -20,7 +20,7 @@ fn lines(operator: &Operator, name: &str) -> Vec<String> {
 /// An operator whose elector has told the metrics that it leads.
 fn leading(kit: &Kit, name: &str) -> Operator {
     let operator = kit.operator(name);
-    operator.metrics.leadership(true, name);
+    operator.metrics.leadership(true, "birdwatch", name);
     operator
 }
 

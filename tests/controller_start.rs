@@ -19,6 +19,7 @@ use birdwatch::clients::http::install_crypto_provider;
 use birdwatch::clients::prometheus::{QueryObserver, ServerConfig, Servers};
 use birdwatch::controller::{find_istio, prepare};
 use birdwatch::runtime::admin::Health;
+use birdwatch::runtime::lease::Seats;
 use controller_kit::fake_api::Fault;
 use controller_kit::{BIRD_WATCHES, Kit, RULES, SERVICES, bird_watch};
 use serde_json::{Value, json};
@@ -87,9 +88,9 @@ async fn a_kind_that_vanishes_ends_the_process_by_name() {
     kit.api.inject(Fault::Status(404), usize::MAX, gone);
     let scope = &operator.scope;
     let prepared = prepare(scope.context.clone(), None, scope.istio.clone());
-    let leadership = tokio::sync::watch::channel(kit.leading()).1;
+    let seats = Seats::one(tokio::sync::watch::channel(kit.leading()).1);
     let health = Health::new(kit.clock.clone());
-    let running = prepared.run(leadership, &health, 4, CancellationToken::new());
+    let running = prepared.run(&seats, &health, 4, CancellationToken::new());
     let ended = tokio::time::timeout(Duration::from_mins(1), running)
         .await
         .expect("it ends");

@@ -10,7 +10,7 @@ mod fake_api;
 
 use birdwatch::runtime::clock::Clock;
 use birdwatch::runtime::lease::{
-    Absence, Elector, Gate, Leadership, LeaseConfig, LeaseError, Manner, Term, Timing,
+    Absence, Electors, Gate, Leadership, LeaseConfig, LeaseError, Manner, Shards, Term, Timing,
 };
 use birdwatch::runtime::metrics::Metrics;
 use fake_api::{FakeApi, Fault, Request};
@@ -25,6 +25,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 const LEASES: &str = "coordination.k8s.io/leases";
 const LEASE: (&str, &str) = ("birdwatch-system", "birdwatch");
+/// A namespace: there is one shard.
+const ANYWHERE: &str = "shop";
 const DURATION: Duration = Duration::from_secs(15);
 /// Longest time from the end of a lease to the next leader: a round of conflict, read and jittered retry.
 const SLACK: Duration = Duration::from_secs(4);
@@ -43,6 +45,16 @@ fn server() -> FakeApi {
 
 fn lease(api: &FakeApi) -> Value {
     api.get(LEASES, LEASE).expect("the lease")
+}
+
+/// The absences after the one before the first of all.
+fn since_the_first(term: &Term) -> &[Absence] {
+    let (first, later) = term
+        .absences
+        .split_first()
+        .expect("nobody was there before the first");
+    assert_eq!(first.from, Timestamp::UNIX_EPOCH);
+    later
 }
 
 fn holder(api: &FakeApi) -> Option<String> {
@@ -80,16 +92,17 @@ impl Replica {
         let config = LeaseConfig {
             namespace: LEASE.0.into(),
             name: LEASE.1.into(),
+            shards: Shards::ONE,
             identity: name.into(),
             timing: Timing::new(DURATION),
             manner,
         };
-        let (elector, leadership) = Elector::new(api.client(name), config, clock.clone(), Metrics::new());
+        let (electors, seats) = Electors::new(&api.client(name), &config, &clock, &Metrics::new());
         let stop = CancellationToken::new();
-        let task = AbortOnDropHandle::new(tokio::spawn(elector.run(stop.clone())));
+        let task = AbortOnDropHandle::new(tokio::spawn(electors.run(stop.clone())));
         Self {
-            gate: Gate::new(leadership.clone(), clock),
-            leadership,
+            leadership: seats.of(ANYWHERE).leadership(),
+            gate: Gate::new(seats, clock),
             stop,
             task,
         }
@@ -103,7 +116,7 @@ impl Replica {
             .await
             .unwrap_or_else(|_| panic!("not leading after {limit:?}"))
             .unwrap();
-        assert!(self.gate.is_open());
+        assert!(self.gate.is_open(ANYWHERE));
         begun.elapsed()
     }
 
@@ -117,7 +130,10 @@ impl Replica {
         let ended = timeout(limit, self.task)
             .await
             .unwrap_or_else(|_| panic!("not lost after {limit:?}"));
-        assert!(!self.gate.is_open(), "the gate is shut when the elector ends");
+        assert!(
+            !self.gate.is_open(ANYWHERE),
+            "the gate is shut when the elector ends"
+        );
         (ended.unwrap().unwrap_err(), begun.elapsed())
     }
 }
@@ -137,7 +153,7 @@ struct Seen {
 
 impl Seen {
     fn look(&mut self) {
-        let open = self.gates.iter().filter(|(_, gate)| gate.is_open());
+        let open = self.gates.iter().filter(|(_, gate)| gate.is_open(ANYWHERE));
         let open: Vec<_> = open.map(|(name, _)| name.clone()).collect();
         for name in &open {
             if self.leaders.last() != Some(name) {
@@ -236,7 +252,7 @@ async fn a_renewal_wakes_nobody_who_waits_for_a_change_of_leadership() {
     a.leadership.mark_unchanged();
     let before = time(&api, "renewTime");
     sleep(secs(60)).await;
-    assert!(time(&api, "renewTime") > before && a.gate.is_open());
+    assert!(time(&api, "renewTime") > before && a.gate.is_open(ANYWHERE));
     assert!(!a.leadership.has_changed().unwrap());
 }
 
@@ -253,7 +269,7 @@ async fn a_crashed_leader_is_followed_within_its_lease_and_the_gap_is_known() {
     let term = b.term();
     assert_eq!(term.previous_renewal, Some(last));
     assert_eq!(
-        term.absences,
+        since_the_first(&term),
         [Absence {
             from: last,
             to: term.since
@@ -304,7 +320,7 @@ async fn a_standby_that_is_stopped_leaves_the_lease_alone() {
     sleep(secs(3)).await;
     b.stop.cancel();
     assert!(b.task.await.unwrap().is_ok());
-    assert!(a.gate.is_open());
+    assert!(a.gate.is_open(ANYWHERE));
     assert_eq!(holder(&api).as_deref(), Some("a"));
 }
 
@@ -320,7 +336,7 @@ async fn a_process_restarted_under_its_name_leads_at_once_and_knows_the_gap() {
     again.leads_within(secs(2)).await;
     let term = again.term();
     assert_eq!(
-        term.absences,
+        since_the_first(&term),
         [Absence {
             from: last,
             to: term.since
@@ -338,7 +354,7 @@ async fn of_two_processes_of_one_name_the_older_stops() {
     let (error, _) = a.lost_within(Duration::from_millis(500)).await;
     assert!(matches!(error, LeaseError::Taken { .. }), "{error}");
     sleep(secs(60)).await;
-    assert!(again.gate.is_open());
+    assert!(again.gate.is_open(ANYWHERE));
 }
 
 #[tokio::test(start_paused = true)]
@@ -479,7 +495,7 @@ async fn an_outage_of_the_api_server_is_waited_out_by_those_who_stand_by() {
     api.inject(Fault::Hang, usize::MAX, |_| true);
     let mut a = Replica::start(&api, "a");
     sleep(secs(3600)).await;
-    assert!(!a.gate.is_open() && !a.task.is_finished());
+    assert!(!a.gate.is_open(ANYWHERE) && !a.task.is_finished());
     api.heal();
     a.leads_within(DURATION + 2 * SLACK).await;
 }
@@ -547,7 +563,7 @@ async fn a_lost_answer_to_taking_the_lease_hides_no_gap() {
     let term = b.term();
     assert_eq!(term.previous_renewal, Some(last));
     assert_eq!(
-        term.absences,
+        since_the_first(&term),
         [Absence {
             from: last,
             to: term.since
@@ -766,7 +782,7 @@ async fn whatever_happens_two_never_lead_and_in_the_end_one_does() {
         api.heal();
         sleep(secs(60)).await;
         assert!(
-            replicas.iter().any(|r| r.gate.is_open()),
+            replicas.iter().any(|r| r.gate.is_open(ANYWHERE)),
             "nobody leads in the end; seed {seed}"
         );
         changes += monitor.leaders().await.len();

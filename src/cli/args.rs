@@ -104,6 +104,10 @@ pub struct LeaseArgs {
     #[arg(long, env = "LEASE_DURATION", value_name = "DURATION")]
     pub lease_duration: Option<String>,
 
+    /// How many shards namespaces are split into, 1 to 64, each with a Lease of its own: replicas share the work [default: 1]
+    #[arg(long, env = "SHARDS", value_name = "NUMBER")]
+    pub shards: Option<String>,
+
     /// Name of this replica in the Lease, different for each [default: the host's name and a random suffix]
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub identity: Option<String>,

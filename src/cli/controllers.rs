@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use futures::future::{pending, try_join_all};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clients::slack::Ack;
 use crate::controller::{Context, Prepared, Scope, await_istio, deliver, prepare};
 use crate::runtime::admin::Health;
-use crate::runtime::lease::Leadership;
+use crate::runtime::lease::Seats;
 
 use super::CommandError;
 
@@ -21,8 +20,8 @@ pub(super) struct Controllers {
     pub(super) context: Context,
     /// The namespaces; none: the whole cluster.
     pub(super) namespaces: Vec<String>,
-    /// Whether this process acts.
-    pub(super) leadership: watch::Receiver<Leadership>,
+    /// Where this process acts.
+    pub(super) seats: Seats,
     /// What Slack answers.
     pub(super) acks: UnboundedReceiver<Ack>,
     /// Told when stores are filled.
@@ -57,14 +56,7 @@ impl Controllers {
     ) -> Result<(), CommandError> {
         let scopes: Arc<[Arc<Scope>]> = prepared.iter().map(|one| Arc::clone(&one.scope)).collect();
         let hearing = AbortOnDropHandle::new(tokio::spawn(deliver::acknowledge(self.acks, scopes)));
-        let run = |one: Prepared| {
-            one.run(
-                self.leadership.clone(),
-                &self.health,
-                self.concurrency,
-                stop.clone(),
-            )
-        };
+        let run = |one: Prepared| one.run(&self.seats, &self.health, self.concurrency, stop.clone());
         tokio::select! {
             ended = try_join_all(prepared.into_iter().map(run)) => ended.map(drop).map_err(Into::into),
             () = panicked(hearing) => Err(CommandError::Part("what hears Slack's answers")),

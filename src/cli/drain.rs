@@ -13,6 +13,7 @@ use crate::controller::Scope;
 use crate::controller::drain::{remaining, untold};
 use crate::runtime::admin::Health;
 use crate::runtime::clock::Clock;
+use crate::runtime::lease::Shards;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::shutdown::{Sequence, Signals};
 
@@ -55,8 +56,8 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
     };
     let Parts {
         context,
-        elector,
-        leadership,
+        electors,
+        seats,
         acks,
         background: _background,
         servers: _,
@@ -64,17 +65,23 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
     let controllers = Controllers {
         context,
         namespaces: settings.cluster.namespaces.clone(),
-        leadership,
+        seats,
         acks,
         health: Health::new(clock),
         concurrency: settings.process.concurrency,
     };
     println!(
-        "taking the lease {}/{}",
-        settings.lease.namespace, settings.lease.name
+        "taking the {} {}/{}",
+        if settings.lease.shards == Shards::ONE {
+            "lease"
+        } else {
+            "leases of"
+        },
+        settings.lease.namespace,
+        settings.lease.name
     );
     let (stop_work, stop_lease) = (CancellationToken::new(), CancellationToken::new());
-    let mut lease = AbortOnDropHandle::new(tokio::spawn(elector.run(stop_lease.clone())));
+    let mut lease = AbortOnDropHandle::new(tokio::spawn(electors.run(stop_lease.clone())));
     let work = tokio::select! {
         given_back = give_back(controllers, &stop_work, limit, settings.slack.token.is_some()) => given_back?,
         ended = &mut lease => {

@@ -22,7 +22,7 @@ use crate::controller::deliver::Deliver;
 use crate::controller::events::Events;
 use crate::core::observation;
 use crate::runtime::clock::Clock;
-use crate::runtime::lease::{Elector, Gate, Leadership};
+use crate::runtime::lease::{Electors, Gate, Seats};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::telemetry;
 
@@ -42,10 +42,10 @@ const PROMETHEUS_AT_START: Duration = Duration::from_secs(5);
 pub(super) struct Parts {
     /// What reconciles share.
     pub(super) context: Context,
-    /// Decides whether this process acts.
-    pub(super) elector: Elector,
-    /// Tells whether it does.
-    pub(super) leadership: tokio::sync::watch::Receiver<Leadership>,
+    /// Decide where this process acts.
+    pub(super) electors: Electors,
+    /// Tell where it does.
+    pub(super) seats: Seats,
     /// The administrator's Prometheus servers.
     pub(super) servers: Servers,
     /// What Slack answers.
@@ -84,12 +84,7 @@ impl Parts {
         draining: bool,
     ) -> Result<Self, CommandError> {
         let client = api_server::connect(Config::infer().await?)?;
-        let (elector, leadership) = Elector::new(
-            client.clone(),
-            settings.lease.clone(),
-            clock.clone(),
-            metrics.clone(),
-        );
+        let (electors, seats) = Electors::new(&client, &settings.lease, clock, metrics);
         let observer: Arc<dyn QueryObserver> = Arc::new(Observer(metrics.clone()));
         let configs = servers(settings)?;
         log_panics(settings, &configs);
@@ -101,7 +96,7 @@ impl Parts {
         let context = Context {
             client,
             clock: clock.clone(),
-            gate: Gate::new(leadership.clone(), clock.clone()),
+            gate: Gate::new(seats.clone(), clock.clone()),
             settings: core_settings(settings),
             call_deadline: CALL_DEADLINE.min(settings.lease.timing.duration() / 3),
             cluster_domain: settings.cluster.domain.clone(),
@@ -114,8 +109,8 @@ impl Parts {
         };
         Ok(Self {
             context,
-            elector,
-            leadership,
+            electors,
+            seats,
             servers,
             acks,
             background,

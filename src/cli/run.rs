@@ -76,8 +76,8 @@ pub async fn run(settings: Settings) -> Result<(), CommandError> {
     let admin = AdminServer::bind(settings.process.admin, health.clone(), metrics.clone()).await?;
     let Parts {
         context,
-        elector,
-        leadership,
+        electors,
+        seats,
         servers,
         acks,
         background,
@@ -92,14 +92,14 @@ pub async fn run(settings: Settings) -> Result<(), CommandError> {
     let controllers = Controllers {
         context,
         namespaces: settings.cluster.namespaces.clone(),
-        leadership,
+        seats,
         acks,
         health,
         concurrency: settings.process.concurrency,
     };
     let mut running = Running {
         controllers: Part::start(|stop| control(controllers, stop)),
-        lease: Part::start(|stop| elector.run(stop)),
+        lease: Part::start(|stop| electors.run(stop)),
         admin: Part::start(|stop| admin.serve(stop)),
         background,
     };

@@ -4,7 +4,7 @@
 use super::args::{ClusterArgs, DrainArgs, LeaseArgs, ProcessArgs, PrometheusArgs, RunArgs, SlackArgs};
 use super::given::Given;
 use crate::api::spec::Level;
-use crate::runtime::lease::{LeaseConfig, Manner, Timing};
+use crate::runtime::lease::{LeaseConfig, Manner, Shards, Timing};
 use crate::runtime::telemetry::LogFormat;
 use secrecy::{ExposeSecret, SecretString};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -272,13 +272,16 @@ fn lease_config(args: LeaseArgs, hostname: Option<&str>) -> Result<LeaseConfig, 
         lease_name,
         lease_namespace,
         lease_duration,
+        shards,
         identity,
     } = args;
     let duration = Given::new("--lease-duration", "LEASE_DURATION", lease_duration);
     let identity = Given::new("--identity", "POD_NAME", identity).text();
+    let shards = Given::new("--shards", "SHARDS", shards).number(1, 1..=Shards::MOST)?;
     Ok(LeaseConfig {
         namespace: Given::new("--lease-namespace", "POD_NAMESPACE", lease_namespace).namespace("default")?,
         name: Given::new("--lease-name", "LEASE_NAME", lease_name).dns_name("birdwatch")?,
+        shards: Shards::new(shards).unwrap_or(Shards::ONE),
         identity: identity.unwrap_or_else(|| random_identity(hostname)),
         timing: Timing::new(duration.duration(15_000, 2_000..=Timing::LONGEST.as_secs() * 1000)?),
         manner: Manner::Candidate,
@@ -360,7 +363,7 @@ mod tests {
         let all = "--prometheus-servers-file=/s.yaml --query-timeout=1 --slack-channel=ops --notify-level=ends \
             --slack-allowed-channels=a,,b --slack-url=http://127.0.0.1:9/x/ --ca-file=/ca.pem --namespaces=b,a,b \
             --scrape-interval=1s --propagation-delay=1m30s --cluster-domain=example.org --lease-name=l \
-            --lease-namespace=n --lease-duration=2500ms --identity=me --admin-address=:: --admin-port=0 \
+            --lease-namespace=n --lease-duration=2500ms --shards=6 --identity=me --admin-address=:: --admin-port=0 \
             --log-format=json --concurrency=3";
         let flags: Vec<_> = all.split_whitespace().collect();
         let Settings {
@@ -389,6 +392,7 @@ mod tests {
             ("n", "l", "me")
         );
         assert_eq!(lease.timing.duration(), Duration::from_millis(2500));
+        assert_eq!(Some(lease.shards), Shards::new(6));
         assert_eq!(
             (process.admin.to_string().as_str(), process.concurrency),
             ("[::]:0", 3)
@@ -467,6 +471,8 @@ mod tests {
         let cases = [
             ("--lease-duration=1999ms", "from 2s to 600s"),
             ("--lease-duration=0", "from 2s to 600s"),
+            ("--shards=0", "from 1 to 64"),
+            ("--shards=65", "from 1 to 64"),
             ("--scrape-interval=-5s", "from 100ms to 3600s"),
             ("--propagation-delay=1h", "from 100ms to 600s"),
             ("--query-timeout=61", "from 100ms to 60s"),

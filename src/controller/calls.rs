@@ -157,7 +157,7 @@ impl Scope {
         counted: Counted,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Fault> {
-        if !self.context.gate.is_open() {
+        if !self.context.gate.is_open(&name.namespace) {
             return Err(Fault::Standby);
         }
         let deadline = self.context.call_deadline;

@@ -14,7 +14,7 @@ use crate::clients::prometheus::Prometheus;
 use crate::core::observation::{Gap, ObjectName, Settings};
 use crate::istio::{DestinationRule, VirtualService};
 use crate::runtime::clock::Clock;
-use crate::runtime::lease::Gate;
+use crate::runtime::lease::{AtWork, Gate, Shard};
 use crate::runtime::metrics::Metrics;
 
 use super::census::Census;
@@ -115,10 +115,17 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Whether this process acts, and has everything to act upon.
+    /// Whether this process acts, in whatever namespace, and has everything to act upon.
     #[must_use]
     pub fn is_acting(&self) -> bool {
-        *self.filled.borrow() && self.context.gate.is_open()
+        *self.filled.borrow() && self.context.gate.is_open_everywhere()
+    }
+
+    /// Begins to act in a namespace; none where this process does not lead there, or has not everything to act upon.
+    #[must_use]
+    pub fn enter(&self, namespace: &str) -> Option<AtWork> {
+        let filled = *self.filled.borrow();
+        filled.then(|| self.context.gate.enter(namespace)).flatten()
     }
 
     /// Asks for a reconcile of `name`.
@@ -129,11 +136,23 @@ impl Scope {
 
     /// Asks for a reconcile of everything. Before every store is filled nobody can look, and the last one to be filled asks.
     pub fn wake_all(&self) {
+        self.wake_those(|_| true);
+    }
+
+    /// The same in a shard.
+    pub fn wake_shard(&self, shard: Shard) {
+        let shards = self.context.gate.shards();
+        self.wake_those(|namespace| shards.of(namespace) == shard);
+    }
+
+    fn wake_those(&self, of: impl Fn(&str) -> bool) {
         if !*self.filled.borrow() {
             return;
         }
         for name in self.stores.bird_watches.names() {
-            self.wake(&name);
+            if of(&name.namespace) {
+                self.wake(&name);
+            }
         }
     }
 
@@ -188,8 +207,8 @@ impl Scope {
 
     /// The times without an operator that the lease remembers, and those that never were, oldest first.
     #[must_use]
-    pub fn gaps(&self) -> Vec<Gap> {
-        let term = self.context.gate.term();
+    pub fn gaps(&self, namespace: &str) -> Vec<Gap> {
+        let term = self.context.gate.term(namespace);
         let absences = term.into_iter().flat_map(|term| term.absences);
         let absences = absences.map(|absence| (absence.from, absence.to));
         let jumps = self.context.clock.jumps().into_iter();
@@ -199,17 +218,19 @@ impl Scope {
         gaps
     }
 
-    /// Forgets all that belongs to one who acts.
-    pub fn stand_down(&self) {
-        self.memory.clear();
-        self.context.metrics.no_rollouts();
+    /// Forgets all that belongs to one who acts for a shard.
+    pub fn stand_down(&self, shard: Shard) {
+        let shards = self.context.gate.shards();
+        let of = |namespace: &str| shards.of(namespace) == shard;
+        self.memory.forget_all(of);
+        self.context.metrics.forget_rollouts(of);
         let Newer {
             bird_watches,
             services,
             rules,
         } = &self.newer;
-        bird_watches.clear();
-        services.clear();
-        rules.clear();
+        bird_watches.forget_all(of);
+        services.forget_all(of);
+        rules.forget_all(of);
     }
 }

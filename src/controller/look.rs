@@ -33,7 +33,7 @@ pub trait Sight {
     /// Which object concerns whom.
     fn index(&self) -> MutexGuard<'_, Index>;
     /// The times without an operator.
-    fn gaps(&self) -> Vec<Gap>;
+    fn gaps(&self, namespace: &str) -> Vec<Gap>;
     /// The administrator's settings.
     fn settings(&self) -> Settings;
     /// DNS domain of the cluster.
@@ -65,8 +65,8 @@ impl Sight for Scope {
         self.index()
     }
 
-    fn gaps(&self) -> Vec<Gap> {
-        self.gaps()
+    fn gaps(&self, namespace: &str) -> Vec<Gap> {
+        self.gaps(namespace)
     }
 
     fn settings(&self) -> Settings {
@@ -247,7 +247,7 @@ fn observe(
         rule_writer: known(&remembered.rule_writer, objects.rule_version()),
         check: remembered.latest_check(now),
         asking: remembered.asking.as_ref().map(|asking| asking.id.clone()),
-        gaps: sight.gaps(),
+        gaps: sight.gaps(&object.name().namespace),
         acks: remembered.acks.clone(),
         settings: sight.settings(),
     }

@@ -147,10 +147,10 @@ impl Memory {
         }
     }
 
-    /// Forgets everything and ends what is under way.
-    pub fn clear(&self) {
-        let all = std::mem::take(&mut *self.of.lock().unwrap_or_else(PoisonError::into_inner));
-        for entry in all.values() {
+    /// Forgets everything of these namespaces and ends what is under way there.
+    pub fn forget_all(&self, of: impl Fn(&str) -> bool) {
+        let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, entry) in all.extract_if(|name, _| of(&name.namespace)) {
             entry.lock().stop_asking();
         }
     }

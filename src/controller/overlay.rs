@@ -56,9 +56,10 @@ impl<K: Resource> Overlay<K> {
             .remove(name);
     }
 
-    /// Forgets all of them.
-    pub fn clear(&self) {
-        self.newer.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// Forgets all of these namespaces.
+    pub fn forget_all(&self, of: impl Fn(&str) -> bool) {
+        let mut newer = self.newer.lock().unwrap_or_else(PoisonError::into_inner);
+        newer.retain(|name, _| !of(&name.namespace));
     }
 }
 

@@ -61,13 +61,13 @@ impl From<Again> for Passed {
 /// # Errors
 /// What kept it from its end; see [`error_policy`].
 pub async fn reconcile(object: Arc<Named>, scope: Arc<Scope>) -> Result<Action, Error> {
-    if !scope.is_acting() {
-        return Ok(Action::await_change());
-    }
-    let Some(object) = scope.bird_watch(&object.name()) else {
+    let name = object.name();
+    let Some(_at_work) = scope.enter(&name.namespace) else {
         return Ok(Action::await_change());
     };
-    let name = object.name();
+    let Some(object) = scope.bird_watch(&name) else {
+        return Ok(Action::await_change());
+    };
     let span = tracing::info_span!(
         "reconcile",
         namespace = name.namespace,

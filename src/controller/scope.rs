@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::{StreamExt, stream};
 use kube::Client;
 use kube::api::Api;
@@ -12,13 +13,12 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::istio::{DestinationRule, VirtualService, raw};
 use crate::runtime::admin::{Health, Pending};
-use crate::runtime::lease::Leadership;
+use crate::runtime::lease::{Seat, Seats, Shard};
 
 use super::context::{Context, IstioKinds, Newer, Scope, Stores};
 use super::errors::Fault;
@@ -125,7 +125,7 @@ impl Prepared {
     /// A watch ended: the process must end.
     pub async fn run(
         self,
-        leadership: watch::Receiver<Leadership>,
+        seats: &Seats,
         health: &Health,
         concurrency: u16,
         stop: CancellationToken,
@@ -167,9 +167,11 @@ impl Prepared {
             biased;
             () = reconciles(&scope, (known, wakes), concurrency, stop) => Ok(()),
             ended = watches => ended.map(|_| ()),
-            () = follow_leadership(&scope, leadership) => Ok(()),
+            () = follow_leaderships(&scope, seats) => Ok(()),
         };
-        scope.stand_down();
+        for (shard, _) in seats.iter() {
+            scope.stand_down(shard);
+        }
         ended
     }
 }
@@ -234,13 +236,23 @@ async fn reconciles(
         .await;
 }
 
-/// Looks at everything when this process begins to act, and forgets everything when it ceases to.
-async fn follow_leadership(scope: &Scope, mut leadership: watch::Receiver<Leadership>) {
+/// Looks at everything in a shard when this process begins to act there, and forgets it when it ceases to.
+async fn follow_leaderships(scope: &Scope, seats: &Seats) {
+    join_all(
+        seats
+            .iter()
+            .map(|(shard, seat)| follow_leadership(scope, shard, seat)),
+    )
+    .await;
+}
+
+async fn follow_leadership(scope: &Scope, shard: Shard, seat: &Seat) {
+    let mut leadership = seat.leadership();
     loop {
         if leadership.borrow_and_update().term().is_some() {
-            scope.wake_all();
+            scope.wake_shard(shard);
         } else {
-            scope.stand_down();
+            scope.stand_down(shard);
         }
         if leadership.changed().await.is_err() {
             // Nobody can tell any more: as it was left, it stays.

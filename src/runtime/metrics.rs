@@ -135,6 +135,7 @@ struct Families {
     notices: Family<ResultLabel, Counter>,
     notices_waiting: Gauge,
     leader: Gauge,
+    shards: Gauge,
     under_way: Rollouts,
 }
 
@@ -165,6 +166,7 @@ impl Metrics {
             notices_waiting: Gauge::default(),
             under_way: Rollouts::new(leader.clone()),
             leader,
+            shards: Gauge::default(),
         };
         families.register();
         // Those that alerts look at: a counter that begins with its first event shows no increase then.
@@ -240,9 +242,9 @@ impl Metrics {
         self.0.under_way.show(namespace, name, readings);
     }
 
-    /// No rollout is known of any more.
-    pub fn no_rollouts(&self) {
-        self.0.under_way.clear();
+    /// No rollout of these namespaces is known of any more.
+    pub fn forget_rollouts(&self, of: impl Fn(&str) -> bool) {
+        self.0.under_way.forget(of);
     }
 
     /// Decisions of this kind are counted from 0 on, so that the first is an increase too.
@@ -307,13 +309,19 @@ impl Metrics {
             .inc_by(count);
     }
 
-    /// This process, known as `identity`, began or ceased to lead.
-    pub fn leadership(&self, leading: bool, identity: &str) {
-        self.0.leader.set(i64::from(leading));
+    /// How many shards there are.
+    pub fn shards(&self, count: usize) {
+        self.0.shards.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// This process, known as `identity`, began or ceased to lead a shard, which it did not, or did, before.
+    pub fn leadership(&self, leading: bool, lease: &str, identity: &str) {
         if leading {
-            tracing::info!(identity, "leading: this replica acts");
+            self.0.leader.inc();
+            tracing::info!(lease, identity, "leading: this replica acts");
         } else {
-            tracing::info!(identity, "no longer leading: this replica writes nothing");
+            self.0.leader.dec();
+            tracing::info!(lease, identity, "no longer leading: this replica writes nothing");
         }
     }
 }
@@ -333,6 +341,7 @@ impl Families {
             notices,
             notices_waiting,
             leader,
+            shards,
             under_way,
         } = self;
         registry.register("reconciles", "Reconciles by result", reconciles.clone());
@@ -364,7 +373,13 @@ impl Families {
             "Notices waiting for delivery",
             notices_waiting.clone(),
         );
-        registry.register("leader", "Whether this replica acts", leader.clone());
+        let help = "Shards that this replica acts for; where there is one: whether it acts";
+        registry.register("leader", help, leader.clone());
+        registry.register(
+            "shards",
+            "How many shards namespaces are split into",
+            shards.clone(),
+        );
         under_way.register(registry);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of the operator", version);

@@ -66,7 +66,7 @@ impl Stage {
             .await
             .unwrap();
         let prometheus = prometheus(mesh(&client, &namespace, "VirtualService"), &healed).await;
-        release_lease(&client, &namespace).await;
+        release_lease(&client, &namespace, "birdwatch").await;
         deployed(&client, &app, "v1").await;
         let mut spec = end.spec();
         spec["service"] = json!(SERVICE);

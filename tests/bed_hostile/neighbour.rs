@@ -76,7 +76,7 @@ impl Neighbour {
             bird_watch,
         ];
         apps::apply(&client, &manifests).await.unwrap();
-        release_lease(&client, &namespace).await;
+        release_lease(&client, &namespace, "birdwatch").await;
         deployed(&client, &app, "v1").await;
         let prometheus = Prometheus::start(|asked| std::future::ready(well(&asked)).boxed()).await;
         let prometheus = prometheus.unwrap();

@@ -16,6 +16,7 @@ mod ground;
 mod hands;
 mod late_raises;
 mod replica;
+mod shards;
 mod shift;
 mod stage;
 #[path = "../support/mod.rs"]

@@ -39,15 +39,32 @@ struct Shared {
     ends: Mutex<Vec<Timestamp>>,
 }
 
+/// What a replica looks after.
+#[derive(Clone, Copy)]
+pub(crate) struct Ward<'a> {
+    /// Namespace of its leases.
+    pub(crate) home: &'a str,
+    /// The namespaces that it watches, separated by commas.
+    pub(crate) watched: &'a str,
+    /// How many shards they are split into.
+    pub(crate) shards: u16,
+}
+
 impl Replica {
-    /// Starts it: it watches one namespace, where its lease lies too.
+    /// Starts it.
     pub(crate) async fn start(
         ground: &'static Ground,
-        (namespace, name): (&str, &str),
+        ward: Ward<'_>,
+        name: &str,
         prometheus: &str,
         book: &Arc<Book>,
     ) -> Self {
-        let file = ground.file(&format!("{namespace}-{name}"));
+        let Ward {
+            home,
+            watched,
+            shards,
+        } = ward;
+        let file = ground.file(&format!("{home}-{name}"));
         let shift = Shift::new(file.with_extension("shift"));
         let door = Arc::new(Door::new(name, book));
         let judge: Arc<dyn Judge> = Arc::clone(&door) as _;
@@ -55,14 +72,15 @@ impl Replica {
         let kubeconfig = file.with_extension("kubeconfig");
         write_kubeconfig(&kubeconfig, &proxy.url());
         let preloaded = library(file.parent().unwrap()).await;
-        let spec = Spec::new(format!("{name}-{namespace}"), program())
+        let spec = Spec::new(format!("{name}-{home}"), program())
             .args(["run", "--admin-address=127.0.0.1", "--admin-port=0"])
             .args(["--scrape-interval=100ms", "--propagation-delay=100ms"])
             .args([
                 format!("--lease-duration={}s", LEASE.as_secs()),
                 format!("--identity={name}"),
-                format!("--namespaces={namespace}"),
-                format!("--lease-namespace={namespace}"),
+                format!("--namespaces={watched}"),
+                format!("--lease-namespace={home}"),
+                format!("--shards={shards}"),
                 format!("--prometheus-url={prometheus}"),
             ])
             .env("KUBECONFIG", kubeconfig.to_string_lossy())

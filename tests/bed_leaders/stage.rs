@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::book::{Book, Record, Sent, Term, terms, trespasses};
 use crate::ground::Ground;
-use crate::replica::Replica;
+use crate::replica::{Replica, Ward};
 use crate::support::bare::{deployed, dynamic, mesh, release_lease, whole};
 use crate::support::canary_weight;
 use crate::support::watched::Watched;
@@ -63,14 +63,19 @@ impl Stage {
             app.virtual_service(100, 0),
         ];
         apps::apply(&client, &manifests).await.unwrap();
-        release_lease(&client, &namespace).await;
+        release_lease(&client, &namespace, "birdwatch").await;
         deployed(&client, &app, "v1").await;
         let prometheus = Prometheus::start(|asked| std::future::ready(well(&asked)).boxed()).await;
         let prometheus = prometheus.unwrap();
         let (book, url) = (Arc::new(Book::default()), prometheus.url());
         let starting = (1..=replicas).map(async |number| {
             let name = format!("replica-{number}");
-            Replica::start(ground, (&namespace, &name), &url, &book).await
+            let ward = Ward {
+                home: &namespace,
+                watched: &namespace,
+                shards: 1,
+            };
+            Replica::start(ground, ward, &name, &url, &book).await
         });
         let stage = Self {
             replicas: join_all(starting).await,
@@ -106,18 +111,7 @@ impl Stage {
 
     /// Applies a `BirdWatch`.
     pub(crate) async fn announce(&self, service: &str, steps: &[&str]) {
-        let step = |weight: &&str| json!({"weight": weight.parse::<i64>().unwrap(), "hold": "3s"});
-        let spec = json!({
-            "service": service,
-            "metrics": [{"name": "errors", "query": "errors{version=\"$(version)\"}", "deviation": 0.5}],
-            "steps": steps.iter().map(step).collect::<Vec<_>>(),
-            "checkInterval": "1s",
-            "settle": "0s",
-        });
-        let manifest = json!({
-            "apiVersion": "otomato.link/v1alpha1", "kind": "BirdWatch",
-            "metadata": {"name": service, "namespace": self.namespace}, "spec": spec,
-        });
+        let manifest = manifest(&self.namespace, service, steps);
         apps::apply(&self.client, &[manifest]).await.unwrap();
     }
 
@@ -261,6 +255,22 @@ impl Stage {
     }
 }
 
+/// A `BirdWatch` of such steps, held for three seconds each.
+pub(crate) fn manifest(namespace: &str, service: &str, steps: &[&str]) -> Value {
+    let step = |weight: &&str| json!({"weight": weight.parse::<i64>().unwrap(), "hold": "3s"});
+    let spec = json!({
+        "service": service,
+        "metrics": [{"name": "errors", "query": "errors{version=\"$(version)\"}", "deviation": 0.5}],
+        "steps": steps.iter().map(step).collect::<Vec<_>>(),
+        "checkInterval": "1s",
+        "settle": "0s",
+    });
+    json!({
+        "apiVersion": "otomato.link/v1alpha1", "kind": "BirdWatch",
+        "metadata": {"name": service, "namespace": namespace}, "spec": spec,
+    })
+}
+
 fn weights(object: &DynamicObject) -> Weights {
     Weights {
         canary: canary_weight(&object.data["spec"]),
@@ -268,7 +278,7 @@ fn weights(object: &DynamicObject) -> Weights {
     }
 }
 
-fn well(question: &Question) -> (StatusCode, String) {
+pub(crate) fn well(question: &Question) -> (StatusCode, String) {
     let data = if question.path == "labels" {
         json!(["__name__", "version"])
     } else {

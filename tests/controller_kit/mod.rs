@@ -27,7 +27,7 @@ use birdwatch::core::observation::Settings;
 use birdwatch::istio::{DestinationRule, VirtualService};
 use birdwatch::runtime::admin::Health;
 use birdwatch::runtime::clock::Clock;
-use birdwatch::runtime::lease::{Gate, Leadership, Term};
+use birdwatch::runtime::lease::{Gate, Leadership, Seats, Term};
 use birdwatch::runtime::metrics::Metrics;
 use fake_api::{FakeApi, Request};
 use serde_json::{Value, json};
@@ -253,11 +253,11 @@ impl Kit {
         let client = self.api.client(name);
         let (leadership, receiver) = watch::channel(self.leading());
         let (events, publishing) = Events::new(client.clone(), name.to_owned());
-        let metrics = Metrics::new();
+        let (metrics, seats) = (Metrics::new(), Seats::one(receiver));
         let context = Context {
             client,
             clock: self.clock.clone(),
-            gate: Gate::new(receiver.clone(), self.clock.clone()),
+            gate: Gate::new(seats.clone(), self.clock.clone()),
             settings: self.settings,
             call_deadline: Duration::from_secs(4),
             cluster_domain: "cluster.local".into(),
@@ -283,7 +283,7 @@ impl Kit {
                 Arc::new([Arc::clone(&scope)]),
             ))),
             AbortOnDropHandle::new(tokio::spawn(async move {
-                prepared.run(receiver, &health, 16, stopping).await.unwrap();
+                prepared.run(&seats, &health, 16, stopping).await.unwrap();
             })),
         ];
         Operator {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use birdwatch::api::status::Phase;
 use birdwatch::runtime::clock::Clock;
-use birdwatch::runtime::lease::{Elector, Gate, LeaseConfig, Manner, Timing};
+use birdwatch::runtime::lease::{Electors, Gate, LeaseConfig, Manner, Shards, Timing};
 use birdwatch::runtime::metrics::Metrics;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -350,7 +350,10 @@ async fn no_answer_about_the_lease_makes_two_leaders_or_none_for_good() {
 type SharedGate = Arc<Mutex<Option<Gate>>>;
 
 fn is_open(gate: &SharedGate) -> bool {
-    gate.lock().unwrap().as_ref().is_some_and(Gate::is_open)
+    gate.lock()
+        .unwrap()
+        .as_ref()
+        .is_some_and(Gate::is_open_everywhere)
 }
 
 /// A process that stands for the lease, again and again, as it is started again when it ends.
@@ -367,13 +370,14 @@ fn stand(api: &FakeApi, clock: &Clock, name: &str) -> (SharedGate, AbortOnDropHa
             let config = LeaseConfig {
                 namespace: "birdwatch-system".into(),
                 name: "birdwatch".into(),
+                shards: Shards::ONE,
                 identity: name.clone(),
                 timing: Timing::new(Duration::from_secs(15)),
                 manner: Manner::Candidate,
             };
-            let (elector, leadership) = Elector::new(client.clone(), config, clock.clone(), Metrics::new());
-            *shown.lock().unwrap() = Some(Gate::new(leadership, clock.clone()));
-            elector
+            let (electors, seats) = Electors::new(&client, &config, &clock, &Metrics::new());
+            *shown.lock().unwrap() = Some(Gate::new(seats, clock.clone()));
+            electors
                 .run(CancellationToken::new())
                 .await
                 .expect_err("it ends when it has lost the lease");

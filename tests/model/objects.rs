@@ -253,7 +253,7 @@ impl Sight for View {
         self.index.lock().unwrap()
     }
 
-    fn gaps(&self) -> Vec<Gap> {
+    fn gaps(&self, _: &str) -> Vec<Gap> {
         self.gaps.clone()
     }
 

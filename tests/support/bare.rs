@@ -60,9 +60,9 @@ pub fn dynamic(
 }
 
 /// A lease that was given up: the first process need not wait for anybody.
-pub async fn release_lease(client: &Client, namespace: &str) {
+pub async fn release_lease(client: &Client, namespace: &str, name: &str) {
     let lease = json!({
-        "metadata": {"name": "birdwatch"}, "spec": {"holderIdentity": "", "leaseDurationSeconds": 1},
+        "metadata": {"name": name}, "spec": {"holderIdentity": "", "leaseDurationSeconds": 1},
     });
     let lease: Lease = serde_json::from_value(lease).unwrap();
     Api::namespaced(client.clone(), namespace)

@@ -49,7 +49,7 @@ resources:
 {{- end }}
 {{- end }}
 
-{{/* What both need to find the cluster's objects and the Lease. */}}
+{{/* What both need to find the cluster's objects and the Leases. */}}
 {{- define "birdwatch.clusterEnv" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
@@ -63,6 +63,7 @@ resources:
   "LOG_FORMAT" .logFormat
   "PROPAGATION_DELAY" .propagationDelay
   "RUST_LOG" .logLevel
+  "SHARDS" .shards
   "WATCH_NAMESPACES" (.namespaces | default list | uniq | join ",")
 ) }}
 {{- end }}

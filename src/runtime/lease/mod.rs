@@ -1,29 +1,41 @@
 //! Leadership by a Lease: which replica acts, until when, and when nobody did. Decides nothing about rollouts.
 //!
-//! `record` is pure (who may take the lease and when), `store` is the object on the API server, `elector`
-//! decides when to write it. A candidate judges the others only by its own monotonic clock since the record last changed, and
+//! Namespaces are split into shards (`shard`), by default one, each with a Lease of its own. `record` is pure (who may take a lease and
+//! when), as is what follows from all of them (`board`: whose turn a free one is; `split`: who waits while the number of shards
+//! changes). `store` is the object on the API server, `elector` decides when to write it (`writes`), `electors` has one for
+//! each shard, and the rest of the process sees a `seat` of each. A candidate judges the others only by its own monotonic clock since the record last changed, and
 //! a leader stops itself at two thirds of the duration that the others wait out, so two replicas never lead at
 //! the same time however much their wall clocks differ.
 
+mod board;
 mod elector;
+mod electors;
 mod record;
+mod seat;
+mod seen;
+mod shard;
+mod split;
 mod store;
+mod writes;
 
-pub use elector::{Elector, LeaseError};
+pub use elector::LeaseError;
+pub use electors::Electors;
 pub use record::{Absence, LeaseView, Step, Timing, evaluate};
+pub use seat::{AtWork, Gate, Seat, Seats};
+pub use shard::{Shard, Shards};
 
-use crate::runtime::clock::Clock;
 use jiff::Timestamp;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Which lease to hold, as whom, and how.
+/// Which leases to hold, as whom, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseConfig {
     /// Namespace of the Lease.
     pub namespace: String,
-    /// Name of the Lease. It is created when it is missing.
+    /// Name of the Lease, or what the names of all begin with. They are created when they are missing.
     pub name: String,
+    /// How many leases there are.
+    pub shards: Shards,
     /// Who we are in `holderIdentity`. A process that starts under the identity of the holder takes over at
     /// once (a container restarted in its pod), so replicas need different ones.
     pub identity: String,
@@ -96,45 +108,5 @@ impl Leadership {
             Self::Standby => None,
             Self::Leading(term) => Some(term),
         }
-    }
-}
-
-/// Asked before each write: does this process still lead? Cheap to clone and to ask.
-#[derive(Clone, Debug)]
-pub struct Gate {
-    leadership: watch::Receiver<Leadership>,
-    clock: Clock,
-}
-
-impl Gate {
-    /// A gate that follows an elector's channel.
-    #[must_use]
-    pub fn new(leadership: watch::Receiver<Leadership>, clock: Clock) -> Self {
-        Self { leadership, clock }
-    }
-
-    /// A gate that stays as `leadership` says, without an elector (tests).
-    #[must_use]
-    pub fn fixed(leadership: Leadership, clock: Clock) -> Self {
-        Self {
-            leadership: watch::channel(leadership).1,
-            clock,
-        }
-    }
-
-    /// Whether a write may be started now.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.leadership.borrow().is_leading_at(self.clock.monotonic())
-    }
-
-    /// The present term, if this process leads at this moment.
-    #[must_use]
-    pub fn term(&self) -> Option<Term> {
-        let leadership = self.leadership.borrow();
-        leadership
-            .term()
-            .filter(|_| leadership.is_leading_at(self.clock.monotonic()))
-            .cloned()
     }
 }

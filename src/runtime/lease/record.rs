@@ -9,6 +9,9 @@ use tokio::time::Instant;
 /// Annotation on the Lease: the spans in which no operator was there.
 const ABSENCES: &str = "otomato.link/absences";
 
+/// Annotation on the Lease: the replica that asks its holder for it. People may set it too.
+const ASKED_FOR_BY: &str = "otomato.link/asked-for-by";
+
 /// How many absences the lease remembers; beyond it the two that lie closest together become one.
 const MAX_ABSENCES: usize = 32;
 
@@ -59,6 +62,12 @@ impl Timing {
     #[must_use]
     pub fn retry(self) -> Duration {
         self.duration / 15
+    }
+
+    /// How long each replica that comes before another has for itself, where a lease is free.
+    #[must_use]
+    pub fn turn(self) -> Duration {
+        self.duration / 30
     }
 
     /// The duration as the record states it: whole seconds, rounded up so that nobody waits less than we need.
@@ -187,30 +196,42 @@ fn with_absence(mut known: Vec<Absence>, from: Timestamp, to: Timestamp) -> Vec<
     known
 }
 
+/// Who asks the holder for the lease.
+pub(super) fn asked_for_by(lease: &Lease) -> Option<String> {
+    let text = lease.metadata.annotations.as_ref()?.get(ASKED_FOR_BY)?;
+    Some(text.clone()).filter(|text| !text.is_empty())
+}
+
+/// The lease as `me` asks its holder for it. Nothing else of it changes.
+pub(super) fn asked_for(mut lease: Lease, me: &str) -> Lease {
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    annotations.insert(ASKED_FOR_BY.to_owned(), me.to_owned());
+    lease
+}
+
+/// When the present holder took it.
+pub(super) fn acquired(lease: &Lease) -> Option<Timestamp> {
+    lease.spec.as_ref()?.acquire_time.as_ref().map(|time| time.0)
+}
+
 /// When the lease was last renewed, by its holder's wall clock.
 pub(super) fn renewed(lease: &Lease) -> Option<Timestamp> {
     lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0)
 }
 
 /// The lease as `me` writes it on taking it at `now`. What else `previous` holds is kept, the resourceVersion too:
-/// that makes the write a compare-and-swap.
+/// that makes the write a compare-and-swap. Of a lease that was never there nobody knows whether an operator was, ever.
 pub(super) fn taken(previous: Lease, me: &str, now: Timestamp, timing: Timing) -> Lease {
-    let mut known = absences(&previous);
-    if let Some(last) = renewed(&previous) {
-        known = with_absence(known, last, now);
-    }
+    let last = renewed(&previous).unwrap_or(Timestamp::UNIX_EPOCH);
+    let known = with_absence(absences(&previous), last, now);
+    let spans: Vec<_> = known
+        .iter()
+        .map(|span| format!("{}/{}", span.from, span.to))
+        .collect();
     let mut lease = previous;
-    if !known.is_empty() {
-        let spans: Vec<_> = known
-            .iter()
-            .map(|span| format!("{}/{}", span.from, span.to))
-            .collect();
-        lease
-            .metadata
-            .annotations
-            .get_or_insert_default()
-            .insert(ABSENCES.to_owned(), spans.join(","));
-    }
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    annotations.insert(ABSENCES.to_owned(), spans.join(","));
+    annotations.remove(ASKED_FOR_BY);
     let spec = lease.spec.get_or_insert_default();
     spec.acquire_time = Some(MicroTime(now));
     spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0).saturating_add(1));
@@ -371,25 +392,40 @@ mod tests {
         assert!(LeaseView::of(&released, OURS).is_released);
     }
 
+    /// Before the first operator there was none.
+    fn before_all(to: Timestamp) -> Absence {
+        Absence {
+            from: Timestamp::UNIX_EPOCH,
+            to,
+        }
+    }
+
+    #[test]
+    fn a_wish_is_kept_until_the_lease_is_taken() {
+        let timing = Timing::new(OURS);
+        let held = taken(Lease::default(), "me", at(0), timing);
+        assert_eq!(asked_for_by(&held), None);
+        let asked = renewed_at(asked_for(held, "other"), at(5), timing);
+        let released = released(asked);
+        assert_eq!(asked_for_by(&released).as_deref(), Some("other"));
+        assert_eq!(asked_for_by(&taken(released, "other", at(6), timing)), None);
+    }
+
     #[test]
     fn a_leader_that_dies_before_its_first_renewal_does_not_end_the_absence_before_it() {
         let timing = Timing::new(OURS);
         let first = renewed_at(taken(Lease::default(), "a", at(0), timing), at(10), timing);
         let second = taken(first, "b", at(30), timing);
         let third = taken(second, "c", at(50), timing);
-        assert_eq!(
-            absences(&third),
-            [Absence {
-                from: at(10),
-                to: at(50)
-            }]
-        );
+        let second_span = Absence {
+            from: at(10),
+            to: at(50),
+        };
+        assert_eq!(absences(&third), [before_all(at(0)), second_span]);
         let fourth = taken(renewed_at(third, at(55), timing), "d", at(70), timing);
         let spans = [
-            Absence {
-                from: at(10),
-                to: at(50),
-            },
+            before_all(at(0)),
+            second_span,
             Absence {
                 from: at(55),
                 to: at(70),

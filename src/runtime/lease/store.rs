@@ -1,14 +1,13 @@
-//! The one Lease object on the API server: read, written by compare-and-swap, and followed. Every call has a time
+//! The Lease object of a shard on the API server: read, written by compare-and-swap, and followed. Every call has a time
 //! limit. What `follow` reports is news, not truth: a watch may be late or dead, so a write settles every decision.
 
-use super::LeaseConfig;
-use super::record::Timing;
+use super::{LeaseConfig, Shard, Timing};
 use backon::{BackoffBuilder, ConstantBuilder};
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, PostParams, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -48,18 +47,29 @@ pub(super) enum Failure {
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     api: Api<Lease>,
-    name: String,
+    pub(super) name: String,
     timing: Timing,
 }
 
 impl Store {
-    pub(super) fn new(client: Client, config: &LeaseConfig) -> Self {
+    pub(super) fn new(client: Client, config: &LeaseConfig, shard: Shard) -> Self {
         let api = Api::namespaced(client, &config.namespace);
         Self {
             api,
-            name: config.name.clone(),
+            name: config.shards.lease_name(&config.name, shard),
             timing: config.timing,
         }
+    }
+
+    /// The leases of the same installation, split into another number of shards. Read from the store behind the API server:
+    /// two who each wrote their own before they look cannot miss each other.
+    pub(super) async fn of_other_splits(&self, config: &LeaseConfig) -> Result<Vec<Lease>, Failure> {
+        let all = within(self.timing.call_timeout(), self.api.list(&ListParams::default())).await?;
+        let is_other = |lease: &Lease| {
+            let name = lease.metadata.name.as_deref().unwrap_or_default();
+            config.shards.is_of_other_split(&config.name, name)
+        };
+        Ok(all.items.into_iter().filter(is_other).collect())
     }
 
     pub(super) async fn read(&self) -> Result<News, Failure> {

@@ -79,7 +79,7 @@ pub(super) struct Rollouts {
 }
 
 impl Rollouts {
-    /// None; they are shown while `leader` is 1.
+    /// None; they are shown while `leader` is not 0.
     pub(super) fn new(leader: Gauge) -> Self {
         Self {
             under_way: UnderWay {
@@ -120,8 +120,8 @@ impl Rollouts {
         }
     }
 
-    pub(super) fn clear(&self) {
-        self.under_way.lock().clear();
+    pub(super) fn forget(&self, of: impl Fn(&str) -> bool) {
+        self.under_way.lock().retain(|(namespace, _), _| !of(namespace));
     }
 }
 
@@ -170,7 +170,7 @@ const FAMILIES: [(&str, &str, Of); 4] = [
 impl Collector for UnderWay {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
         let readings = self.lock();
-        let leads = self.leader.get() == 1;
+        let leads = self.leader.get() > 0;
         let mut room = if leads { MOST_SERIES } else { 0 };
         let shown: Vec<Named> = readings
             .iter()
@@ -288,7 +288,7 @@ mod tests {
 
     fn leading() -> Metrics {
         let metrics = Metrics::new();
-        metrics.leadership(true, "me");
+        metrics.leadership(true, "birdwatch", "me");
         metrics
     }
 
@@ -329,11 +329,13 @@ mod tests {
         }
         metrics.rollout("shop", "cart", None);
         assert!(series(&metrics).iter().all(|line| line.contains("till")));
-        metrics.leadership(false, "me");
+        metrics.leadership(false, "birdwatch", "me");
         assert_eq!(series(&metrics), Vec::<String>::new());
-        metrics.leadership(true, "me");
+        metrics.leadership(true, "birdwatch", "me");
         assert_eq!(series(&metrics).len(), 6, "the leader shows what it knows");
-        metrics.no_rollouts();
+        metrics.forget_rollouts(|namespace| namespace == "bank");
+        assert_eq!(series(&metrics).len(), 6, "those of another shard");
+        metrics.forget_rollouts(|namespace| namespace == "shop");
         assert_eq!(series(&metrics), Vec::<String>::new());
     }
 

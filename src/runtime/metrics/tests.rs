@@ -25,7 +25,8 @@ fn every_occurrence_is_counted_under_its_labels() {
     metrics.notices(NoticeResult::Delivered, 1);
     metrics.notices(NoticeResult::Lost, 3);
     metrics.notices_waiting(7);
-    metrics.leadership(true, "me");
+    metrics.leadership(true, "birdwatch", "me");
+    metrics.shards(3);
     let text = metrics.text().unwrap();
     for line in [
         "birdwatch_reconciles_total{result=\"ok\"} 1",
@@ -42,6 +43,7 @@ fn every_occurrence_is_counted_under_its_labels() {
         "birdwatch_notices_total{result=\"lost\"} 3",
         "birdwatch_notices_waiting 7",
         "birdwatch_leader 1",
+        "birdwatch_shards 3",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
     }

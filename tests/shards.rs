@@ -1,0 +1,345 @@
+//! Several shards among several replicas, against a fake API server on paused time: each has one owner, they are divided
+//! evenly, and nothing moves twice.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests may fail too"
+)]
+
+mod fake_api;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use birdwatch::runtime::clock::Clock;
+use birdwatch::runtime::lease::{Electors, Gate, LeaseConfig, LeaseError, Manner, Shards, Timing};
+use birdwatch::runtime::metrics::Metrics;
+use fake_api::FakeApi;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+const LEASES: &str = "coordination.k8s.io/leases";
+const HOME: &str = "birdwatch-system";
+const SIX: u16 = 6;
+const DURATION: Duration = Duration::from_secs(15);
+/// What may be added to a lease: a round of conflict, read and jittered retry.
+const SLACK: Duration = Duration::from_secs(4);
+
+/// A process that stands for all leases; dropped, it is killed.
+struct Replica {
+    gate: Gate,
+    metrics: Metrics,
+    stop: CancellationToken,
+    _task: AbortOnDropHandle<Result<(), LeaseError>>,
+}
+
+impl Replica {
+    fn start(world: &World, name: &str, shards: u16) -> Self {
+        let config = LeaseConfig {
+            namespace: HOME.into(),
+            name: "birdwatch".into(),
+            shards: Shards::new(shards).unwrap(),
+            identity: name.into(),
+            timing: Timing::new(DURATION),
+            manner: Manner::Candidate,
+        };
+        let (clock, metrics) = (world.api.clock(), Metrics::new());
+        let (electors, seats) = Electors::new(&world.api.client(name), &config, &clock, &metrics);
+        let stop = CancellationToken::new();
+        let task = AbortOnDropHandle::new(tokio::spawn(electors.run(stop.clone())));
+        let gate = Gate::new(seats, clock);
+        let mut seen = world.seen.lock().unwrap();
+        seen.gates.insert(name.to_owned(), gate.clone());
+        Self {
+            gate,
+            metrics,
+            stop,
+            _task: task,
+        }
+    }
+}
+
+/// Who acts where, looked at each 10 ms.
+struct World {
+    api: FakeApi,
+    seen: Arc<Mutex<Seen>>,
+    _monitor: AbortOnDropHandle<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    gates: BTreeMap<String, Gate>,
+    /// For each namespace, a string of those who acted there, in their order.
+    owners: BTreeMap<String, Vec<String>>,
+    together: Vec<String>,
+}
+
+impl Seen {
+    fn look(&mut self, namespaces: &[String]) {
+        for namespace in namespaces {
+            let open = self.gates.iter().filter(|(_, gate)| gate.is_open(namespace));
+            let open: Vec<_> = open.map(|(name, _)| name.clone()).collect();
+            if open.len() > 1 {
+                self.together.push(format!("{namespace}: {open:?}"));
+            }
+            let owners = self.owners.entry(namespace.clone()).or_default();
+            if let [one] = open.as_slice()
+                && owners.last() != Some(one)
+            {
+                owners.push(one.clone());
+            }
+        }
+    }
+}
+
+/// A namespace of each of the six shards.
+fn namespaces() -> Vec<String> {
+    let shards = Shards::new(SIX).unwrap();
+    let of = |index| {
+        let mut names = (0..).map(|number| format!("team-{number}"));
+        names.find(|name| shards.of(name).index() == index).unwrap()
+    };
+    (0..usize::from(SIX)).map(of).collect()
+}
+
+impl World {
+    fn new() -> Self {
+        let api = FakeApi::new(Clock::paused("2026-03-01T12:00:00Z".parse().unwrap()));
+        let seen = Arc::<Mutex<Seen>>::default();
+        let kept = Arc::clone(&seen);
+        let monitor = tokio::spawn(async move {
+            let namespaces = namespaces();
+            loop {
+                kept.lock().unwrap().look(&namespaces);
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        Self {
+            api,
+            seen,
+            _monitor: AbortOnDropHandle::new(monitor),
+        }
+    }
+
+    /// Who acts in each namespace now; `-` where nobody does.
+    fn owners(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap();
+        assert_eq!(seen.together, Vec::<String>::new(), "two acted at the same time");
+        let owner = |namespace: &String| {
+            let mut open = seen.gates.iter().filter(|(_, gate)| gate.is_open(namespace));
+            open.next().map_or("-".to_owned(), |(name, _)| name.clone())
+        };
+        namespaces().iter().map(owner).collect()
+    }
+
+    /// How many namespaces each acts in, `-` for nobody.
+    fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for owner in self.owners() {
+            *counts.entry(owner).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Waits until so many are acted for by each of these; how long that took.
+    async fn divided(&self, expected: &[(&str, usize)], limit: Duration) -> Duration {
+        let expected: BTreeMap<String, usize> = expected
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count))
+            .collect();
+        let begun = Instant::now();
+        while self.counts() != expected {
+            assert!(
+                begun.elapsed() < limit,
+                "not {expected:?} but {:?}",
+                self.counts()
+            );
+            sleep(Duration::from_millis(10)).await;
+        }
+        begun.elapsed()
+    }
+
+    /// How often each namespace has changed hands since `before`.
+    fn moved(&self, before: &[String]) -> Vec<usize> {
+        let (seen, names) = (self.seen.lock().unwrap(), namespaces());
+        let of = |(name, before): (&String, &String)| {
+            let owners = &seen.owners[name];
+            let since = owners.iter().rposition(|owner| owner == before).unwrap_or(0);
+            owners.len() - 1 - since
+        };
+        names.iter().zip(before).map(of).collect()
+    }
+
+    fn kill(&self, name: &str, replica: Replica) {
+        self.seen.lock().unwrap().gates.remove(name);
+        drop(replica);
+    }
+
+    /// Three replicas that hold two each.
+    async fn three() -> (Self, [Replica; 3]) {
+        let world = Self::new();
+        let a = Replica::start(&world, "a", SIX);
+        world.divided(&[("a", 6)], DURATION + SLACK).await;
+        let b = Replica::start(&world, "b", SIX);
+        world.divided(&[("a", 3), ("b", 3)], DURATION + SLACK).await;
+        let c = Replica::start(&world, "c", SIX);
+        world
+            .divided(&[("a", 2), ("b", 2), ("c", 2)], DURATION + SLACK)
+            .await;
+        (world, [a, b, c])
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_come_one_after_the_other_divide_the_shards_and_each_moves_once_at_most() {
+    let world = World::new();
+    let a = Replica::start(&world, "a", SIX);
+    world.divided(&[("a", 6)], DURATION + SLACK).await;
+    let text = a.metrics.text().unwrap();
+    assert!(text.contains("birdwatch_leader 6\n") && text.contains("birdwatch_shards 6\n"));
+
+    let before = world.owners();
+    let b = Replica::start(&world, "b", SIX);
+    world.divided(&[("a", 3), ("b", 3)], secs(10)).await;
+    sleep(secs(300)).await;
+    assert_eq!(world.moved(&before).iter().sum::<usize>(), 3);
+    assert!(a.metrics.text().unwrap().contains("birdwatch_leader 3\n"));
+
+    let before = world.owners();
+    let _c = Replica::start(&world, "c", SIX);
+    world.divided(&[("a", 2), ("b", 2), ("c", 2)], secs(10)).await;
+    sleep(secs(300)).await;
+    assert_eq!(world.moved(&before).iter().sum::<usize>(), 2);
+    assert!(world.moved(&before).iter().all(|times| *times <= 1));
+    drop(b);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_come_at_the_same_time_divide_the_shards_too() {
+    let world = World::new();
+    let _all = ["a", "b", "c"].map(|name| Replica::start(&world, name, SIX));
+    world
+        .divided(&[("a", 2), ("b", 2), ("c", 2)], DURATION + secs(30))
+        .await;
+    let before = world.owners();
+    sleep(secs(600)).await;
+    assert_eq!(world.moved(&before), [0; 6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shards_of_a_replica_that_vanishes_are_taken_within_the_lease_and_nothing_else_moves() {
+    let (world, [_a, _b, c]) = World::three().await;
+    let before = world.owners();
+    world.kill("c", c);
+    let took = world.divided(&[("a", 3), ("b", 3)], DURATION + secs(1)).await;
+    assert!(took >= secs(9), "{took:?}: never before the lease is over");
+    sleep(secs(300)).await;
+    let lost = before
+        .iter()
+        .map(|owner| usize::from(owner == "c"))
+        .collect::<Vec<_>>();
+    assert_eq!(world.moved(&before), lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shards_of_a_replica_that_stops_are_taken_at_once_and_nothing_else_moves() {
+    let (world, [_a, _b, c]) = World::three().await;
+    let before = world.owners();
+    c.stop.cancel();
+    let took = world.divided(&[("a", 3), ("b", 3)], secs(5)).await;
+    assert!(took <= secs(1), "{took:?}");
+    sleep(secs(300)).await;
+    let lost = before
+        .iter()
+        .map(|owner| usize::from(owner == "c"))
+        .collect::<Vec<_>>();
+    assert_eq!(world.moved(&before), lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_changes_hands_when_nobody_is_at_work_on_it_any_more() {
+    let world = World::new();
+    let a = Replica::start(&world, "a", SIX);
+    world.divided(&[("a", 6)], DURATION + SLACK).await;
+    let names = namespaces();
+    let mut at_work: Vec<_> = names.iter().map(|name| a.gate.enter(name).unwrap()).collect();
+    let _b = Replica::start(&world, "b", SIX);
+    sleep(secs(8)).await;
+    assert!(!world.counts().contains_key("b"), "{:?}", world.counts());
+    let given_up = names.iter().filter(|name| a.gate.enter(name).is_none()).count();
+    assert_eq!(given_up, 1, "no work begins where it is to be given up");
+    at_work.clear();
+    world.divided(&[("a", 3), ("b", 3)], secs(10)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_may_move_a_shard() {
+    let (world, _all) = World::three().await;
+    let before = world.owners();
+    let (index, to) = if before[0] == "a" { (0, "b") } else { (0, "a") };
+    let lease = format!("birdwatch-{index}-of-6");
+    world.api.edit(LEASES, (HOME, &lease), "kubectl", |lease| {
+        lease["metadata"]["annotations"]["otomato.link/asked-for-by"] = json!(to);
+    });
+    let begun = Instant::now();
+    while world.owners()[index] != to {
+        assert!(begun.elapsed() < secs(5), "{:?}", world.owners());
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_and_vanishes_leaves_the_shard_to_another() {
+    let (world, _all) = World::three().await;
+    world
+        .api
+        .edit(LEASES, (HOME, "birdwatch-0-of-6"), "kubectl", |lease| {
+            lease["metadata"]["annotations"]["otomato.link/asked-for-by"] = json!("nobody");
+        });
+    sleep(secs(5)).await;
+    assert!(!world.counts().contains_key("-"), "{:?}", world.counts());
+    let before = world.owners();
+    sleep(secs(300)).await;
+    assert_eq!(world.moved(&before), [0; 6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_another_number_of_shards_nobody_acts_before_the_former_holders_are_gone() {
+    let world = World::new();
+    let old = Replica::start(&world, "old", 1);
+    world.divided(&[("old", 6)], DURATION + SLACK).await;
+    let _new = ["a", "b"].map(|name| Replica::start(&world, name, SIX));
+    sleep(secs(120)).await;
+    assert_eq!(world.counts(), BTreeMap::from([("old".to_owned(), 6)]));
+    // One of the former kind that comes later waits for those that came before it.
+    let late = Replica::start(&world, "late", 1);
+    sleep(secs(5)).await;
+    old.stop.cancel();
+    world.divided(&[("a", 3), ("b", 3)], secs(5)).await;
+    sleep(secs(300)).await;
+    assert_eq!(
+        world.counts(),
+        BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 3)])
+    );
+    drop(late);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_holder_that_vanished_is_waited_for_as_long_as_its_lease_lasts() {
+    let world = World::new();
+    let old = Replica::start(&world, "old", 1);
+    world.divided(&[("old", 6)], DURATION + SLACK).await;
+    let _new = Replica::start(&world, "a", SIX);
+    sleep(secs(60)).await;
+    world.kill("old", old);
+    let took = world.divided(&[("a", 6)], DURATION + SLACK).await;
+    assert!(took >= secs(9), "{took:?}");
+}
