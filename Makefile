@@ -90,8 +90,8 @@ prove-leaders: PROOF = LEADERS_RUNS=5 cargo test --locked --test bed_leaders -- 
 prove-crash: PROOF = BIRDWATCH_RUNS=96 cargo test --locked --profile prove --test bed_crash $(IGNORED) killed_or
 prove-soak: PROOF = $(MAKE) --no-print-directory soak MINUTES=6
 $(PROOFS:%=prove-%): prove-%:
-	@mkdir -p target/prove
-	$(PROOF) 2>&1 | tee target/prove/$*.log
+	@mkdir -p target/proved
+	$(PROOF) 2>&1 | tee target/proved/$*.log
 
 # What a part says it proved, also where it stands behind the name of the only test at a time. A part that says nothing ran
 # no test.
@@ -101,16 +101,17 @@ WHOLE := env $(addprefix --unset=,ONLY MUTATION BIRDWATCH_ENDS BIRDWATCH_FAULTS)
 $(COMPUTED:%=said-%): WHOLE := nice -n 19 $(WHOLE)
 said-%:
 	@since=$$SECONDS; word=kept; $(WHOLE) $(MAKE) --no-print-directory prove-$* || word=BROKEN; \
-	proved=$$($(PROVED) target/prove/$*.log || :); \
+	proved=$$($(PROVED) target/proved/$*.log || :); \
 	test -n "$$proved" || word='BROKEN, nothing was proved,'; \
-	{ echo "prove: $*: $$word in $$((SECONDS - since)) s"; echo "$$proved"; } > target/prove/$*.said
-prove: ## Everything that is proved at length, and a line of each part (target/prove has the logs)
+	{ echo "prove: $*: $$word in $$((SECONDS - since)) s"; echo "$$proved"; } > target/proved/$*.said
+prove: ## Everything that is proved at length, and a line of each part (target/proved has the logs)
 	cargo test --locked --workspace --no-run
-	@rm -rf target/prove; mkdir -p target/prove; begun=$$SECONDS; \
+	cargo test --locked --profile prove --no-run --test model --test bed_crash --test controller_many --test crowd
+	@rm -rf target/proved; mkdir -p target/proved; begun=$$SECONDS; \
 	$(MAKE) --no-print-directory $(COMPUTED:%=said-%) & $(MAKE) --no-print-directory $(WAITED:%=said-%); wait; \
 	$(MAKE) --no-print-directory $(MEASURED:%=said-%); \
-	cat $(PROOFS:%=target/prove/%.said); \
-	if grep -q BROKEN target/prove/*.said; then end=', and something is BROKEN'; fi; \
+	cat $(PROOFS:%=target/proved/%.said); \
+	if grep -q BROKEN target/proved/*.said; then end=', and something is BROKEN'; fi; \
 	echo "prove: all of it in $$((SECONDS - begun)) s$$end"; test -z "$$end"
 
 # BirdWatch as its image has it, by the image's own build step. What is measured already is not measured again.
