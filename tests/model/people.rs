@@ -1,9 +1,9 @@
 //! What people do, and what comes by itself: changes on the server that no operator made.
 
 use super::objects;
-use super::promises::running;
 use super::state::*;
 use super::tables::Tables;
+use super::witness;
 
 /// The next version comes by itself.
 pub(crate) fn release(tables: &mut Tables, world: &mut World) -> Option<()> {
@@ -44,14 +44,7 @@ pub(crate) fn change(tables: &mut Tables, world: &mut World, edit: Edit) -> Opti
                 version: server.route.version + 1,
             };
             world.rest.by_hand = true;
-            // Who does what status announces does as we would, and nobody can tell.
-            let announces = |bird: &Seen<Bird>| {
-                let status = tables.statuses.at(bird.is.status);
-                running(status.rollout.as_ref()).is_some_and(|attempt| i64::from(attempt.intended) == canary)
-            };
-            if server.birds.iter().flatten().any(announces) {
-                world.rest.ghost.level = u8::try_from(canary).ok()?;
-            }
+            witness::adopt(tables, world);
         }
         Edit::Available(version, available) => {
             let pods = server.pods.is[usize::from(version)].as_mut()?;

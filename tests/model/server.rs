@@ -38,6 +38,7 @@ pub(crate) fn land(
             if landed == Landed::Done {
                 let rests_on = &mut world.rest.ghost.landed[b];
                 *rests_on = witness::rests_on(tables, *rests_on, &thought);
+                witness::adopt(tables, world);
             }
             if is_stale && landed == Landed::Done {
                 let others = world.operators.iter_mut().filter_map(|o| o.jobs[b].as_mut());

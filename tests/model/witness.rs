@@ -18,6 +18,18 @@ pub(crate) fn own_weight(tables: &Tables, world: &World) -> u8 {
     u8::try_from(weight).unwrap_or(0).min(world.rest.ghost.level)
 }
 
+/// A person who gives the canary the weight that status announces, before or after, does as we would: nobody can tell.
+pub(crate) fn adopt(tables: &Tables, world: &mut World) {
+    let weight = tables.weight(world.server.route.is);
+    let announces = |bird: &Seen<Bird>| {
+        let status = tables.statuses.at(bird.is.status);
+        running(status.rollout.as_ref()).is_some_and(|attempt| i64::from(attempt.intended) == weight)
+    };
+    if world.server.birds.iter().flatten().any(announces) {
+        world.rest.ghost.level = u8::try_from(weight).unwrap();
+    }
+}
+
 /// What a status rests on that has landed: the last answer in its attempt that its writer had heard. A successor may rely on it.
 pub(crate) fn rests_on(tables: &Tables, before: Option<Heard>, thought: &Thought) -> Option<Heard> {
     let attempt = running(thought.after.as_ref())?;
