@@ -47,7 +47,14 @@ const CHANGES: [Change; 7] = [
         "unrestricted capabilities",
     ),
     (|spec| container(spec)["runAsUser"] = json!(0), "runAsUser=0"),
-    (|spec| container(spec)["privileged"] = json!(true), ""),
+    (
+        // Beside allowPrivilegeEscalation: false the server's own validation refuses it, and Pod Security is not asked.
+        |spec| {
+            container(spec)["privileged"] = json!(true);
+            drop(container(spec).as_object_mut().unwrap().remove("allowPrivilegeEscalation"));
+        },
+        "securityContext.privileged=true",
+    ),
     (|spec| spec["hostNetwork"] = json!(true), "host namespaces"),
     (
         |spec| spec["volumes"] = json!([{"name": "x", "hostPath": {"path": "/"}}]),
