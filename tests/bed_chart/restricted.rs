@@ -51,7 +51,7 @@ const CHANGES: [Change; 7] = [
         // Beside allowPrivilegeEscalation: false the server's own validation refuses it, and Pod Security is not asked.
         |spec| {
             container(spec)["privileged"] = json!(true);
-            drop(container(spec).as_object_mut().unwrap().remove("allowPrivilegeEscalation"));
+            container(spec)["allowPrivilegeEscalation"] = Value::Null;
         },
         "securityContext.privileged=true",
     ),
