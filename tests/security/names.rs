@@ -117,9 +117,12 @@ async fn nothing_that_a_stored_plan_names_is_read_or_written_in_another_namespac
             });
         let _second = kit.operator("two");
         // The spec names others than this plan: weights go back, and the release begins again.
-        kit.until_phase(Phase::Promoted).await;
+        kit.until("it is promoted, by no other call", |kit| {
+            assert_called_ours_alone(kit, name);
+            kit.phase() == Phase::Promoted
+        })
+        .await;
         assert_eq!(kit.raised_to(), [50, 0, 50, 100, 0], "{name}");
-        assert_called_ours_alone(&kit, name);
         assert_eq!(of_neighbour(&kit), before, "{name}");
     }
 }
