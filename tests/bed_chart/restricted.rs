@@ -48,7 +48,7 @@ const CHANGES: [Change; 7] = [
     ),
     (|spec| container(spec)["runAsUser"] = json!(0), "runAsUser=0"),
     (
-        // Beside allowPrivilegeEscalation: false the server's own validation refuses it, and Pod Security is not asked.
+        // Beside allowPrivilegeEscalation: false the server's own validation would refuse it, and Pod Security not be asked.
         |spec| {
             container(spec)["privileged"] = json!(true);
             container(spec)["allowPrivilegeEscalation"] = Value::Null;
