@@ -70,7 +70,7 @@ impl Prometheus for Healthy {
     }
 }
 
-/// A pod's good requests up to `at`, scraped each second.
+/// A pod's good requests of the last minute and a little, scraped each second.
 fn requests(at: Timestamp) -> SampleSeries {
     let labels = [
         ("reporter", "destination"),
@@ -87,7 +87,7 @@ fn requests(at: Timestamp) -> SampleSeries {
         labels: labels
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
-        samples: (0..700).rev().map(sample).collect(),
+        samples: (0..70).rev().map(sample).collect(),
     }
 }
 
