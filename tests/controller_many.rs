@@ -84,4 +84,7 @@ async fn however_many_are_at_rest_they_ask_for_nothing_and_hold_up_nobody() {
         of_others.len(),
         of_others.first()
     );
+    println!(
+        "proved: {many} BirdWatches at rest asked for nothing, and a bad canary beside them went back in {took:?}"
+    );
 }

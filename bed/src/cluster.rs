@@ -86,6 +86,7 @@ pub(crate) fn apiserver(ground: &Ground, port: u16, etcd: u16, audit: &Path) -> 
             file("tls-private-key-file", &pair.key),
             file("client-ca-file", &ground.certs.ca()),
             "--authorization-mode=RBAC".into(),
+            "--allow-privileged=true".into(), // as clusters have it: what asks for it is refused by Pod Security, or not at all
             "--service-cluster-ip-range=10.96.0.0/16".into(),
             "--service-account-issuer=https://kubernetes.default.svc".into(),
             file("service-account-key-file", &ground.certs.account_public_key()),

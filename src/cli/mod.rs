@@ -199,3 +199,53 @@ pub fn main(cli: Cli) -> Result<ExitCode, CommandError> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, CommandFactory};
+
+    use super::*;
+
+    /// Words of a flag that takes a secret.
+    const OF_SECRETS: [&str; 7] = [
+        "token",
+        "passw",
+        "secret",
+        "credential",
+        "bearer",
+        "header",
+        "key",
+    ];
+
+    /// Everything by which an argument says what it takes, in lower case.
+    fn words(arg: &Arg) -> String {
+        let mut words = vec![arg.get_id().to_string()];
+        words.extend(arg.get_long().map(str::to_owned));
+        words.extend(arg.get_env().map(|env| env.to_string_lossy().into_owned()));
+        words.extend(
+            arg.get_value_names()
+                .into_iter()
+                .flatten()
+                .map(ToString::to_string),
+        );
+        let help = [arg.get_help(), arg.get_long_help()];
+        words.extend(help.into_iter().flatten().map(ToString::to_string));
+        words.join(" ").to_lowercase()
+    }
+
+    /// Others can read the arguments of a process. Slack's token has a variable alone, that belongs to no argument.
+    #[test]
+    fn no_flag_asks_for_a_secret() {
+        let cli = Cli::command();
+        let mut looked_at = 0;
+        for command in cli.get_subcommands() {
+            for arg in command.get_arguments() {
+                let words = words(arg);
+                let found = OF_SECRETS.iter().find(|secret| words.contains(**secret));
+                assert_eq!(found, None, "{}: {words}", command.get_name());
+                looked_at += 1;
+            }
+        }
+        assert!(looked_at > 50, "only {looked_at} arguments were looked at");
+    }
+}

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::api::BirdWatchStatus;
 use crate::api::status::MetricStatus;
 use crate::core::history;
+use crate::core::line::tidy;
 use crate::core::observation::ObjectName;
 use crate::core::tally;
 use crate::runtime::metrics::rollouts::{MetricReadings, RolloutReadings};
@@ -14,6 +15,10 @@ use crate::runtime::metrics::rollouts::{MetricReadings, RolloutReadings};
 use super::commit::Committed;
 use super::context::Scope;
 use super::look::Look;
+
+/// The most characters of a version, as of a pod's label. A subset may be labelled with any text, and it is on a page that all
+/// rollouts share.
+const LONGEST_VERSION: usize = 63;
 
 /// Shows the decided status `next`, and counts what it decided where that is written.
 pub(super) fn show(
@@ -53,8 +58,8 @@ fn readings(status: &BirdWatchStatus) -> Option<RolloutReadings> {
         .as_ref()
         .filter(|rollout| rollout.ended.is_none())?;
     Some(RolloutReadings {
-        production: rollout.production.version.clone(),
-        canary: rollout.canary.version.clone(),
+        production: tidy(&rollout.production.version, LONGEST_VERSION),
+        canary: tidy(&rollout.canary.version, LONGEST_VERSION),
         weight: rollout.confirmed,
         metrics: rollout.metrics.iter().map(of_metric).collect(),
     })

@@ -47,7 +47,14 @@ const CHANGES: [Change; 7] = [
         "unrestricted capabilities",
     ),
     (|spec| container(spec)["runAsUser"] = json!(0), "runAsUser=0"),
-    (|spec| container(spec)["privileged"] = json!(true), ""),
+    (
+        // Beside allowPrivilegeEscalation: false the server's own validation would refuse it, and Pod Security not be asked.
+        |spec| {
+            container(spec)["privileged"] = json!(true);
+            container(spec)["allowPrivilegeEscalation"] = Value::Null;
+        },
+        "securityContext.privileged=true",
+    ),
     (|spec| spec["hostNetwork"] = json!(true), "host namespaces"),
     (
         |spec| spec["volumes"] = json!([{"name": "x", "hostPath": {"path": "/"}}]),

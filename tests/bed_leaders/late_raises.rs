@@ -223,5 +223,6 @@ fn what_a_stopped_leader_had_sent_is_refused_or_lowered_at_once() {
             refused(ground, "the status of a second raise", status_of_second_raise),
             refused(ground, "production's label", label_of_production),
         );
+        println!("proved: of 6 leaders stopped at a write, it was refused, not sent, or lowered at once");
     });
 }

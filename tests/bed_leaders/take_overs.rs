@@ -157,6 +157,10 @@ fn another_leads_within_the_lease_and_at_once_where_it_was_given_up() {
             println!("{name:<34} {}   {}", shown(held), shown(acted));
             assert!(acted[2] <= way.most(), "{name}: {:?}", acted[2]);
         }
+        println!(
+            "proved: {} take-overs, each within its bound",
+            all.iter().map(Vec::len).sum::<usize>()
+        );
     });
 }
 

@@ -342,7 +342,8 @@ async fn no_answer_about_the_lease_makes_two_leaders_or_none_for_good() {
         leaders += 1;
     }
     println!(
-        "answers about the lease: {} spoiled, one led again {leaders} times",
+        "proved: answers about the lease (seed {}): {} spoiled, one led again {leaders} times",
+        seed(),
         nonsense.said()
     );
 }

@@ -22,6 +22,12 @@ use super::telling;
 /// The one property of safety: a state says itself which promise was broken.
 const KEPT: &str = "every promise is kept";
 
+/// What liveness says where it is broken: all is well, and nothing ends; all is bad, and nothing goes back.
+pub(crate) const LIVENESS: [&str; 2] = [
+    "no decided end is reached, though all is well and Prometheus says good",
+    "the canary keeps its traffic, though Prometheus says bad",
+];
+
 /// A fair environment, in which Prometheus answers, and always the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fair {
@@ -302,16 +308,7 @@ pub(crate) fn explore(configuration: &Configuration) -> Findings {
     let model = checker.model();
     let graph = std::mem::take(&mut *model.graph.lock().unwrap());
     let mut wrong = broken;
-    for (fair, what) in [
-        (
-            Fair::Good,
-            "no decided end is reached, though all is well and Prometheus says good",
-        ),
-        (
-            Fair::Bad,
-            "the canary keeps its traffic, though Prometheus says bad",
-        ),
-    ] {
+    for (fair, what) in [Fair::Good, Fair::Bad].into_iter().zip(LIVENESS) {
         if wrong.is_none()
             && (fair == Fair::Good || configuration.bad)
             && let Some((state, count)) = graph.stuck(fair)

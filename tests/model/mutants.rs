@@ -9,7 +9,7 @@ pub(crate) struct Mutation {
     pub(crate) changes: &'static [(&'static str, &'static str, &'static str)],
 }
 
-pub(crate) const MUTATIONS: [Mutation; 30] = [
+pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "an unhealthy check is not heard",
         by: "a pass that judges a canary unhealthy rolls back or freezes",
@@ -292,5 +292,46 @@ pub(crate) const MUTATIONS: [Mutation; 30] = [
             "Span::between(since, at) >= plan.unknown_for",
             "Span::between(since, at) >= Span::ZERO",
         )],
+    },
+    Mutation {
+        what: "a canary whose pods come back goes on where it was taken back",
+        by: "an attempt that was taken back is never raised again",
+        changes: &[(
+            "src/core/end.rs",
+            "    conclude(turn, rollout, reason.outcome());\n",
+            "    if reason == FailureReason::CanaryUnavailable && canary_pods(turn, rollout) > 0 {\n        (rollout.failure, rollout.step, rollout.confirmed) = (None, 0, 0);\n        turn.enter(Phase::Pending, \"the canary is back\");\n        return;\n    }\n    conclude(turn, rollout, reason.outcome());\n",
+        )],
+    },
+    Mutation {
+        what: "a step is looked at once and left",
+        by: "no raise before the step was held",
+        changes: &[
+            (
+                "src/core/progress.rs",
+                "    let regular = Turn::after(last, interval);",
+                "    let regular = Turn::after(last, interval).min(last);",
+            ),
+            (
+                "src/core/progress.rs",
+                ".is_some_and(|at| rollout.clock.served_at(at) >= hold)",
+                ".is_some_and(|at| rollout.clock.served_at(at) <= hold.plus(hold))",
+            ),
+        ],
+    },
+    Mutation {
+        what: "a bad canary is spared whose steps were edited",
+        by: "the canary keeps its traffic",
+        changes: &[
+            (
+                "src/core/guards.rs",
+                "    if *plan == rollout.plan || plan.target != rollout.plan.target {",
+                "    if *plan == rollout.plan || plan.target != rollout.plan.target || rollout.confirmed > 0 {",
+            ),
+            (
+                "src/core/guards.rs",
+                "(verdict == Verdict::Unhealthy).then(|| {",
+                "(verdict == Verdict::Unhealthy && turn.desired.as_ref() == Ok(&rollout.plan)).then(|| {",
+            ),
+        ],
     },
 ];

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+use super::exploring::LIVENESS;
 use super::mutants::{MUTATIONS, Mutation};
+use super::promises::PROMISES;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -98,6 +100,23 @@ fn every_mutation_can_still_be_made() {
             assert_eq!(whole.matches(text).count(), 1, "{what}: {file} has changed");
             assert_ne!(text, instead, "{what}");
         }
+    }
+}
+
+#[test]
+fn every_rule_and_both_sides_of_liveness_have_a_mutation_that_breaks_them() {
+    let rules = PROMISES.map(|(_, rule)| rule);
+    let rules: Vec<_> = rules.into_iter().chain(LIVENESS).collect();
+    for rule in &rules {
+        let breaks = |mutation: &Mutation| rule.contains(mutation.by);
+        assert!(
+            MUTATIONS.iter().any(breaks),
+            "nothing shows that this can fail: {rule}"
+        );
+    }
+    for Mutation { what, by, .. } in &MUTATIONS {
+        let meant = rules.iter().filter(|rule| rule.contains(by)).count();
+        assert_eq!(meant, 1, "{what}: {by} are not the words of one rule");
     }
 }
 

@@ -1,5 +1,6 @@
 //! A `BirdWatch` names objects of its own namespace and no others, whatever it writes into its spec.
 
+use birdwatch::api::status::Phase;
 use birdwatch::core::plan;
 use serde_json::{Value, json};
 
@@ -32,48 +33,97 @@ fn of_neighbour(kit: &Kit) -> Vec<Value> {
         .collect()
 }
 
-/// Every field of the spec that names an object, with ways to say "the one next door".
-fn hostile() -> Vec<Value> {
-    let mut specs = Vec::new();
-    for name in [
-        "payroll/aleph",
-        "../payroll/aleph",
-        "aleph.payroll",
-        "aleph.payroll.svc.cluster.local",
-        "aleph?namespace=payroll",
-        "aleph/../../../namespaces/payroll/virtualservices/aleph",
-        "%2e%2e%2fpayroll%2faleph",
-        "aleph\u{0}",
-        "*",
-    ] {
-        specs.push(json!({"service": name}));
-        specs.push(json!({"virtualServices": [name]}));
-        specs.push(json!({"virtualServices": ["aleph", name]}));
-        specs.push(json!({"destinationRule": name}));
-        specs.push(json!({"workload": {"selector": {"app": name}}}));
-        specs.push(json!({"subsets": {"production": name}}));
-    }
-    specs
+/// Ways to say "the one next door".
+const NAMES: [&str; 9] = [
+    "payroll/aleph",
+    "../payroll/aleph",
+    "aleph.payroll",
+    "aleph.payroll.svc.cluster.local",
+    "aleph?namespace=payroll",
+    "aleph/../../../namespaces/payroll/virtualservices/aleph",
+    "%2e%2e%2fpayroll%2faleph",
+    "aleph\u{0}",
+    "*",
+];
+
+/// Every field of the spec that names an object, with such a name.
+fn naming(name: &str) -> [(&'static str, Value); 6] {
+    [
+        ("service", json!({"service": name})),
+        ("virtualServices", json!({"virtualServices": [name]})),
+        ("virtualServices", json!({"virtualServices": ["aleph", name]})),
+        ("destinationRule", json!({"destinationRule": name})),
+        ("selector", json!({"workload": {"selector": {"app": name}}})),
+        ("subsets", json!({"subsets": {"production": name}})),
+    ]
 }
 
+/// Fails where anything was called but the objects that are ours by namespace and name, or asked for another namespace.
+fn assert_called_ours_alone(kit: &Kit, what: &str) {
+    for call in kit.calls() {
+        assert_eq!(call.namespace.as_deref(), Some(NS), "{what}: {call:?}");
+        assert_eq!(call.name.as_deref(), Some("aleph"), "{what}: {call:?}");
+        assert!(["", "status"].contains(&&*call.subresource), "{what}: {call:?}");
+        assert!(!call.query.contains_key("namespace"), "{what}: {call:?}");
+    }
+    for question in kit.prometheus.questions() {
+        assert_eq!(question.namespace, NS, "{what}");
+    }
+}
+
+/// The schema is not asked here: what it lets in is refused by the plan, or looked for in the own namespace.
 #[tokio::test(start_paused = true)]
 async fn nothing_that_a_spec_names_is_read_or_written_in_another_namespace() {
-    for spec in hostile() {
+    let mut looked_for = 0;
+    for (name, (field, spec)) in NAMES.iter().flat_map(|name| naming(name).map(|one| (*name, one))) {
         let kit = Kit::new();
         neighbour(&kit);
         let before = of_neighbour(&kit);
-        // As if the schema and the plan had let it in: the shell does not look beyond the namespace either.
-        kit.api.put(BIRD_WATCHES, bird_watch("aleph", &spec));
+        let object = bird_watch("aleph", &spec);
+        let could_be = plan::resolve(&serde_json::from_value(object["spec"].clone()).unwrap()).is_ok();
+        looked_for += usize::from(could_be);
+        kit.api.put(BIRD_WATCHES, object);
         let _operator = kit.operator("one");
         tokio::time::sleep(std::time::Duration::from_mins(3)).await;
-        for call in kit.calls() {
-            assert_ne!(call.namespace.as_deref(), Some(OTHER), "{spec}: {call:?}");
-            assert_eq!(call.namespace.as_deref(), Some(NS), "{spec}: {call:?}");
-        }
+        let said = kit.status("aleph").message;
+        assert!(
+            said.contains(if could_be { name } else { field }),
+            "{spec}: {said:?}"
+        );
+        assert_called_ours_alone(&kit, &spec.to_string());
         assert_eq!(of_neighbour(&kit), before, "{spec}");
-        for question in kit.prometheus.questions() {
-            assert_eq!(question.namespace, NS, "{spec}");
-        }
+    }
+    assert_eq!(looked_for, 8, "two that can be names, in four fields");
+}
+
+/// A rollout has its plan with it in status, and what stands there is not judged again: the shell itself does not look
+/// beyond the namespace.
+#[tokio::test(start_paused = true)]
+async fn nothing_that_a_stored_plan_names_is_read_or_written_in_another_namespace() {
+    for name in NAMES {
+        let kit = Kit::new();
+        neighbour(&kit);
+        let before = of_neighbour(&kit);
+        kit.bird_watch();
+        let first = kit.operator("one");
+        kit.until_weight(50).await;
+        drop(first);
+        kit.api
+            .edit(BIRD_WATCHES, (NS, "aleph"), "tenant", |object: &mut Value| {
+                let target = &mut object["status"]["rollout"]["plan"]["target"];
+                assert_eq!(target["destinationRule"], "aleph");
+                target["virtualServices"] = json!(["aleph", name]);
+                target["destinationRule"] = json!(name);
+            });
+        let _second = kit.operator("two");
+        // The spec names others than this plan: weights go back, and the release begins again.
+        kit.until("it is promoted, by no other call", |kit| {
+            assert_called_ours_alone(kit, name);
+            kit.phase() == Phase::Promoted
+        })
+        .await;
+        assert_eq!(kit.raised_to(), [50, 0, 50, 100, 0], "{name}");
+        assert_eq!(of_neighbour(&kit), before, "{name}");
     }
 }
 
@@ -95,13 +145,10 @@ async fn a_rule_of_ours_that_names_a_host_next_door_moves_no_route_there() {
         });
     kit.bird_watch();
     let _operator = kit.operator("one");
-    tokio::time::sleep(std::time::Duration::from_mins(3)).await;
+    kit.until_phase(Phase::Promoted).await;
+    assert_eq!(kit.raised_to(), [50, 100, 0]);
     assert_eq!(of_neighbour(&kit), before);
-    assert!(
-        kit.calls()
-            .iter()
-            .all(|call| call.namespace.as_deref() == Some(NS))
-    );
+    assert_called_ours_alone(&kit, host);
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +195,7 @@ async fn an_older_neighbour_that_claims_our_host_neither_stops_us_nor_is_named()
     kit.api.put(BIRD_WATCHES, theirs);
     kit.bird_watch();
     let _operator = kit.operator("one");
-    kit.until_phase(birdwatch::api::status::Phase::Promoted).await;
+    kit.until_phase(Phase::Promoted).await;
     let ours = kit.api.get(BIRD_WATCHES, (NS, "aleph")).unwrap().to_string();
     assert!(!ours.contains(OTHER), "{ours}");
     let events = kit.api.all("events.k8s.io/events").into_iter();

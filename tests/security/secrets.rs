@@ -1,7 +1,6 @@
 //! Secrets are where they are needed and nowhere else: a rollout with a canary in each, and every place that people or
 //! programs read is searched for them. Prometheus and Slack do their worst and send back what they were sent.
 
-use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use birdwatch::api::status::Phase;
@@ -23,20 +22,6 @@ const HEADER: &str = "canary-header";
 const PASSWORD: &str = "canary-password";
 const KEY: &str = "canary-key in the address";
 const ALL: [&str; 5] = [SLACK, BEARER, HEADER, PASSWORD, KEY];
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Sends back what it was sent, headers and body, as an error; in turn as each status.
 struct Echo(Mutex<usize>);
@@ -257,7 +242,7 @@ async fn no_secret_leaves_a_whole_rollout_whatever_prometheus_and_slack_send_bac
         .finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
     tokio::join!(rollout("a"), rollout("b"));
-    let log = String::from_utf8_lossy(&lines.0.lock().unwrap()).into_owned();
+    let log = lines.text();
     assert!(log.lines().count() > 20, "nothing was logged: {log}");
     assert_none("the log", &log);
 }

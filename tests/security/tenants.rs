@@ -1,5 +1,6 @@
 //! One Prometheus for several tenants: with an enforced label a `BirdWatch` reads the series of its namespace alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use birdwatch::api::status::Phase;
@@ -67,9 +68,39 @@ async fn assert_asked_of_shop_alone(server: &MockServer) -> Vec<String> {
     asked
 }
 
+/// A Prometheus in which a hundred requests come between two scrapes, none of them bad; every other query has one value.
+struct Growing;
+
+impl Respond for Growing {
+    fn respond(&self, request: &wiremock::Request) -> ResponseTemplate {
+        let fields: BTreeMap<String, String> = form(request).into_iter().collect();
+        let query = fields.get("query").map_or("", String::as_str);
+        let data = if request.url.path().ends_with("labels") {
+            json!(["__name__", "code", "namespace", "version"])
+        } else if query.ends_with(']') {
+            let samples = samples(&fields["time"], if query.contains("code=") { 0 } else { 100 });
+            json!({"resultType": "matrix", "result": [{"metric": {"pod": "a"}, "values": samples}]})
+        } else {
+            json!({"resultType": "vector", "result": [{"metric": {}, "value": [1_700_000_000, "0.25"]}]})
+        };
+        ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}))
+    }
+}
+
+/// The samples of the last seventy seconds, ten in each, of a counter that grows by so many from one to the next.
+fn samples(until: &str, growth: i64) -> Vec<(serde_json::Number, String)> {
+    let (seconds, millis) = until.split_once('.').unwrap();
+    let last = seconds.parse::<i64>().unwrap() * 10 + millis.parse::<i64>().unwrap() / 100;
+    let sample = |tenth: i64| {
+        let at = format!("{}.{}", tenth / 10, tenth % 10);
+        (at.parse().unwrap(), (tenth % 10_000_000 * growth).to_string())
+    };
+    (last - 700..=last).map(sample).collect()
+}
+
 #[tokio::test]
 async fn every_question_of_a_whole_rollout_is_about_the_namespace_of_the_birdwatch() {
-    let server = prometheus("0.25").await;
+    let server = answering(Growing).await;
     let kit = quick();
     let metrics = json!([
         {"name": "threshold", "query": "sum(irate(errors{version=\"$(version)\"}[1s])) or vector(0)", "deviation": 1,
@@ -81,21 +112,21 @@ async fn every_question_of_a_whole_rollout_is_about_the_namespace_of_the_birdwat
     let more = json!({"metrics": metrics, "metric": null, "deviation": null, "interval": "1s"});
     kit.api.put(BIRD_WATCHES, bird_watch("aleph", &more));
     let _operator = kit.operator_asking("one", Arc::new(enforcing(&server)));
-    let asked_all = async || loop {
-        let asked = assert_asked_of_shop_alone(&server).await;
-        let has = |part: &str| asked.iter().any(|query| query.contains(part));
-        if has("errors{") && has("requests{") && has("up{") && has("requests_total{") && has("/labels") {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    kit.until_phase(Phase::Promoted).await;
+    assert_eq!(kit.raised_to(), [50, 100, 0]);
+    let asked = assert_asked_of_shop_alone(&server).await;
+    let has = |parts: [&str; 2]| {
+        asked
+            .iter()
+            .any(|query| parts.iter().all(|part| query.contains(part)))
     };
-    if tokio::time::timeout(kit.patience, asked_all()).await.is_err() {
-        let asked = assert_asked_of_shop_alone(&server).await;
-        panic!(
-            "not everything was asked: {asked:#?} {}",
-            kit.status("aleph").message
-        );
+    for metric in ["errors{", "requests{", "requests_total{"] {
+        for version in ["v1", "v2"] {
+            let version = format!("version=\"{version}\"");
+            assert!(has([metric, &version]), "{metric} {version}: {asked:#?}");
+        }
     }
+    assert!(has(["up{", ""]) && has(["/labels", ""]), "{asked:#?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Text that a tenant, or whoever plays Prometheus, writes for others to read: it reaches Slack, status, Events and the
-//! log as one short line without effect.
+//! Text that a tenant, or whoever plays Prometheus, writes for others to read: it reaches Slack, status, Events, the log
+//! and the metrics as one short line without effect.
 
 use std::sync::Arc;
 
@@ -10,11 +10,13 @@ use birdwatch::clients::slack::{SlackClient, sender};
 use birdwatch::controller::channels::Channels;
 use birdwatch::controller::deliver::Deliver;
 use birdwatch::runtime::metrics::Metrics;
+use jiff::Timestamp;
 use tokio::sync::mpsc::unbounded_channel;
-use wiremock::{Request, Respond};
+use tracing::subscriber::DefaultGuard;
+use wiremock::Request;
 
 use super::*;
-use crate::controller_kit::{BIRD_WATCHES, bird_watch};
+use crate::controller_kit::{BIRD_WATCHES, DEPLOYMENTS, METRIC, NS, RULES, bird_watch};
 
 const SHOUT: &str = "<!channel> <https://evil.example|log in>\n*shop/other*: all is well\u{1b}[2J\u{202e}";
 
@@ -33,15 +35,6 @@ impl Respond for Hostile {
         ResponseTemplate::new(200)
             .set_body_json(json!({"status": "success", "data": {"resultType": "vector", "result": [series]}}))
     }
-}
-
-async fn answering(body: impl Respond + 'static) -> MockServer {
-    let server = MockServer::start().await;
-    Mock::given(wiremock::matchers::any())
-        .respond_with(body)
-        .mount(&server)
-        .await;
-    server
 }
 
 fn telling(slack: &MockServer) -> controller_kit::Telling {
@@ -64,14 +57,18 @@ fn texts(value: &Value, found: &mut Vec<String>) {
     }
 }
 
+/// What changes how the text around it is seen.
+fn is_unseen(c: char) -> bool {
+    c.is_control() || c == '\u{202e}'
+}
+
 fn assert_harmless(place: &str, document: &Value) {
     let mut found = Vec::new();
     texts(document, &mut found);
     for text in found {
         let lines = if place == "Slack" { 6 } else { 1 };
         assert!(text.lines().count() <= lines, "{place}: {text:?}");
-        let is_control = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-        assert!(!text.contains(is_control), "{place}: {text:?}");
+        assert!(!text.replace('\n', "").contains(is_unseen), "{place}: {text:?}");
         assert!(
             text.chars().count() <= 3_000,
             "{place}: {} characters",
@@ -80,8 +77,31 @@ fn assert_harmless(place: &str, document: &Value) {
     }
 }
 
+/// What an operator in this test's own thread logs from now on, in the form for people.
+fn logging() -> (Lines, DefaultGuard) {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    (lines, tracing::subscriber::set_default(subscriber))
+}
+
+/// Each line is one that the operator began, and short.
+fn assert_log_harmless(log: &str) {
+    for line in log.lines() {
+        let begun = line.split_whitespace().next().unwrap_or_default();
+        assert!(begun.parse::<Timestamp>().is_ok(), "{line:?}");
+        assert!(!line.contains(is_unseen), "{line:?}");
+        assert!(line.chars().count() <= 3_000, "{} bytes", line.len());
+    }
+}
+
 #[tokio::test]
 async fn labels_made_to_be_read_are_one_short_line_without_effect_wherever_people_read() {
+    let (lines, _logging) = logging();
     let slack = json!({"ok": true, "channel": "C1", "ts": "1.0"});
     let slack = answering(ResponseTemplate::new(200).set_body_json(slack)).await;
     let prometheus = answering(Hostile).await;
@@ -110,6 +130,9 @@ async fn labels_made_to_be_read_are_one_short_line_without_effect_wherever_peopl
     for event in kit.api.all("events.k8s.io/events") {
         assert_harmless("Event", &event["note"]);
     }
+    let log = lines.text();
+    assert!(log.contains("evil.example"), "{log}");
+    assert_log_harmless(&log);
     let requests = slack.received_requests().await.unwrap();
     let bodies: Vec<Value> = requests
         .iter()
@@ -125,4 +148,64 @@ async fn labels_made_to_be_read_are_one_short_line_without_effect_wherever_peopl
         );
         assert_eq!(body["parse"], "none");
     }
+}
+
+/// No pod can be labelled so, but a subset of a rule can, and a metric be named so.
+#[tokio::test(start_paused = true)]
+async fn names_made_to_be_read_are_one_bounded_label_of_the_metrics_and_no_line_of_the_log() {
+    let (lines, _logging) = logging();
+    let kit = Kit::new();
+    let hostile = format!(
+        "v1\"}} 1\nbirdwatch_leader 0\n# EOF\n{SHOUT}{}",
+        "x".repeat(5_000)
+    );
+    kit.api.edit(RULES, (NS, "aleph"), "tenant", |rule: &mut Value| {
+        rule["spec"]["subsets"][0]["labels"]["version"] = json!(hostile);
+    });
+    kit.api
+        .edit(DEPLOYMENTS, (NS, "aleph-v1"), "tenant", |object: &mut Value| {
+            object["spec"]["template"]["metadata"]["labels"]["version"] = json!(hostile);
+        });
+    kit.service("beth");
+    let longest = format!("a{}z", "b._ -".repeat(12));
+    for (service, name) in [("aleph", &longest), ("beth", &hostile)] {
+        let metrics = json!([{"name": name, "query": METRIC, "deviation": 0.5}]);
+        let more = json!({"metrics": metrics, "metric": null, "deviation": null});
+        kit.api.put(BIRD_WATCHES, bird_watch(service, &more));
+    }
+    let operator = kit.operator("one");
+    operator.metrics.leadership(true, "one");
+    kit.until_weight(50).await;
+    kit.until("the name is refused", |kit| {
+        kit.status("beth").message.contains("must be a short name")
+    })
+    .await;
+    let text = operator.metrics.text().unwrap();
+    for line in text.lines() {
+        assert!(
+            line.starts_with("birdwatch_") || line.starts_with("# "),
+            "{line:?}"
+        );
+        assert!(line.len() <= 400 && !line.contains(is_unseen), "{line:?}");
+    }
+    let of = |start: &str| {
+        text.lines()
+            .filter(|line| line.starts_with(start))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("birdwatch_leader"), ["birdwatch_leader 1"]);
+    assert_eq!(of("# EOF").len(), 1);
+    let weights = of("birdwatch_rollout_weight_percent{");
+    assert!(
+        weights[0].contains(r#"production="v1\"} 1 birdwatch_leader 0"#),
+        "{weights:?}"
+    );
+    assert_eq!(weights.len(), 1, "{weights:?}");
+    assert!(
+        of("birdwatch_rollout_compared_with{")[0].contains(&longest),
+        "{text}"
+    );
+    let log = lines.text();
+    assert!(log.contains("evil.example"), "{log}");
+    assert_log_harmless(&log);
 }

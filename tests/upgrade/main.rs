@@ -1,11 +1,13 @@
 //! From one release to the next and back: what may become of the CRD, and what an older operator leaves of a newer
-//! one's status. That rollouts of an earlier release are finished is tested beside the core, in `scenarios/upgrade.rs`.
+//! one's status. That rollouts of an earlier release are finished is tested in `finished.rs`, and beside the core, in
+//! `scenarios/upgrade.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at what it cannot read")]
 
 mod compatible;
 #[path = "../controller_kit/mod.rs"]
 mod controller_kit;
+mod finished;
 mod pinned;
 mod unknown;
 

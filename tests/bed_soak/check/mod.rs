@@ -1,4 +1,5 @@
-//! The checker: everything in a history that breaks a promise. Pure; it knows neither the operator's code nor the bed.
+//! The checker: everything in a history that breaks a promise. Pure; of the operator's code it knows the types of
+//! status, and nothing of the bed.
 
 mod bound;
 mod ends;
