@@ -174,7 +174,7 @@ async fn names_made_to_be_read_are_one_bounded_label_of_the_metrics_and_no_line_
         kit.api.put(BIRD_WATCHES, bird_watch(service, &more));
     }
     let operator = kit.operator("one");
-    operator.metrics.leadership(true, "one");
+    operator.metrics.leadership(true, "birdwatch", "one");
     kit.until_weight(50).await;
     kit.until("the name is refused", |kit| {
         kit.status("beth").message.contains("must be a short name")
