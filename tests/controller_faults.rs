@@ -246,7 +246,7 @@ async fn one_who_was_deposed_writes_nothing() {
 async fn one_whose_lease_ran_out_unnoticed_writes_nothing() {
     let (kit, first) = at_half().await;
     let until = kit.clock.monotonic() + Duration::from_secs(1);
-    let term = Term::new(kit.clock.now(), None, until);
+    let term = Term::new(kit.clock.now(), until);
     first.leadership.send_replace(Leadership::Leading(term));
     tokio::time::sleep(Duration::from_secs(2)).await;
     kit.api.forget_requests();

@@ -22,6 +22,8 @@ pub(super) struct Controllers {
     pub(super) namespaces: Vec<String>,
     /// Where this process acts.
     pub(super) seats: Seats,
+    /// Cancelled when it could act.
+    pub(super) ready: CancellationToken,
     /// What Slack answers.
     pub(super) acks: UnboundedReceiver<Ack>,
     /// Told when stores are filled.
@@ -55,10 +57,22 @@ impl Controllers {
         stop: CancellationToken,
     ) -> Result<(), CommandError> {
         let scopes: Arc<[Arc<Scope>]> = prepared.iter().map(|one| Arc::clone(&one.scope)).collect();
-        let hearing = AbortOnDropHandle::new(tokio::spawn(deliver::acknowledge(self.acks, scopes)));
+        let hearing =
+            AbortOnDropHandle::new(tokio::spawn(deliver::acknowledge(self.acks, Arc::clone(&scopes))));
         let run = |one: Prepared| one.run(&self.seats, &self.health, self.concurrency, stop.clone());
+        let filled = {
+            let (scopes, ready) = (Arc::clone(&scopes), self.ready.clone());
+            async move {
+                for scope in scopes.iter() {
+                    scope.until_filled().await;
+                }
+                ready.cancel();
+                pending::<()>().await;
+            }
+        };
         tokio::select! {
             ended = try_join_all(prepared.into_iter().map(run)) => ended.map(drop).map_err(Into::into),
+            () = filled => Ok(()),
             () = panicked(hearing) => Err(CommandError::Part("what hears Slack's answers")),
         }
     }

@@ -13,7 +13,6 @@ use crate::controller::Scope;
 use crate::controller::drain::{remaining, untold};
 use crate::runtime::admin::Health;
 use crate::runtime::clock::Clock;
-use crate::runtime::lease::Shards;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::shutdown::{Sequence, Signals};
 
@@ -65,20 +64,15 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
     let controllers = Controllers {
         context,
         namespaces: settings.cluster.namespaces.clone(),
+        ready: electors.ready(),
         seats,
         acks,
         health: Health::new(clock),
         concurrency: settings.process.concurrency,
     };
     println!(
-        "taking the {} {}/{}",
-        if settings.lease.shards == Shards::ONE {
-            "lease"
-        } else {
-            "leases of"
-        },
-        settings.lease.namespace,
-        settings.lease.name
+        "taking the lease {}/{}",
+        settings.lease.namespace, settings.lease.name
     );
     let (stop_work, stop_lease) = (CancellationToken::new(), CancellationToken::new());
     let mut lease = AbortOnDropHandle::new(tokio::spawn(electors.run(stop_lease.clone())));

@@ -92,6 +92,7 @@ pub async fn run(settings: Settings) -> Result<(), CommandError> {
     let controllers = Controllers {
         context,
         namespaces: settings.cluster.namespaces.clone(),
+        ready: electors.ready(),
         seats,
         acks,
         health,

@@ -121,6 +121,12 @@ impl Scope {
         *self.filled.borrow() && self.context.gate.is_open_everywhere()
     }
 
+    /// Waits until there is everything to act upon.
+    pub async fn until_filled(&self) {
+        // Nobody fills them any more while the process ends.
+        let _ = self.filled.clone().wait_for(|filled| *filled).await;
+    }
+
     /// Begins to act in a namespace; none where this process does not lead there, or has not everything to act upon.
     #[must_use]
     pub fn enter(&self, namespace: &str) -> Option<AtWork> {
@@ -221,8 +227,9 @@ impl Scope {
     /// Forgets all that belongs to one who acts for a shard.
     pub fn stand_down(&self, shard: Shard) {
         let shards = self.context.gate.shards();
-        let of = |namespace: &str| shards.of(namespace) == shard;
+        let of = move |namespace: &str| shards.of(namespace) == shard;
         self.memory.forget_all(of);
+        self.context.deliver.withdraw(of);
         self.context.metrics.forget_rollouts(of);
         let Newer {
             bird_watches,

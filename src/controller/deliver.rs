@@ -134,6 +134,16 @@ impl Deliver {
         }
     }
 
+    /// Somebody else tells people of these namespaces from now on. What is being said is said.
+    pub fn withdraw(&self, of: impl Fn(&str) -> bool + Send + 'static) {
+        let is_theirs = move |key: &str| key.split_once('/').is_some_and(|(namespace, _)| of(namespace));
+        self.later.forget_all(&is_theirs);
+        if let Some(slack) = &self.slack {
+            slack.withdraw(is_theirs);
+        }
+        self.count_waiting();
+    }
+
     fn submit(
         &self,
         name: &ObjectName,

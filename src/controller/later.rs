@@ -80,6 +80,15 @@ impl Later {
         threads.all.into_values().collect()
     }
 
+    /// Forgets those whose keys are meant.
+    pub fn forget_all(&self, of: impl Fn(&str) -> bool) {
+        let mut kept = self.lock();
+        let gone: Vec<_> = kept.by_key.extract_if(.., |key, _| of(key)).collect();
+        for (_, threads) in gone {
+            kept.forget(threads.all.values());
+        }
+    }
+
     /// Slack does not take the parent of this thread: its notices stand by themselves.
     pub fn goes_without_parent(&self, key: &str, rollout: &str) {
         let mut kept = self.lock();

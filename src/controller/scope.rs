@@ -252,6 +252,8 @@ async fn follow_leadership(scope: &Scope, shard: Shard, seat: &Seat) {
         if leadership.borrow_and_update().term().is_some() {
             scope.wake_shard(shard);
         } else {
+            // Whoever is at work still notes and shows what it has done.
+            seat.idle().await;
             scope.stand_down(shard);
         }
         if leadership.changed().await.is_err() {

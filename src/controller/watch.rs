@@ -238,14 +238,7 @@ where
                 shelf.remove(&name);
                 wake(&scope, K::note(&scope, &name, None));
             }
-            Event::Init => {
-                // A list that was broken off may have shown what no list shows again.
-                for name in std::mem::take(&mut listed).into_names() {
-                    if !shelf.has(&name) {
-                        K::note(&scope, &name, None);
-                    }
-                }
-            }
+            Event::Init => forget(&scope, std::mem::take(&mut listed), shelf),
             Event::InitApply(object) => {
                 let name = name_of(object.meta());
                 K::note(&scope, &name, Some(&object));
@@ -265,6 +258,16 @@ where
         }
     }
     Err(Ended::Ended { kind: K::KIND })
+}
+
+/// A list that was broken off may have shown what no list shows again.
+fn forget<K: Watched>(scope: &Scope, broken_off: Listed, shelf: &Shelf<K>)
+where
+    K::DynamicType: Eq + Hash + Clone + Send,
+{
+    for name in broken_off.into_names().filter(|name| !shelf.has(name)) {
+        K::note(scope, &name, None);
+    }
 }
 
 fn wake(scope: &Scope, names: BTreeSet<ObjectName>) {

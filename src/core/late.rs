@@ -102,9 +102,14 @@ pub(super) fn label(turn: &mut Turn<'_>, told: &Rollout, production: &str) -> bo
         });
         format!("the promotion of {late} reached subset {subset} after it was given up: back to {production}")
     } else {
+        let way_out = if told.ended.is_none() {
+            "; the verb rollback does not wait"
+        } else {
+            ""
+        };
         format!(
             "the promotion of {late} reached subset {subset} after it was given up, and {production} has no available \
-             pod: back to it when it has one; the verb rollback does not wait"
+             pod: back to it when it has one{way_out}"
         )
     };
     turn.say(&text);

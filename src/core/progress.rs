@@ -115,7 +115,14 @@ fn begin(turn: &Turn<'_>, rollout: &mut Rollout) {
 
 /// Writes the intended raise, or takes it back where something has come between.
 fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
-    match blocks::outdated(turn, rollout).or_else(|| blocks::block(turn, rollout, rollout.intended)) {
+    // What takes all of it back goes before what makes the rest of it wait.
+    let outdated = blocks::outdated(turn, rollout);
+    let (gone, waits): (Option<Block>, Option<Block>) = match outdated {
+        Some(block) if block.withholds => (None, Some(block)),
+        outdated => (outdated, None),
+    };
+    let block = gone.or_else(|| blocks::block(turn, rollout, rollout.intended));
+    match block.or(waits) {
         None => {
             rollout.raised = true;
             if !turn.seen.finalizer {

@@ -297,7 +297,7 @@ impl Kit {
 
     pub(crate) fn leading(&self) -> Leadership {
         let far = self.clock.monotonic() + Duration::from_secs(1_000_000);
-        Leadership::Leading(Term::new(self.clock.now(), None, far))
+        Leadership::Leading(Term::new(self.clock.now(), far))
     }
 }
 

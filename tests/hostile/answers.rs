@@ -377,6 +377,7 @@ fn stand(api: &FakeApi, clock: &Clock, name: &str) -> (SharedGate, AbortOnDropHa
                 manner: Manner::Candidate,
             };
             let (electors, seats) = Electors::new(&client, &config, &clock, &Metrics::new());
+            electors.ready().cancel();
             *shown.lock().unwrap() = Some(Gate::new(seats, clock.clone()));
             electors
                 .run(CancellationToken::new())

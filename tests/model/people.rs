@@ -35,16 +35,7 @@ pub(crate) fn change(tables: &mut Tables, world: &mut World, edit: Edit) -> Opti
             server.birds[place] = server.birds[place].filter(|bird| bird.is.finalizer);
         }
         Edit::Weight(canary) => {
-            if tables.weight(server.route.is) == canary {
-                return None;
-            }
-            let route = objects::set_weight(tables.routes.at(server.route.is), canary);
-            server.route = Seen {
-                is: tables.route(route),
-                version: server.route.version + 1,
-            };
-            world.rest.by_hand = true;
-            witness::adopt(tables, world);
+            weigh(tables, world, canary)?;
         }
         Edit::Available(version, available) => {
             let pods = server.pods.is[usize::from(version)].as_mut()?;
@@ -74,6 +65,22 @@ pub(crate) fn change(tables: &mut Tables, world: &mut World, edit: Edit) -> Opti
             server.pods.version += 1;
         }
     }
+    Some(())
+}
+
+/// A person sets the canary's weight.
+fn weigh(tables: &mut Tables, world: &mut World, canary: i64) -> Option<()> {
+    let route = world.server.route;
+    if tables.weight(route.is) == canary {
+        return None;
+    }
+    let weighed = objects::set_weight(tables.routes.at(route.is), canary);
+    world.server.route = Seen {
+        is: tables.route(weighed),
+        version: route.version + 1,
+    };
+    world.rest.by_hand = true;
+    witness::adopt(tables, world);
     Some(())
 }
 

@@ -81,6 +81,11 @@ impl Queue {
         }
     }
 
+    /// Forgets the threads of these keys. A call under way is made, and its end is nobody's any more.
+    pub fn withdraw(&mut self, of: impl Fn(&str) -> bool) {
+        self.threads.retain(|(key, _), _| !of(key));
+    }
+
     /// What to do now.
     #[must_use]
     pub fn next(&self, now: Instant) -> Next {

@@ -33,6 +33,11 @@ impl SlackHandle {
         let _ = self.orders.send(Order::Release(key));
     }
 
+    /// Others tell what is to be told under these keys from now on: what waits for them is dropped.
+    pub fn withdraw(&self, of: impl Fn(&str) -> bool + Send + 'static) {
+        let _ = self.orders.send(Order::Withdraw(Box::new(of)));
+    }
+
     /// Items handed in that Slack has neither taken nor refused.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -41,10 +46,10 @@ impl SlackHandle {
 }
 
 /// What the task is told.
-#[derive(Debug)]
 enum Order {
     Deliver(Delivery),
     Release(String),
+    Withdraw(Box<dyn Fn(&str) -> bool + Send>),
 }
 
 /// Makes a sender: the handle, and the task to spawn. Acks are sent to `acks`, in the order of what happened.
@@ -88,6 +93,7 @@ impl Task {
                 order = incoming.recv() => match order {
                     Some(Order::Deliver(delivery)) => self.take(delivery),
                     Some(Order::Release(key)) => self.queue.release(&key, Instant::now()),
+                    Some(Order::Withdraw(of)) => self.withdraw(of),
                     None => break,
                 },
                 (job, result) = pending_or(&mut in_flight) => {
@@ -108,6 +114,11 @@ impl Task {
         for ack in self.queue.submit(delivery, Instant::now()) {
             self.report(ack);
         }
+        self.waiting.store(self.queue.waiting(), Ordering::Relaxed);
+    }
+
+    fn withdraw(&mut self, of: impl Fn(&str) -> bool) {
+        self.queue.withdraw(of);
         self.waiting.store(self.queue.waiting(), Ordering::Relaxed);
     }
 

@@ -4,12 +4,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::Shard;
+use super::split::OtherSplits;
 
 /// What the Lease of a shard says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,11 +32,14 @@ impl Post {
     }
 }
 
-/// The posts of all shards. Clones are the same.
+/// What the electors of a process share: the posts of all shards, and what they know besides. Clones are the same.
 #[derive(Clone, Debug)]
 pub(super) struct Board {
     posts: Arc<watch::Sender<Vec<Post>>>,
     taking: Arc<Mutex<()>>,
+    others: Arc<StdMutex<OtherSplits>>,
+    /// Cancelled when this process could act at once with whatever it takes.
+    pub(super) settled: CancellationToken,
 }
 
 impl Board {
@@ -43,6 +48,8 @@ impl Board {
         Self {
             posts: Arc::new(watch::Sender::new(vec![Post::default(); shards])),
             taking: Arc::default(),
+            others: Arc::default(),
+            settled: CancellationToken::new(),
         }
     }
 
@@ -61,8 +68,13 @@ impl Board {
     }
 
     /// Held while a shard is taken: what was taken counts when the next one is.
-    pub(super) async fn taking(&self) -> MutexGuard<'_, ()> {
+    pub(super) async fn taking(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.taking.lock().await
+    }
+
+    /// Who splits namespaces in another way; never held across an await.
+    pub(super) fn others(&self) -> MutexGuard<'_, OtherSplits> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many others come before `me` where this shard is free.

@@ -4,7 +4,6 @@ use super::board::{Board, Post};
 use super::record::{self, Step};
 use super::seat::Work;
 use super::seen::Seen;
-use super::split::OtherSplits;
 use super::store::{Failure, News, Store, jittered};
 use super::writes::Held;
 use super::{Leadership, LeaseConfig, Manner, Shard};
@@ -57,7 +56,6 @@ pub(super) struct Elector {
     pub(super) seen: Option<Seen>,
     /// Until when another holder that was seen may act.
     pub(super) rival_until: Option<Instant>,
-    others: OtherSplits,
     /// What was last complained of, so that an outage is told once.
     pub(super) complaint: String,
 }
@@ -90,7 +88,6 @@ impl Elector {
             leadership,
             seen: None,
             rival_until: None,
-            others: OtherSplits::default(),
             complaint: String::new(),
         }
     }
@@ -112,15 +109,22 @@ impl Elector {
             };
             let end = self.lead(&mut held, &mut news, &stop).await;
             self.publish(Leadership::Standby);
-            if end? == End::Stop {
-                self.leave(held).await;
+            let end = end?;
+            self.give_up(held).await;
+            if end == End::Stop {
                 return Ok(());
             }
-            let nobody_at_work = self.work.ended().await;
-            if let Some(lease) = self.leave(held).await {
-                self.see(News::Found(Box::new(lease)));
-            }
-            drop(nobody_at_work);
+        }
+    }
+
+    /// Gives the lease up once nobody is at work any more. Where one who was ousted may still act it runs out instead: whoever
+    /// takes it then waits for that one.
+    async fn give_up(&mut self, held: Held) {
+        let work = self.work.clone();
+        let _nobody_at_work = work.ended().await;
+        let is_ours_alone = self.clock.monotonic() >= held.act_at || self.config.manner == Manner::Takeover;
+        if is_ours_alone && let Some(lease) = self.leave(held).await {
+            self.see(News::Found(Box::new(lease)));
         }
     }
 
@@ -150,19 +154,25 @@ impl Elector {
                     self.see(latest);
                 }
                 Ok(()) = posts.changed() => {}
+                () = board.settled.cancelled(), if !board.settled.is_cancelled() => {}
                 // Where the follower is gone the lease is still tried when it is due.
                 () = sleep_until(until) => self.note_seen(),
             }
         }
     }
 
-    /// Until when others come before us where the lease is free; none where they do not.
+    /// Until when others come before us where the lease is free: those whose turn it is, and all, as long as we could not act.
     fn others_turn(&self) -> Option<Instant> {
         let identity = &self.config.identity;
         let seen = self.seen.as_ref()?;
         let is_free = matches!(self.step(), Step::Acquire) && self.config.manner == Manner::Candidate;
-        let before = self.board.turn(self.shard, identity);
-        is_free.then(|| seen.free_since() + self.config.timing.turn() * before)
+        let before = self.config.timing.turn() * self.board.turn(self.shard, identity);
+        let unsettled = if self.board.settled.is_cancelled() {
+            Duration::ZERO
+        } else {
+            self.config.timing.renew_interval()
+        };
+        is_free.then(|| seen.free_since() + before + unsettled)
     }
 
     /// Renews until the lease is to be given up, or is lost.
@@ -174,20 +184,25 @@ impl Elector {
     ) -> Result<End, LeaseError> {
         self.note_held(held);
         loop {
-            if held.asked_for_by.is_some() && self.config.manner == Manner::Candidate {
+            let acting = self.leadership.borrow().term().is_some();
+            if acting && held.asked_for_by.is_some() && self.config.manner == Manner::Candidate {
                 let (lease, by) = (self.lease_name(), held.asked_for_by.as_deref());
                 tracing::info!(lease, by, "another replica asked for this lease: it is given up");
                 return Ok(End::AskedFor);
             }
-            let acting = self.leadership.borrow().term().is_some();
             let due = held.renewed_at + self.config.timing.renew_interval();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(End::Stop),
-                () = sleep_until(held.act_at), if !acting => {
-                    match self.is_preceded(held).await {
-                        true => held.act_at = self.clock.monotonic() + jittered(self.config.timing.retry()),
-                        false => self.publish(Leadership::Leading(held.term.clone())),
+                () = sleep_until(held.act_at.max(held.look_at)), if !acting => {
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return Ok(End::Stop),
+                        may_act = self.may_act(held) => if may_act? {
+                            self.publish(Leadership::Leading(held.term.clone()));
+                        } else {
+                            held.look_at = self.clock.monotonic() + jittered(self.config.timing.retry());
+                        },
                     }
                     continue;
                 }
@@ -210,24 +225,51 @@ impl Elector {
         }
     }
 
-    /// Whether somebody acts, or may act, who splits namespaces in another way and came before us.
-    async fn is_preceded(&mut self, held: &Held) -> bool {
-        let found = self.store.of_other_splits(&self.config).await;
-        let (duration, now) = (self.config.timing.duration(), self.clock.monotonic());
-        match found.map(|leases| self.others.before(&held.lease, leases, duration, now)) {
-            Ok(None) => false,
-            Ok(Some(other)) => {
-                let wait = format!(
-                    "{other} is held by a replica with another number of shards: waiting for its end"
-                );
-                self.complain(&Failure::Other(wait));
-                true
+    /// Whether nobody acts who splits namespaces in another way. We say that we act before we look; where another one does,
+    /// too, we say that we wait.
+    async fn may_act(&mut self, held: &mut Held) -> Result<bool, LeaseError> {
+        if !record::acts(&held.lease) {
+            if self.another_acts().await {
+                return Ok(false);
             }
+            let now = self.clock.now();
+            self.renew_as(held, |lease| record::acting(lease, now)).await?;
+            held.term.absences = record::absences(&held.lease);
+        }
+        if self.another_acts().await {
+            self.renew_as(held, record::waiting).await?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Whether somebody acts, or may act, who splits namespaces in another way.
+    async fn another_acts(&mut self) -> bool {
+        let (duration, now) = (self.config.timing.duration(), self.clock.monotonic());
+        let leases = match self.store.of_other_splits(&self.config).await {
+            Ok(leases) => leases,
             Err(failure) => {
                 self.complain(&failure);
-                true
+                return true;
+            }
+        };
+        let found = {
+            let mut others = self.board.others();
+            others.see(leases, duration, now);
+            others.acting(duration, now).map(str::to_owned)
+        };
+        if let Some(other) = &found {
+            let (lease, waiting) = (self.lease_name(), format!("for {other}"));
+            if self.complaint != waiting {
+                tracing::info!(
+                    lease,
+                    other,
+                    "waiting: a replica with another number of shards acts"
+                );
+                self.complaint = waiting;
             }
         }
+        found.is_some()
     }
 
     /// Who else asks for the lease.
@@ -297,7 +339,7 @@ impl Elector {
             Failure::Stale => tracing::debug!(lease, error, "the lease was not written; looking again"),
             Failure::Other(_) if self.complaint == error => {}
             Failure::Other(_) => {
-                tracing::warn!(lease, error, "writing the lease failed; trying again");
+                tracing::warn!(lease, error, "a request about the lease failed; trying again");
                 self.complaint = error;
             }
         }

@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 
-use futures::future::try_join_all;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -53,8 +54,16 @@ impl Electors {
             config,
             board,
             stores,
+            clock: clock.clone(),
+            ready: CancellationToken::new(),
         };
         (Self { electors, asking }, Seats::new(shards, seats))
+    }
+
+    /// To be cancelled when the rest of the process could act: before that it asks for nothing and lets others go first.
+    #[must_use]
+    pub fn ready(&self) -> CancellationToken {
+        self.asking.ready.clone()
     }
 
     /// Waits for leases and leads until `stop`, or until leadership of a shard is lost. On `stop` they are given up as [`Manner`]
@@ -64,9 +73,25 @@ impl Electors {
     /// [`LeaseError`] when leadership was lost.
     pub async fn run(self, stop: CancellationToken) -> Result<(), LeaseError> {
         let Self { electors, asking } = self;
-        let each = electors.into_iter().map(|elector| elector.run(stop.clone()));
+        let (stop, within) = (stop.child_token(), asking.config.timing.renew_interval());
+        let mut running: FuturesUnordered<_> = electors
+            .into_iter()
+            .map(|elector| elector.run(stop.clone()))
+            .collect();
+        let all = async {
+            while let Some(ended) = running.next().await {
+                if ended.is_err() {
+                    // The others are given up in order.
+                    stop.cancel();
+                    let rest = running.by_ref().for_each(async |_| {});
+                    let _ = timeout(within, rest).await;
+                    return ended;
+                }
+            }
+            Ok(())
+        };
         tokio::select! {
-            ended = try_join_all(each) => ended.map(drop),
+            ended = all => ended,
             never = asking.ask() => match never {},
         }
     }
@@ -78,11 +103,16 @@ struct Asking {
     config: LeaseConfig,
     board: Board,
     stores: Vec<Store>,
+    clock: Clock,
+    ready: CancellationToken,
 }
 
 impl Asking {
     async fn ask(self) -> Infallible {
         let (me, timing) = (&self.config.identity, self.config.timing);
+        self.until_no_other_split_acts().await;
+        self.ready.cancelled().await;
+        self.board.settled.cancel();
         let mut posts = self.board.posts();
         loop {
             let wanted = to_ask_for(&posts.borrow_and_update(), me);
@@ -98,6 +128,26 @@ impl Asking {
             }
             // What was asked for is seen on the board when it stands; where it never comes to that it is asked for again.
             let _ = timeout(timing.duration(), posts.changed()).await;
+        }
+    }
+
+    /// Looks from the start on, so that it is known how long those of another number of shards have been silent.
+    async fn until_no_other_split_acts(&self) {
+        let (timing, Some(store)) = (self.config.timing, self.stores.first()) else {
+            return;
+        };
+        loop {
+            match store.of_other_splits(&self.config).await {
+                Ok(leases) => {
+                    let (now, mut others) = (self.clock.monotonic(), self.board.others());
+                    others.see(leases, timing.duration(), now);
+                    if others.acting(timing.duration(), now).is_none() {
+                        return;
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the leases could not be listed; trying again"),
+            }
+            sleep(jittered(timing.retry())).await;
         }
     }
 

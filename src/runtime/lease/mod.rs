@@ -69,9 +69,6 @@ pub enum Leadership {
 pub struct Term {
     /// When this process took the lease.
     pub since: Timestamp,
-    /// The `renewTime` found in the lease when it was taken: up to here an operator was certainly there. None
-    /// when there was no lease.
-    pub previous_renewal: Option<Timestamp>,
     /// Every span without an operator that the lease remembers, oldest first, the one before this term included.
     /// Kept in the lease itself, so that a leader that dies at once does not hide the span before it.
     pub absences: Vec<Absence>,
@@ -82,10 +79,9 @@ pub struct Term {
 impl Term {
     /// A term that nothing renews: it may write until `valid_until`. For those who lead without a lease (tests).
     #[must_use]
-    pub fn new(since: Timestamp, previous_renewal: Option<Timestamp>, valid_until: Instant) -> Self {
+    pub fn new(since: Timestamp, valid_until: Instant) -> Self {
         Self {
             since,
-            previous_renewal,
             absences: Vec::new(),
             valid_until,
         }

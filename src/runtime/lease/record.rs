@@ -12,6 +12,9 @@ const ABSENCES: &str = "otomato.link/absences";
 /// Annotation on the Lease: the replica that asks its holder for it. People may set it too.
 const ASKED_FOR_BY: &str = "otomato.link/asked-for-by";
 
+/// Annotation on the Lease: whether its holder acts. Those who split namespaces in another way look at it.
+const ACTS: &str = "otomato.link/acts";
+
 /// How many absences the lease remembers; beyond it the two that lie closest together become one.
 const MAX_ABSENCES: usize = 32;
 
@@ -209,6 +212,42 @@ pub(super) fn asked_for(mut lease: Lease, me: &str) -> Lease {
     lease
 }
 
+/// Whether its holder acts, or is about to. One that does not say is of a release that looks at no other: it acts.
+pub(super) fn acts(lease: &Lease) -> bool {
+    let annotations = lease.metadata.annotations.as_ref();
+    annotations
+        .and_then(|all| all.get(ACTS))
+        .is_none_or(|text| text != "false")
+}
+
+/// The lease as its holder says that it waits for others.
+pub(super) fn waiting(lease: Lease) -> Lease {
+    saying(lease, false)
+}
+
+/// The lease as its holder says, at `now`, that it acts after it had waited: there was no operator until now.
+pub(super) fn acting(lease: Lease, now: Timestamp) -> Lease {
+    let since = acquired(&lease).unwrap_or(now);
+    let known = with_absence(absences(&lease), since, now);
+    saying(with_absences(lease, &known), true)
+}
+
+fn saying(mut lease: Lease, acts: bool) -> Lease {
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    annotations.insert(ACTS.to_owned(), acts.to_string());
+    lease
+}
+
+fn with_absences(mut lease: Lease, known: &[Absence]) -> Lease {
+    let spans: Vec<_> = known
+        .iter()
+        .map(|span| format!("{}/{}", span.from, span.to))
+        .collect();
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    annotations.insert(ABSENCES.to_owned(), spans.join(","));
+    lease
+}
+
 /// When the present holder took it.
 pub(super) fn acquired(lease: &Lease) -> Option<Timestamp> {
     lease.spec.as_ref()?.acquire_time.as_ref().map(|time| time.0)
@@ -224,14 +263,10 @@ pub(super) fn renewed(lease: &Lease) -> Option<Timestamp> {
 pub(super) fn taken(previous: Lease, me: &str, now: Timestamp, timing: Timing) -> Lease {
     let last = renewed(&previous).unwrap_or(Timestamp::UNIX_EPOCH);
     let known = with_absence(absences(&previous), last, now);
-    let spans: Vec<_> = known
-        .iter()
-        .map(|span| format!("{}/{}", span.from, span.to))
-        .collect();
-    let mut lease = previous;
-    let annotations = lease.metadata.annotations.get_or_insert_default();
-    annotations.insert(ABSENCES.to_owned(), spans.join(","));
-    annotations.remove(ASKED_FOR_BY);
+    let mut lease = saying(with_absences(previous, &known), true);
+    if let Some(annotations) = &mut lease.metadata.annotations {
+        annotations.remove(ASKED_FOR_BY);
+    }
     let spec = lease.spec.get_or_insert_default();
     spec.acquire_time = Some(MicroTime(now));
     spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0).saturating_add(1));
@@ -398,6 +433,25 @@ mod tests {
             from: Timestamp::UNIX_EPOCH,
             to,
         }
+    }
+
+    #[test]
+    fn a_lease_says_whether_its_holder_acts_and_until_when_nobody_did() {
+        let timing = Timing::new(OURS);
+        let held = taken(Lease::default(), "me", at(0), timing);
+        assert!(acts(&held) && acts(&Lease::default()));
+        let waits = renewed_at(waiting(held), at(5), timing);
+        assert!(!acts(&waits));
+        let acting = acting(waits, at(60));
+        assert!(acts(&acting));
+        assert_eq!(absences(&acting), [before_all(at(60))]);
+        let next = taken(
+            released(renewed_at(acting, at(70), timing)),
+            "other",
+            at(71),
+            timing,
+        );
+        assert_eq!(absences(&next).len(), 2);
     }
 
     #[test]

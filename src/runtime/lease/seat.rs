@@ -43,6 +43,11 @@ impl Seat {
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
     }
+
+    /// Waits until nobody is at work there.
+    pub async fn idle(&self) {
+        drop(self.work.ended().await);
+    }
 }
 
 /// The seats of all shards, in their order.
@@ -159,7 +164,7 @@ mod tests {
 
     fn leading(clock: &Clock) -> Leadership {
         let far = clock.monotonic() + Duration::from_hours(1);
-        Leadership::Leading(Term::new(Timestamp::UNIX_EPOCH, None, far))
+        Leadership::Leading(Term::new(Timestamp::UNIX_EPOCH, far))
     }
 
     /// A gate of two shards, who leads each, and a namespace of each.

@@ -1,97 +1,113 @@
 //! Leases of the same installation that split namespaces into another number of shards, as while that number is changed: who
-//! came later does not act as long as one who came earlier may. No I/O; time is passed in.
+//! comes does not act as long as one of these may. No I/O; time is passed in.
+//!
+//! Each says in its own Lease that it acts, and then looks at those of others: of two at least one sees the other, and waits.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::Instant;
 
 use super::record::{self, LeaseView};
 
-/// What was seen of them, and since when it is so.
+/// What was seen of them, and since when each is so.
 #[derive(Debug, Default)]
-pub(super) struct OtherSplits(HashMap<String, (Option<LeaseSpec>, Instant)>);
+pub(super) struct OtherSplits(HashMap<String, (Lease, Instant)>);
 
 impl OtherSplits {
-    /// The name of one of `leases` whose holder may act and came before that of `ours`. All replicas read the same
-    /// times, whosever clock they are of: of two that meet one gives way.
-    pub(super) fn before(
-        &mut self,
-        ours: &Lease,
-        leases: Vec<Lease>,
-        duration: Duration,
-        now: Instant,
-    ) -> Option<String> {
-        let last = std::mem::take(&mut self.0);
-        let mut found = None;
+    /// Notes what there is now. `ours` is the duration of our own settings.
+    pub(super) fn see(&mut self, leases: Vec<Lease>, ours: Duration, now: Instant) {
+        let mut last = std::mem::take(&mut self.0);
         for lease in leases {
             let name = lease.metadata.name.clone().unwrap_or_default();
-            let unchanged = last.get(&name).filter(|(spec, _)| *spec == lease.spec);
-            let since = unchanged.map_or(now, |(_, since)| *since);
-            let view = LeaseView::of(&lease, duration);
-            let is_silent = now.saturating_duration_since(since) >= view.duration;
-            if !view.is_released && !is_silent && order(&lease) < order(ours) {
-                found.get_or_insert(name.clone());
-            }
-            self.0.insert(name, (lease.spec, since));
+            let unchanged = last.remove(&name).filter(|(seen, _)| seen.spec == lease.spec);
+            let since = unchanged.map_or(now, |(_, since)| since);
+            self.0.insert(name, (lease, since));
         }
-        found
+        // Where a hand has deleted it, its holder makes it again.
+        last.retain(|_, (lease, since)| may_act(lease, *since, ours, now));
+        self.0.extend(last);
+    }
+
+    /// The name of one whose holder may act.
+    pub(super) fn acting(&self, ours: Duration, now: Instant) -> Option<&str> {
+        let mut all = self.0.iter();
+        let found = all.find(|(_, (lease, since))| may_act(lease, *since, ours, now));
+        found.map(|(name, _)| name.as_str())
     }
 }
 
-/// One that does not say when it was taken comes first.
-fn order(lease: &Lease) -> (Option<Timestamp>, Option<&str>) {
-    (record::acquired(lease), lease.metadata.name.as_deref())
+fn may_act(lease: &Lease, since: Instant, ours: Duration, now: Instant) -> bool {
+    let view = LeaseView::of(lease, ours);
+    let is_silent = now.saturating_duration_since(since) >= view.duration;
+    record::acts(lease) && !view.is_released && !is_silent
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::runtime::lease::Timing;
 
     const DURATION: Duration = Duration::from_secs(15);
 
-    fn taken(name: &str, second: i64) -> Lease {
-        let at = Timestamp::from_second(1_800_000_000 + second).unwrap();
-        let mut lease = record::taken(Lease::default(), "somebody", at, Timing::new(DURATION));
-        lease.metadata.name = Some(name.to_owned());
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn taken() -> Lease {
+        let mut lease = record::taken(Lease::default(), "somebody", at(0), Timing::new(DURATION));
+        lease.metadata.name = Some("bird".to_owned());
         lease
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_came_later_waits_until_the_earlier_one_is_gone_or_silent() {
-        let mut others = OtherSplits::default();
-        let (ours, start) = (taken("b-0-of-3", 10), Instant::now());
-        let mut look = |leases: Vec<Lease>, seconds| {
-            others.before(&ours, leases, DURATION, start + Duration::from_secs(seconds))
-        };
-        let earlier = || taken("b", 5);
-        assert_eq!(look(vec![], 0), None);
-        assert_eq!(look(vec![taken("b", 11)], 0), None, "it waits for us");
-        assert_eq!(look(vec![earlier()], 0).as_deref(), Some("b"));
-        assert_eq!(look(vec![earlier()], 14).as_deref(), Some("b"));
-        assert_eq!(
-            look(vec![earlier()], 15),
-            None,
-            "nothing was heard of it for so long"
-        );
-        let renewed = record::renewed_at(earlier(), Timestamp::now(), Timing::new(DURATION));
-        assert_eq!(look(vec![renewed], 16).as_deref(), Some("b"));
-        assert_eq!(look(vec![record::released(earlier())], 17), None);
+    fn renewed(second: i64) -> Lease {
+        record::renewed_at(taken(), at(second), Timing::new(DURATION))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_two_of_the_same_instant_one_waits_and_of_one_without_an_instant_we_do() {
-        let before = |ours: &Lease, other: Lease| {
-            OtherSplits::default().before(ours, vec![other], DURATION, Instant::now())
+    async fn another_is_waited_for_until_it_waits_is_released_or_silent() {
+        let mut others = OtherSplits::default();
+        let start = Instant::now();
+        let mut acts = |leases: Vec<Lease>, seconds| {
+            let now = start + Duration::from_secs(seconds);
+            others.see(leases, DURATION, now);
+            others.acting(DURATION, now).is_some()
         };
-        let (one, two) = (taken("b-0-of-2", 5), taken("b-0-of-3", 5));
-        assert_eq!(before(&two, one.clone()).as_deref(), Some("b-0-of-2"));
-        assert_eq!(before(&one, two.clone()), None);
-        let mut edited = two;
-        edited.spec.as_mut().unwrap().acquire_time = None;
-        assert_eq!(before(&one, edited).as_deref(), Some("b-0-of-3"));
+        assert!(!acts(vec![], 0));
+        assert!(acts(vec![taken()], 0));
+        assert!(acts(vec![taken()], 14));
+        assert!(!acts(vec![taken()], 15), "nothing was heard of it for so long");
+        assert!(acts(vec![renewed(16)], 16));
+        assert!(!acts(vec![record::waiting(renewed(17))], 17));
+        assert!(acts(vec![record::acting(renewed(18), at(18))], 18));
+        assert!(!acts(vec![record::released(renewed(18))], 19));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_deleted_may_come_back_for_as_long_as_it_lasts() {
+        let mut others = OtherSplits::default();
+        let start = Instant::now();
+        others.see(vec![taken()], DURATION, start);
+        for (seconds, expected) in [(1, true), (14, true), (15, false)] {
+            let now = start + Duration::from_secs(seconds);
+            others.see(vec![], DURATION, now);
+            assert_eq!(
+                others.acting(DURATION, now).is_some(),
+                expected,
+                "after {seconds} s"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_of_a_release_that_does_not_say_so_acts() {
+        let mut old = taken();
+        old.metadata.annotations = None;
+        let mut others = OtherSplits::default();
+        others.see(vec![old], DURATION, Instant::now());
+        assert!(others.acting(DURATION, Instant::now()).is_some());
     }
 }

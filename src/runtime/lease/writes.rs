@@ -15,6 +15,8 @@ pub(super) struct Held {
     pub(super) term: Term,
     /// When we may begin to act: at once, except after a takeover from one who may still be acting.
     pub(super) act_at: Instant,
+    /// When to look again whether somebody acts who splits namespaces in another way.
+    pub(super) look_at: Instant,
     pub(super) renewed_at: Instant,
     /// Who else asks for it.
     pub(super) asked_for_by: Option<String>,
@@ -29,22 +31,12 @@ impl Elector {
         let alive = matches!(self.step(), Step::Wait(_));
         let ousted = alive.then(|| seen.view.renew_deadline());
         let (previous, exists) = (seen.lease.clone(), seen.exists);
-        let last_renewal = record::renewed(&previous);
-
         let wanted = record::taken(previous, &identity, now, timing);
         match self.store.write(wanted, exists).await {
             Ok(lease) => {
-                let absences = record::absences(&lease);
-                let before = absences
-                    .last()
-                    .filter(|span| span.to == now)
-                    .map(|span| span.from);
                 let term = Term {
                     since: now,
-                    previous_renewal: last_renewal
-                        .and(before.or(last_renewal))
-                        .map(|last| last.min(now)),
-                    absences,
+                    absences: record::absences(&lease),
                     valid_until: sent + timing.renew_deadline(),
                 };
                 // Where the record named us without our doing (a hand, a lost answer), nobody waited for the other one.
@@ -56,6 +48,7 @@ impl Elector {
                     lease,
                     term,
                     act_at,
+                    look_at: sent,
                     renewed_at: sent,
                     asked_for_by: None,
                 })
@@ -72,12 +65,22 @@ impl Elector {
 
     /// Renews the lease, again and again until the deadline.
     pub(super) async fn renew(&mut self, held: &mut Held) -> Result<(), LeaseError> {
+        self.renew_as(held, |lease| lease).await
+    }
+
+    /// The same with a change.
+    pub(super) async fn renew_as(
+        &mut self,
+        held: &mut Held,
+        change: impl Fn(Lease) -> Lease,
+    ) -> Result<(), LeaseError> {
         let deadline = held.term.valid_until;
         let mut exists = true;
         let mut last = Failure::Other("no answer".to_owned());
         loop {
             let sent = self.clock.monotonic();
-            let wanted = record::renewed_at(held.lease.clone(), self.clock.now(), self.config.timing);
+            let wanted = change(held.lease.clone());
+            let wanted = record::renewed_at(wanted, self.clock.now(), self.config.timing);
             match timeout_at(deadline, self.store.write(wanted, exists)).await {
                 Ok(Ok(lease)) => {
                     held.lease = lease;

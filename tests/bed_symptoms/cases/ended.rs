@@ -212,7 +212,7 @@ fn late() -> Vec<Case> {
         .told(),
         case(
             "the promotion of v2 reached subset production after it was given up, and v1 has no available pod: back to it when it has \
-             one; the verb rollback does not wait",
+             one",
             |stage| promoted_too_late(stage, (2, 2, 0)).boxed(),
         )
         .told(),
