@@ -155,10 +155,10 @@ impl Scope {
         if !*self.filled.borrow() {
             return;
         }
-        for name in self.stores.bird_watches.names() {
-            if of(&name.namespace) {
-                self.wake(&name);
-            }
+        // Where we do not lead they are asked for when we do.
+        let is_led = |name: &&ObjectName| of(&name.namespace) && self.context.gate.is_open(&name.namespace);
+        for name in self.stores.bird_watches.names().iter().filter(is_led) {
+            self.wake(name);
         }
     }
 

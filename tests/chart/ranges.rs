@@ -18,6 +18,7 @@ const FLAGS: &[(&str, Option<&str>)] = &[
     ("--propagation-delay", Some("propagationDelay")),
     ("--query-timeout", None),
     ("--scrape-interval", Some("scrapeInterval")),
+    ("--shards", None),
     ("--timeout", Some("drain.timeoutSeconds")),
 ];
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::helm::{NAMESPACE, RELEASE, render};
+use crate::helm::{NAMESPACE, RELEASE, render, try_render};
 
 /// The rights in a watched namespace.
 fn release_rules() -> Value {
@@ -117,12 +117,30 @@ fn people_get_their_rights_through_the_standard_roles_when_asked_and_the_operato
     assert_eq!(rendered.get("ClusterRole", RELEASE)["rules"], release_rules());
 }
 
+#[test]
+fn of_several_shards_each_lease_may_be_held_and_that_of_a_single_one_while_pods_are_replaced() {
+    let rendered = render("shards: 3");
+    let rules = &rendered.get("Role", "birdwatch-lease")["rules"];
+    let leases = [
+        "birdwatch",
+        "birdwatch-0-of-3",
+        "birdwatch-1-of-3",
+        "birdwatch-2-of-3",
+    ];
+    assert_eq!(rules[1]["resourceNames"], json!(leases));
+    assert_eq!(rendered.env("SHARDS"), "3");
+    for wrong in ["0", "65", "many"] {
+        let error = try_render(&format!("shards: {wrong}")).err().unwrap_or_default();
+        assert!(error.contains("shards"), "{error}");
+    }
+}
+
 fn assert_lease(rendered: &crate::helm::Rendered) {
     let name = "birdwatch-lease";
     assert_eq!(
         rendered.get("Role", name)["rules"],
         json!([
-            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "list"]},
             {
                 "apiGroups": ["coordination.k8s.io"],
                 "resources": ["leases"],

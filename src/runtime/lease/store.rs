@@ -15,6 +15,9 @@ use tokio::time::timeout;
 /// After this long the server ends a watch, and a connection that died in silence is given up a little later.
 const WATCH_SECONDS: u32 = 120;
 
+/// How many leases are asked for at a time.
+const PAGE: u32 = 50;
+
 /// The latest news of the lease.
 #[derive(Clone, Debug)]
 pub(super) enum News {
@@ -64,12 +67,21 @@ impl Store {
     /// The leases of the same installation, split into another number of shards. Read from the store behind the API server:
     /// two who each wrote their own before they look cannot miss each other.
     pub(super) async fn of_other_splits(&self, config: &LeaseConfig) -> Result<Vec<Lease>, Failure> {
-        let all = within(self.timing.call_timeout(), self.api.list(&ListParams::default())).await?;
+        let mut params = ListParams::default().limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let page = within(self.timing.call_timeout(), self.api.list(&params)).await?;
+            all.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => break,
+            }
+        }
         let is_other = |lease: &Lease| {
             let name = lease.metadata.name.as_deref().unwrap_or_default();
             config.shards.is_of_other_split(&config.name, name)
         };
-        Ok(all.items.into_iter().filter(is_other).collect())
+        Ok(all.into_iter().filter(is_other).collect())
     }
 
     pub(super) async fn read(&self) -> Result<News, Failure> {
