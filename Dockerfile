@@ -4,8 +4,8 @@
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /birdwatch
 COPY . .
-# The cfg has randomness come from the system call: a static binary cannot look it up in libc and would need /dev/urandom.
-RUN RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' cargo build --release --locked --bin birdwatch --target "$(uname -m)-unknown-linux-gnu"
+# Relative relocations packed save 0.4 MB (glibc 2.36 and later read them). The cfg has randomness come from the system call: a static binary cannot look it up in libc and would need /dev/urandom.
+RUN RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs --cfg getrandom_backend="linux_getrandom"' cargo build --release --locked --bin birdwatch --target "$(uname -m)-unknown-linux-gnu"
 # Its place depends on the architecture; the next stage wants one.
 RUN cp "target/$(uname -m)-unknown-linux-gnu/release/birdwatch" /birdwatch/birdwatch
 
