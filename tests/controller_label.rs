@@ -71,6 +71,16 @@ async fn given_up() -> (Kit, Operator) {
     (kit, operator)
 }
 
+/// The label is done and its answer lost, and nothing shows the rule as it is.
+async fn written_unseen(kit: &Kit) {
+    at_full_weight(kit).await;
+    hide_rules(kit, "one");
+    kit.api.inject(Fault::CutAfter, 1, is_label_write);
+    kit.api.inject(Fault::Hang, usize::MAX, is_rule_read);
+    kit.until("the label is there", |kit| kit.labels().0 == "v2")
+        .await;
+}
+
 fn labels_written(kit: &Kit) -> usize {
     kit.calls()
         .iter()
@@ -128,17 +138,12 @@ async fn a_late_label_stays_while_there_is_nothing_to_go_back_to() {
         .await;
 }
 
-/// The label is done and its answer lost, and nothing shows the rule as it is: nobody is told that v1 is back before it is.
+/// Nobody is told that v1 is back before it is.
 #[tokio::test(start_paused = true)]
 async fn an_attempt_does_not_end_while_it_is_unknown_whether_its_label_was_written() {
     let kit = Kit::new();
     let _operator = kit.operator("one");
-    at_full_weight(&kit).await;
-    hide_rules(&kit, "one");
-    kit.api.inject(Fault::CutAfter, 1, is_label_write);
-    kit.api.inject(Fault::Hang, usize::MAX, is_rule_read);
-    kit.until("the label is there", |kit| kit.labels().0 == "v2")
-        .await;
+    written_unseen(&kit).await;
     kit.prometheus.answers(BAD);
     kit.until("no traffic on the canary", |kit| kit.weights() == (100, 0))
         .await;
@@ -177,12 +182,7 @@ async fn one_whose_watch_is_late_turns_back_the_label_that_another_wrote() {
 async fn a_deletion_turns_back_the_label_that_was_written_and_not_known() {
     let kit = Kit::new();
     let _operator = kit.operator("one");
-    at_full_weight(&kit).await;
-    hide_rules(&kit, "one");
-    kit.api.inject(Fault::CutAfter, 1, is_label_write);
-    kit.api.inject(Fault::Hang, usize::MAX, is_rule_read);
-    kit.until("the label is there", |kit| kit.labels().0 == "v2")
-        .await;
+    written_unseen(&kit).await;
     kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
     kit.until("no traffic on the canary", |kit| kit.weights() == (100, 0))
         .await;
@@ -286,12 +286,7 @@ async fn at_rest_a_late_label_goes_back_though_another_object_is_gone() {
 async fn a_person_who_asks_for_a_rollback_waits_for_no_pods_to_take_a_label_back_to() {
     let kit = Kit::new();
     let _operator = kit.operator("one");
-    at_full_weight(&kit).await;
-    hide_rules(&kit, "one");
-    kit.api.inject(Fault::CutAfter, 1, is_label_write);
-    kit.api.inject(Fault::Hang, usize::MAX, is_rule_read);
-    kit.until("the label is there", |kit| kit.labels().0 == "v2")
-        .await;
+    written_unseen(&kit).await;
     kit.prometheus.answers(BAD);
     kit.until("no traffic on the canary", |kit| kit.weights() == (100, 0))
         .await;

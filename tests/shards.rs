@@ -250,34 +250,29 @@ async fn replicas_that_come_at_the_same_time_divide_the_shards_too() {
     assert_eq!(world.moved(&before), [0; 6]);
 }
 
+/// What `c` had moves once, and nothing else; how long that took.
+async fn left_by_c(world: &World, lose: impl FnOnce(&World), limit: Duration) -> Duration {
+    let before = world.owners();
+    lose(world);
+    let took = world.divided(&[("a", 3), ("b", 3)], limit).await;
+    sleep(secs(300)).await;
+    let lost: Vec<_> = before.iter().map(|owner| usize::from(owner == "c")).collect();
+    assert_eq!(world.moved(&before), lost);
+    took
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_shards_of_a_replica_that_vanishes_are_taken_within_the_lease_and_nothing_else_moves() {
     let (world, [_a, _b, c]) = World::three().await;
-    let before = world.owners();
-    world.kill("c", c);
-    let took = world.divided(&[("a", 3), ("b", 3)], DURATION + secs(1)).await;
+    let took = left_by_c(&world, |world| world.kill("c", c), DURATION + secs(1)).await;
     assert!(took >= secs(9), "{took:?}: never before the lease is over");
-    sleep(secs(300)).await;
-    let lost = before
-        .iter()
-        .map(|owner| usize::from(owner == "c"))
-        .collect::<Vec<_>>();
-    assert_eq!(world.moved(&before), lost);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_shards_of_a_replica_that_stops_are_taken_at_once_and_nothing_else_moves() {
     let (world, [_a, _b, c]) = World::three().await;
-    let before = world.owners();
-    c.stop.cancel();
-    let took = world.divided(&[("a", 3), ("b", 3)], secs(5)).await;
+    let took = left_by_c(&world, |_| c.stop.cancel(), secs(5)).await;
     assert!(took <= secs(1), "{took:?}");
-    sleep(secs(300)).await;
-    let lost = before
-        .iter()
-        .map(|owner| usize::from(owner == "c"))
-        .collect::<Vec<_>>();
-    assert_eq!(world.moved(&before), lost);
 }
 
 #[tokio::test(start_paused = true)]
