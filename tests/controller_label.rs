@@ -81,6 +81,13 @@ async fn written_unseen(kit: &Kit) {
         .await;
 }
 
+/// So many pods of production can take traffic.
+fn available(kit: &Kit, pods: i32) {
+    kit.api.edit(DEPLOYMENTS, (NS, "aleph-v1"), "kubelet", |d| {
+        d["status"]["availableReplicas"] = json!(pods);
+    });
+}
+
 fn labels_written(kit: &Kit) -> usize {
     kit.calls()
         .iter()
@@ -122,18 +129,13 @@ async fn the_same_label_set_by_a_person_stays() {
 #[tokio::test(start_paused = true)]
 async fn a_late_label_stays_while_there_is_nothing_to_go_back_to() {
     let (kit, _operator) = given_up().await;
-    let available = |pods: i32| {
-        kit.api.edit(DEPLOYMENTS, (NS, "aleph-v1"), "kubelet", |d| {
-            d["status"]["availableReplicas"] = json!(pods);
-        });
-    };
-    available(0);
+    available(&kit, 0);
     arrive(&kit, "birdwatch", "v2");
     kit.until("it is told", |kit| message(kit).contains("has no available pod"))
         .await;
     sleep(Duration::from_mins(10)).await;
     assert_eq!((labels_written(&kit), kit.labels().0.as_str()), (0, "v2"));
-    available(1);
+    available(&kit, 1);
     kit.until("production is v1 again", |kit| kit.labels().0 == "v1")
         .await;
 }
@@ -290,9 +292,7 @@ async fn a_person_who_asks_for_a_rollback_waits_for_no_pods_to_take_a_label_back
     kit.prometheus.answers(BAD);
     kit.until("no traffic on the canary", |kit| kit.weights() == (100, 0))
         .await;
-    kit.api.edit(DEPLOYMENTS, (NS, "aleph-v1"), "kubelet", |d| {
-        d["status"]["availableReplicas"] = json!(0);
-    });
+    available(&kit, 0);
     kit.api.heal();
     kit.until("it waits", |kit| message(kit).contains("has no available pod"))
         .await;

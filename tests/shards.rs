@@ -251,9 +251,9 @@ async fn replicas_that_come_at_the_same_time_divide_the_shards_too() {
 }
 
 /// What `c` had moves once, and nothing else; how long that took.
-async fn left_by_c(world: &World, lose: impl FnOnce(&World), limit: Duration) -> Duration {
+async fn left_by_c(world: &World, befall: impl FnOnce(&World), limit: Duration) -> Duration {
     let before = world.owners();
-    lose(world);
+    befall(world);
     let took = world.divided(&[("a", 3), ("b", 3)], limit).await;
     sleep(secs(300)).await;
     let lost: Vec<_> = before.iter().map(|owner| usize::from(owner == "c")).collect();

@@ -147,8 +147,13 @@ impl Scope {
 
     /// The same in a shard.
     pub fn wake_shard(&self, shard: Shard) {
+        self.wake_those(self.of_shard(shard));
+    }
+
+    /// Whether a namespace is of that shard.
+    fn of_shard(&self, shard: Shard) -> impl Fn(&str) -> bool + Copy + use<> {
         let shards = self.context.gate.shards();
-        self.wake_those(|namespace| shards.of(namespace) == shard);
+        move |namespace| shards.of(namespace) == shard
     }
 
     fn wake_those(&self, of: impl Fn(&str) -> bool) {
@@ -226,8 +231,7 @@ impl Scope {
 
     /// Forgets all that belongs to one who acts for a shard.
     pub fn stand_down(&self, shard: Shard) {
-        let shards = self.context.gate.shards();
-        let of = move |namespace: &str| shards.of(namespace) == shard;
+        let of = self.of_shard(shard);
         self.memory.forget_all(of);
         self.context.deliver.withdraw(of);
         self.context.metrics.forget_rollouts(of);

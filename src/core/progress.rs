@@ -116,13 +116,11 @@ fn begin(turn: &Turn<'_>, rollout: &mut Rollout) {
 /// Writes the intended raise, or takes it back where something has come between.
 fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     // What takes all of it back goes before what makes the rest of it wait.
-    let outdated = blocks::outdated(turn, rollout);
-    let (gone, waits): (Option<Block>, Option<Block>) = match outdated {
-        Some(block) if block.withholds => (None, Some(block)),
-        outdated => (outdated, None),
+    let block = match blocks::outdated(turn, rollout) {
+        Some(block) if !block.withholds => Some(block),
+        waits => blocks::block(turn, rollout, rollout.intended).or(waits),
     };
-    let block = gone.or_else(|| blocks::block(turn, rollout, rollout.intended));
-    match block.or(waits) {
+    match block {
         None => {
             rollout.raised = true;
             if !turn.seen.finalizer {

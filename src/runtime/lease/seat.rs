@@ -71,12 +71,6 @@ impl Seats {
         Self::new(Shards::ONE, vec![Seat::new(leadership, Work::default())])
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn shards(&self) -> Shards {
-        self.shards
-    }
-
     /// Each with its shard.
     pub fn iter(&self) -> impl Iterator<Item = (Shard, &Seat)> {
         self.shards.all().zip(self.seats.iter())
@@ -101,12 +95,6 @@ impl Gate {
     #[must_use]
     pub fn new(seats: Seats, clock: Clock) -> Self {
         Self { seats, clock }
-    }
-
-    /// A gate that stays as `leadership` says, without an elector (tests).
-    #[must_use]
-    pub fn fixed(leadership: Leadership, clock: Clock) -> Self {
-        Self::new(Seats::one(watch::channel(leadership).1), clock)
     }
 
     /// How namespaces are split.
