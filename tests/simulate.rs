@@ -348,6 +348,7 @@ fn nonsense_in_files_is_refused_in_words_and_with_a_code() {
 }
 
 /// `make plots` writes them; whatever changes how they look or what they say changes the committed files too.
+/// What `make bench` draws is held to its results by a test of its own.
 #[test]
 fn the_plots_of_the_docs_are_what_the_makefile_says() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -377,6 +378,7 @@ fn the_plots_of_the_docs_are_what_the_makefile_says() {
                 entry.expect("an entry").file_name().to_string_lossy()
             )
         })
+        .filter(|path| !path.starts_with("docs/plots/bench-"))
         .collect();
     there.sort();
     assert_eq!(drawn, there);

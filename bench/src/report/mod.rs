@@ -102,6 +102,38 @@ mod tests {
     }
 
     #[test]
+    fn the_committed_page_and_plots_are_what_the_committed_results_give() {
+        let root = operator::root();
+        let dir = std::env::temp_dir().join(format!("birdwatch-bench-committed-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (page, plots) = (dir.join("page.md"), dir.join("plots"));
+        let committed = fs::read_to_string(root.join("docs/performance.md")).unwrap();
+        fs::write(&page, &committed).unwrap();
+        write(&root.join("bench/results.jsonl"), &page, &plots).unwrap();
+        let again = fs::read_to_string(&page).unwrap();
+        let drawn = files(&plots, "");
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(
+            again == committed,
+            "docs/performance.md is not of bench/results.jsonl: run make bench"
+        );
+        assert!(
+            drawn == files(&root.join("docs/plots"), "bench-"),
+            "docs/plots: run make bench"
+        );
+    }
+
+    fn files(dir: &Path, of: &str) -> BTreeMap<String, String> {
+        fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+            .filter(|(name, _)| name.starts_with(of))
+            .map(|(name, path)| (name, fs::read_to_string(path).unwrap()))
+            .collect()
+    }
+
+    #[test]
     fn a_report_is_written_and_says_the_same_again() {
         let dir = std::env::temp_dir().join(format!("birdwatch-bench-report-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
