@@ -87,7 +87,8 @@ HOSTILE = $(FRESH) HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --
 prove-hostile: PROOF = { $(HOSTILE) --skip answers:: && $(HOSTILE) --test-threads=1 answers::; }
 prove-manifests: PROOF = $(FRESH) HOSTILE_MANIFESTS=5000 cargo test --locked --test bed_hostile -- --nocapture
 prove-leaders: PROOF = LEADERS_RUNS=5 cargo test --locked --test bed_leaders -- --nocapture --include-ignored
-prove-crash: PROOF = BIRDWATCH_RUNS=96 cargo test --locked --profile prove --test bed_crash $(IGNORED) killed_or
+# The API server is what these wait for: it may take more room before it collects its garbage.
+prove-crash: PROOF = GOGC=400 BIRDWATCH_RUNS=96 cargo test --locked --profile prove --test bed_crash $(IGNORED) killed_or
 prove-soak: PROOF = $(MAKE) --no-print-directory soak MINUTES=6
 $(PROOFS:%=prove-%): prove-%:
 	@mkdir -p target/proved
