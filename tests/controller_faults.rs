@@ -203,7 +203,7 @@ async fn late_watches_make_nothing_be_written_twice_or_read() {
         .collect();
     assert_eq!(
         reads,
-        [SERVICES, SERVICES],
+        [SERVICES, DEPLOYMENTS, SERVICES],
         "before production's label, and before the end: {:?}",
         kit.counted()
     );
@@ -517,6 +517,29 @@ async fn broken_watches_are_taken_up_again_and_nothing_is_missed() {
     });
     kit.until("lowered again", |kit| kit.weights().1 <= 50).await;
     kit.until_phase(Phase::Promoted).await;
+}
+
+/// As where a connection dies and nobody is told.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_silent_is_begun_anew_within_a_minute() {
+    let (kit, _operator) = at_half().await;
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |bw| {
+        bw["spec"]["paused"] = json!(true);
+    });
+    let is_of_deployments = |r: &Request| r.verb == "watch" && r.resource == DEPLOYMENTS;
+    kit.api.inject(Fault::Silent, 1, is_of_deployments);
+    kit.api.cut_watches(is_of_deployments);
+    let silent = Instant::now();
+    kit.api.edit(DEPLOYMENTS, (NS, "aleph-v2"), "kubelet", |d| {
+        d["status"]["availableReplicas"] = json!(0);
+    });
+    kit.until_phase(Phase::RolledBack).await;
+    assert!(
+        silent.elapsed() < Duration::from_mins(1),
+        "{:?}",
+        silent.elapsed()
+    );
+    assert_eq!(kit.weights(), (100, 0));
 }
 
 /// Says of the next object of every watch that it has no name.

@@ -320,3 +320,72 @@ async fn a_version_whose_label_came_late_starts_again_when_it_is_mended() {
     kit.until_phase(Phase::Promoted).await;
     assert_eq!(kit.labels().0, "v2");
 }
+
+/// From now on nobody is shown a newer Deployment, though one has another image.
+fn edit_unseen(kit: &Kit) {
+    let is_it = |r: &Request| r.verb == "watch" && r.resource == DEPLOYMENTS;
+    kit.api.inject(Fault::Silent, usize::MAX, is_it);
+    kit.api.cut_watches(is_it);
+    kit.api.edit(DEPLOYMENTS, (NS, "aleph-v2"), "kubectl", |d| {
+        d["metadata"]["generation"] = json!(2);
+        d["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("2");
+        d["status"]["observedGeneration"] = json!(2);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_were_changed_unseen_are_not_promoted() {
+    let kit = Kit::new();
+    let _operator = kit.operator("one");
+    at_full_weight(&kit).await;
+    kit.api.forget_requests();
+    edit_unseen(&kit);
+    sleep(Duration::from_mins(2)).await;
+    assert_eq!((kit.phase(), labels_written(&kit)), (Phase::Promoting, 0));
+    kit.api.heal();
+    kit.until("the attempt is over", |kit| kit.weights() == (100, 0))
+        .await;
+    assert_eq!((kit.labels().0.as_str(), labels_written(&kit)), ("v1", 0));
+}
+
+/// After production's label, and before the canary's traffic goes to it.
+async fn at_the_label(kit: &Kit) {
+    at_full_weight(kit).await;
+    kit.until("the label is known", |kit| {
+        let rollout = kit.status("aleph").rollout;
+        rollout.is_some_and(|rollout| rollout.production_label_at.is_some())
+    })
+    .await;
+    assert_eq!(kit.weights(), (0, 100));
+}
+
+fn rename_subset(kit: &Kit, place: usize, name: &str) {
+    kit.api.edit(RULES, (NS, "aleph"), "argocd", |rule| {
+        rule["spec"]["subsets"][place]["name"] = json!(name);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn traffic_does_not_go_to_a_subset_that_is_gone() {
+    let kit = Kit::new();
+    let _operator = kit.operator("one");
+    at_the_label(&kit).await;
+    rename_subset(&kit, 0, "stable");
+    sleep(Duration::from_mins(2)).await;
+    assert_eq!((kit.phase(), kit.weights()), (Phase::Promoting, (0, 100)));
+    let said = message(&kit);
+    assert!(said.contains("production") && said.contains("aleph"), "{said}");
+    rename_subset(&kit, 0, "production");
+    kit.until_phase(Phase::Promoted).await;
+    assert_eq!(kit.weights(), (100, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promotion_is_finished_though_the_subset_that_it_leaves_is_gone() {
+    let kit = Kit::new();
+    let _operator = kit.operator("one");
+    at_the_label(&kit).await;
+    rename_subset(&kit, 1, "other");
+    kit.until_phase(Phase::Promoted).await;
+    assert_eq!(kit.weights(), (100, 0));
+}

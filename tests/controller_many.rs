@@ -11,7 +11,7 @@ use std::time::Duration;
 use birdwatch::api::status::Phase;
 use controller_kit::fake_api::Fault;
 use controller_kit::{
-    BIRD_WATCHES, DEPLOYMENTS, Kit, RULES, SERVICES, bird_watch, deployment, is_status_write, rule,
+    BIRD_WATCHES, DEPLOYMENTS, Kit, Operator, RULES, SERVICES, bird_watch, deployment, is_status_write, rule,
     virtual_service,
 };
 use serde_json::json;
@@ -87,4 +87,52 @@ async fn however_many_are_at_rest_they_ask_for_nothing_and_hold_up_nobody() {
     println!(
         "proved: {many} BirdWatches at rest asked for nothing, and a bad canary beside them went back in {took:?}"
     );
+}
+
+/// A tenant may make as many for one service as the quota allows: others wait for none of them.
+#[tokio::test(start_paused = true)]
+async fn very_many_for_one_service_are_looked_at_only_where_it_concerns_them() {
+    const PEERS: usize = 300;
+    let kit = Kit::new();
+    kit.bird_watch();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for number in 0..PEERS {
+        let mut peer = bird_watch("aleph", &json!({}));
+        peer["metadata"]["name"] = json!(name(number));
+        kit.api.put(BIRD_WATCHES, peer);
+    }
+    let written = count_writes(&kit);
+    let operator = kit.operator("one");
+    kit.until("each says who acts", |_| written.load(Ordering::Relaxed) > PEERS)
+        .await;
+    let before = looks(&operator);
+    kit.until_weight(100).await;
+    let status = kit.status(&name(7));
+    assert!(
+        status.message.contains("BirdWatch aleph is older"),
+        "{}",
+        status.message
+    );
+    assert_eq!(
+        status.warnings, [""; 0],
+        "the weights are explained by the one that acts"
+    );
+    kit.until_phase(Phase::Promoted).await;
+    assert_eq!(kit.raised_to(), [50, 100, 0]);
+    // They share the route and the rule, which are written seven times; the status of the one that acts concerns none of them.
+    let looks = looks(&operator) - before;
+    assert!(looks < 7 * PEERS, "{looks} looks");
+    let written = written.load(Ordering::Relaxed);
+    // Who acts, and which versions there were before the next one.
+    assert!(written < 2 * PEERS + 50, "{written} statuses, {looks} looks");
+}
+
+/// How often anything was looked at.
+fn looks(operator: &Operator) -> usize {
+    let text = operator.metrics.text().unwrap();
+    let counts = text.lines().filter_map(|line| {
+        let of = line.strip_prefix("birdwatch_reconciles_total{")?;
+        of.rsplit(' ').next()?.parse::<usize>().ok()
+    });
+    counts.sum()
 }

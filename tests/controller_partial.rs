@@ -57,6 +57,30 @@ async fn a_canary_with_a_part_of_its_first_weight_is_judged() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_asked_of_a_first_raise_that_was_taken_back_does_not_judge_the_next() {
+    let (kit, _operator) = half_raised().await;
+    kit.prometheus.takes(Duration::from_secs(3));
+    kit.prometheus.answers(BAD);
+    let asked = kit.prometheus.asked();
+    kit.until("a check is under way", |kit| kit.prometheus.asked() > asked)
+        .await;
+    pause(&kit, true);
+    kit.until("taken back", |kit| kit.weights() == (100, 0)).await;
+    sleep(Duration::from_secs(10)).await;
+    kit.prometheus.takes(Duration::ZERO);
+    kit.prometheus.answers(0.0);
+    pause(&kit, false);
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!((kit.phase(), kit.weights()), (Phase::Progressing, (50, 50)));
+}
+
+fn pause(kit: &Kit, paused: bool) {
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |bw| {
+        bw["spec"]["paused"] = json!(paused);
+    });
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_rest_of_a_first_raise_follows_and_the_step_is_held_from_then_on() {
     let (kit, _operator) = half_raised().await;
     sleep(Duration::from_mins(5)).await;

@@ -54,7 +54,7 @@ pub struct Plan {
 }
 
 /// What is released, and through which objects. A change of it starts a rollout again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     /// Name of the service that is released.

@@ -327,6 +327,7 @@ fn observation(policy: &Policy, scrape: Span) -> Observation {
             canary: None,
             host: None,
         }),
+        production_despite: None,
         routes: vec![RouteSeen {
             key: "route".to_owned(),
             production: Some(100),

@@ -19,12 +19,20 @@ use super::size::{Answer, Meter};
 /// The longest that the making of a connection may take.
 const CONNECTING: Duration = Duration::from_secs(4);
 
+/// For so many seconds a watch goes on; then its server ends it, and it is begun anew from where it stood.
+pub const WATCH_SECONDS: u32 = 30;
+
+/// A connection that is read from and brings nothing for so long is dead: no watch is silent for longer.
+const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
+
 /// The configuration of a client for the controller: it must not retry by itself. kube's own policy would sit on a
-/// 429 or 503 for minutes, while a rollback has to be tried again within a second, on a fresh look.
+/// 429 or 503 for minutes, while a rollback has to be tried again within a second, on a fresh look. Nor may it wait for ever
+/// for a list or a watch that is not answered: kube sets no limit of its own.
 #[must_use]
 pub fn client_config(mut config: Config) -> Config {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECTING);
+    config.read_timeout.get_or_insert(SILENCE);
     config
 }
 
@@ -209,6 +217,26 @@ mod tests {
         let api: Api<RawBirdWatch> = Api::default_namespaced(Client::new(Shallow.layer(router), "shop"));
         let error = api.list(&ListParams::default()).await.unwrap_err();
         assert!(matches!(error, kube::Error::Service(_)), "{error:?}");
+    }
+
+    /// A server that takes every question and never answers is one whose watches are silent, too.
+    #[tokio::test]
+    async fn a_list_that_is_never_answered_is_an_error() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let _taken = tokio::spawn(async move {
+            let mut taken = Vec::new();
+            loop {
+                taken.push(server.accept().await);
+            }
+        });
+        let mut config = Config::new(url.parse().unwrap());
+        assert_eq!(client_config(config.clone()).read_timeout, Some(SILENCE));
+        config.read_timeout = Some(Duration::from_millis(20));
+        let api: Api<RawBirdWatch> = Api::default_namespaced(connect(config).unwrap());
+        api.list(&ListParams::default()).await.unwrap_err();
+        let params = WatchParams::default();
+        assert!(api.watch(&params, "0").await.is_err());
     }
 
     /// A server whose every answer begins like this and has no end; and how much of it was taken so far.

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use json_patch::Patch as JsonPatch;
-use kube::Resource;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Status;
+use kube::{Api, Resource};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -17,7 +17,7 @@ use crate::runtime::metrics::{Direction, WriteKind, WriteResult};
 
 use super::context::{MANAGER, Scope};
 use super::errors::Fault;
-use super::objects::{RawBirdWatch, name_of};
+use super::objects::{Deployment, RawBirdWatch, name_of};
 
 /// What a write is counted as.
 #[derive(Clone, Copy)]
@@ -149,6 +149,15 @@ impl Scope {
         trimmed.trim();
         self.newer.rules.put(trimmed);
         Ok(Some(whole))
+    }
+
+    /// Reads a Deployment from the server; none where it is gone.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub async fn read_deployment(&self, name: &ObjectName) -> Result<Option<Deployment>, Fault> {
+        let api: Api<Deployment> = Api::namespaced(self.context.client.clone(), &name.namespace);
+        there(self.read(name, api.get(&name.name)).await)
     }
 
     async fn write<T: Resource>(

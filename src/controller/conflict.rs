@@ -1,6 +1,6 @@
 //! Two `BirdWatch`es for the same objects: the older one acts.
 
-use std::cmp::Ordering;
+use jiff::Timestamp;
 
 use crate::api::plan::Target;
 use crate::core::decide;
@@ -16,20 +16,13 @@ pub fn older(sight: &impl Sight, object: &RawBirdWatch, target: &Target) -> Opti
         namespace: name.namespace.clone(),
         name: target.destination_rule.clone(),
     };
-    let peers = sight.index().sharing(&rule);
-    let others = peers
-        .iter()
-        .filter(|peer| **peer != name)
-        .filter_map(|peer| sight.bird_watch(peer));
-    let mut older: Vec<_> = others
-        .filter(|other| by_age(other, object) == Ordering::Less)
-        .collect();
     // The oldest first: what it is about has to be read, which takes long, and of the others nothing need be.
-    older.sort_by(|a, b| by_age(a, b));
-    older
-        .iter()
-        .find(|other| target_of(other).is_some_and(|theirs| are_same(&theirs, target)))
-        .map(|other| other.name().name)
+    let older = sight.index().sharing_and_older(&rule, &Age::of(object));
+    let acts = |other: &ObjectName| {
+        let theirs = sight.bird_watch(other).and_then(|other| target_of(&other));
+        theirs.is_some_and(|theirs| are_same(&theirs, target))
+    };
+    older.into_iter().find(acts).map(|other| other.name)
 }
 
 fn target_of(object: &RawBirdWatch) -> Option<Target> {
@@ -42,14 +35,20 @@ fn are_same(a: &Target, b: &Target) -> bool {
     a.destination_rule == b.destination_rule || subsets(a) == subsets(b)
 }
 
-/// The older first; of two made in the same second, the one with the smaller UID.
-#[must_use]
-pub fn by_age(a: &RawBirdWatch, b: &RawBirdWatch) -> Ordering {
-    let age = |object: &RawBirdWatch| {
-        (
-            object.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            object.metadata.uid.clone(),
-        )
-    };
-    age(a).cmp(&age(b))
+/// When an object was made, the older first; of two made in the same second, the one with the smaller UID.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age {
+    made: Option<Timestamp>,
+    uid: Option<String>,
+}
+
+impl Age {
+    /// That of an object.
+    #[must_use]
+    pub fn of(object: &RawBirdWatch) -> Self {
+        Self {
+            made: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            uid: object.metadata.uid.clone(),
+        }
+    }
 }

@@ -216,8 +216,11 @@ impl Executor<'_> {
         let objects = &self.look.objects;
         let name = objects.subset(subset).unwrap_or_default();
         let what = format!("pointing subset {name} at {version}");
-        // There is no way back from it, and a watch that is late shows the weight of a canary that was taken back since.
-        if subset == Side::Production && !self.routes_are_newest().await? {
+        // There is no way back from it, and a watch that is late shows the weight of a canary that was taken back since, or
+        // pods that are others by now.
+        let is_sure = subset == Side::Canary
+            || self.routes_are_newest().await? && self.canary_is_as_analysed(version).await?;
+        if !is_sure {
             return Err(call(&what, Fault::Conflict));
         }
         self.relabel(objects.labelling(subset, version), &what).await
@@ -235,6 +238,21 @@ impl Executor<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the canary's Deployment is, on the server, what was analysed. What is pointed back at a former version needs no analysis.
+    async fn canary_is_as_analysed(&self, version: &str) -> Result<bool, Error> {
+        let Some(rollout) = &self.look.status.rollout else {
+            return Ok(true);
+        };
+        if rollout.canary.version != version {
+            return Ok(true);
+        }
+        let name = self.at(&rollout.canary.deployment);
+        let read = self.scope.read_deployment(&name).await;
+        let found = read.map_err(|fault| call("reading the canary's Deployment once more", fault))?;
+        let seen = found.map(|found| found.seen(&rollout.plan.target.version_label));
+        Ok(seen.is_some_and(|seen| seen.is(&rollout.canary)))
     }
 
     async fn restore_label(&self, written: &str, kept: Option<&str>) -> Result<Done, Error> {

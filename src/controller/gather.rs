@@ -15,6 +15,7 @@ use super::route_key;
 pub(super) struct World {
     pub(super) deployments: Vec<DeploymentSeen>,
     pub(super) rule: Result<RuleSeen, String>,
+    pub(super) production_despite: Option<String>,
     pub(super) routes: Vec<RouteSeen>,
     pub(super) route_problems: Vec<String>,
     pub(super) absent: Vec<String>,
@@ -27,6 +28,7 @@ impl Default for World {
         Self {
             deployments: Vec::new(),
             rule: Err("the spec names no objects".to_owned()),
+            production_despite: None,
             routes: Vec::new(),
             route_problems: Vec::new(),
             absent: Vec::new(),
@@ -58,6 +60,7 @@ impl World {
         if let (Some(kept), Some(host)) = (&kept, &host)
             && kept != host
         {
+            self.production_despite = None;
             self.rule = Err(format!(
                 "host of DestinationRule {} is {host} now, and was {kept} when this rollout began: set it back",
                 target.destination_rule
@@ -109,8 +112,9 @@ impl World {
         let read = destination_rule::read(rule, production_subset, canary_subset, version_label, domain);
         let missing = |label: &SubsetLabel| *label == SubsetLabel::Missing;
         let usable = read.host.is_some() && !missing(&read.production) && !missing(&read.canary);
+        let version = |label: &SubsetLabel| label.version().map(str::to_owned);
+        self.production_despite = version(&read.production).filter(|_| !usable && read.host.is_some());
         self.rule = if usable {
-            let version = |label: &SubsetLabel| label.version().map(str::to_owned);
             Ok(RuleSeen {
                 production: version(&read.production),
                 canary: version(&read.canary),

@@ -2,7 +2,7 @@
 //! and it asks nobody.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use crate::istio::host::resolve;
 use crate::istio::routes::Kind;
 use crate::istio::{DestinationRule, VirtualService};
 
+use super::conflict::Age;
 use super::objects::Deployment;
 
 /// A relation between two kinds of things, readable from both ends. Both are sorted lists: most have one entry, and there are
@@ -77,10 +78,20 @@ type Label = (String, String, String);
 /// Full name of a host, as rules and routes in a namespace name it.
 type Host = ObjectName;
 
+/// What others have to know of a `BirdWatch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    age: Age,
+    /// Of all it is about.
+    fingerprint: u64,
+}
+
 /// The index of one scope. Names carry their namespace.
 #[derive(Debug)]
 pub struct Index {
     cluster_domain: String,
+    /// Every `BirdWatch` that is there.
+    known: HashMap<ObjectName, Known>,
     /// `BirdWatch` to the one label of its selector that is looked up.
     selectors: Relation<ObjectName, Label>,
     /// `BirdWatch` to `VirtualService`s.
@@ -101,6 +112,7 @@ impl Index {
     pub fn new(cluster_domain: &str) -> Self {
         Self {
             cluster_domain: cluster_domain.to_owned(),
+            known: HashMap::new(),
             selectors: Relation::default(),
             services: Relation::default(),
             rules: Relation::default(),
@@ -110,9 +122,15 @@ impl Index {
         }
     }
 
-    /// Takes note of what a `BirdWatch` is about: its spec's target and its running rollout's, or nothing once it
-    /// is gone. Returns the others that stand on the same rules or hosts, before or now.
-    pub fn bird_watch(&mut self, name: &ObjectName, targets: &[&Target]) -> BTreeSet<ObjectName> {
+    /// Takes note of what a `BirdWatch` is about, its running rollout's target and its spec's, and of its age; none once it is
+    /// gone. Returns, where any of that has changed, the younger ones that stand on the same rules or hosts, before or now: they
+    /// give way to it.
+    pub fn bird_watch(
+        &mut self,
+        name: &ObjectName,
+        age: Option<Age>,
+        targets: &[&Target],
+    ) -> BTreeSet<ObjectName> {
         let at = |other: &str| ObjectName {
             namespace: name.namespace.clone(),
             name: other.to_owned(),
@@ -135,7 +153,24 @@ impl Index {
         touched.extend(self.rules.set(name, touched.clone()));
         let mut peers: BTreeSet<ObjectName> = touched.iter().flat_map(|rule| self.sharing(rule)).collect();
         peers.remove(name);
-        peers
+        let mut fingerprint = DefaultHasher::new();
+        targets.hash(&mut fingerprint);
+        let now = age.map(|age| Known {
+            age,
+            fingerprint: fingerprint.finish(),
+        });
+        let before = match &now {
+            Some(now) => self.known.insert(name.clone(), now.clone()),
+            None => self.known.remove(name),
+        };
+        let ages = [&before, &now].into_iter().flatten().map(|known| &known.age);
+        match ages.min() {
+            Some(since) if before != now => {
+                peers.retain(|peer| self.known.get(peer).is_some_and(|peer| peer.age > *since));
+                peers
+            }
+            _ => BTreeSet::new(),
+        }
     }
 
     /// Takes note of a Deployment, or that it is gone (`None`); returns the `BirdWatch`es it concerns or concerned.
@@ -203,6 +238,16 @@ impl Index {
             .flat_map(|rule| self.rules.having(rule))
             .cloned()
             .collect()
+    }
+
+    /// Those of them that are older, the oldest first.
+    #[must_use]
+    pub fn sharing_and_older(&self, rule: &ObjectName, than: &Age) -> Vec<ObjectName> {
+        let aged = |name| Some((&self.known.get(&name)?.age, name));
+        let mut older: Vec<_> = self.sharing(rule).into_iter().filter_map(aged).collect();
+        older.retain(|(age, _)| *age < than);
+        older.sort_unstable();
+        older.into_iter().map(|(_, name)| name).collect()
     }
 
     /// The `VirtualService`s in the namespace that send to the host of `rule`.
@@ -292,8 +337,8 @@ mod tests {
     #[test]
     fn a_deployment_wakes_those_it_matches_and_those_it_matched() {
         let mut index = index();
-        index.bird_watch(&name("aleph"), &[&target("aleph")]);
-        index.bird_watch(&name("beth"), &[&target("beth")]);
+        index.bird_watch(&name("aleph"), Some(age("aleph")), &[&target("aleph")]);
+        index.bird_watch(&name("beth"), Some(age("beth")), &[&target("beth")]);
         assert_eq!(
             index.deployment(&name("one"), Some(&deployment("aleph"))),
             names(["aleph"])
@@ -310,7 +355,7 @@ mod tests {
     #[test]
     fn objects_of_another_namespace_wake_nobody() {
         let mut index = index();
-        index.bird_watch(&name("aleph"), &[&target("aleph")]);
+        index.bird_watch(&name("aleph"), Some(age("aleph")), &[&target("aleph")]);
         let elsewhere = ObjectName {
             namespace: "other".into(),
             name: "aleph".into(),
@@ -335,11 +380,21 @@ mod tests {
     #[test]
     fn a_rollout_under_way_keeps_its_objects_though_the_spec_names_others() {
         let mut index = index();
-        index.bird_watch(&name("watch"), &[&target("new"), &target("old")]);
+        index.bird_watch(
+            &name("watch"),
+            Some(age("watch")),
+            &[&target("new"), &target("old")],
+        );
         assert_eq!(index.virtual_service(&name("old"), None), names(["watch"]));
         assert_eq!(index.virtual_service(&name("new"), None), names(["watch"]));
-        index.bird_watch(&name("watch"), &[&target("new")]);
+        index.bird_watch(&name("watch"), Some(age("watch")), &[&target("new")]);
         assert!(index.virtual_service(&name("old"), None).is_empty());
+    }
+
+    /// The age of who has this name, which tells the order of the alphabet.
+    fn age(of: &str) -> Age {
+        let object = json!({"metadata": {"name": of, "uid": of}});
+        Age::of(&serde_json::from_value(object).unwrap())
     }
 
     #[test]
@@ -349,11 +404,27 @@ mod tests {
         index.destination_rule(&name("other"), Some(&rule("aleph.shop.svc.cluster.local")));
         let mut other = target("aleph");
         other.destination_rule = "other".into();
-        assert!(index.bird_watch(&name("first"), &[&target("aleph")]).is_empty());
-        assert_eq!(index.bird_watch(&name("second"), &[&other]), names(["first"]));
-        assert_eq!(index.sharing(&name("aleph")), names(["first", "second"]));
-        assert_eq!(index.bird_watch(&name("first"), &[]), names(["second"]));
-        assert_eq!(index.sharing(&name("aleph")), names(["second"]));
+        let heard = |index: &mut Index, of: &str, about: &Target| {
+            index.bird_watch(&name(of), Some(age(of)), &[about])
+        };
+        assert!(heard(&mut index, "b", &target("aleph")).is_empty());
+        assert_eq!(heard(&mut index, "a", &other), names(["b"]));
+        assert!(heard(&mut index, "c", &other).is_empty(), "it gives way to them");
+        assert!(heard(&mut index, "a", &other).is_empty(), "nothing has changed");
+        assert_eq!(index.sharing(&name("aleph")), names(["a", "b", "c"]));
+        let older = |index: &Index, than| index.sharing_and_older(&name("aleph"), &age(than));
+        assert_eq!(older(&index, "c"), [name("a"), name("b")]);
+        assert!(older(&index, "a").is_empty());
+        let mut subsets = other.clone();
+        subsets.canary_subset = "third".into();
+        assert_eq!(heard(&mut index, "a", &subsets), names(["b", "c"]));
+        assert_eq!(
+            index.bird_watch(&name("b"), Some(age("d")), &[&target("aleph")]),
+            names(["c"]),
+            "made anew"
+        );
+        assert_eq!(index.bird_watch(&name("a"), None, &[]), names(["b", "c"]));
+        assert_eq!(index.sharing(&name("aleph")), names(["b", "c"]));
     }
 
     #[test]
@@ -361,8 +432,8 @@ mod tests {
         let mut index = index();
         index.destination_rule(&name("aleph"), Some(&rule("aleph")));
         index.destination_rule(&name("beth"), Some(&rule("beth")));
-        index.bird_watch(&name("a"), &[&target("aleph")]);
-        index.bird_watch(&name("b"), &[&target("beth")]);
+        index.bird_watch(&name("a"), Some(age("a")), &[&target("aleph")]);
+        index.bird_watch(&name("b"), Some(age("b")), &[&target("beth")]);
         assert_eq!(
             index.destination_rule(&name("beth"), Some(&rule("aleph"))),
             names(["a", "b"])
@@ -373,7 +444,7 @@ mod tests {
     fn a_virtual_service_nobody_named_wakes_those_whose_host_it_sends_to() {
         let mut index = index();
         index.destination_rule(&name("aleph"), Some(&rule("aleph")));
-        index.bird_watch(&name("a"), &[&target("aleph")]);
+        index.bird_watch(&name("a"), Some(age("a")), &[&target("aleph")]);
         assert_eq!(
             index.virtual_service(&name("gateway"), Some(&service("aleph"))),
             names(["a"])
@@ -389,11 +460,11 @@ mod tests {
     #[test]
     fn what_is_gone_leaves_nothing_behind() {
         let mut index = index();
-        index.bird_watch(&name("a"), &[&target("aleph")]);
+        index.bird_watch(&name("a"), Some(age("a")), &[&target("aleph")]);
         index.deployment(&name("d"), Some(&deployment("aleph")));
         index.virtual_service(&name("v"), Some(&service("aleph")));
         index.destination_rule(&name("r"), Some(&rule("aleph")));
-        index.bird_watch(&name("a"), &[]);
+        index.bird_watch(&name("a"), None, &[]);
         index.deployment(&name("d"), None);
         index.virtual_service(&name("v"), None);
         index.destination_rule(&name("r"), None);
@@ -402,5 +473,6 @@ mod tests {
         assert!(index.routes.forth.is_empty() && index.routes.back.is_empty());
         assert!(index.hosts.forth.is_empty() && index.hosts.back.is_empty());
         assert!(index.services.back.is_empty() && index.rules.back.is_empty());
+        assert!(index.known.is_empty());
     }
 }

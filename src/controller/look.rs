@@ -206,6 +206,7 @@ fn observe(
     let World {
         deployments,
         rule,
+        production_despite,
         routes,
         route_problems,
         absent,
@@ -233,6 +234,7 @@ fn observe(
         conflict: target.and_then(|target| conflict::older(sight, object, target)),
         deployments,
         rule,
+        production_despite,
         routes,
         route_problems,
         absent,

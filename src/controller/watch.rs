@@ -19,12 +19,14 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::api::BirdWatchStatus;
+use crate::clients::api_server::WATCH_SECONDS;
 use crate::clients::size::PAGE;
 use crate::core::decide;
 use crate::core::observation::ObjectName;
 use crate::istio::{DestinationRule, VirtualService};
 use crate::runtime::admin::Pending;
 
+use super::conflict::Age;
 use super::context::Scope;
 use super::exhibit;
 use super::objects::{Deployment, RawBirdWatch, name_of};
@@ -92,7 +94,8 @@ impl Watched for RawBirdWatch {
         let running = status.as_ref().and_then(under);
         let wanted = under(&BirdWatchStatus::default());
         let targets: Vec<_> = running.iter().chain(&wanted).collect();
-        let mut concerned = scope.index().bird_watch(name, &targets);
+        let age = object.map(Age::of);
+        let mut concerned = scope.index().bird_watch(name, age, &targets);
         scope
             .context
             .census
@@ -202,7 +205,7 @@ pub async fn follow<K: Watched>(
 where
     K::DynamicType: Eq + Hash + Clone + Send,
 {
-    let config = Config::default().page_size(PAGE);
+    let config = Config::default().page_size(PAGE).timeout(WATCH_SECONDS);
     let begin = || watcher(api.clone(), config.clone()).default_backoff().boxed();
     let mut events = begin();
     let mut first = Some((filling, pending));

@@ -159,8 +159,8 @@ pub(super) fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Optio
 }
 
 /// Canary pods needed for a weight: its share of production's replicas, times `minCapacity`, and at least one.
-pub(super) fn pods_needed(weight: u8, replicas: i32, min_capacity: f64) -> f64 {
-    let needed = f64::from(weight) / 100.0 * f64::from(replicas.max(1)) * min_capacity;
+pub(super) fn pods_needed(weight: u8, replicas: f64, min_capacity: f64) -> f64 {
+    let needed = f64::from(weight) / 100.0 * replicas.max(1.0) * min_capacity;
     // A product that should be whole may come out a little above.
     (needed - 1e-9).ceil().max(1.0)
 }
@@ -171,7 +171,7 @@ fn capacity(turn: &Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
         .deployments
         .iter()
         .filter(|d| d.version.as_ref() == Some(&rollout.production.version));
-    let replicas = of_production.map(|d| d.replicas).sum();
+    let replicas = of_production.map(|d| f64::from(d.replicas)).sum();
     let needed = pods_needed(weight, replicas, rollout.plan.min_capacity);
     let pods = end::canary_pods(turn, rollout);
     (f64::from(pods) < needed).then(|| Block {

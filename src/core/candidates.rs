@@ -19,6 +19,12 @@ impl DeploymentSeen {
         })
     }
 
+    /// Whether it is that candidate, and its controller has observed it.
+    #[must_use]
+    pub fn is(&self, candidate: &Candidate) -> bool {
+        self.candidate().as_ref() == Some(candidate)
+    }
+
     /// The same without a revision.
     #[must_use]
     pub fn unobserved(&self) -> Option<Candidate> {

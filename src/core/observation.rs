@@ -40,6 +40,8 @@ pub struct Observation {
     pub deployments: Vec<DeploymentSeen>,
     /// The `DestinationRule` of the target in force, or what is wrong with it, naming object and field.
     pub rule: Result<RuleSeen, String>,
+    /// What production's subset points at where `rule` is an error for another reason; none where that is not known.
+    pub production_despite: Option<String>,
     /// Our routes in the `VirtualServices` of the target in force.
     pub routes: Vec<RouteSeen>,
     /// What is wrong with the `VirtualServices` or their routes: nothing is raised until it is mended.

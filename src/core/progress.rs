@@ -139,7 +139,9 @@ fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
             rollout.intended = rollout.confirmed;
             if rollout.confirmed == 0 {
                 rollout.step = 0;
-                (rollout.confirmed_at, rollout.last_check, rollout.verdict) = (None, None, None);
+                (rollout.confirmed_at, rollout.verdict) = (None, None);
+                // What was asked before is no answer about the next try.
+                rollout.last_check = Some(turn.now);
             }
             if turn.seen.routes.iter().any(|r| r.is_above(rollout.confirmed)) {
                 turn.effect(Effect::Lower {

@@ -67,10 +67,20 @@ pub(super) fn finish(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let Some(label_at) = rollout.production_label_at else {
         return;
     };
-    let present = turn.seen.rule.as_ref().ok().map(|rule| rule.production.clone());
-    if present.is_some_and(|label| label.as_ref() != Some(&rollout.canary.version)) {
-        reverted(turn, rollout);
-        return;
+    let present = match &turn.seen.rule {
+        Ok(rule) => rule.production.as_ref(),
+        Err(_) => turn.seen.production_despite.as_ref(),
+    };
+    if present != Some(&rollout.canary.version) {
+        if turn.seen.rule.is_ok() || present.is_some() {
+            reverted(turn, rollout);
+            return;
+        }
+        // All traffic would go to a subset that nobody sees. Who leaves waits for nobody.
+        if guards::given_up(turn).is_none() {
+            turn.say(blocks::problem(turn).unwrap_or_default());
+            return;
+        }
     }
     if turn.canary_is_at_zero() {
         if !turn.routes_are_live() {

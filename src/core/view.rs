@@ -28,7 +28,8 @@ pub(super) fn describe(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, deliv
 
 /// What people should know of the routes and is not ours to change.
 fn warnings(turn: &Turn<'_>, rollout: Option<&Rollout>) -> Vec<String> {
-    let at_rest = rollout.is_none_or(|rollout| rollout.ended.is_some());
+    // What another acts on is the other's to explain.
+    let at_rest = turn.seen.conflict.is_none() && rollout.is_none_or(|rollout| rollout.ended.is_some());
     let by_hand = turn.seen.routes.iter().filter(|route| at_rest && !route.is_at(0));
     let by_hand = by_hand.map(|route| {
         format!(
@@ -70,9 +71,9 @@ fn preflight_condition(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
         return;
     }
     let findings = match &turn.desired {
-        Ok(plan) => preflight::watched(turn.seen, plan),
-        // The condition SpecInvalid says so.
-        Err(_) => Vec::new(),
+        Ok(plan) if turn.seen.conflict.is_none() => preflight::watched(turn.seen, plan),
+        // The condition Conflict says so, or SpecInvalid.
+        Ok(_) | Err(_) => Vec::new(),
     };
     let Some(first) = findings.first() else {
         return turn.clear(ConditionType::Preflight);

@@ -161,6 +161,7 @@ fn first_sight() -> Observation {
             canary: None,
             host: None,
         }),
+        production_despite: None,
         routes: vec![RouteSeen {
             key: "aleph/http[0]".into(),
             production: Some(100),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use birdwatch::clients::api_server::WATCH_SECONDS;
 use birdwatch_bed::parts::proxy::{Disturbance, Refusal};
 
 use crate::calls::Place;
@@ -16,6 +17,8 @@ const REFUSED: Duration = Duration::from_mins(1);
 pub(crate) const AWAY: Duration = Duration::from_mins(1);
 /// How long watches bring nothing but bookmarks.
 const QUIET: Duration = Duration::from_secs(4);
+/// How long the operator may take to notice that a watch is silent.
+const SILENT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 10);
 /// How much later a watch begins than the list before it.
 pub(crate) const STALE: Duration = Duration::from_millis(1500);
 
@@ -48,6 +51,8 @@ pub(crate) enum Fault {
     WatchClosed,
     /// Connections of watches break.
     WatchCut,
+    /// Watches bring nothing any more, and do not end.
+    WatchSilent,
     /// Watches say 410.
     WatchGone,
     /// Watches bring bookmarks only, for a while.
@@ -78,11 +83,12 @@ impl Fault {
     ];
 
     /// Those of phases.
-    pub(crate) const OF_PHASES: [Self; 9] = [
+    pub(crate) const OF_PHASES: [Self; 10] = [
         Self::LateAnswer,
         Self::LateCall,
         Self::WatchClosed,
         Self::WatchCut,
+        Self::WatchSilent,
         Self::WatchGone,
         Self::BookmarksOnly,
         Self::StaleList,
@@ -105,6 +111,7 @@ impl Fault {
             Self::LateCall => "call 30 s late",
             Self::WatchClosed => "watches closed",
             Self::WatchCut => "watches cut",
+            Self::WatchSilent => "watches silent",
             Self::WatchGone => "410 Gone",
             Self::BookmarksOnly => "bookmarks only",
             Self::StaleList => "stale lists",
@@ -155,6 +162,7 @@ impl Fault {
         match self {
             Self::WatchClosed => Some(Disturbance::Close),
             Self::WatchCut | Self::Away => Some(Disturbance::Cut),
+            Self::WatchSilent => Some(Disturbance::Silent),
             Self::WatchGone | Self::StaleList => Some(Disturbance::Gone),
             Self::BookmarksOnly => Some(Disturbance::BookmarksOnly(QUIET)),
             _ => None,
@@ -166,6 +174,7 @@ impl Fault {
         match self {
             Self::LateAnswer | Self::LateCall => LATE,
             Self::Away => AWAY,
+            Self::WatchSilent => SILENT,
             _ => Duration::ZERO,
         }
     }

@@ -9,7 +9,7 @@ fn release_rules() -> Value {
     json!([
         {"apiGroups": ["otomato.link"], "resources": ["birdwatches"], "verbs": ["get", "list", "watch", "patch"]},
         {"apiGroups": ["otomato.link"], "resources": ["birdwatches/status"], "verbs": ["update"]},
-        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch"]},
         {
             "apiGroups": ["networking.istio.io"],
             "resources": ["virtualservices", "destinationrules"],

@@ -123,6 +123,9 @@ async fn serve(api: &FakeApi, request: Request) -> Response {
         }
         Some(Fault::Delay(time)) => sleep(time).await,
         Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Silent) => {
+            return Body::from_stream(stream::pending::<io::Result<Bytes>>()).into_response();
+        }
         Some(Fault::Cut) => return broken(),
         Some(Fault::CutAfter) | None => {}
     }

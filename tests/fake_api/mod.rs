@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     Delay(Duration),
     /// Never answered, and not done.
     Hang,
+    /// Answered, and nothing ever comes of the answer.
+    Silent,
     /// The connection breaks before it is done.
     Cut,
     /// It is done, and the connection breaks before the answer.

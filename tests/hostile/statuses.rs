@@ -311,6 +311,7 @@ fn observation(fixture: &Value, status: &BirdWatchStatus) -> Observation {
             canary: label("canary"),
             host: None,
         }),
+        production_despite: None,
         routes: vec![RouteSeen {
             key: "aleph/http[0]".to_owned(),
             production: Some(100 - canary),

@@ -60,7 +60,7 @@ pub(crate) fn quick() -> Vec<Configuration> {
     let sudden = everything()
         .into_iter()
         .filter(|edit| !matches!(edit, Edit::Verb(..)));
-    vec![
+    let mut all = vec![
         Configuration::new("four steps", FOUR_STEPS),
         Configuration {
             releases: vec![1, 2],
@@ -107,11 +107,25 @@ pub(crate) fn quick() -> Vec<Configuration> {
             unknown: false,
             ..Configuration::new("a label comes late", ONE_STEP)
         },
+    ];
+    all.extend(seen_late());
+    all
+}
+
+/// What watches show late.
+fn seen_late() -> [Configuration; 2] {
+    [
         Configuration {
             stale: true,
             lossy: true,
             unknown: false,
             ..Configuration::new("answers lost, and a late watch", ONE_STEP)
+        },
+        Configuration {
+            stale: true,
+            unknown: false,
+            edits: (1, vec![Edit::Revise(1)]),
+            ..Configuration::new("a late watch, and other pods", ONE_STEP)
         },
     ]
 }

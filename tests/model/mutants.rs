@@ -5,14 +5,17 @@ pub(crate) struct Mutation {
     pub(crate) what: &'static str,
     /// What is said of it.
     pub(crate) by: &'static str,
+    /// The quick configuration that finds it.
+    pub(crate) found_in: &'static str,
     /// Each in a file: a text that is there once, and what stands there instead.
     pub(crate) changes: &'static [(&'static str, &'static str, &'static str)],
 }
 
-pub(crate) const MUTATIONS: [Mutation; 33] = [
+pub(crate) const MUTATIONS: [Mutation; 34] = [
     Mutation {
         what: "an unhealthy check is not heard",
         by: "a pass that judges a canary unhealthy rolls back or freezes",
+        found_in: "four steps",
         changes: &[(
             "src/core/guards.rs",
             "(verdict == Verdict::Unhealthy).then(|| {",
@@ -22,6 +25,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a rollback waits for the next pass to lower",
         by: "a rollback lowers in the pass that decides it",
+        found_in: "four steps",
         changes: &[(
             "src/core/end.rs",
             "        turn.effect(Effect::Lower { percent: 0 });\n        return;",
@@ -31,6 +35,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a rollback does not look for production's pods",
         by: "does not send traffic to production without pods",
+        found_in: "people, once, no verb",
         changes: &[(
             "src/core/end.rs",
             "if reason.spares_traffic() && production_is_gone(turn, rollout) {",
@@ -40,6 +45,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a route that somebody lowered is not noticed",
         by: "no raise but on a good check of this step",
+        found_in: "people, once, no verb",
         changes: &[(
             "src/core/guards.rs",
             "    let Some(route) = lowered(&turn.seen.routes, rollout) else {",
@@ -49,6 +55,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a raise skips a step",
         by: "a raise goes to the next step",
+        found_in: "four steps",
         changes: &[(
             "src/core/progress.rs",
             ".find(|weight| *weight > rollout.confirmed)",
@@ -58,6 +65,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a new step goes on with the old clock",
         by: "production's label follows a whole hold at 100",
+        found_in: "four steps",
         changes: &[(
             "src/core/progress.rs",
             "    rollout.clock = HoldClock::started(turn.now);\n    rollout.verdict = None;",
@@ -67,6 +75,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "no hold is served",
         by: "production's label follows a whole hold at 100",
+        found_in: "four steps",
         changes: &[(
             "src/core/progress.rs",
             ".is_some_and(|at| rollout.clock.served_at(at) >= hold)",
@@ -76,6 +85,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a pause keeps nothing from rising",
         by: "no raise while paused",
+        found_in: "people, once, no verb",
         changes: &[(
             "src/core/blocks.rs",
             "    if progress::is_paused(turn) {\n        return block(\"Paused\", progress::paused_at(rollout), false);\n    }\n",
@@ -85,6 +95,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "capacity is not asked for",
         by: "no raise to pods that are not there",
+        found_in: "people, once, no verb",
         changes: &[(
             "src/core/blocks.rs",
             "(f64::from(pods) < needed).then(|| Block {",
@@ -94,6 +105,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "the clock runs on while nothing is known",
         by: "while nothing is known the clock of the hold stands",
+        found_in: "four steps",
         changes: &[(
             "src/core/progress.rs",
             "if heed_pause(turn, rollout) || rollout.verdict == Some(Verdict::Unknown) {",
@@ -103,6 +115,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a pause leaves the clock running",
         by: "no time is held that was unknown, paused or without an operator",
+        found_in: "people, once, no verb",
         changes: &[(
             "src/core/progress.rs",
             "if heed_pause(turn, rollout) || rollout.verdict == Some(Verdict::Unknown) {",
@@ -112,11 +125,13 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "time without an operator counts",
         by: "no time is held that was unknown, paused or without an operator",
+        found_in: "killed at any call",
         changes: &[("src/core/decide.rs", "        running.clock.skip(&gaps);\n", "")],
     },
     Mutation {
         what: "unknown is good",
         by: "while nothing is known the clock of the hold stands",
+        found_in: "four steps",
         changes: &[(
             "src/core/verdict.rs",
             "                Verdict::Unhealthy\n            } else {\n                Verdict::Unknown\n            }",
@@ -126,6 +141,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "unknown is unhealthy",
         by: "no canary is judged by a metric that was never bad",
+        found_in: "four steps",
         changes: &[(
             "src/core/verdict.rs",
             "(Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,",
@@ -135,6 +151,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a canary that was changed is the same",
         by: "what is raised or promoted is what was analysed",
+        found_in: "people, once, no verb",
         changes: &[(
             "src/core/candidates.rs",
             "a.version == b.version && a.uid == b.uid && (a.revision == b.revision || matches_any(a) || matches_any(b))",
@@ -144,6 +161,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a wake-up is forgotten",
         by: "no decided end is reached",
+        found_in: "four steps",
         changes: &[(
             "src/core/turn.rs",
             "        if at > self.now {\n            self.wake_at(at);\n        }\n",
@@ -153,6 +171,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a promotion leaves the weights as they are",
         by: "no decided end is reached",
+        found_in: "four steps",
         changes: &[(
             "src/core/promote.rs",
             "        rollout.intended = 0;\n        turn.effect(Effect::Lower { percent: 0 });",
@@ -162,6 +181,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "the younger BirdWatch acts as well",
         by: "of two BirdWatches on the same objects the older acts",
+        found_in: "two BirdWatches, one goes",
         changes: &[(
             "src/core/rest.rs",
             "if let Some(other) = &turn.seen.conflict {",
@@ -171,6 +191,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a late raise is taken back whoever wrote it",
         by: "weights that a person has set at rest stay",
+        found_in: "a raise comes late, and a hand",
         changes: &[(
             "src/core/late.rs",
             "(late, turn.seen.routes_writer.as_deref())",
@@ -180,6 +201,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a late raise stays",
         by: "no decided end is reached",
+        found_in: "a raise comes late, and a hand",
         changes: &[(
             "src/core/late.rs",
             "last.ended.is_none() || !last.raised",
@@ -189,6 +211,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a new step is judged by the last check before it",
         by: "no raise but on a good check of this step",
+        found_in: "four steps",
         changes: &[
             (
                 "src/core/progress.rs",
@@ -215,6 +238,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "no answer is a baseline",
         by: "no raise without a baseline",
+        found_in: "four steps",
         changes: &[(
             "src/core/baseline.rs",
             "Value::Unknown(why) => return Err(why.into()),",
@@ -224,6 +248,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "production keeps its weight",
         by: "both weights change in one write",
+        found_in: "four steps",
         changes: &[(
             "src/istio/weights.rs",
             "        operations.push(set(weight_at(route, &route.production), route.total - canary));\n",
@@ -233,6 +258,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a version label takes the place of all labels",
         by: "nothing that is not ours changes",
+        found_in: "four steps",
         changes: &[(
             "src/istio/destination_rule.rs",
             "    if found.labels.is_some() {\n        operations.push(set(",
@@ -242,6 +268,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a label does not wait for weight 0",
         by: "a subset's label changes only while its weight is 0",
+        found_in: "three versions",
         changes: &[(
             "src/core/start.rs",
             "if turn.canary_is_quiet() {",
@@ -251,6 +278,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a raise is not worth a status",
         by: "a raise is announced by a status that says so",
+        found_in: "four steps",
         changes: &[(
             "src/core/decide.rs",
             "    if without_readings(old) != without_readings(new) {",
@@ -258,17 +286,29 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
         )],
     },
     Mutation {
+        what: "pods that were changed unseen are the same",
+        by: "what is raised or promoted is what was analysed",
+        found_in: "a late watch, and other pods",
+        changes: &[(
+            "src/core/candidates.rs",
+            "self.candidate().as_ref() == Some(candidate)",
+            "self.candidate().is_some_and(|own| own.uid == candidate.uid)",
+        )],
+    },
+    Mutation {
         what: "the older BirdWatch gives way",
         by: "of two BirdWatches on the same objects the older acts",
+        found_in: "two BirdWatches, one goes",
         changes: &[(
-            "src/controller/conflict.rs",
-            "by_age(other, object) == Ordering::Less)",
-            "by_age(other, object) == Ordering::Greater)",
+            "src/controller/index.rs",
+            "older.retain(|(age, _)| *age < than);",
+            "older.retain(|(age, _)| *age > than);",
         )],
     },
     Mutation {
         what: "a weight at rest is lowered",
         by: "at rest no weight is written",
+        found_in: "a raise comes late, and a hand",
         changes: &[(
             "src/core/rest.rs",
             "        wait(turn, resting, \"WeightNotZero\", &why);",
@@ -278,6 +318,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "what a person adds to the canary stays",
         by: "no decided end is reached",
+        found_in: "people, once, no verb",
         changes: &[(
             "src/core/guards.rs",
             "    turn.effect(Effect::Lower {\n        percent: rollout.intended,\n    });\n",
@@ -287,6 +328,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "unknown for a moment is as good as bad",
         by: "no canary is judged by a metric that was never bad",
+        found_in: "unknown for long is as good as bad",
         changes: &[(
             "src/core/verdict.rs",
             "Span::between(since, at) >= plan.unknown_for",
@@ -296,6 +338,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a canary whose pods come back goes on where it was taken back",
         by: "an attempt that was taken back is never raised again",
+        found_in: "people, once, no verb",
         changes: &[(
             "src/core/end.rs",
             "    conclude(turn, rollout, reason.outcome());\n",
@@ -305,6 +348,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a step is looked at once and left",
         by: "no raise before the step was held",
+        found_in: "four steps",
         changes: &[
             (
                 "src/core/progress.rs",
@@ -321,6 +365,7 @@ pub(crate) const MUTATIONS: [Mutation; 33] = [
     Mutation {
         what: "a bad canary is spared whose steps were edited",
         by: "the canary keeps its traffic",
+        found_in: "people, once, no verb",
         changes: &[
             (
                 "src/core/guards.rs",

@@ -1,5 +1,5 @@
 //! Is the model worth anything? Each of these makes the core worse in one way, in a copy of the tree, and the quick
-//! configurations have to find it.
+//! configuration that is meant for it has to find it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+use super::configurations;
 use super::exploring::LIVENESS;
 use super::mutants::{MUTATIONS, Mutation};
 use super::promises::PROMISES;
@@ -49,7 +50,8 @@ enum Verdict {
     Vacuous,
 }
 
-fn verdict(tree: &Path) -> Verdict {
+/// `only`: of that configuration, and of all quick ones where there is none.
+fn verdict(tree: &Path, only: Option<&str>) -> Verdict {
     // Its own: cargo cannot tell what is built of a mutant from what is built of the tree itself.
     let target = tree.join("target");
     let mut run = Command::new(env!("CARGO"));
@@ -57,6 +59,9 @@ fn verdict(tree: &Path) -> Verdict {
     let said = std::env::vars().map(|(name, _)| name);
     for name in said.filter(|name| name.starts_with("CARGO_") && name != "CARGO_HOME") {
         run.env_remove(name);
+    }
+    if let Some(only) = only {
+        run.env("ONLY", only);
     }
     let run = run
         .args([
@@ -94,7 +99,7 @@ fn verdict(tree: &Path) -> Verdict {
 
 #[test]
 fn every_mutation_can_still_be_made() {
-    for Mutation { what, by: _, changes } in &MUTATIONS {
+    for Mutation { what, changes, .. } in &MUTATIONS {
         for (file, text, instead) in *changes {
             let whole = fs::read_to_string(root().join(file)).unwrap();
             assert_eq!(whole.matches(text).count(), 1, "{what}: {file} has changed");
@@ -114,7 +119,16 @@ fn every_rule_and_both_sides_of_liveness_have_a_mutation_that_breaks_them() {
             "nothing shows that this can fail: {rule}"
         );
     }
-    for Mutation { what, by, .. } in &MUTATIONS {
+    let quick = configurations::quick();
+    let is_quick = |name: &str| quick.iter().any(|configuration| configuration.name == name);
+    for Mutation {
+        what, by, found_in, ..
+    } in &MUTATIONS
+    {
+        assert!(
+            is_quick(found_in),
+            "{what}: no quick configuration is called {found_in}"
+        );
         let meant = rules.iter().filter(|rule| rule.contains(by)).count();
         assert_eq!(meant, 1, "{what}: {by} are not the words of one rule");
     }
@@ -137,7 +151,7 @@ fn every_mutation_of_the_core_is_caught() {
             let (next, missed) = (&next, &missed);
             scope.spawn(move || {
                 let tree = copy(worker);
-                assert_eq!(verdict(&tree), Verdict::Kept, "the tree itself");
+                assert_eq!(verdict(&tree, None), Verdict::Kept, "the tree itself");
                 while let Some((number, mutation)) = next() {
                     let what = mutation.what;
                     let said = tried(&tree, mutation);
@@ -166,7 +180,7 @@ fn tried(tree: &Path, mutation: &Mutation) -> Verdict {
         assert_eq!(whole.matches(text).count(), 1, "{what}: {file} has changed");
         fs::write(&path, whole.replacen(text, instead, 1)).unwrap();
     }
-    let verdict = verdict(tree);
+    let verdict = verdict(tree, Some(mutation.found_in));
     for (file, ..) in mutation.changes {
         fs::copy(root().join(file), tree.join(file)).unwrap();
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use birdwatch::api::plan::Target;
+use birdwatch::api::status::Candidate;
 use birdwatch::api::{BirdWatchSpec, BirdWatchStatus, Span};
+use birdwatch::controller::conflict::Age;
 use birdwatch::controller::index::Index;
 use birdwatch::controller::look::Sight;
 use birdwatch::controller::objects::{Deployment, RawBirdWatch};
@@ -14,7 +16,7 @@ use birdwatch::istio::{DestinationRule, VirtualService};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::state::{Bird, LONG, Pods, Ticks};
+use super::state::*;
 
 /// The length of a tick. Every span in a configuration is a whole number of them.
 pub(crate) const TICK: Span = Span::secs(10);
@@ -183,6 +185,14 @@ pub(crate) fn deployment(number: usize, pods: Pods) -> Deployment {
     })))
 }
 
+/// Whether these pods are those of a version and revision.
+pub(crate) fn has_pods_of(pods: &AllPods, canary: &Candidate) -> bool {
+    let is_it = |number: usize, pods: Pods| {
+        version(number) == canary.version && pods.revision.to_string() == canary.revision
+    };
+    (0..VERSIONS).any(|number| pods[number].is_some_and(|pods| is_it(number, pods)))
+}
+
 /// What one operator sees, as `look` looks at it.
 pub(crate) struct View {
     birds: BTreeMap<ObjectName, Arc<RawBirdWatch>>,
@@ -216,8 +226,8 @@ impl View {
             index.deployment(name, Some(deployment));
         }
         let birds: BTreeMap<_, _> = birds.into_iter().map(|bird| (bird.name(), bird)).collect();
-        for name in birds.keys() {
-            index.bird_watch(name, &[target]);
+        for (name, bird) in &birds {
+            index.bird_watch(name, Some(Age::of(bird)), &[target]);
         }
         let index = Mutex::new(index);
         Self {

@@ -1,8 +1,10 @@
 //! The API server: what becomes of a call that reaches it.
 
+use birdwatch::api::status::Candidate;
 use birdwatch::core::decision::Effect;
 use birdwatch::core::observation::Side;
 
+use super::objects;
 use super::promises;
 use super::state::*;
 use super::tables::{Patched, Tables};
@@ -65,13 +67,12 @@ pub(crate) fn land(
             }
             Effect::TakeBack => take_back(tables, world, job),
             Effect::Label { subset, version } => {
-                // What was given up goes back to what was there, whatever has weight.
-                let before = thought
-                    .rollout
-                    .as_ref()
-                    .map(|rollout| &rollout.production.version);
-                let gives_back = *subset == Side::Production && before == Some(version);
-                label(tables, world, job, *subset, is_stale, gives_back)
+                let gives_back = *subset == Side::Production && thought.gives_back(version);
+                let canary = thought.after.as_ref().map(|after| &after.canary);
+                match canary.filter(|_| *subset == Side::Production && !gives_back && !is_stale) {
+                    Some(canary) => promote(tables, world, job, canary),
+                    None => label(tables, world, job, *subset, is_stale, is_stale || gives_back),
+                }
             }
             Effect::RestoreLabel { .. } => patch_rule(tables, world, job),
             Effect::AddFinalizer | Effect::RemoveFinalizer => {
@@ -94,13 +95,26 @@ fn take_back(tables: &mut Tables, world: &mut World, job: &Job) -> Landed {
     landed
 }
 
+/// Production is pointed at the canary, whose Deployment is read once more, too.
+fn promote(tables: &mut Tables, world: &mut World, job: &Job, canary: &Candidate) -> Landed {
+    let pods = world.server.pods.is;
+    if !tables.is_there(&pods, canary) {
+        return Landed::Conflict;
+    }
+    let landed = label(tables, world, job, Side::Production, false, false);
+    let is_wrong = landed == Landed::Done && !objects::has_pods_of(&pods, canary);
+    let ghost = &mut world.rest.ghost;
+    ghost.broken = ghost.broken.or(is_wrong.then_some(promises::ANALYSED));
+    landed
+}
+
 fn label(
     tables: &mut Tables,
     world: &mut World,
     job: &Job,
     subset: Side,
     is_stale: bool,
-    gives_back: bool,
+    may_cross: bool,
 ) -> Landed {
     // The routes are read once more before production's label is sent.
     let is_old = subset == Side::Production && job.route.version != world.server.route.version;
@@ -111,7 +125,7 @@ fn label(
     let is_idle = weight == if subset == Side::Production { 100 } else { 0 };
     // One who leads no longer, or a person, may have moved the weights at the same moment; for production's they are read.
     let by_hand = subset == Side::Canary && world.rest.by_hand;
-    let may_cross = is_stale || job.crossed || by_hand || gives_back;
+    let may_cross = may_cross || job.crossed || by_hand;
     let landed = patch_rule(tables, world, job);
     let is_wrong = landed == Landed::Done && !is_idle && !may_cross;
     let ghost = &mut world.rest.ghost;

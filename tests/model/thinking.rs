@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use birdwatch::api::status::{Phase, Rollout};
+use birdwatch::api::status::{Candidate, Phase, Rollout};
 use birdwatch::controller::commit::Intent;
 use birdwatch::controller::errors::Fault;
 use birdwatch::controller::look::{self, look_from};
@@ -60,6 +60,12 @@ pub(crate) struct Thought {
 }
 
 impl Thought {
+    /// What was given up goes back to what was there, whatever has weight.
+    pub(crate) fn gives_back(&self, version: &str) -> bool {
+        let before = self.rollout.as_ref();
+        before.is_some_and(|rollout| rollout.production.version == version)
+    }
+
     pub(crate) fn call(&self, at: u8) -> Option<&Call> {
         self.calls.get(usize::from(at))
     }
@@ -246,6 +252,14 @@ impl Tables {
             Arc::clone(known.entry((number, pods)).or_insert_with(make))
         };
         there.map(deployment).collect()
+    }
+
+    /// Whether such a canary is among these Deployments.
+    pub(crate) fn is_there(&mut self, pods: &AllPods, canary: &Candidate) -> bool {
+        let deployments = self.deployments(pods);
+        deployments
+            .iter()
+            .any(|deployment| deployment.seen("version").is(canary))
     }
 
     fn view(&mut self, key: &Key) -> View {

@@ -1,6 +1,5 @@
 //! From objects as JSON to the plain facts that a preflight judges. Total: any JSON gives facts.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::Span;
 use crate::api::plan::{Plan, Target};
-use crate::controller::conflict;
+use crate::controller::conflict::Age;
 use crate::controller::objects::{Deployment, RawBirdWatch};
 use crate::core::observation::ObjectName;
 use crate::core::plan as core_plan;
@@ -204,7 +203,7 @@ impl Around<'_> {
                 Some(Peer {
                     name: other.name().name,
                     host: rule.and_then(|rule| self.read(&rule, &target).host),
-                    is_older: (ages == [true, true]).then(|| conflict::by_age(&other, own) == Ordering::Less),
+                    is_older: (ages == [true, true]).then(|| Age::of(&other) < Age::of(own)),
                     target,
                 })
             });

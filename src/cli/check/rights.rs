@@ -23,7 +23,7 @@ const fn needed(group: &'static str, resource: &'static str, verbs: &'static [&'
 pub const NEEDED: [Needed; 6] = [
     needed("otomato.link", "birdwatches", &["get", "list", "watch", "patch"]),
     needed("otomato.link", "birdwatches/status", &["update"]),
-    needed("apps", "deployments", &["list", "watch"]),
+    needed("apps", "deployments", &["get", "list", "watch"]),
     needed(
         "networking.istio.io",
         "virtualservices",

@@ -180,7 +180,8 @@ fn capacity(report: &mut Report, plan: &Plan, parts: &Parts<'_>, canary: &Deploy
     if parts.of_production.is_empty() {
         return;
     }
-    let production = parts.of_production.iter().map(|d| d.seen.replicas).sum::<i32>();
+    let replicas = parts.of_production.iter().map(|d| f64::from(d.seen.replicas));
+    let production = replicas.sum();
     let pods = canary.seen.replicas;
     let short = plan.steps.iter().find_map(|step| {
         let needed = blocks::pods_needed(step.weight, production, plan.min_capacity);

@@ -53,6 +53,19 @@ fn capacity_is_not_rounded_up_by_the_way_computers_count() {
 }
 
 #[test]
+fn as_many_replicas_as_a_deployment_may_have_are_counted_and_not_overrun() {
+    let mut world = World::with_canary(STEPS);
+    world.scale("v1", i32::MAX);
+    let mut other = world.seen.deployments[0].clone();
+    (other.name, other.uid) = ("aleph-v1-b".into(), "other".into());
+    world.seen.deployments.push(other);
+    world.run(600);
+    assert_eq!(world.path(), [0]);
+    let said = &world.status.message;
+    assert!(said.contains("needs 429496730 available pods"), "{said}");
+}
+
+#[test]
 fn a_value_of_the_annotation_that_comes_back_acts_no_more() {
     let mut world = World::with_canary(STEPS);
     sick_above(0)(&mut world);

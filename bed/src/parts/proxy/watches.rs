@@ -17,6 +17,8 @@ pub enum Disturbance {
     Close,
     /// Their connections break.
     Cut,
+    /// They bring nothing any more, and do not end.
+    Silent,
     /// They say that what they have shown is too old to go on from, and end.
     Gone,
     /// For so long they bring bookmarks of where they stand and nothing else, then their connections break.
@@ -102,6 +104,7 @@ impl Line {
         match how {
             Disturbance::Close => {}
             Disturbance::Cut => self.cut().await,
+            Disturbance::Silent => self.lines.closed().await,
             Disturbance::Gone => {
                 let status = json!({
                     "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Expired",
