@@ -62,7 +62,7 @@ fn as_many_replicas_as_a_deployment_may_have_are_counted_and_not_overrun() {
     world.run(600);
     assert_eq!(world.path(), [0]);
     let said = &world.status.message;
-    assert!(said.contains("needs 429496730 available pods"), "{said}");
+    assert!(said.contains("needs 214748365 available pods"), "{said}");
 }
 
 #[test]
