@@ -248,14 +248,19 @@ async fn follow_leaderships(scope: &Scope, seats: &Seats) {
 
 async fn follow_leadership(scope: &Scope, shard: Shard, seat: &Seat) {
     let mut leadership = seat.leadership();
+    let mut last = None;
     loop {
-        if leadership.borrow_and_update().term().is_some() {
-            scope.wake_shard(shard);
-        } else {
-            // Whoever is at work still notes and shows what it has done.
-            seat.idle().await;
+        let term = leadership.borrow_and_update().term().map(|term| term.since);
+        // Of several changes only the latest is seen: a term may follow another one with nothing between.
+        if term.is_none() || last.is_some_and(|last| Some(last) != term) {
+            // Whoever is at work still notes and shows what it has done, and nobody begins with what is forgotten.
+            let _idle = seat.idle().await;
             scope.stand_down(shard);
         }
+        if term.is_some() {
+            scope.wake_shard(shard);
+        }
+        last = term;
         if leadership.changed().await.is_err() {
             // Nobody can tell any more: as it was left, it stays.
             std::future::pending::<()>().await;

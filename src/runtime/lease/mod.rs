@@ -21,7 +21,7 @@ mod writes;
 pub use elector::LeaseError;
 pub use electors::Electors;
 pub use record::{Absence, LeaseView, Step, Timing, evaluate};
-pub use seat::{AtWork, Gate, Seat, Seats};
+pub use seat::{AtWork, Gate, Idle, Seat, Seats};
 pub use shard::{Shard, Shards};
 
 use jiff::Timestamp;

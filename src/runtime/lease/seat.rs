@@ -26,6 +26,12 @@ pub struct AtWork {
     _until_dropped: OwnedRwLockReadGuard<()>,
 }
 
+/// Nobody is at work, until it is dropped.
+#[derive(Debug)]
+pub struct Idle {
+    _until_dropped: OwnedRwLockWriteGuard<()>,
+}
+
 impl Work {
     /// Waits until nobody is at work; nobody begins while the guard is held.
     pub(super) async fn ended(&self) -> OwnedRwLockWriteGuard<()> {
@@ -44,9 +50,11 @@ impl Seat {
         self.leadership.clone()
     }
 
-    /// Waits until nobody is at work there.
-    pub async fn idle(&self) {
-        drop(self.work.ended().await);
+    /// Waits until nobody is at work there; nobody begins until it is dropped.
+    pub async fn idle(&self) -> Idle {
+        Idle {
+            _until_dropped: self.work.ended().await,
+        }
     }
 }
 
