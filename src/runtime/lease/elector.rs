@@ -234,13 +234,25 @@ impl Elector {
             }
             let now = self.clock.now();
             self.renew_as(held, |lease| record::acting(lease, now)).await?;
-            held.term.absences = record::absences(&held.lease);
         }
         if self.another_acts().await {
             self.renew_as(held, record::waiting).await?;
             return Ok(false);
         }
+        self.count_former_terms(held).await?;
         Ok(true)
+    }
+
+    /// Takes out of the absences the time in which those acted who split namespaces in another way.
+    async fn count_former_terms(&mut self, held: &mut Held) -> Result<(), LeaseError> {
+        let LeaseConfig { name, shards, .. } = &self.config;
+        let others = self.board.others().absences(name, *shards, self.shard);
+        if record::narrowed(held.lease.clone(), &others) != held.lease {
+            self.renew_as(held, |lease| record::narrowed(lease, &others))
+                .await?;
+        }
+        held.term.absences = record::absences(&held.lease);
+        Ok(())
     }
 
     /// Whether somebody acts, or may act, who splits namespaces in another way.
