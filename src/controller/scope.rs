@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use futures::{StreamExt, stream};
 use kube::Client;
 use kube::api::Api;
@@ -119,7 +119,7 @@ pub fn prepare(context: Context, namespace: Option<String>, istio: IstioKinds) -
 }
 
 impl Prepared {
-    /// Watches and reconciles until `stop`; reconciles under way are finished then. At most `concurrency` at a time.
+    /// Watches and reconciles until `stop`; what people are being told is noted then, and reconciles under way are finished. At most `concurrency` at a time.
     ///
     /// # Errors
     /// A watch ended: the process must end.
@@ -163,9 +163,16 @@ impl Prepared {
                 start(rules, parts(), health, |_| {}),
             )
         };
+        let last = CancellationToken::new();
+        let stopping = async {
+            stop.cancelled().await;
+            seats.told().await;
+            last.cancel();
+        };
+        let reconciles = reconciles(&scope, (known, wakes), concurrency, last.clone());
         let ended = tokio::select! {
             biased;
-            () = reconciles(&scope, (known, wakes), concurrency, stop) => Ok(()),
+            _ = join(reconciles, stopping) => Ok(()),
             ended = watches => ended.map(|_| ()),
             () = follow_leaderships(&scope, seats) => Ok(()),
         };

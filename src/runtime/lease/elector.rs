@@ -2,7 +2,7 @@
 
 use super::board::{Board, Post};
 use super::record::{self, Step};
-use super::seat::Work;
+use super::seat::{LAST_WORD, Work};
 use super::seen::Seen;
 use super::store::{Failure, News, Store, jittered};
 use super::writes::Held;
@@ -108,12 +108,18 @@ impl Elector {
                 held = self.stand_by(&mut news) => held,
             };
             let end = self.lead(&mut held, &mut news, &stop).await;
+            // At the end of the process it was waited for already, while reconciles could still note it.
+            if end.is_ok() && self.work.may_tell() {
+                let limit = self.config.timing.call_timeout();
+                self.work.told(limit.min(LAST_WORD)).await;
+            }
             self.publish(Leadership::Standby);
             let end = end?;
             self.give_up(held).await;
             if end == End::Stop {
                 return Ok(());
             }
+            self.work.tell_again();
         }
     }
 

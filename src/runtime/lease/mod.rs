@@ -23,7 +23,7 @@ pub use absence::Absence;
 pub use elector::LeaseError;
 pub use electors::Electors;
 pub use record::{LeaseView, Step, Timing, evaluate};
-pub use seat::{AtWork, Gate, Idle, Seat, Seats};
+pub use seat::{AtWork, Gate, Idle, Seat, Seats, Telling};
 pub use shard::{Shard, Shards};
 
 use jiff::Timestamp;
