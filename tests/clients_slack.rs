@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use birdwatch::clients::http::{HttpClient, TlsFiles};
 use birdwatch::clients::slack::{
-    Ack, Acked, Delivery, Fate, Item, MAX_TEXT, Posted, Slack, SlackClient, SlackError, Thread, sender,
+    Ack, Acked, Delivery, Fate, Heard, Item, MAX_TEXT, Posted, Slack, SlackClient, SlackError, Thread, sender,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -264,11 +264,12 @@ impl Respond for StandIn {
     }
 }
 
-async fn next(acks: &mut mpsc::UnboundedReceiver<Ack>) -> Ack {
+async fn next(acks: &mut mpsc::UnboundedReceiver<Heard>) -> Ack {
     timeout(Duration::from_secs(30), acks.recv())
         .await
         .expect("an ack")
         .expect("the sender lives")
+        .ack
 }
 
 async fn stand_in(first: &[ResponseTemplate]) -> (MockServer, Took) {
@@ -316,7 +317,11 @@ async fn after_429_and_500_every_notice_arrives_once_in_order_in_one_thread() {
     let too_fast = ResponseTemplate::new(429).insert_header("retry-after", "1");
     let (server, took) = stand_in(&[too_fast, ResponseTemplate::new(500)]).await;
     let (tell, mut acks) = mpsc::unbounded_channel();
-    let (handle, task) = sender(Arc::new(client(&server.uri())), tell);
+    let (handle, task) = sender(
+        Arc::new(client(&server.uri())),
+        Box::new(|_| Some(Box::new(()))),
+        tell,
+    );
     let task = tokio::spawn(task);
     let state = Item::UpdateParent {
         thread: thread(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use birdwatch::api::status::{FailureReason, Phase, Verdict};
 use birdwatch::clients::prometheus::{Failure, Outcome};
+use birdwatch::core::observation::ObjectName;
 use birdwatch::runtime::lease::{Leadership, Term};
 use controller_kit::fake_api::{Fault, Request, Spoil, Spoiled};
 use controller_kit::{
@@ -307,6 +308,21 @@ async fn a_standby_goes_on_as_soon_as_it_leads() {
     assert_eq!(kit.status("aleph"), before);
     operator.leadership.send_replace(kit.leading());
     kit.until_phase(Phase::Promoted).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_deposed_and_back_before_anybody_looked_remembers_nothing_of_the_former_term() {
+    let (kit, operator) = at_half().await;
+    let name = ObjectName {
+        namespace: NS.into(),
+        name: "aleph".into(),
+    };
+    let before = operator.scope.memory.get(&name).unwrap();
+    operator.leadership.send_replace(Leadership::Standby);
+    operator.leadership.send_replace(kit.leading());
+    kit.until_phase(Phase::Promoted).await;
+    let now = operator.scope.memory.get(&name).unwrap();
+    assert!(!Arc::ptr_eq(&before, &now));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,102 +3,15 @@
 
 mod controller_kit;
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use birdwatch::api::spec::Level;
 use birdwatch::api::status::Phase;
-use birdwatch::clients::slack::{Posted, Slack, SlackError, sender};
 use birdwatch::controller::channels::Channels;
-use birdwatch::controller::deliver::Deliver;
-use birdwatch::runtime::metrics::Metrics;
+use controller_kit::slack::{FakeSlack, through};
 use controller_kit::{BIRD_WATCHES, DEPLOYMENTS, Kit, NS, Operator, bird_watch, deployment, is_status_write};
-use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
-
-/// A Slack that notes what it is told, and can be slow or fail.
-#[derive(Clone, Default)]
-struct FakeSlack(Arc<Mutex<State>>);
-
-#[derive(Default)]
-struct State {
-    posted: Vec<(Option<String>, String)>,
-    updated: Vec<String>,
-    delay: Duration,
-    failures: usize,
-    /// The code by which Slack refuses everything, until somebody mends it.
-    denied: Option<&'static str>,
-    /// A message with this word is refused for good.
-    refused: Option<&'static str>,
-    /// No message is updated.
-    updates_fail: bool,
-    channels: Vec<String>,
-}
-
-impl State {
-    /// Channel and text of the messages that are in no thread.
-    fn parents(&self) -> Vec<(String, String)> {
-        let all = self.channels.iter().zip(&self.posted);
-        let parents = all.filter(|(_, (thread, _))| thread.is_none());
-        parents
-            .map(|(channel, (_, text))| (channel.clone(), text.clone()))
-            .collect()
-    }
-}
-
-impl Slack for FakeSlack {
-    fn post<'a>(
-        &'a self,
-        channel: &'a str,
-        text: &'a str,
-        thread_ts: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Posted, SlackError>> {
-        Box::pin(async move {
-            let delay = self.0.lock().unwrap().delay;
-            tokio::time::sleep(delay).await;
-            let mut state = self.0.lock().unwrap();
-            if state.failures > 0 {
-                state.failures -= 1;
-                return Err(SlackError::Transient("down".into()));
-            }
-            if let Some(code) = state.denied {
-                return Err(SlackError::Denied { code: code.into() });
-            }
-            if state.refused.is_some_and(|word| text.contains(word)) {
-                return Err(SlackError::Refused {
-                    code: "msg_too_long".into(),
-                });
-            }
-            state.channels.push(channel.to_owned());
-            state.posted.push((thread_ts.map(str::to_owned), text.to_owned()));
-            Ok(Posted {
-                channel_id: "C1".into(),
-                ts: format!("{}.0", state.posted.len()),
-            })
-        })
-    }
-
-    fn update<'a>(&'a self, message: &'a Posted, text: &'a str) -> BoxFuture<'a, Result<(), SlackError>> {
-        Box::pin(async move {
-            assert_eq!(message.channel_id, "C1");
-            let mut state = self.0.lock().unwrap();
-            let is_it = |(n, (thread, _)): (usize, &(Option<String>, String))| {
-                thread.is_none() && message.ts == format!("{}.0", n + 1)
-            };
-            assert!(
-                state.posted.iter().enumerate().any(is_it),
-                "{message:?} is no parent"
-            );
-            if state.updates_fail {
-                return Err(SlackError::Transient("down".into()));
-            }
-            state.updated.push(text.to_owned());
-            Ok(())
-        })
-    }
-}
 
 fn kit() -> Kit {
     notifying(&json!({}))
@@ -125,11 +38,8 @@ fn telling(kit: &Kit, slack: &FakeSlack, name: &str) -> Operator {
 /// An operator that lets a `BirdWatch` choose one of these channels.
 fn allowing(kit: &Kit, slack: &FakeSlack, name: &str, channels: &[&str]) -> Operator {
     let channels: Vec<_> = channels.iter().map(|&channel| channel.to_owned()).collect();
-    let (acks, answers) = unbounded_channel();
-    let (handle, sending) = sender(Arc::new(slack.clone()), acks);
-    tokio::spawn(sending);
-    let deliver = Deliver::through(handle, Channels::new("deployment", &channels), Metrics::new());
-    kit.operator_telling(name, (deliver, answers), false)
+    let channels = Channels::new("deployment", &channels);
+    kit.operator_telling(name, |gate| through(slack, gate, channels), false)
 }
 
 fn in_order(posted: &[(Option<String>, String)], words: &[&str]) {

@@ -8,11 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use birdwatch::api::Span;
+use birdwatch::api::status::HoldClock;
+use birdwatch::core::observation::Gap;
 use birdwatch::runtime::clock::Clock;
-use birdwatch::runtime::lease::{Electors, Gate, LeaseConfig, LeaseError, Manner, Shards, Timing};
+use birdwatch::runtime::lease::{Absence, Electors, Gate, LeaseConfig, LeaseError, Manner, Shards, Timing};
 use birdwatch::runtime::metrics::Metrics;
 use fake_api::FakeApi;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -410,19 +413,65 @@ async fn clocks_decide_nothing_between_those_with_another_number_of_shards() {
     }
 }
 
+/// When a lease was last renewed, as it says.
+fn renewed(world: &World, lease: &str) -> Timestamp {
+    let lease = world.api.get(LEASES, (HOME, lease)).unwrap();
+    lease["spec"]["renewTime"].as_str().unwrap().parse().unwrap()
+}
+
 #[tokio::test(start_paused = true)]
-async fn the_time_for_which_a_former_holder_was_waited_for_is_one_without_an_operator() {
+async fn time_without_an_operator_goes_from_the_former_holders_last_renewal_until_the_next_one_acts() {
     let world = World::new();
     let old = Replica::start(&world, "old", 1);
     world.divided(&[("old", 6)], DURATION + SLACK).await;
+    let former = old.gate.term("shop").unwrap().absences;
     let new = Replica::start(&world, "a", SIX);
     sleep(secs(120)).await;
     old.stop.cancel();
     let stopped = world.api.clock().now();
     world.divided(&[("a", 6)], secs(5)).await;
+    let last = renewed(&world, "birdwatch");
+    assert!(stopped.duration_since(last) < SignedDuration::from_secs(6));
     for namespace in namespaces() {
         let absences = new.gate.term(&namespace).unwrap().absences;
-        assert!(absences.last().unwrap().to >= stopped, "{absences:?}");
+        let (latest, before) = absences.split_last().unwrap();
+        assert_eq!((before, latest.from), (former.as_slice(), last), "{absences:?}");
+        assert!(latest.to >= stopped, "{absences:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_keeps_what_was_served_when_the_number_of_shards_changes_and_changes_back() {
+    let world = World::new();
+    let clock = world.api.clock();
+    let old = Replica::start(&world, "old", 1);
+    world.divided(&[("old", 6)], DURATION + SLACK).await;
+    let began = clock.now();
+    let mut former = old;
+    // With 3, one of six has two former owners; with 4, each of 4 has two or three.
+    for (name, shards) in [("b", SIX), ("c", 1), ("d", 3), ("e", SIX), ("f", 4), ("g", 1)] {
+        sleep(secs(600)).await;
+        let next = Replica::start(&world, name, shards);
+        sleep(secs(60)).await;
+        former.stop.cancel();
+        world.divided(&[(name, 6)], secs(5)).await;
+        former = next;
+    }
+    for namespace in namespaces() {
+        let absences = former.gate.term(&namespace).unwrap().absences;
+        let gap = |absence: Absence| Gap {
+            from: absence.from,
+            to: absence.to,
+        };
+        let gaps: Vec<_> = absences.into_iter().map(gap).collect();
+        let mut hold = HoldClock::started(began);
+        hold.skip(&gaps);
+        let (served, all) = (hold.served_at(clock.now()), Span::between(began, clock.now()));
+        let lost = all.minus(served);
+        assert!(
+            lost > Span::ZERO && lost < Span::secs(6 * 6),
+            "{lost} of {all} lost: {gaps:?}"
+        );
     }
 }
 

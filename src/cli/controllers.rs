@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::clients::slack::Ack;
+use crate::clients::slack::Heard;
 use crate::controller::{Context, Prepared, Scope, await_istio, deliver, prepare};
 use crate::runtime::admin::Health;
 use crate::runtime::lease::Seats;
@@ -25,7 +25,7 @@ pub(super) struct Controllers {
     /// Cancelled when it could act.
     pub(super) ready: CancellationToken,
     /// What Slack answers.
-    pub(super) acks: UnboundedReceiver<Ack>,
+    pub(super) answers: UnboundedReceiver<Heard>,
     /// Told when stores are filled.
     pub(super) health: Health,
     /// Reconciles at the same time, in each scope.
@@ -57,8 +57,10 @@ impl Controllers {
         stop: CancellationToken,
     ) -> Result<(), CommandError> {
         let scopes: Arc<[Arc<Scope>]> = prepared.iter().map(|one| Arc::clone(&one.scope)).collect();
-        let hearing =
-            AbortOnDropHandle::new(tokio::spawn(deliver::acknowledge(self.acks, Arc::clone(&scopes))));
+        let hearing = AbortOnDropHandle::new(tokio::spawn(deliver::acknowledge(
+            self.answers,
+            Arc::clone(&scopes),
+        )));
         let run = |one: Prepared| one.run(&self.seats, &self.health, self.concurrency, stop.clone());
         let filled = {
             let (scopes, ready) = (Arc::clone(&scopes), self.ready.clone());

@@ -57,7 +57,7 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
         context,
         electors,
         seats,
-        acks,
+        answers,
         background: _background,
         servers: _,
     } = Parts::new(&settings, &clock, &metrics, true).await?;
@@ -66,7 +66,7 @@ pub async fn drain(settings: DrainSettings) -> Result<(), CommandError> {
         namespaces: settings.cluster.namespaces.clone(),
         ready: electors.ready(),
         seats,
-        acks,
+        answers,
         health: Health::new(clock),
         concurrency: settings.process.concurrency,
     };

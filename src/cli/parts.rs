@@ -14,11 +14,11 @@ use crate::api::Span;
 use crate::clients::api_server;
 use crate::clients::http::{HttpClient, TlsFiles};
 use crate::clients::prometheus::{OutcomeClass, QueryObserver, ServerConfig, Servers};
-use crate::clients::slack::{Ack, SlackClient, sender};
+use crate::clients::slack::{Heard, SlackClient, sender};
 use crate::controller::Context;
 use crate::controller::census::Census;
 use crate::controller::channels::Channels;
-use crate::controller::deliver::Deliver;
+use crate::controller::deliver::{self, Deliver};
 use crate::controller::events::Events;
 use crate::core::observation;
 use crate::runtime::clock::Clock;
@@ -49,7 +49,7 @@ pub(super) struct Parts {
     /// The administrator's Prometheus servers.
     pub(super) servers: Servers,
     /// What Slack answers.
-    pub(super) acks: UnboundedReceiver<Ack>,
+    pub(super) answers: UnboundedReceiver<Heard>,
     /// Work in the background; it ends with these.
     pub(super) background: Vec<Background>,
 }
@@ -91,12 +91,13 @@ impl Parts {
         let servers = Servers::new(configs, &observer)?;
         let (events, publishing) = Events::new(client.clone(), settings.lease.identity.clone());
         let mut background = vec![Background::start("the publisher of Events", publishing)];
-        let (deliver, acks, sending) = deliver(settings, metrics)?;
+        let gate = Gate::new(seats.clone(), clock.clone());
+        let (deliver, answers, sending) = telling(settings, &gate, metrics)?;
         background.extend(sending);
         let context = Context {
             client,
             clock: clock.clone(),
-            gate: Gate::new(seats.clone(), clock.clone()),
+            gate,
             settings: core_settings(settings),
             call_deadline: CALL_DEADLINE.min(settings.lease.timing.duration() / 3),
             cluster_domain: settings.cluster.domain.clone(),
@@ -112,7 +113,7 @@ impl Parts {
             electors,
             seats,
             servers,
-            acks,
+            answers,
             background,
         })
     }
@@ -175,9 +176,9 @@ fn servers(settings: &Settings) -> Result<Vec<ServerConfig>, CommandError> {
     Ok(servers)
 }
 
-type Delivery = (Deliver, UnboundedReceiver<Ack>, Option<Background>);
+type Telling = (Deliver, UnboundedReceiver<Heard>, Option<Background>);
 
-fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandError> {
+fn telling(settings: &Settings, gate: &Gate, metrics: &Metrics) -> Result<Telling, CommandError> {
     let SlackSettings {
         token,
         channel,
@@ -185,7 +186,7 @@ fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandEr
         url,
         level: _,
     } = &settings.slack;
-    let (acks, answers) = unbounded_channel();
+    let (heard, answers) = unbounded_channel();
     let Some(token) = token else {
         return Ok((Deliver::nobody(metrics.clone()), answers, None));
     };
@@ -194,7 +195,7 @@ fn deliver(settings: &Settings, metrics: &Metrics) -> Result<Delivery, CommandEr
         ..TlsFiles::default()
     };
     let slack = SlackClient::new(url.as_str(), token.clone(), HttpClient::new(tls)?)?;
-    let (handle, sending) = sender(Arc::new(slack), acks);
+    let (handle, sending) = sender(Arc::new(slack), deliver::permit(gate.clone()), heard);
     let deliver = Deliver::through(handle, Channels::new(channel, allowed_channels), metrics.clone());
     Ok((
         deliver,

@@ -79,7 +79,7 @@ pub async fn run(settings: Settings) -> Result<(), CommandError> {
         electors,
         seats,
         servers,
-        acks,
+        answers,
         background,
     } = Parts::new(&settings, &clock, &metrics, false).await?;
     tracing::info!(
@@ -94,7 +94,7 @@ pub async fn run(settings: Settings) -> Result<(), CommandError> {
         namespaces: settings.cluster.namespaces.clone(),
         ready: electors.ready(),
         seats,
-        acks,
+        answers,
         health,
         concurrency: settings.process.concurrency,
     };

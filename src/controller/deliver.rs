@@ -10,9 +10,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{NoticeKind, Outcome, Thread as KnownThread};
 use crate::api::{BirdWatchSpec, BirdWatchStatus};
-use crate::clients::slack::{Ack, Acked, Delivery, Fate, Item, Posted, SlackHandle, Thread};
+use crate::clients::slack::{
+    Ack, Acked, Delivery, Fate, Heard, Hold, Item, Permit, Posted, SlackHandle, Thread,
+};
 use crate::core::messages;
 use crate::core::observation::{NoticeAck, ObjectName};
+use crate::runtime::lease::Gate;
 use crate::runtime::metrics::{Metrics, NoticeResult};
 
 use super::channels::Channels;
@@ -283,9 +286,19 @@ fn is_urgent(kind: NoticeKind) -> bool {
     kind.is_alarm() || matches!(kind, NoticeKind::Promoted)
 }
 
+/// Lets the sender speak for a namespace while this process leads there, and keeps that from changing hands until what was said
+/// is noted.
+#[must_use]
+pub fn permit(gate: Gate) -> Permit {
+    Box::new(move |key| {
+        let telling = gate.tell(&object_name(key)?.namespace)?;
+        Some(Box::new(telling) as Hold)
+    })
+}
+
 /// Takes the sender's answers to reconcile, until the sender is gone.
-pub async fn acknowledge(mut acks: UnboundedReceiver<Ack>, scopes: Arc<[Arc<Scope>]>) {
-    while let Some(ack) = acks.recv().await {
+pub async fn acknowledge(mut answers: UnboundedReceiver<Heard>, scopes: Arc<[Arc<Scope>]>) {
+    while let Some(Heard { ack, mut hold }) = answers.recv().await {
         let Some(name) = object_name(&ack.key) else {
             continue;
         };
@@ -294,7 +307,7 @@ pub async fn acknowledge(mut acks: UnboundedReceiver<Ack>, scopes: Arc<[Arc<Scop
             scope.context.deliver.note_refusal(&ack);
             scope.context.deliver.count_waiting();
             if let Some(entry) = scope.memory.get(&name) {
-                entry.lock().acks.extend(translated(&ack));
+                entry.lock().hear(translated(&ack), hold.take());
                 scope.wake(&name);
             }
         }

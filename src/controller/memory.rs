@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 
 use crate::api::BirdWatchStatus;
 use crate::api::plan::Target;
+use crate::clients::slack::Hold;
 use crate::core::decision::Event;
 use crate::core::notices;
 use crate::core::observation::{Check, CheckId, NoticeAck, ObjectName};
@@ -57,6 +58,8 @@ pub struct Remembered {
     pub label_refused: Option<Vec<Option<String>>>,
     /// What became of notices, not yet in a written status.
     pub acks: Vec<NoticeAck>,
+    /// Dropped when they all are.
+    holds: Vec<Hold>,
     /// Metric and label names that Prometheus knows, for a rollout.
     pub names: KnownNames,
     /// Reconciles that failed or had to look again, in a row.
@@ -287,9 +290,18 @@ impl Remembered {
         !std::mem::replace(&mut self.looked, true)
     }
 
+    /// Takes note of what became of a notice; `hold` is dropped when that is in a written status, or need not be.
+    pub fn hear(&mut self, acks: Vec<NoticeAck>, hold: Option<Hold>) {
+        self.acks.extend(acks);
+        self.holds.extend(hold.filter(|_| !self.acks.is_empty()));
+    }
+
     /// The first `count` acknowledgements are in a status that is written, or need not be; later ones stay.
     pub fn acknowledged(&mut self, count: usize) {
         self.acks.drain(..count.min(self.acks.len()));
+        if self.acks.is_empty() {
+            self.holds.clear();
+        }
     }
 }
 
@@ -557,12 +569,20 @@ mod tests {
             rollout: "r".into(),
             id,
         };
-        let mut remembered = Remembered {
-            acks: vec![delivered(1), delivered(2)],
-            ..Remembered::default()
-        };
+        let (mut remembered, kept) = (Remembered::default(), Arc::new(()));
+        let hold = || -> Option<Hold> { Some(Box::new(Arc::clone(&kept))) };
+        let count = || Arc::strong_count(&kept) - 1;
+        remembered.hear(Vec::new(), hold());
+        assert_eq!(count(), 0, "there is nothing to note");
+        remembered.hear(vec![delivered(1)], hold());
+        remembered.hear(vec![delivered(2)], hold());
         remembered.acknowledged(1);
-        assert_eq!(remembered.acks, [delivered(2)]);
+        assert_eq!(
+            (remembered.acks.as_slice(), count()),
+            ([delivered(2)].as_slice(), 2)
+        );
+        remembered.acknowledged(1);
+        assert_eq!(count(), 0);
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use futures::{StreamExt, stream};
 use kube::Client;
 use kube::api::Api;
@@ -119,7 +119,7 @@ pub fn prepare(context: Context, namespace: Option<String>, istio: IstioKinds) -
 }
 
 impl Prepared {
-    /// Watches and reconciles until `stop`; reconciles under way are finished then. At most `concurrency` at a time.
+    /// Watches and reconciles until `stop`; what people are being told is noted then, and reconciles under way are finished. At most `concurrency` at a time.
     ///
     /// # Errors
     /// A watch ended: the process must end.
@@ -163,9 +163,16 @@ impl Prepared {
                 start(rules, parts(), health, |_| {}),
             )
         };
+        let last = CancellationToken::new();
+        let stopping = async {
+            stop.cancelled().await;
+            seats.told().await;
+            last.cancel();
+        };
+        let reconciles = reconciles(&scope, (known, wakes), concurrency, last.clone());
         let ended = tokio::select! {
             biased;
-            () = reconciles(&scope, (known, wakes), concurrency, stop) => Ok(()),
+            _ = join(reconciles, stopping) => Ok(()),
             ended = watches => ended.map(|_| ()),
             () = follow_leaderships(&scope, seats) => Ok(()),
         };
@@ -248,14 +255,19 @@ async fn follow_leaderships(scope: &Scope, seats: &Seats) {
 
 async fn follow_leadership(scope: &Scope, shard: Shard, seat: &Seat) {
     let mut leadership = seat.leadership();
+    let mut last = None;
     loop {
-        if leadership.borrow_and_update().term().is_some() {
-            scope.wake_shard(shard);
-        } else {
-            // Whoever is at work still notes and shows what it has done.
-            seat.idle().await;
+        let term = leadership.borrow_and_update().term().map(|term| term.since);
+        // Of several changes only the latest is seen: a term may follow another one with nothing between.
+        if term.is_none() || last.is_some_and(|last| Some(last) != term) {
+            // Whoever is at work still notes and shows what it has done, and nobody begins with what is forgotten.
+            let _idle = seat.idle().await;
             scope.stand_down(shard);
         }
+        if term.is_some() {
+            scope.wake_shard(shard);
+        }
+        last = term;
         if leadership.changed().await.is_err() {
             // Nobody can tell any more: as it was left, it stays.
             std::future::pending::<()>().await;

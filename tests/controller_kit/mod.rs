@@ -11,6 +11,7 @@
 #[path = "../fake_api/mod.rs"]
 pub(crate) mod fake_api;
 mod prometheus;
+pub(crate) mod slack;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,7 @@ pub(crate) struct Kit {
 }
 
 /// Everything by which an operator tells people.
-pub(crate) type Telling = (Deliver, UnboundedReceiver<birdwatch::clients::slack::Ack>);
+pub(crate) type Telling = (Deliver, UnboundedReceiver<birdwatch::clients::slack::Heard>);
 
 impl Kit {
     /// A cluster with the service `aleph`: v1 in production, v2 beside it, nothing shifted.
@@ -214,50 +215,83 @@ impl Kit {
     pub(crate) fn operator(&self, name: &str) -> Operator {
         let metrics = Metrics::new();
         let acks = tokio::sync::mpsc::unbounded_channel().1;
-        self.operator_telling(name, (Deliver::nobody(metrics), acks), false)
+        self.operator_telling(name, |_| (Deliver::nobody(metrics), acks), false)
     }
 
     /// An operator that gives everything back.
     pub(crate) fn drain(&self, name: &str) -> Operator {
         let acks = tokio::sync::mpsc::unbounded_channel().1;
-        self.operator_telling(name, (Deliver::nobody(Metrics::new()), acks), true)
+        self.operator_telling(name, |_| (Deliver::nobody(Metrics::new()), acks), true)
     }
 
-    pub(crate) fn operator_telling(&self, name: &str, telling: Telling, draining: bool) -> Operator {
-        self.start(name, telling, draining, Arc::new(self.prometheus.clone()))
+    pub(crate) fn operator_telling(
+        &self,
+        name: &str,
+        telling: impl FnOnce(&Gate) -> Telling,
+        draining: bool,
+    ) -> Operator {
+        let (leadership, receiver) = watch::channel(self.leading());
+        let prometheus = Arc::new(self.prometheus.clone());
+        self.start(
+            name,
+            telling,
+            draining,
+            prometheus,
+            (leadership, Seats::one(receiver)),
+        )
+    }
+
+    /// An operator that tells people and acts where an elector says so.
+    pub(crate) fn operator_elected(
+        &self,
+        name: &str,
+        telling: impl FnOnce(&Gate) -> Telling,
+        seats: Seats,
+    ) -> Operator {
+        let nobody = watch::channel(Leadership::Standby).0;
+        let prometheus = Arc::new(self.prometheus.clone());
+        self.start(name, telling, false, prometheus, (nobody, seats))
     }
 
     /// An operator that asks another Prometheus than the kit's.
     pub(crate) fn operator_asking(&self, name: &str, prometheus: Arc<dyn Prometheus>) -> Operator {
         let acks = tokio::sync::mpsc::unbounded_channel().1;
-        self.start(name, (Deliver::nobody(Metrics::new()), acks), false, prometheus)
+        self.operator_with(name, |_| (Deliver::nobody(Metrics::new()), acks), prometheus)
     }
 
     /// An operator that tells people and asks another Prometheus than the kit's.
     pub(crate) fn operator_with(
         &self,
         name: &str,
-        telling: Telling,
+        telling: impl FnOnce(&Gate) -> Telling,
         prometheus: Arc<dyn Prometheus>,
     ) -> Operator {
-        self.start(name, telling, false, prometheus)
+        let (leadership, receiver) = watch::channel(self.leading());
+        self.start(
+            name,
+            telling,
+            false,
+            prometheus,
+            (leadership, Seats::one(receiver)),
+        )
     }
 
     fn start(
         &self,
         name: &str,
-        (deliver, acks): Telling,
+        telling: impl FnOnce(&Gate) -> Telling,
         draining: bool,
         prometheus: Arc<dyn Prometheus>,
+        (leadership, seats): (watch::Sender<Leadership>, Seats),
     ) -> Operator {
         let client = self.api.client(name);
-        let (leadership, receiver) = watch::channel(self.leading());
         let (events, publishing) = Events::new(client.clone(), name.to_owned());
-        let (metrics, seats) = (Metrics::new(), Seats::one(receiver));
+        let (metrics, gate) = (Metrics::new(), Gate::new(seats.clone(), self.clock.clone()));
+        let (deliver, acks) = telling(&gate);
         let context = Context {
             client,
             clock: self.clock.clone(),
-            gate: Gate::new(seats.clone(), self.clock.clone()),
+            gate,
             settings: self.settings,
             call_deadline: Duration::from_secs(4),
             cluster_domain: "cluster.local".into(),

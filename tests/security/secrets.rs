@@ -8,7 +8,8 @@ use birdwatch::clients::http::{HttpClient, TlsFiles};
 use birdwatch::clients::prometheus::{QueryObserver, ServerConfig, Servers};
 use birdwatch::clients::slack::{Slack, SlackClient, sender};
 use birdwatch::controller::channels::Channels;
-use birdwatch::controller::deliver::Deliver;
+use birdwatch::controller::deliver::{Deliver, permit};
+use birdwatch::runtime::lease::Gate;
 use birdwatch::runtime::metrics::Metrics;
 use tokio::sync::mpsc::unbounded_channel;
 use wiremock::{Request, Respond};
@@ -169,11 +170,14 @@ async fn rollout(prometheus_name: &str) {
     let client = HttpClient::new(TlsFiles::default()).unwrap();
     let client = SlackClient::new(&slack.uri(), SLACK.into(), client).unwrap();
     assert_none("Debug", &format!("{servers:?} {client:?}"));
-    let (acks, answers) = unbounded_channel();
-    let (handle, sending) = sender(Arc::new(client), acks);
-    tokio::spawn(sending);
-    let deliver = Deliver::through(handle, Channels::new("deployment", &[]), Metrics::new());
-    let operator = kit.operator_with("one", (deliver, answers), Arc::new(servers));
+    let telling = |gate: &Gate| {
+        let (heard, answers) = unbounded_channel();
+        let (handle, sending) = sender(Arc::new(client), permit(gate.clone()), heard);
+        tokio::spawn(sending);
+        let deliver = Deliver::through(handle, Channels::new("deployment", &[]), Metrics::new());
+        (deliver, answers)
+    };
+    let operator = kit.operator_with("one", telling, Arc::new(servers));
     let mut seen = String::new();
     kit.until("it ends and everything is told", |kit| {
         let status = kit.status("aleph");

@@ -8,7 +8,8 @@ use birdwatch::clients::http::{HttpClient, TlsFiles};
 use birdwatch::clients::prometheus::{QueryObserver, ServerConfig, Servers};
 use birdwatch::clients::slack::{SlackClient, sender};
 use birdwatch::controller::channels::Channels;
-use birdwatch::controller::deliver::Deliver;
+use birdwatch::controller::deliver::{Deliver, permit};
+use birdwatch::runtime::lease::Gate;
 use birdwatch::runtime::metrics::Metrics;
 use jiff::Timestamp;
 use tokio::sync::mpsc::unbounded_channel;
@@ -37,11 +38,11 @@ impl Respond for Hostile {
     }
 }
 
-fn telling(slack: &MockServer) -> controller_kit::Telling {
+fn telling(slack: &MockServer, gate: &Gate) -> controller_kit::Telling {
     let client = HttpClient::new(TlsFiles::default()).unwrap();
     let client = SlackClient::new(&slack.uri(), "xoxb".into(), client).unwrap();
-    let (acks, answers) = unbounded_channel();
-    let (handle, sending) = sender(Arc::new(client), acks);
+    let (heard, answers) = unbounded_channel();
+    let (handle, sending) = sender(Arc::new(client), permit(gate.clone()), heard);
     tokio::spawn(sending);
     let deliver = Deliver::through(handle, Channels::new("deployment", &[]), Metrics::new());
     (deliver, answers)
@@ -113,7 +114,7 @@ async fn labels_made_to_be_read_are_one_short_line_without_effect_wherever_peopl
     let observer: Arc<dyn QueryObserver> = Arc::new(());
     let list = ServerConfig::list(&format!("- {{name: a, url: '{}'}}", prometheus.uri())).unwrap();
     let servers = Servers::new(list, &observer).unwrap();
-    let _operator = kit.operator_with("one", telling(&slack), Arc::new(servers));
+    let _operator = kit.operator_with("one", |gate| telling(&slack, gate), Arc::new(servers));
     kit.until("it is rolled back and told", |kit| {
         let status = kit.status("aleph");
         status.phase == Phase::RolledBack && status.notices.pending.is_empty()

@@ -1,5 +1,6 @@
 //! What is handed to the sender and what comes back. Data only.
 
+use std::any::Any;
 use std::time::Duration;
 
 use super::Posted;
@@ -59,6 +60,21 @@ pub struct Ack {
     pub what: Acked,
     /// What became of it.
     pub fate: Fate,
+}
+
+/// Kept from the beginning of a call until what became of it is noted, then dropped.
+pub type Hold = Box<dyn Any + Send + Sync>;
+
+/// Asked before each call, with the key of its `BirdWatch`. None: it is not made, for others make it.
+pub type Permit = Box<dyn Fn(&str) -> Option<Hold> + Send>;
+
+/// What Slack answered.
+#[derive(Debug)]
+pub struct Heard {
+    /// What became of an item.
+    pub ack: Ack,
+    /// To be dropped once that is noted.
+    pub hold: Option<Hold>,
 }
 
 /// Which item an [`Ack`] speaks of.

@@ -22,6 +22,13 @@ pub struct Job {
     pub call: Call,
 }
 
+impl Job {
+    /// Whose it is.
+    pub(super) fn key(&self) -> &str {
+        &self.id.0
+    }
+}
+
 /// What the sender should do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
-use super::messages::{Ack, Delivery, Fate};
+use super::messages::{Ack, Delivery, Fate, Heard, Hold, Permit};
 use super::queue::{Job, Next, Queue};
 use super::thread::Call;
 use super::{Posted, Slack, SlackError};
@@ -52,27 +52,33 @@ enum Order {
     Withdraw(Box<dyn Fn(&str) -> bool + Send>),
 }
 
-/// Makes a sender: the handle, and the task to spawn. Acks are sent to `acks`, in the order of what happened.
+/// Makes a sender: the handle, and the task to spawn. It makes the calls that `permit` permits, and sends what became of them
+/// to `answers`, in the order of what happened.
 pub fn sender(
     slack: Arc<dyn Slack>,
-    acks: UnboundedSender<Ack>,
+    permit: Permit,
+    answers: UnboundedSender<Heard>,
 ) -> (SlackHandle, impl Future<Output = ()> + Send + 'static) {
     let (orders, incoming) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
     let task = Task {
         slack,
-        acks,
+        permit,
+        answers,
         waiting: Arc::clone(&waiting),
         queue: Queue::default(),
     };
     (SlackHandle { orders, waiting }, task.run(incoming))
 }
 
-type InFlight = Pin<Box<dyn Future<Output = (Job, Result<Posted, SlackError>)> + Send>>;
+type Ended = (Job, Hold, Result<Posted, SlackError>);
+
+type InFlight = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 struct Task {
     slack: Arc<dyn Slack>,
-    acks: UnboundedSender<Ack>,
+    permit: Permit,
+    answers: UnboundedSender<Heard>,
     waiting: Arc<AtomicUsize>,
     queue: Queue,
 }
@@ -84,7 +90,13 @@ impl Task {
             let mut wake = None;
             if in_flight.is_none() {
                 match self.queue.next(Instant::now()) {
-                    Next::Send(job) => in_flight = Some(send(Arc::clone(&self.slack), job)),
+                    Next::Send(job) => {
+                        let Some(hold) = (self.permit)(job.key()) else {
+                            self.withdraw(|key| key == job.key());
+                            continue;
+                        };
+                        in_flight = Some(send(Arc::clone(&self.slack), job, hold));
+                    }
                     Next::Wait(until) => wake = Some(until),
                     Next::Idle => {}
                 }
@@ -96,23 +108,22 @@ impl Task {
                     Some(Order::Withdraw(of)) => self.withdraw(of),
                     None => break,
                 },
-                (job, result) = pending_or(&mut in_flight) => {
+                ended = pending_or(&mut in_flight) => {
                     in_flight = None;
-                    self.finish(&job, result);
+                    self.finish(ended);
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
         }
-        // A call under way is heard to its end: unheard, it would be made again after the restart.
+        // Cut off in the middle, a call may have been heard or not.
         if let Some(last) = in_flight {
-            let (job, result) = last.await;
-            self.finish(&job, result);
+            self.finish(last.await);
         }
     }
 
     fn take(&mut self, delivery: Delivery) {
         for ack in self.queue.submit(delivery, Instant::now()) {
-            self.report(ack);
+            self.report(ack, None);
         }
         self.waiting.store(self.queue.waiting(), Ordering::Relaxed);
     }
@@ -122,15 +133,15 @@ impl Task {
         self.waiting.store(self.queue.waiting(), Ordering::Relaxed);
     }
 
-    fn finish(&mut self, job: &Job, result: Result<Posted, SlackError>) {
-        let ack = self.queue.finish(job, result, Instant::now());
+    fn finish(&mut self, (job, hold, result): Ended) {
+        let ack = self.queue.finish(&job, result, Instant::now());
         self.waiting.store(self.queue.waiting(), Ordering::Relaxed);
         if let Some(ack) = ack {
-            self.report(ack);
+            self.report(ack, Some(hold));
         }
     }
 
-    fn report(&self, ack: Ack) {
+    fn report(&self, ack: Ack, hold: Option<Hold>) {
         let Ack {
             key, rollout, fate, ..
         } = &ack;
@@ -148,11 +159,11 @@ impl Task {
             }
         }
         // Nobody listens any more while the process ends.
-        let _ = self.acks.send(ack);
+        let _ = self.answers.send(Heard { ack, hold });
     }
 }
 
-fn send(slack: Arc<dyn Slack>, job: Job) -> InFlight {
+fn send(slack: Arc<dyn Slack>, job: Job, hold: Hold) -> InFlight {
     Box::pin(async move {
         let result = match &job.call {
             Call::Post {
@@ -162,11 +173,11 @@ fn send(slack: Arc<dyn Slack>, job: Job) -> InFlight {
             } => slack.post(channel, text, thread_ts.as_deref()).await,
             Call::Update { message, text } => slack.update(message, text).await.map(|()| message.clone()),
         };
-        (job, result)
+        (job, hold, result)
     })
 }
 
-async fn pending_or(in_flight: &mut Option<InFlight>) -> (Job, Result<Posted, SlackError>) {
+async fn pending_or(in_flight: &mut Option<InFlight>) -> Ended {
     match in_flight {
         Some(call) => call.await,
         None => std::future::pending().await,

@@ -2,7 +2,7 @@
 
 use super::board::{Board, Post};
 use super::record::{self, Step};
-use super::seat::Work;
+use super::seat::{LAST_WORD, Work};
 use super::seen::Seen;
 use super::store::{Failure, News, Store, jittered};
 use super::writes::Held;
@@ -108,12 +108,18 @@ impl Elector {
                 held = self.stand_by(&mut news) => held,
             };
             let end = self.lead(&mut held, &mut news, &stop).await;
+            // At the end of the process it was waited for already, while reconciles could still note it.
+            if end.is_ok() && self.work.may_tell() {
+                let limit = self.config.timing.call_timeout();
+                self.work.told(limit.min(LAST_WORD)).await;
+            }
             self.publish(Leadership::Standby);
             let end = end?;
             self.give_up(held).await;
             if end == End::Stop {
                 return Ok(());
             }
+            self.work.tell_again();
         }
     }
 
@@ -234,13 +240,25 @@ impl Elector {
             }
             let now = self.clock.now();
             self.renew_as(held, |lease| record::acting(lease, now)).await?;
-            held.term.absences = record::absences(&held.lease);
         }
         if self.another_acts().await {
             self.renew_as(held, record::waiting).await?;
             return Ok(false);
         }
+        self.count_former_terms(held).await?;
         Ok(true)
+    }
+
+    /// Takes out of the absences the time in which those acted who split namespaces in another way.
+    async fn count_former_terms(&mut self, held: &mut Held) -> Result<(), LeaseError> {
+        let LeaseConfig { name, shards, .. } = &self.config;
+        let others = self.board.others().absences(name, *shards, self.shard);
+        if record::narrowed(held.lease.clone(), &others) != held.lease {
+            self.renew_as(held, |lease| record::narrowed(lease, &others))
+                .await?;
+        }
+        held.term.absences = record::absences(&held.lease);
+        Ok(())
     }
 
     /// Whether somebody acts, or may act, who splits namespaces in another way.

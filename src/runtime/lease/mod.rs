@@ -2,11 +2,12 @@
 //!
 //! Namespaces are split into shards (`shard`), by default one, each with a Lease of its own. `record` is pure (who may take a lease and
 //! when), as is what follows from all of them (`board`: whose turn a free one is; `split`: who waits while the number of shards
-//! changes). `store` is the object on the API server, `elector` decides when to write it (`writes`), `electors` has one for
+//! changes; `absence`: when nobody was there). `store` is the object on the API server, `elector` decides when to write it (`writes`), `electors` has one for
 //! each shard, and the rest of the process sees a `seat` of each. A candidate judges the others only by its own monotonic clock since the record last changed, and
 //! a leader stops itself at two thirds of the duration that the others wait out, so two replicas never lead at
 //! the same time however much their wall clocks differ.
 
+mod absence;
 mod board;
 mod elector;
 mod electors;
@@ -18,10 +19,11 @@ mod split;
 mod store;
 mod writes;
 
+pub use absence::Absence;
 pub use elector::LeaseError;
 pub use electors::Electors;
-pub use record::{Absence, LeaseView, Step, Timing, evaluate};
-pub use seat::{AtWork, Gate, Seat, Seats};
+pub use record::{LeaseView, Step, Timing, evaluate};
+pub use seat::{AtWork, Gate, Idle, Seat, Seats, Telling};
 pub use shard::{Shard, Shards};
 
 use jiff::Timestamp;

@@ -1,8 +1,10 @@
 //! What the record in the Lease means and what to write into it. Pure: no I/O, no clock.
 
+use super::absence::{self, Absence};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -14,9 +16,6 @@ const ASKED_FOR_BY: &str = "otomato.link/asked-for-by";
 
 /// Annotation on the Lease: whether its holder acts. Those who split namespaces in another way look at it.
 const ACTS: &str = "otomato.link/acts";
-
-/// How many absences the lease remembers; beyond it the two that lie closest together become one.
-const MAX_ABSENCES: usize = 32;
 
 /// `leaseDurationSeconds` of a lease that was given up: its holder has stopped, nobody needs to wait.
 const RELEASED_SECONDS: i32 = 1;
@@ -157,15 +156,6 @@ pub fn evaluate(lease: &LeaseView, me: &str, now: Instant, observed_at: Instant)
     }
 }
 
-/// A span in which no operator is known to have been there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Absence {
-    /// The last renewal before it.
-    pub from: Timestamp,
-    /// When the lease was taken again.
-    pub to: Timestamp,
-}
-
 /// The absences that a lease remembers, oldest first. What cannot be read (edited by hand) is left out.
 pub(super) fn absences(lease: &Lease) -> Vec<Absence> {
     let text = lease.metadata.annotations.as_ref().and_then(|a| a.get(ABSENCES));
@@ -180,23 +170,21 @@ pub(super) fn absences(lease: &Lease) -> Vec<Absence> {
         .unwrap_or_default()
 }
 
-/// Adds the span before a term. A holder that never renewed does not end the span before it. Too many spans: the
-/// pair with the least time between them becomes one, so that a little held time is lost, never an absence.
-fn with_absence(mut known: Vec<Absence>, from: Timestamp, to: Timestamp) -> Vec<Absence> {
-    match known.last_mut() {
-        Some(last) if from <= last.to => last.to = last.to.max(to),
-        _ if from < to => known.push(Absence { from, to }),
-        _ => {}
-    }
-    while known.len() > MAX_ABSENCES {
-        let between = |i: &usize| known[i + 1].from.duration_since(known[*i].to);
-        let Some(i) = (0..known.len() - 1).min_by_key(between) else {
-            break;
-        };
-        let next = known.remove(i + 1);
-        known[i].to = known[i].to.max(next.to);
-    }
-    known
+/// When, by this lease, nobody acted, the time after its last renewal included. One that remembers nothing proves nothing.
+pub(super) fn absent(lease: &Lease) -> Vec<Absence> {
+    let remembers = |all: &BTreeMap<String, String>| all.contains_key(ABSENCES);
+    let until = acted_until(lease).filter(|_| lease.metadata.annotations.as_ref().is_some_and(remembers));
+    until.map_or_else(
+        || vec![Absence::ALWAYS],
+        |until| absence::with(absences(lease), until, Timestamp::MAX),
+    )
+}
+
+/// The lease without the absences in which somebody acted by one of these lists.
+pub(super) fn narrowed(lease: Lease, by: &[Vec<Absence>]) -> Lease {
+    let narrow = |known: Vec<Absence>, other: &Vec<Absence>| absence::by_both(&known, other);
+    let known = by.iter().fold(absences(&lease), narrow);
+    with_absences(lease, &known)
 }
 
 /// Who asks the holder for the lease.
@@ -228,7 +216,7 @@ pub(super) fn waiting(lease: Lease) -> Lease {
 /// The lease as its holder says, at `now`, that it acts after it had waited: there was no operator until now.
 pub(super) fn acting(lease: Lease, now: Timestamp) -> Lease {
     let since = acquired(&lease).unwrap_or(now);
-    let known = with_absence(absences(&lease), since, now);
+    let known = absence::with(absences(&lease), since, now);
     saying(with_absences(lease, &known), true)
 }
 
@@ -258,11 +246,17 @@ pub(super) fn renewed(lease: &Lease) -> Option<Timestamp> {
     lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0)
 }
 
+/// Until when its holders acted, as far as it says: one that waits for others has not acted since it took it.
+fn acted_until(lease: &Lease) -> Option<Timestamp> {
+    let since = acquired(lease).filter(|_| !acts(lease));
+    since.or_else(|| renewed(lease))
+}
+
 /// The lease as `me` writes it on taking it at `now`. What else `previous` holds is kept, the resourceVersion too:
 /// that makes the write a compare-and-swap. Of a lease that was never there nobody knows whether an operator was, ever.
 pub(super) fn taken(previous: Lease, me: &str, now: Timestamp, timing: Timing) -> Lease {
-    let last = renewed(&previous).unwrap_or(Timestamp::UNIX_EPOCH);
-    let known = with_absence(absences(&previous), last, now);
+    let last = acted_until(&previous).unwrap_or(Timestamp::UNIX_EPOCH);
+    let known = absence::with(absences(&previous), last, now);
     let mut lease = saying(with_absences(previous, &known), true);
     if let Some(annotations) = &mut lease.metadata.annotations {
         annotations.remove(ASKED_FOR_BY);
@@ -282,9 +276,12 @@ pub(super) fn renewed_at(mut lease: Lease, now: Timestamp, timing: Timing) -> Le
     lease
 }
 
-/// The lease as its holder gives it up. The last renewal stays, so that the next holder knows since when nobody acts.
+/// The lease as its holder gives it up. The last renewal at which it acted stays, so that the next holder knows since when
+/// nobody does.
 pub(super) fn released(mut lease: Lease) -> Lease {
+    let last = acted_until(&lease);
     let spec = lease.spec.get_or_insert_default();
+    spec.renew_time = last.map(MicroTime);
     spec.holder_identity = None;
     spec.acquire_time = None;
     spec.lease_duration_seconds = Some(RELEASED_SECONDS);
@@ -505,7 +502,7 @@ mod tests {
             lease = renewed_at(taken(lease, "me", at(start), timing), at(end), timing);
         }
         let kept = absences(&lease);
-        assert_eq!(kept.len(), MAX_ABSENCES);
+        assert_eq!(kept.len(), absence::MOST);
         assert!(kept.is_sorted_by(|a, b| a.to < b.from));
         for span in &all {
             assert!(
@@ -530,7 +527,36 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_behind_the_last_holders_makes_no_absence() {
-        assert_eq!(with_absence(Vec::new(), at(100), at(40)), []);
+    fn one_that_waited_did_not_act_however_it_ended() {
+        let timing = Timing::new(OURS);
+        let acted = renewed_at(taken(Lease::default(), "a", at(0), timing), at(10), timing);
+        let waited = renewed_at(
+            waiting(taken(released(acted), "b", at(12), timing)),
+            at(60),
+            timing,
+        );
+        let nobody = Absence {
+            from: at(10),
+            to: at(70),
+        };
+        for ended in [waited.clone(), released(waited)] {
+            assert_eq!(absent(&ended)[1].from, at(10));
+            assert_eq!(absences(&taken(ended, "c", at(70), timing))[1..], [nobody]);
+        }
+    }
+
+    #[test]
+    fn a_lease_that_remembers_nothing_takes_no_absence_away() {
+        let timing = Timing::new(OURS);
+        let mut other = renewed_at(taken(Lease::default(), "a", at(0), timing), at(50), timing);
+        let ours = taken(Lease::default(), "me", at(60), timing);
+        let after = |other: &Lease| absences(&narrowed(ours.clone(), &[absent(other)]));
+        let since = Absence {
+            from: at(50),
+            to: at(60),
+        };
+        assert_eq!(after(&other), [before_all(at(0)), since]);
+        other.metadata.annotations = None;
+        assert_eq!(after(&other), [before_all(at(60))]);
     }
 }

@@ -2,12 +2,20 @@
 //! at work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, watch};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::runtime::clock::Clock;
 
 use super::{Leadership, Shard, Shards, Term};
+
+/// How long what people are being told may keep a shard from changing hands: telling it twice is the lesser harm then.
+pub(super) const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// One shard, as the rest of the process sees it.
 #[derive(Clone, Debug)]
@@ -18,7 +26,10 @@ pub struct Seat {
 
 /// Who is at work on a shard. Its lease is given up when nobody is any more.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Work(Arc<RwLock<()>>);
+pub(super) struct Work {
+    reconciles: Arc<RwLock<()>>,
+    telling: TaskTracker,
+}
 
 /// Somebody is at work, until it is dropped.
 #[derive(Debug)]
@@ -26,10 +37,38 @@ pub struct AtWork {
     _until_dropped: OwnedRwLockReadGuard<()>,
 }
 
+/// People are being told something, and it is not noted yet, until it is dropped.
+#[derive(Debug)]
+pub struct Telling {
+    _until_dropped: TaskTrackerToken,
+}
+
+/// Nobody is at work, until it is dropped.
+#[derive(Debug)]
+pub struct Idle {
+    _until_dropped: OwnedRwLockWriteGuard<()>,
+}
+
 impl Work {
     /// Waits until nobody is at work; nobody begins while the guard is held.
     pub(super) async fn ended(&self) -> OwnedRwLockWriteGuard<()> {
-        Arc::clone(&self.0).write_owned().await
+        Arc::clone(&self.reconciles).write_owned().await
+    }
+
+    /// Lets nobody tell anything more, and waits for what is being told to be noted, so long: who comes next would tell it again.
+    pub(super) async fn told(&self, limit: Duration) {
+        self.telling.close();
+        let _ = timeout(limit, self.telling.wait()).await;
+    }
+
+    /// Whether something may be told.
+    pub(super) fn may_tell(&self) -> bool {
+        !self.telling.is_closed()
+    }
+
+    /// Something may be told again, once there is a term again.
+    pub(super) fn tell_again(&self) {
+        self.telling.reopen();
     }
 }
 
@@ -44,9 +83,11 @@ impl Seat {
         self.leadership.clone()
     }
 
-    /// Waits until nobody is at work there.
-    pub async fn idle(&self) {
-        drop(self.work.ended().await);
+    /// Waits until nobody is at work there; nobody begins until it is dropped.
+    pub async fn idle(&self) -> Idle {
+        Idle {
+            _until_dropped: self.work.ended().await,
+        }
     }
 }
 
@@ -74,6 +115,12 @@ impl Seats {
     /// Each with its shard.
     pub fn iter(&self) -> impl Iterator<Item = (Shard, &Seat)> {
         self.shards.all().zip(self.seats.iter())
+    }
+
+    /// Lets nobody tell anything more, and waits a little for what is being told to be noted. Reconciles note it: they must not
+    /// have stopped.
+    pub async fn told(&self) {
+        join_all(self.seats.iter().map(|seat| seat.work.told(LAST_WORD))).await;
     }
 
     /// That of a namespace.
@@ -120,9 +167,21 @@ impl Gate {
     pub fn enter(&self, namespace: &str) -> Option<AtWork> {
         let seat = self.seats.of(namespace);
         // First, so that whoever gives it up afterwards waits for us.
-        let guard = Arc::clone(&seat.work.0).try_read_owned().ok()?;
+        let guard = Arc::clone(&seat.work.reconciles).try_read_owned().ok()?;
         self.is_leading(seat).then_some(AtWork {
             _until_dropped: guard,
+        })
+    }
+
+    /// Begins to tell people something of this namespace; none where others tell it, or are about to.
+    #[must_use]
+    pub fn tell(&self, namespace: &str) -> Option<Telling> {
+        let seat = self.seats.of(namespace);
+        // First, so that whoever gives it up afterwards waits for us.
+        let token = seat.work.telling.token();
+        let may_tell = seat.work.may_tell() && self.is_leading(seat);
+        may_tell.then_some(Telling {
+            _until_dropped: token,
         })
     }
 
@@ -182,6 +241,26 @@ mod tests {
         assert!(gate.term(&a).is_none() && gate.term(&b).is_some());
         senders[0].send_replace(leading(&clock));
         assert_eq!(open(), (true, true, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_a_shard_up_waits_a_little_for_what_is_being_told_and_nothing_more_is_told() {
+        let clock = Clock::paused(Timestamp::UNIX_EPOCH);
+        let (gate, senders, [a, b]) = two(&clock);
+        assert!(gate.tell(&a).is_none(), "it does not lead there");
+        for sender in &senders {
+            sender.send_replace(leading(&clock));
+        }
+        let work = &gate.seats.of(&a).work;
+        let telling = gate.tell(&a).unwrap();
+        let mut told = Box::pin(work.told(LAST_WORD));
+        assert!(timeout(LAST_WORD / 2, &mut told).await.is_err());
+        assert!(gate.tell(&a).is_none() && gate.tell(&b).is_some() && gate.enter(&a).is_some());
+        drop(telling);
+        assert!(timeout(Duration::ZERO, told).await.is_ok());
+        work.tell_again();
+        let _slow = gate.tell(&a).unwrap();
+        assert!(timeout(LAST_WORD * 2, work.told(LAST_WORD)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

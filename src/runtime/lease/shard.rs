@@ -1,7 +1,7 @@
 //! The shards that namespaces are split into, each with a Lease of its own. Pure: no I/O, no clock.
 
 /// How many shards there are, 1 to [`Shards::MOST`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shards(u16);
 
 /// One of them, counted from 0.
@@ -50,19 +50,33 @@ impl Shards {
         }
     }
 
+    /// Whose Lease this is the name of in the installation `base`, if it is one.
+    #[must_use]
+    pub fn named(base: &str, name: &str) -> Option<(Self, Shard)> {
+        let rest = name.strip_prefix(base)?;
+        if rest.is_empty() {
+            return Some((Self::ONE, Shard(0)));
+        }
+        let (shard, count) = rest.strip_prefix('-')?.split_once("-of-")?;
+        let (shard, count) = (shard.parse().ok()?, Self::new(count.parse().ok()?)?);
+        (count != Self::ONE && shard < count.0).then_some((count, Shard(shard)))
+    }
+
     /// Whether this is the name of a Lease of the same installation, split into another number of shards.
     #[must_use]
     pub fn is_of_other_split(self, base: &str, name: &str) -> bool {
-        let Some(rest) = name.strip_prefix(base) else {
-            return false;
-        };
-        if rest.is_empty() {
-            return self != Self::ONE;
+        Self::named(base, name).is_some_and(|(count, _)| count != self)
+    }
+
+    /// Whether a namespace can be of this shard here and of that one there.
+    #[must_use]
+    pub fn may_share(self, shard: Shard, (others, other): (Self, Shard)) -> bool {
+        // Both are what is left of one hash: they agree on what is left of it by every common divisor.
+        let (mut common, mut rest) = (self.0, others.0);
+        while rest != 0 {
+            (common, rest) = (rest, common % rest);
         }
-        let parts = rest.strip_prefix('-').and_then(|rest| rest.split_once("-of-"));
-        let numbers = parts
-            .and_then(|(shard, count)| Some((shard.parse::<u16>().ok()?, Self::new(count.parse().ok()?)?)));
-        numbers.is_some_and(|(shard, count)| count != Self::ONE && shard < count.0 && count != self)
+        shard.0 % common == other.0 % common
     }
 }
 
@@ -76,6 +90,8 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -97,6 +113,29 @@ mod tests {
             counts.iter().all(|count| (800..1200).contains(count)),
             "{counts:?}"
         );
+    }
+
+    #[test]
+    fn which_shards_of_two_splits_may_share_a_namespace() {
+        for (ours, theirs) in [(1, 6), (6, 1), (6, 3), (6, 4), (6, 6), (5, 7), (64, 48)] {
+            let (ours, theirs) = (Shards(ours), Shards(theirs));
+            let names: Vec<_> = (0..20_000).map(|number| format!("team-{number}")).collect();
+            let together: HashSet<_> = names
+                .iter()
+                .map(|name| (ours.of(name), theirs.of(name)))
+                .collect();
+            for (one, other) in ours
+                .all()
+                .flat_map(|one| theirs.all().map(move |other| (one, other)))
+            {
+                let may = ours.may_share(one, (theirs, other));
+                assert_eq!(
+                    may,
+                    together.contains(&(one, other)),
+                    "{one:?} of {ours:?}, {other:?} of {theirs:?}"
+                );
+            }
+        }
     }
 
     #[test]

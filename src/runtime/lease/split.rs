@@ -2,14 +2,17 @@
 //! comes does not act as long as one of these may. No I/O; time is passed in.
 //!
 //! Each says in its own Lease that it acts, and then looks at those of others: of two at least one sees the other, and waits.
+//! What they remember of when nobody acted is remembered on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::Instant;
 
+use super::absence::{self, Absence};
 use super::record::{self, LeaseView};
+use super::{Shard, Shards};
 
 /// What was seen of them, and since when each is so.
 #[derive(Debug, Default)]
@@ -35,6 +38,23 @@ impl OtherSplits {
         let mut all = self.0.iter();
         let found = all.find(|(_, (lease, since))| may_act(lease, *since, ours, now));
         found.map(|(name, _)| name.as_str())
+    }
+
+    /// By each of the other splits, when nobody acted in one namespace or another of this shard in the installation `base`.
+    pub(super) fn absences(&self, base: &str, shards: Shards, shard: Shard) -> Vec<Vec<Absence>> {
+        let named = self.0.keys().filter_map(|name| Shards::named(base, name));
+        let splits: BTreeSet<_> = named.map(|(split, _)| split).collect();
+        let by = |split: Shards| {
+            let absent = |other| {
+                let lease = self.0.get(&split.lease_name(base, other));
+                lease.map_or_else(|| vec![Absence::ALWAYS], |(lease, _)| record::absent(lease))
+            };
+            let related = split
+                .all()
+                .filter(|other| shards.may_share(shard, (split, *other)));
+            related.map(absent).fold(Vec::new(), absence::by_either)
+        };
+        splits.into_iter().map(by).collect()
     }
 }
 

@@ -65,14 +65,15 @@ impl Slack for FakeSlack {
 struct Bench {
     slack: Arc<FakeSlack>,
     handle: SlackHandle,
-    acks: mpsc::UnboundedReceiver<Ack>,
+    acks: mpsc::UnboundedReceiver<Heard>,
     task: JoinHandle<()>,
 }
 
 fn bench(slack: FakeSlack) -> Bench {
     let slack = Arc::new(slack);
     let (tell, acks) = mpsc::unbounded_channel();
-    let (handle, task) = sender(Arc::clone(&slack) as Arc<dyn Slack>, tell);
+    let permit: Permit = Box::new(|key| (!key.starts_with("others/")).then(|| Box::new(()) as Hold));
+    let (handle, task) = sender(Arc::clone(&slack) as Arc<dyn Slack>, permit, tell);
     Bench {
         slack,
         handle,
@@ -106,6 +107,7 @@ impl Bench {
             .await
             .expect("an ack within the time")
             .unwrap()
+            .ack
     }
 
     async fn delivered(&mut self, id: i64) {
@@ -203,7 +205,7 @@ async fn a_call_on_its_way_is_heard_to_its_end_and_nothing_else_is_begun() {
         .expect("it ends")
         .unwrap();
     assert_eq!(bench.slack.took(), ["-:n1"]);
-    assert_eq!(bench.acks.recv().await.unwrap().what, Acked::Notice(1));
+    assert_eq!(bench.acks.recv().await.unwrap().ack.what, Acked::Notice(1));
     assert!(bench.acks.recv().await.is_none());
 }
 
@@ -214,4 +216,29 @@ async fn nobody_listening_to_acks_stops_nothing() {
     bench.submit(1..=2);
     sleep(Duration::from_secs(5)).await;
     assert_eq!(bench.slack.took(), ["-:n1", "1:n2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_others_to_tell_is_dropped_and_holds_nothing_up() {
+    let mut bench = bench(FakeSlack::default());
+    let delivery = Delivery {
+        key: "others/a".to_owned(),
+        rollout: "r".to_owned(),
+        items: vec![Item::Post {
+            notice_id: 9,
+            thread: Thread {
+                channel: "c".to_owned(),
+                parent: None,
+            },
+            text: "n9".to_owned(),
+            urgent: true,
+        }],
+    };
+    bench.handle.submit(delivery);
+    bench.submit([1]);
+    bench.delivered(1).await;
+    assert_eq!(
+        (bench.slack.took(), bench.handle.waiting()),
+        (vec!["-:n1".to_owned()], 0)
+    );
 }
