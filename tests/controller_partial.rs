@@ -73,7 +73,11 @@ async fn what_was_asked_of_a_first_raise_that_was_taken_back_does_not_judge_the_
     pause(&kit, false);
     sleep(Duration::from_secs(30)).await;
     let said = kit.status("aleph").message;
-    assert_eq!((kit.phase(), kit.weights()), (Phase::Progressing, (50, 50)), "{said}");
+    assert_eq!(
+        (kit.phase(), kit.weights()),
+        (Phase::Progressing, (50, 50)),
+        "{said}"
+    );
 }
 
 fn pause(kit: &Kit, paused: bool) {

@@ -268,7 +268,7 @@ pub(crate) const MUTATIONS: [Mutation; 34] = [
     Mutation {
         what: "a label does not wait for weight 0",
         by: "a subset's label changes only while its weight is 0",
-        found_in: "three versions",
+        found_in: "people, once, no verb",
         changes: &[(
             "src/core/start.rs",
             "if turn.canary_is_quiet() {",

@@ -151,7 +151,9 @@ fn every_mutation_of_the_core_is_caught() {
             let (next, missed) = (&next, &missed);
             scope.spawn(move || {
                 let tree = copy(worker);
-                assert_eq!(verdict(&tree, None), Verdict::Kept, "the tree itself");
+                if worker == 0 {
+                    assert_eq!(verdict(&tree, None), Verdict::Kept, "the tree itself");
+                }
                 while let Some((number, mutation)) = next() {
                     let what = mutation.what;
                     let said = tried(&tree, mutation);
