@@ -1,6 +1,6 @@
 # What a person types. Every target says what it does in `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit bed soak prove bench generate plots
+.PHONY: help demo test valgrind check audit bed soak prove bench generate plots
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 
@@ -25,10 +25,10 @@ QUICK := $(sort $(filter-out $(SLOW) $(ALONE) supply,$(TESTS)))
 AT_ONCE ?= 3
 
 # One build for all: what is built for tests, binaries included, is built for nothing else.
-test: check ## Everything: format, lints, docs, generated files, unit tests, tests on the real bed
+test: check valgrind ## Everything: format, lints, docs, generated files, unit tests, tests on the real bed
 	cargo test --locked --workspace --no-run
 	$${CARGO_TARGET_DIR:-target}/debug/bed build
-	cargo test --locked --workspace --lib --bins $(QUICK:%=--test %)
+	cargo test --locked --workspace --lib --bins $(QUICK:%=--test %) --test instructions
 	@$(MAKE) --no-print-directory audit
 	@$(MAKE) --no-print-directory --jobs=$(AT_ONCE) $(SLOW:%=test-%) test-bed
 	@$(MAKE) --no-print-directory $(ALONE:%=test-%)
@@ -41,6 +41,11 @@ $(SLOW:%=test-%) $(ALONE:%=test-%): test-%:
 # With one test of the crate itself: without it cargo would build for fewer features, and everything again.
 test-bed:
 	$(CARGO) test --locked --workspace --test arch $(BED_TESTS:%=--test %) 2>&1 | sed -u 's/^/bed: /'
+
+# It counts the instructions of the hot paths.
+valgrind:
+	@command -v valgrind >/dev/null || { echo 'test: installing valgrind'; apt-get update -qq && apt-get install -y -qq valgrind; } \
+	  || { echo 'test: valgrind is missing, and only root can install it: apt-get install valgrind'; false; }
 
 check: ## Format, lints and docs only
 	cargo fmt --all --check

@@ -375,9 +375,26 @@ async fn traffic_does_not_go_to_a_subset_that_is_gone() {
     assert_eq!((kit.phase(), kit.weights()), (Phase::Promoting, (0, 100)));
     let said = message(&kit);
     assert!(said.contains("production") && said.contains("aleph"), "{said}");
+    let is_told = |kit: &Kit| {
+        let conditions = kit.status("aleph").conditions;
+        conditions
+            .iter()
+            .any(|one| one.reason == "ObjectsMissing" && one.message == said)
+    };
+    assert!(is_told(&kit));
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |bw| {
+        bw["metadata"]["annotations"] = json!({"otomato.link/verb": "rollback/1"});
+    });
+    kit.until("the verb is answered", |kit| {
+        kit.status("aleph")
+            .verb
+            .is_some_and(|verb| verb.message.contains(&said))
+    })
+    .await;
     rename_subset(&kit, 0, "production");
     kit.until_phase(Phase::Promoted).await;
     assert_eq!(kit.weights(), (100, 0));
+    assert!(!is_told(&kit));
 }
 
 #[tokio::test(start_paused = true)]

@@ -475,6 +475,33 @@ async fn a_hold_keeps_what_was_served_when_the_number_of_shards_changes_and_chan
     }
 }
 
+/// What a former holder's clock says of its last term excuses no absence that comes later.
+#[tokio::test(start_paused = true)]
+async fn a_former_holder_whose_clock_was_ahead_hides_no_absence() {
+    let world = World::new();
+    let ahead = Clock::paused("2026-03-01T13:00:00Z".parse().unwrap());
+    let old = Replica::start_unready(&world, "old", 1, ahead);
+    old.ready.cancel();
+    world.divided(&[("old", 6)], DURATION + SLACK).await;
+    let first = Replica::start(&world, "a", SIX);
+    sleep(secs(600)).await;
+    old.stop.cancel();
+    world.divided(&[("a", 6)], secs(5)).await;
+    sleep(secs(300)).await;
+    world.kill("a", first);
+    let gone = world.api.clock().now();
+    sleep(secs(7200)).await;
+    let next = Replica::start(&world, "b", SIX);
+    world.divided(&[("b", 6)], DURATION + SLACK).await;
+    for namespace in namespaces() {
+        let absences = next.gate.term(&namespace).unwrap().absences;
+        let is_it = |absence: &Absence| {
+            absence.from <= gone && absence.to.duration_since(gone) >= SignedDuration::from_secs(7200)
+        };
+        assert!(absences.iter().any(is_it), "{absences:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_that_could_not_act_yet_asks_for_nothing_and_lets_others_go_first() {
     let world = World::new();

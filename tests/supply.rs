@@ -273,6 +273,17 @@ fn linked() -> BTreeSet<(String, String)> {
     linked
 }
 
+/// Each crate more is one more to trust, to build and to keep up with: whoever adds one says so here.
+#[test]
+fn no_more_crates_are_linked_than_there_were() {
+    const MOST: usize = 200;
+    let linked = linked().len();
+    assert!(
+        linked <= MOST,
+        "{linked} crates are linked: for which is it worth it?"
+    );
+}
+
 /// Checksums of Cargo.lock by name and version.
 fn checksums() -> BTreeMap<(String, String), String> {
     let text = fs::read_to_string(root().join("Cargo.lock")).unwrap();

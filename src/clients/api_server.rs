@@ -33,6 +33,8 @@ pub fn client_config(mut config: Config) -> Config {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECTING);
     config.read_timeout.get_or_insert(SILENCE);
+    // Else a connection that had nothing to do until now would have no time left.
+    config.reset_reader_on_write = true;
     config
 }
 
@@ -231,7 +233,11 @@ mod tests {
             }
         });
         let mut config = Config::new(url.parse().unwrap());
-        assert_eq!(client_config(config.clone()).read_timeout, Some(SILENCE));
+        let made = client_config(config.clone());
+        assert_eq!(
+            (made.read_timeout, made.reset_reader_on_write),
+            (Some(SILENCE), true)
+        );
         config.read_timeout = Some(Duration::from_millis(20));
         let api: Api<RawBirdWatch> = Api::default_namespaced(connect(config).unwrap());
         api.list(&ListParams::default()).await.unwrap_err();

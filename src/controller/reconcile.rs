@@ -29,6 +29,9 @@ const PATIENCE: u32 = 3;
 /// A refused status is tried again at every look, and after this long.
 const REFUSED: Duration = Duration::from_mins(1);
 
+/// How long after a look that could not begin the next one does.
+const FORGETTING: Duration = Duration::from_secs(1);
+
 /// More samples than these are judged alone.
 const MANY_SAMPLES: usize = 20_000;
 
@@ -63,7 +66,13 @@ impl From<Again> for Passed {
 pub async fn reconcile(object: Arc<Named>, scope: Arc<Scope>) -> Result<Action, Error> {
     let name = object.name();
     let Some(_at_work) = scope.enter(&name.namespace) else {
-        return Ok(Action::await_change());
+        let leads = scope.context.gate.is_open(&name.namespace);
+        // What was remembered of a former term is being forgotten: that is soon over.
+        return Ok(if leads {
+            Action::requeue(FORGETTING)
+        } else {
+            Action::await_change()
+        });
     };
     let Some(object) = scope.bird_watch(&name) else {
         return Ok(Action::await_change());

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::{join, join_all};
+use futures::future::{join_all, pending};
 use futures::{StreamExt, stream};
 use kube::Client;
 use kube::api::Api;
@@ -168,11 +168,13 @@ impl Prepared {
             stop.cancelled().await;
             seats.told().await;
             last.cancel();
+            pending::<()>().await;
         };
         let reconciles = reconciles(&scope, (known, wakes), concurrency, last.clone());
         let ended = tokio::select! {
             biased;
-            _ = join(reconciles, stopping) => Ok(()),
+            () = reconciles => Ok(()),
+            () = stopping => Ok(()),
             ended = watches => ended.map(|_| ()),
             () = follow_leaderships(&scope, seats) => Ok(()),
         };

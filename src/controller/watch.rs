@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -205,7 +205,8 @@ pub async fn follow<K: Watched>(
 where
     K::DynamicType: Eq + Hash + Clone + Send,
 {
-    let config = Config::default().page_size(PAGE).timeout(WATCH_SECONDS);
+    let lasts = lasts(K::KIND, scope.namespace.as_deref());
+    let config = Config::default().page_size(PAGE).timeout(lasts);
     let begin = || watcher(api.clone(), config.clone()).default_backoff().boxed();
     let mut events = begin();
     let mut first = Some((filling, pending));
@@ -261,6 +262,14 @@ where
         }
     }
     Err(Ended::Ended { kind: K::KIND })
+}
+
+/// How many seconds a watch goes on: a few more or less, so that those of many namespaces do not begin anew together.
+fn lasts(kind: &str, namespace: Option<&str>) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    (kind, namespace).hash(&mut hasher);
+    let fewer = u32::try_from(hasher.finish() % 10).unwrap_or_default();
+    WATCH_SECONDS - fewer
 }
 
 /// A list that was broken off may have shown what no list shows again.

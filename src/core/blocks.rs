@@ -61,6 +61,17 @@ pub(super) fn held_for_routes(turn: &mut Turn<'_>, rollout: &Rollout) {
     );
 }
 
+/// What is under way waits until our objects are mended.
+pub(super) fn held_for_objects(turn: &mut Turn<'_>, rollout: &Rollout) {
+    let block = Block {
+        reason: "ObjectsMissing",
+        message: problem(turn).unwrap_or_default(),
+        news: true,
+        withholds: false,
+    };
+    held(turn, rollout, &block);
+}
+
 /// The hold is over, and a version still has had no request in it. Seldom traffic is no news for a while.
 pub(super) fn awaited(turn: &mut Turn<'_>, rollout: &Rollout) -> Option<Block> {
     let over = rollout.clock.ends(rollout.hold.unwrap_or_default())?;

@@ -84,7 +84,8 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(before + 1);
     rollout.clock = HoldClock::started(turn.now);
     rollout.verdict = None;
-    rollout.last_check = None;
+    // What was asked before says nothing of this weight.
+    rollout.last_check = Some(turn.now);
     rollout.promote_asked &= rollout.confirmed < 100;
     counting::new_step(rollout);
     questions::set_hold(rollout, &turn.seen.settings);

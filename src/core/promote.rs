@@ -78,10 +78,11 @@ pub(super) fn finish(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         }
         // All traffic would go to a subset that nobody sees. Who leaves waits for nobody.
         if guards::given_up(turn).is_none() {
-            turn.say(blocks::problem(turn).unwrap_or_default());
+            blocks::held_for_objects(turn, rollout);
             return;
         }
     }
+    turn.clear(ConditionType::Held);
     if turn.canary_is_at_zero() {
         if !turn.routes_are_live() {
             return;

@@ -2,6 +2,7 @@
 
 use crate::api::status::{FailureReason, NoticeKind, Phase, Rollout, VerbStatus};
 
+use super::blocks;
 use super::candidates;
 use super::end;
 use super::turn::Turn;
@@ -223,7 +224,12 @@ fn apply(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, verb: Verb) -> Resu
         }
         (_, None) => return Err("no rollout is under way".to_owned()),
         (Act::RollBack, Some(rollout)) if rollout.production_label_at.is_some() => {
-            return Err("production's label is written already: the promotion is finished first".to_owned());
+            return Err(match blocks::problem(turn) {
+                None => "production's label is written already: the promotion is finished first".to_owned(),
+                Some(waits) => format!(
+                    "production's label is written already: the promotion is finished first, once this is mended: {waits}"
+                ),
+            });
         }
         (Act::RollBack, Some(rollout)) => end::fail(
             turn,

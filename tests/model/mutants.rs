@@ -215,7 +215,7 @@ pub(crate) const MUTATIONS: [Mutation; 34] = [
         changes: &[
             (
                 "src/core/progress.rs",
-                "    rollout.verdict = None;\n    rollout.last_check = None;\n    rollout.promote_asked",
+                "    rollout.verdict = None;\n    // What was asked before says nothing of this weight.\n    rollout.last_check = Some(turn.now);\n    rollout.promote_asked",
                 "    rollout.promote_asked",
             ),
             (

@@ -252,9 +252,14 @@ impl Elector {
     /// Takes out of the absences the time in which those acted who split namespaces in another way.
     async fn count_former_terms(&mut self, held: &mut Held) -> Result<(), LeaseError> {
         let LeaseConfig { name, shards, .. } = &self.config;
-        let others = self.board.others().absences(name, *shards, self.shard);
-        if record::narrowed(held.lease.clone(), &others) != held.lease {
-            self.renew_as(held, |lease| record::narrowed(lease, &others))
+        let now = self.clock.now();
+        let (what, others) = {
+            let others = self.board.others();
+            let absences = others.absences(name, (*shards, self.shard), now);
+            (others.fingerprint(), absences)
+        };
+        if !others.is_empty() && record::counted(&held.lease) != Some(what.as_str()) {
+            self.renew_as(held, |lease| record::narrowed(lease, &others, &what))
                 .await?;
         }
         held.term.absences = record::absences(&held.lease);

@@ -14,6 +14,10 @@ const ABSENCES: &str = "otomato.link/absences";
 /// Annotation on the Lease: the replica that asks its holder for it. People may set it too.
 const ASKED_FOR_BY: &str = "otomato.link/asked-for-by";
 
+/// Annotation on the Lease: the former Leases whose terms are counted. Each is counted once: what it says of its last term, by
+/// its holder's clock, must not excuse an absence that came later.
+const COUNTED: &str = "otomato.link/counted";
+
 /// Annotation on the Lease: whether its holder acts. Those who split namespaces in another way look at it.
 const ACTS: &str = "otomato.link/acts";
 
@@ -170,18 +174,32 @@ pub(super) fn absences(lease: &Lease) -> Vec<Absence> {
         .unwrap_or_default()
 }
 
-/// When, by this lease, nobody acted, the time after its last renewal included. One that remembers nothing proves nothing.
-pub(super) fn absent(lease: &Lease) -> Vec<Absence> {
+/// When, by this lease, nobody acted, the time after its last renewal included. One that remembers nothing, or was renewed by a
+/// clock that is ahead of `now`, proves nothing.
+pub(super) fn absent(lease: &Lease, now: Timestamp) -> Vec<Absence> {
     let remembers = |all: &BTreeMap<String, String>| all.contains_key(ABSENCES);
-    let until = acted_until(lease).filter(|_| lease.metadata.annotations.as_ref().is_some_and(remembers));
+    let annotations = lease.metadata.annotations.as_ref();
+    let until = acted_until(lease).filter(|until| *until <= now && annotations.is_some_and(remembers));
     until.map_or_else(
         || vec![Absence::ALWAYS],
         |until| absence::with(absences(lease), until, Timestamp::MAX),
     )
 }
 
-/// The lease without the absences in which somebody acted by one of these lists.
-pub(super) fn narrowed(lease: Lease, by: &[Vec<Absence>]) -> Lease {
+/// What was counted last of those who split namespaces in another way.
+pub(super) fn counted(lease: &Lease) -> Option<&str> {
+    lease
+        .metadata
+        .annotations
+        .as_ref()?
+        .get(COUNTED)
+        .map(String::as_str)
+}
+
+/// The lease without the absences in which somebody acted by one of these lists, which are called `what`.
+pub(super) fn narrowed(mut lease: Lease, by: &[Vec<Absence>], what: &str) -> Lease {
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    annotations.insert(COUNTED.to_owned(), what.to_owned());
     let narrow = |known: Vec<Absence>, other: &Vec<Absence>| absence::by_both(&known, other);
     let known = by.iter().fold(absences(&lease), narrow);
     with_absences(lease, &known)
@@ -540,7 +558,7 @@ mod tests {
             to: at(70),
         };
         for ended in [waited.clone(), released(waited)] {
-            assert_eq!(absent(&ended)[1].from, at(10));
+            assert_eq!(absent(&ended, at(70))[1].from, at(10));
             assert_eq!(absences(&taken(ended, "c", at(70), timing))[1..], [nobody]);
         }
     }
@@ -550,7 +568,7 @@ mod tests {
         let timing = Timing::new(OURS);
         let mut other = renewed_at(taken(Lease::default(), "a", at(0), timing), at(50), timing);
         let ours = taken(Lease::default(), "me", at(60), timing);
-        let after = |other: &Lease| absences(&narrowed(ours.clone(), &[absent(other)]));
+        let after = |other: &Lease| absences(&narrowed(ours.clone(), &[absent(other, at(60))], "other"));
         let since = Absence {
             from: at(50),
             to: at(60),

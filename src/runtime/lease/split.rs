@@ -4,9 +4,11 @@
 //! Each says in its own Lease that it acts, and then looks at those of others: of two at least one sees the other, and waits.
 //! What they remember of when nobody acted is remembered on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::Instant;
 
@@ -40,14 +42,33 @@ impl OtherSplits {
         found.map(|(name, _)| name.as_str())
     }
 
+    /// Tells these from any others, and from what they were before one of them was written again.
+    pub(super) fn fingerprint(&self) -> String {
+        let version = |lease: &Lease| lease.metadata.resource_version.clone();
+        let all: BTreeMap<_, _> = self
+            .0
+            .iter()
+            .map(|(name, (lease, _))| (name, version(lease)))
+            .collect();
+        let mut hasher = DefaultHasher::new();
+        all.hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
     /// By each of the other splits, when nobody acted in one namespace or another of this shard in the installation `base`.
-    pub(super) fn absences(&self, base: &str, shards: Shards, shard: Shard) -> Vec<Vec<Absence>> {
+    /// What a clock that is ahead of `now` says does not count.
+    pub(super) fn absences(
+        &self,
+        base: &str,
+        (shards, shard): (Shards, Shard),
+        now: Timestamp,
+    ) -> Vec<Vec<Absence>> {
         let named = self.0.keys().filter_map(|name| Shards::named(base, name));
         let splits: BTreeSet<_> = named.map(|(split, _)| split).collect();
         let by = |split: Shards| {
             let absent = |other| {
                 let lease = self.0.get(&split.lease_name(base, other));
-                lease.map_or_else(|| vec![Absence::ALWAYS], |(lease, _)| record::absent(lease))
+                lease.map_or_else(|| vec![Absence::ALWAYS], |(lease, _)| record::absent(lease, now))
             };
             let related = split
                 .all()
@@ -66,8 +87,6 @@ fn may_act(lease: &Lease, since: Instant, ours: Duration, now: Instant) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::runtime::lease::Timing;
 

@@ -1,6 +1,8 @@
 //! The Lease object of a shard on the API server: read, written by compare-and-swap, and followed. Every call has a time
 //! limit. What `follow` reports is news, not truth: a watch may be late or dead, so a write settles every decision.
 
+use crate::clients::api_server::WATCH_SECONDS;
+
 use super::{LeaseConfig, Shard, Timing};
 use backon::{BackoffBuilder, ConstantBuilder};
 use futures::{StreamExt, pin_mut};
@@ -10,10 +12,7 @@ use kube::Client;
 use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::timeout;
-
-/// After this long the server ends a watch, and a connection that died in silence is given up a little later.
-const WATCH_SECONDS: u32 = 120;
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// How many leases are asked for at a time.
 const PAGE: u32 = 50;
@@ -115,10 +114,11 @@ impl Store {
     /// Reports news of the lease for as long as anyone listens.
     pub(super) async fn follow(self, news: watch::Sender<News>) {
         while !news.is_closed() {
+            let soonest = Instant::now() + jittered(self.timing.retry());
             if let Err(error) = self.read_and_watch(&news).await {
                 tracing::debug!(%error, lease = self.name, "watching the lease failed; it is read again");
             }
-            tokio::time::sleep(jittered(self.timing.retry())).await;
+            sleep_until(soonest).await;
         }
     }
 
