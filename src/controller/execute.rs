@@ -248,7 +248,12 @@ impl Executor<'_> {
         if rollout.canary.version != version {
             return Ok(true);
         }
-        let name = self.at(&rollout.canary.deployment);
+        // By its own name: what a status names may have been written by anybody.
+        let mut deployments = self.look.seen.deployments.iter();
+        let Some(own) = deployments.find(|seen| seen.is(&rollout.canary)) else {
+            return Ok(false);
+        };
+        let name = self.at(&own.name);
         let read = self.scope.read_deployment(&name).await;
         let found = read.map_err(|fault| call("reading the canary's Deployment once more", fault))?;
         let seen = found.map(|found| found.seen(&rollout.plan.target.version_label));

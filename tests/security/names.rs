@@ -62,7 +62,12 @@ fn naming(name: &str) -> [(&'static str, Value); 6] {
 fn assert_called_ours_alone(kit: &Kit, what: &str) {
     for call in kit.calls() {
         assert_eq!(call.namespace.as_deref(), Some(NS), "{what}: {call:?}");
-        assert_eq!(call.name.as_deref(), Some("aleph"), "{what}: {call:?}");
+        let ours = if call.resource == DEPLOYMENTS {
+            "aleph-v2"
+        } else {
+            "aleph"
+        };
+        assert_eq!(call.name.as_deref(), Some(ours), "{what}: {call:?}");
         assert!(["", "status"].contains(&&*call.subresource), "{what}: {call:?}");
         assert!(!call.query.contains_key("namespace"), "{what}: {call:?}");
     }
