@@ -67,7 +67,7 @@ async fn start(namespace: &str) -> (&'static Ground, Client) {
     (ground, client)
 }
 
-/// Asks every 50 ms until `ask` gives something, for up to half a minute.
+/// Asks every 50 ms until `ask` gives something, for up to two minutes: a Job alone waits ten seconds before it tries again.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
@@ -77,7 +77,7 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let found = tokio::time::timeout(Duration::from_secs(30), asking).await;
+    let found = tokio::time::timeout(Duration::from_mins(2), asking).await;
     found.unwrap_or_else(|_| panic!("never came about: {what}"))
 }
 
