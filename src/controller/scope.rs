@@ -119,7 +119,8 @@ pub fn prepare(context: Context, namespace: Option<String>, istio: IstioKinds) -
 }
 
 impl Prepared {
-    /// Watches and reconciles until `stop`; what people are being told is noted then, and reconciles under way are finished. At most `concurrency` at a time.
+    /// Watches and reconciles until `stop`; what people are being told is noted then, and reconciles under way are finished.
+    /// At most `concurrency` at a time.
     ///
     /// # Errors
     /// A watch ended: the process must end.

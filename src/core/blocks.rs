@@ -42,30 +42,24 @@ pub(super) fn held(turn: &mut Turn<'_>, rollout: &Rollout, block: &Block) {
 /// The promotion waits for routes that do not give the canary everything.
 pub(super) fn held_for_routes(turn: &mut Turn<'_>, rollout: &Rollout) {
     let other = turn.seen.routes.iter().find(|r| !r.is_at(100));
-    let (reason, message) = match other.map(|r| &r.key) {
-        Some(key) => (
-            "RouteAdded",
-            format!("{key} gives production something at 100 %: set it to 0/100"),
-        ),
-        None => ("ObjectsMissing", problem(turn).unwrap_or_default()),
+    let Some(key) = other.map(|r| &r.key) else {
+        held_for_objects(turn, rollout);
+        return;
     };
-    held(
-        turn,
-        rollout,
-        &Block {
-            reason,
-            message,
-            news: true,
-            withholds: false,
-        },
-    );
+    let message = format!("{key} gives production something at 100 %: set it to 0/100");
+    held_for(turn, rollout, "RouteAdded", message);
 }
 
 /// What is under way waits until our objects are mended.
 pub(super) fn held_for_objects(turn: &mut Turn<'_>, rollout: &Rollout) {
+    let message = problem(turn).unwrap_or_default();
+    held_for(turn, rollout, "ObjectsMissing", message);
+}
+
+fn held_for(turn: &mut Turn<'_>, rollout: &Rollout, reason: &'static str, message: String) {
     let block = Block {
-        reason: "ObjectsMissing",
-        message: problem(turn).unwrap_or_default(),
+        reason,
+        message,
         news: true,
         withholds: false,
     };
