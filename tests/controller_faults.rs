@@ -12,7 +12,7 @@ use birdwatch::api::status::{FailureReason, Phase, Verdict};
 use birdwatch::clients::prometheus::{Failure, Outcome};
 use birdwatch::core::observation::ObjectName;
 use birdwatch::runtime::lease::{Leadership, Term};
-use controller_kit::fake_api::{Fault, Request, Spoil, Spoiled};
+use controller_kit::fake_api::{Fault, Request, Spoil, Spoiled, line};
 use controller_kit::{
     BIRD_WATCHES, DEPLOYMENTS, Kit, NS, RULES, SERVICES, bird_watch, is_status_write, is_weight_write,
 };
@@ -257,6 +257,26 @@ async fn one_whose_lease_ran_out_unnoticed_writes_nothing() {
     let _second = kit.operator("two");
     kit.until_phase(Phase::RolledBack).await;
     assert_eq!(kit.writes_of("one"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_renewal_came_late_goes_on_though_nobody_says_so() {
+    let (kit, first) = at_half().await;
+    let since = first.leadership.borrow().term().unwrap().since;
+    let renewed_until = |until| {
+        first.leadership.send_if_modified(|leadership| {
+            *leadership = Leadership::Leading(Term::new(since, until));
+            false
+        });
+    };
+    renewed_until(kit.clock.monotonic());
+    kit.api.forget_requests();
+    // Every check that was due or under way comes to nothing.
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!((kit.writes_of("one"), kit.weights()), (0, (50, 50)));
+    kit.prometheus.answers(3.0);
+    renewed_until(kit.clock.monotonic() + Duration::from_hours(1));
+    kit.until_phase(Phase::RolledBack).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -572,7 +592,7 @@ impl Spoil for Nameless {
         let mut event: Value = serde_json::from_str(lines.lines().next()?).ok()?;
         let metadata = event["object"]["metadata"].as_object_mut()?;
         metadata.remove("name").filter(|_| is_first)?;
-        Some((format!("{event}\n").into_bytes(), false))
+        Some((line(&event).into_bytes(), false))
     }
 }
 

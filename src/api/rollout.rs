@@ -79,7 +79,7 @@ pub struct Rollout {
     /// What each metric of the plan says, in the order of the plan.
     #[serde(default)]
     pub metrics: Vec<MetricStatus>,
-    /// When the last check was asked of Prometheus.
+    /// When the last check was asked of Prometheus; where none counts yet, since when one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]
     pub last_check: Option<Timestamp>,

@@ -7,8 +7,8 @@ use crate::api::{BirdWatchStatus, Span};
 use crate::core::decide::decide_on;
 use crate::core::decision::{CheckRequest, Decision, Effect};
 use crate::core::observation::{
-    Answer, Check, DeploymentSeen, OURSELVES, ObjectName, Observation, Outcome, Point, Question,
-    RestoreRefused, RouteSeen, RuleSeen, Settings, Side,
+    Answer, Check, DeploymentSeen, OURSELVES, ObjectName, Observation, Outcome, Point, Question, RouteSeen,
+    RuleSeen, Settings, Side,
 };
 use crate::core::sequential::counts::Counts;
 use crate::core::weights::share;
@@ -308,46 +308,26 @@ fn deployment(version: &str, created: Timestamp) -> DeploymentSeen {
 }
 
 fn observation(policy: &Policy, scrape: Span) -> Observation {
+    let name = ObjectName {
+        namespace: "default".to_owned(),
+        name: policy.plan.target.service.clone(),
+    };
     Observation {
-        name: ObjectName {
-            namespace: "default".to_owned(),
-            name: policy.plan.target.service.clone(),
-        },
-        generation: Some(1),
-        spec: Ok(policy.spec.clone()),
-        paused: None,
-        deleting: false,
-        finalizer: false,
-        draining: false,
-        verb: None,
-        conflict: None,
         deployments: vec![deployment(PRODUCTION, Timestamp::UNIX_EPOCH)],
         rule: Ok(RuleSeen {
             production: Some(PRODUCTION.to_owned()),
             canary: None,
             host: None,
         }),
-        production_despite: None,
         routes: vec![RouteSeen {
             key: "route".to_owned(),
             production: Some(100),
             canary: Some(0),
             total: 100,
         }],
-        route_problems: Vec::new(),
-        absent: Vec::new(),
-        other_routes: Vec::new(),
-        warnings: Vec::new(),
-        canary_zero_since: None,
-        restore_refused: RestoreRefused::default(),
         // Nobody else is there, and nothing is late.
         routes_writer: Some(OURSELVES.to_owned()),
-        rule_writer: None,
-        check: None,
-        asking: None,
-        gaps: Vec::new(),
-        acks: Vec::new(),
-        settings: settings(scrape),
+        ..Observation::bare(name, policy.spec.clone(), settings(scrape))
     }
 }
 

@@ -161,7 +161,7 @@ impl Scope {
             return;
         }
         // Where we do not lead they are asked for when we do.
-        let is_led = |name: &&ObjectName| of(&name.namespace) && self.context.gate.is_open(&name.namespace);
+        let is_led = |name: &&ObjectName| of(&name.namespace) && self.context.gate.has_term(&name.namespace);
         for name in self.stores.bird_watches.names().iter().filter(is_led) {
             self.wake(name);
         }

@@ -101,6 +101,18 @@ impl Error {
         }
     }
 
+    /// Whether this process may not act.
+    #[must_use]
+    pub const fn is_standby(&self) -> bool {
+        matches!(
+            self,
+            Self::Call {
+                fault: Fault::Standby,
+                ..
+            }
+        )
+    }
+
     /// How long to wait after the `tries`-th failure in a row; nothing: until something changes.
     #[must_use]
     pub fn retry_after(&self, tries: u32) -> Option<Duration> {

@@ -41,7 +41,7 @@ pub(super) fn show(
     }
     metrics.rollout(&look.name.namespace, &look.name.name, readings(next));
     // The watch may have seen it go meanwhile, and removes nothing twice.
-    if scope.bird_watch(&look.name).is_none() {
+    if !scope.stores.bird_watches.has(&look.name) {
         remove(scope, &look.name);
     }
 }

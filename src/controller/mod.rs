@@ -16,6 +16,7 @@ pub mod execute;
 mod exhibit;
 mod gather;
 pub mod index;
+pub mod json;
 pub mod later;
 pub mod look;
 pub mod memory;

@@ -15,6 +15,7 @@ use crate::clients::depth::{INSTEAD, MOST};
 use crate::core::line::tidy;
 use crate::core::observation::{DeploymentSeen, ObjectName};
 
+use super::json::Json;
 use super::unknown;
 
 /// Which revision of its pod template a Deployment runs.
@@ -59,11 +60,11 @@ pub struct RawBirdWatch {
     #[serde(default)]
     pub metadata: ObjectMeta,
     /// Any JSON; null where there is none.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub spec: Value,
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub spec: Json,
     /// Any JSON; null before the first write.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub status: Value,
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub status: Json,
 }
 
 static_resource!(
@@ -102,14 +103,21 @@ impl RawBirdWatch {
     /// # Errors
     /// A sentence that names what is wrong.
     pub fn read_spec(&self) -> Result<BirdWatchSpec, String> {
-        BirdWatchSpec::deserialize(&self.spec)
-            .map_err(|error| format!("spec cannot be read: {}", tidy(&error.to_string(), MOST_SAID)))
+        let spec = self.spec.read();
+        spec.map_err(|error| format!("spec cannot be read: {}", tidy(&error.to_string(), MOST_SAID)))
     }
 
     /// `spec.paused`, even where the spec cannot be read.
     #[must_use]
     pub fn paused(&self) -> Option<bool> {
-        self.spec.get("paused")?.as_bool()
+        /// The field alone.
+        #[derive(Deserialize)]
+        struct Pause {
+            #[serde(default, deserialize_with = "lenient")]
+            paused: Option<bool>,
+        }
+        let is_object = self.spec.text().starts_with('{');
+        is_object.then(|| self.spec.read::<Pause>().ok()?.paused)?
     }
 
     /// The status; what is not vital and cannot be read (written by a newer operator, or by hand) is left out.
@@ -121,17 +129,21 @@ impl RawBirdWatch {
         if self.status.is_null() {
             return Ok(BirdWatchStatus::default());
         }
-        if let Some(field) = too_deep(&self.status) {
+        if self.status.text().contains(INSTEAD)
+            && let Some(field) = too_deep(&self.status.read().map_err(|error| unreadable("", &error))?)
+        {
             return Err(unreadable(field, &"it is nested too deeply"));
         }
-        if let Ok(status) = BirdWatchStatus::deserialize(&self.status) {
+        if let Ok(status) = self.status.read() {
             return Ok(status);
         }
-        let Value::Object(fields) = &self.status else {
-            return Err(unreadable("", &"it is not an object"));
+        let fields = match self.status.read() {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return Err(unreadable("", &"it is not an object")),
+            Err(error) => return Err(unreadable("", &error)),
         };
         let mut readable = Map::new();
-        for (field, value) in fields {
+        for (field, value) in &fields {
             let alone = Value::Object(Map::from_iter([(field.clone(), value.clone())]));
             match BirdWatchStatus::deserialize(&alone) {
                 Ok(_) => {
@@ -177,8 +189,12 @@ impl RawBirdWatch {
         } = self.metadata.clone();
         let mut next = serde_json::to_value(status)?;
         // Where only parts could be read, nobody can tell what is unknown from what is wrong.
-        if let Ok(understood) = BirdWatchStatus::deserialize(&self.status) {
-            unknown::keep(&self.status, &serde_json::to_value(understood)?, &mut next);
+        if let Ok(understood) = self.status.read::<BirdWatchStatus>() {
+            unknown::keep(
+                &self.status.read()?,
+                &serde_json::to_value(understood)?,
+                &mut next,
+            );
         }
         Ok(Self {
             types: Some(TypeMeta::resource::<Self>()),
@@ -190,7 +206,7 @@ impl RawBirdWatch {
                 ..ObjectMeta::default()
             },
             spec: self.spec.clone(),
-            status: next,
+            status: Json::of(&next)?,
         })
     }
 
@@ -412,7 +428,7 @@ mod tests {
 
     fn raw(status: Value) -> RawBirdWatch {
         RawBirdWatch {
-            status,
+            status: Json::of(&status).unwrap(),
             ..RawBirdWatch::default()
         }
     }
@@ -427,6 +443,34 @@ mod tests {
         assert!(object.read_spec().unwrap_err().contains("spec cannot be read"));
         assert_eq!(object.paused(), Some(true));
         assert!(object.read_status().is_err());
+    }
+
+    #[test]
+    fn a_pause_is_a_field_of_an_object() {
+        for (spec, paused) in [
+            (json!({"paused": false}), Some(false)),
+            (json!({"paused": "yes"}), None),
+            (json!({"service": "aleph"}), None),
+            (json!([true]), None),
+            (json!(true), None),
+            (Value::Null, None),
+        ] {
+            let spec = Json::of(&spec).unwrap();
+            let object = RawBirdWatch {
+                spec,
+                ..RawBirdWatch::default()
+            };
+            assert_eq!(object.paused(), paused, "{}", object.spec.text());
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_none_hides_no_other_part() {
+        let text =
+            r#"{"metadata": {"name": "aleph"}, "spec": {"paused": true}, "status": {"weight": 1e999}}"#;
+        let object: RawBirdWatch = serde_json::from_str(text).unwrap();
+        assert_eq!(object.paused(), Some(true));
+        assert!(object.read_status().unwrap_err().reason.contains("out of range"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tracing::Instrument;
 use crate::api::BirdWatchStatus;
 use crate::core::decide::decide;
 use crate::core::decision::Decision;
+use crate::core::observation::ObjectName;
 
 use super::checks;
 use super::commit::{Committed, Intent, commit};
@@ -30,7 +31,7 @@ const PATIENCE: u32 = 3;
 const REFUSED: Duration = Duration::from_mins(1);
 
 /// How long after a look that could not begin the next one does.
-const FORGETTING: Duration = Duration::from_secs(1);
+const SHUT_OUT: Duration = Duration::from_secs(1);
 
 /// More samples than these are judged alone.
 const MANY_SAMPLES: usize = 20_000;
@@ -66,13 +67,7 @@ impl From<Again> for Passed {
 pub async fn reconcile(object: Arc<Named>, scope: Arc<Scope>) -> Result<Action, Error> {
     let name = object.name();
     let Some(_at_work) = scope.enter(&name.namespace) else {
-        let leads = scope.context.gate.is_open(&name.namespace);
-        // What was remembered of a former term is being forgotten: that is soon over.
-        return Ok(if leads {
-            Action::requeue(FORGETTING)
-        } else {
-            Action::await_change()
-        });
+        return Ok(shut_out(&scope, &name));
     };
     let Some(object) = scope.bird_watch(&name) else {
         return Ok(Action::await_change());
@@ -220,7 +215,19 @@ pub fn error_policy(object: &Named, error: &Error, scope: &Scope) -> Action {
         remembered.retries = remembered.retries.saturating_add(1);
         remembered.retries - 1
     });
-    error
-        .retry_after(tries)
-        .map_or_else(Action::await_change, Action::requeue)
+    match error.retry_after(tries) {
+        Some(wait) => Action::requeue(wait),
+        None if error.is_standby() => shut_out(scope, &object.name()),
+        None => Action::await_change(),
+    }
+}
+
+/// When to look again where this process may not act. With a term it soon may again, or the term soon ends: its renewal is late, or
+/// what was remembered of a former one is being forgotten. Nobody says when that is over.
+fn shut_out(scope: &Scope, name: &ObjectName) -> Action {
+    if scope.context.gate.has_term(&name.namespace) {
+        Action::requeue(SHUT_OUT)
+    } else {
+        Action::await_change()
+    }
 }

@@ -174,7 +174,7 @@ impl Prepared {
         let reconciles = reconciles(&scope, (known, wakes), concurrency, last.clone());
         let ended = tokio::select! {
             biased;
-            () = reconciles => Ok(()),
+            () = reconciles => if last.is_cancelled() { Ok(()) } else { Err(Ended::Controller) },
             () = stopping => Ok(()),
             ended = watches => ended.map(|_| ()),
             () = follow_leaderships(&scope, seats) => Ok(()),

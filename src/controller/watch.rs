@@ -35,7 +35,7 @@ use super::shelf::{Listed, Shelf};
 /// How long after nonsense a watch begins anew.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Why a watch ended; the process must end with it.
+/// Why a watch, or what it wakes, ended; the process must end with it.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
     /// The kind is not served any more in the version that was found at start.
@@ -46,6 +46,9 @@ pub enum Ended {
         /// The server's words.
         reason: String,
     },
+    /// What looks at `BirdWatch`es has ended, and nobody asked it to.
+    #[error("the controller has ended")]
+    Controller,
     /// A stream that never ends has ended.
     #[error("the watch of {kind} has ended")]
     Ended {

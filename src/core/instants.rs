@@ -108,8 +108,10 @@ pub(super) fn past(gaps: &[Gap], now: Timestamp) -> Vec<Gap> {
     gaps.iter().filter(|gap| gap.to <= now).copied().collect()
 }
 
-/// Whether a check was asked after the last one that was taken in. One that lies in the future was taken in before the
-/// clock was set back.
+/// Whether a check was asked after the last one that was taken in: that of a plan which was in force before, too. One that lies
+/// in the future was taken in before the clock was set back.
 pub(super) fn is_new(check: &Check, rollout: &Rollout, now: Timestamp) -> bool {
-    check.asked_at <= now && rollout.last_check.is_none_or(|last| check.asked_at > last)
+    let readings = rollout.metrics.iter().filter_map(|metric| metric.last.as_ref());
+    let mut last = readings.map(|reading| reading.at).chain(rollout.last_check);
+    check.asked_at <= now && last.all(|last| check.asked_at > last)
 }

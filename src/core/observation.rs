@@ -72,6 +72,41 @@ pub struct Observation {
     pub settings: Settings,
 }
 
+impl Observation {
+    /// Of a `BirdWatch` of which nothing else is seen: no Deployment, no rule, no route, and nobody who does anything.
+    #[must_use]
+    pub fn bare(name: ObjectName, spec: BirdWatchSpec, settings: Settings) -> Self {
+        Self {
+            name,
+            generation: Some(1),
+            spec: Ok(spec),
+            paused: None,
+            deleting: false,
+            finalizer: false,
+            draining: false,
+            verb: None,
+            conflict: None,
+            deployments: Vec::new(),
+            rule: Err("there is none".to_owned()),
+            production_despite: None,
+            routes: Vec::new(),
+            route_problems: Vec::new(),
+            absent: Vec::new(),
+            other_routes: Vec::new(),
+            warnings: Vec::new(),
+            canary_zero_since: None,
+            restore_refused: RestoreRefused::default(),
+            routes_writer: None,
+            rule_writer: None,
+            check: None,
+            asking: None,
+            gaps: Vec::new(),
+            acks: Vec::new(),
+            settings,
+        }
+    }
+}
+
 /// Namespace and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {

@@ -16,13 +16,16 @@ use super::questions;
 use super::turn::Turn;
 use super::verdict;
 
+/// The end of a hold is near within this part of the interval between checks.
+const NEAR: u32 = 10;
+
 /// The phase Progressing.
 pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     if rollout.confirmed > 0 {
         // A status that says otherwise contradicts itself: only the first raise needs no check.
         rollout.step = rollout.step.max(1);
     }
-    confirm(turn, rollout);
+    let is_new_step = confirm(turn, rollout);
     begin(turn, rollout);
     if rollout.step == 0 {
         heed_pause(turn, rollout);
@@ -47,7 +50,13 @@ pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::enforce(turn, rollout);
     if rollout.step > 0 {
         tick(turn, rollout);
-        ask(turn, rollout, next_check(turn, rollout));
+        let due = next_check(turn, rollout);
+        if is_new_step {
+            // Only what is asked of a step that is stored is heard.
+            turn.wake_at(due);
+        } else {
+            ask(turn, rollout, due);
+        }
         if !rollout.promote_asked && !is_served(rollout) {
             if let Some(block) = blocks::awaited(turn, rollout) {
                 held(turn, rollout, &block);
@@ -66,14 +75,14 @@ pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     step_on(turn, rollout);
 }
 
-/// The weight intended becomes confirmed when every route has it.
-fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+/// The weight intended becomes confirmed when every route has it. Returns whether it does so now.
+fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
     let routes = &turn.seen.routes;
     if rollout.intended <= rollout.confirmed
         || routes.is_empty()
         || !routes.iter().all(|r| r.is_at(rollout.intended))
     {
-        return;
+        return false;
     }
     let before = if rollout.confirmed == 0 { 0 } else { rollout.step };
     let lasted = (before > 0)
@@ -84,8 +93,10 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(before + 1);
     rollout.clock = HoldClock::started(turn.now);
     rollout.verdict = None;
-    // What was asked before says nothing of this weight.
-    rollout.last_check = Some(turn.now);
+    if before == 0 {
+        // What was asked before says nothing of the canary's first traffic. Afterwards checks keep their pace.
+        rollout.last_check = Some(turn.now);
+    }
     rollout.promote_asked &= rollout.confirmed < 100;
     counting::new_step(rollout);
     questions::set_hold(rollout, &turn.seen.settings);
@@ -97,6 +108,7 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         messages::step(rollout, lasts, lasted.as_deref()),
     );
     counting::tell_sight(turn, rollout);
+    true
 }
 
 /// The first raise has reached one route, and another not yet: who has traffic is judged.
@@ -209,14 +221,15 @@ fn is_served(rollout: &Rollout) -> bool {
             .is_some_and(|at| rollout.clock.served_at(at) >= hold)
 }
 
-/// When the next check is due: an interval after the last, and at the end of the hold.
+/// When the next check is due: an interval after the last, also across a raise, and at the end of the hold, which is waited for where
+/// it is near.
 pub(super) fn next_check(turn: &Turn<'_>, rollout: &Rollout) -> Timestamp {
     let hold = rollout.hold.unwrap_or_default();
     let interval = questions::interval(rollout);
     let last = rollout.last_check.or(rollout.confirmed_at).unwrap_or(turn.now);
     let regular = Turn::after(last, interval);
     match rollout.clock.ends(hold) {
-        Some(end) if end > last => regular.min(end),
+        Some(end) if end > last && Span::between(regular, end).times(NEAR) <= interval => end,
         _ => regular,
     }
 }

@@ -28,12 +28,13 @@ pub(super) fn note_label(turn: &Turn<'_>, rollout: &mut Rollout) {
 /// The phase Promoting, before production's label is written.
 pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     guards::enforce(turn, rollout);
+    let paused = progress::heed_pause(turn, rollout);
+    // Whatever is wrong with our objects: who has traffic is judged.
+    progress::ask(turn, rollout, progress::next_check(turn, rollout));
     if turn.seen.rule.is_err() {
-        turn.say(blocks::problem(turn).unwrap_or_default());
+        blocks::held_for_objects(turn, rollout);
         return;
     }
-    let paused = progress::heed_pause(turn, rollout);
-    progress::ask(turn, rollout, progress::next_check(turn, rollout));
     if !turn.seen.routes.iter().all(|r| r.is_at(100)) || turn.seen.routes.is_empty() {
         blocks::held_for_routes(turn, rollout);
         return;
@@ -67,20 +68,15 @@ pub(super) fn finish(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let Some(label_at) = rollout.production_label_at else {
         return;
     };
-    let present = match &turn.seen.rule {
-        Ok(rule) => rule.production.as_ref(),
-        Err(_) => turn.seen.production_despite.as_ref(),
-    };
-    if present != Some(&rollout.canary.version) {
-        if turn.seen.rule.is_ok() || present.is_some() {
-            reverted(turn, rollout);
-            return;
-        }
-        // All traffic would go to a subset that nobody sees. Who leaves waits for nobody.
-        if guards::given_up(turn).is_none() {
-            blocks::held_for_objects(turn, rollout);
-            return;
-        }
+    if waits(turn) {
+        blocks::held_for_objects(turn, rollout);
+        return;
+    }
+    let production = production(turn);
+    let is_reverted = production != Some(&rollout.canary.version);
+    if is_reverted && (production.is_some() || turn.seen.rule.is_ok()) {
+        reverted(turn, rollout);
+        return;
     }
     turn.clear(ConditionType::Held);
     if turn.canary_is_at_zero() {
@@ -96,6 +92,20 @@ pub(super) fn finish(turn: &mut Turn<'_>, rollout: &mut Rollout) {
             "giving subset {} all traffic",
             rollout.plan.target.production_subset
         ));
+    }
+}
+
+/// Whether the end of the promotion waits until our objects are mended: all traffic would go to a subset that nobody sees. Who leaves
+/// waits for nobody.
+pub(super) fn waits(turn: &Turn<'_>) -> bool {
+    turn.seen.rule.is_err() && production(turn).is_none() && guards::given_up(turn).is_none()
+}
+
+/// What production's subset points at, as far as it is seen.
+fn production<'a>(turn: &Turn<'a>) -> Option<&'a String> {
+    match &turn.seen.rule {
+        Ok(rule) => rule.production.as_ref(),
+        Err(_) => turn.seen.production_despite.as_ref(),
     }
 }
 

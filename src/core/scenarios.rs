@@ -43,6 +43,7 @@ mod evidence;
 mod judging;
 mod late;
 mod life;
+mod pace;
 mod passed_over;
 mod pauses;
 mod people;

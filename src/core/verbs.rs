@@ -5,6 +5,7 @@ use crate::api::status::{FailureReason, NoticeKind, Phase, Rollout, VerbStatus};
 use super::blocks;
 use super::candidates;
 use super::end;
+use super::promote;
 use super::turn::Turn;
 
 /// Longest value of the annotation, in characters.
@@ -224,12 +225,12 @@ fn apply(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, verb: Verb) -> Resu
         }
         (_, None) => return Err("no rollout is under way".to_owned()),
         (Act::RollBack, Some(rollout)) if rollout.production_label_at.is_some() => {
-            return Err(match blocks::problem(turn) {
-                None => "production's label is written already: the promotion is finished first".to_owned(),
-                Some(waits) => format!(
-                    "production's label is written already: the promotion is finished first, once this is mended: {waits}"
-                ),
-            });
+            const FIRST: &str = "production's label is written already: the promotion is finished first";
+            let waits = blocks::problem(turn).filter(|_| promote::waits(turn));
+            return Err(waits.map_or_else(
+                || FIRST.to_owned(),
+                |problem| format!("{FIRST}, once this is mended: {problem}"),
+            ));
         }
         (Act::RollBack, Some(rollout)) => end::fail(
             turn,

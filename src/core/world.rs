@@ -141,51 +141,31 @@ settle: 0s
 "#;
 
 /// Production v1 with two pods, and nothing else.
-fn first_sight() -> Observation {
+fn first_sight(spec: BirdWatchSpec) -> Observation {
+    let name = ObjectName {
+        namespace: "default".into(),
+        name: "aleph".into(),
+    };
+    let settings = Settings {
+        scrape_interval: Span::secs(1),
+        propagation_delay: Span::secs(2),
+        query_timeout: Span::secs(5),
+        notify: Some(crate::api::spec::Level::Steps),
+    };
     Observation {
-        name: ObjectName {
-            namespace: "default".into(),
-            name: "aleph".into(),
-        },
-        generation: Some(1),
-        spec: Err(String::new()),
-        deleting: false,
-        finalizer: false,
-        draining: false,
-        paused: None,
-        verb: None,
-        conflict: None,
         deployments: vec![deployment("v1", -1000)],
         rule: Ok(RuleSeen {
             production: Some("v1".into()),
             canary: None,
             host: None,
         }),
-        production_despite: None,
         routes: vec![RouteSeen {
             key: "aleph/http[0]".into(),
             production: Some(100),
             canary: Some(0),
             total: 100,
         }],
-        route_problems: Vec::new(),
-        absent: Vec::new(),
-        other_routes: Vec::new(),
-        warnings: Vec::new(),
-        canary_zero_since: None,
-        restore_refused: RestoreRefused::default(),
-        routes_writer: None,
-        rule_writer: None,
-        check: None,
-        asking: None,
-        gaps: Vec::new(),
-        acks: Vec::new(),
-        settings: Settings {
-            scrape_interval: Span::secs(1),
-            propagation_delay: Span::secs(2),
-            query_timeout: Span::secs(5),
-            notify: Some(crate::api::spec::Level::Steps),
-        },
+        ..Observation::bare(name, spec, settings)
     }
 }
 
@@ -196,7 +176,7 @@ impl World {
             now: at(0),
             spec: Ok(spec(yaml)),
             status: BirdWatchStatus::default(),
-            seen: first_sight(),
+            seen: first_sight(spec(yaml)),
             oracle: |_, _| (number(0.0), 1.0),
             traffic: Traffic::default(),
             script: None,

@@ -406,8 +406,7 @@ impl Watch {
     async fn next(&mut self) -> Option<String> {
         loop {
             if !self.queue.is_empty() {
-                let lines: Vec<_> = self.queue.drain(..).map(|event| event.to_string()).collect();
-                return Some(lines.join("\n") + "\n");
+                return Some(self.queue.drain(..).map(|event| line(&event)).collect());
             }
             if self.over || self.api.is_cut(&self.request, self.cuts) {
                 return None;
@@ -432,6 +431,17 @@ impl Watch {
             }
         }
     }
+}
+
+/// An event of a watch as API servers write it: its type comes first.
+pub(crate) fn line(event: &Value) -> String {
+    let mut fields = event.as_object().cloned().unwrap_or_default();
+    let first = fields.remove("type").map(|kind| ("type".to_owned(), kind));
+    let fields = first.into_iter().chain(fields);
+    let fields: Vec<_> = fields
+        .map(|(name, value)| format!("{}:{value}", json!(name)))
+        .collect();
+    format!("{{{}}}\n", fields.join(","))
 }
 
 fn concerns(request: &Request, event: &Event) -> bool {

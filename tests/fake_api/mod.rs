@@ -4,7 +4,11 @@
 //! paused tests work.
 //!
 //! Resources are named `group/plural` (`apps/deployments`), or `plural` in the core group (`pods`).
-#![allow(dead_code, reason = "each test binary uses its own part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its own part of it"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +18,8 @@
 
 mod http;
 mod store;
+
+pub(crate) use http::line;
 
 use birdwatch::clients::api_server::Shallow;
 use birdwatch::runtime::clock::Clock;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::controller_kit::fake_api::{FakeApi, Request, Spoil, Spoiled};
+use crate::controller_kit::fake_api::{FakeApi, Request, Spoil, Spoiled, line};
 use crate::controller_kit::{Kit, NS, SERVICES, bird_watch};
 use crate::mutate::Mutator;
 use crate::{inputs, mutator, seed};
@@ -132,9 +132,7 @@ impl Spoil for Nonsense {
             Line::Lie if self.lies => {
                 let first = lines.lines().next()?;
                 let event: Value = serde_json::from_str(first).ok()?;
-                let mut lie = mutator.json(&event).to_string();
-                lie.push('\n');
-                broken(&lie)
+                broken(&line(&mutator.json(&event)))
             }
             Line::Lie => broken(""),
         }

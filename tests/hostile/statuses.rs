@@ -11,7 +11,7 @@ use birdwatch::controller::objects::RawBirdWatch;
 use birdwatch::core::decide::decide;
 use birdwatch::core::decision::{Decision, Effect};
 use birdwatch::core::observation::{
-    DeploymentSeen, ObjectName, Observation, RestoreRefused, RouteSeen, RuleSeen, Settings, Side,
+    DeploymentSeen, ObjectName, Observation, RouteSeen, RuleSeen, Settings, Side,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -115,12 +115,13 @@ struct Tally {
 fn decided(raw: &RawBirdWatch, mut status: BirdWatchStatus, stored: &Value, tally: &mut Tally) {
     let mut now: Timestamp = stored["now"].as_str().unwrap().parse().unwrap();
     let mut seen = observation(stored, &status);
-    let size = raw.status.to_string().len();
+    let size = raw.status.text().len();
     for found in stored["found"].as_array().unwrap() {
         let decision = decide(&status, &seen, now);
         is_harmless(&status, &decision, now);
         is_judged(&status, &seen, &decision, tally);
-        let written = raw.with_status(&decision.next).unwrap().status.to_string();
+        let written = raw.with_status(&decision.next).unwrap();
+        let written = written.status.text();
         assert!(
             written.len() <= PLACES * size + GROWTH,
             "from {size} to {} bytes",
@@ -292,50 +293,31 @@ fn observation(fixture: &Value, status: &BirdWatchStatus) -> Observation {
     let deployments = fixture["deployments"].as_array().unwrap().iter().map(deployment);
     let label = |side: &str| fixture["labels"][side].as_str().map(str::to_owned);
     let canary = status.weight.map_or(0, i64::from).clamp(0, 100);
+    let name = ObjectName {
+        namespace: "shop".to_owned(),
+        name: "shop".to_owned(),
+    };
+    let settings = Settings {
+        scrape_interval: Span::secs(15),
+        propagation_delay: Span::secs(5),
+        query_timeout: Span::secs(5),
+        notify: None,
+    };
     Observation {
-        name: ObjectName {
-            namespace: "shop".to_owned(),
-            name: "shop".to_owned(),
-        },
-        generation: Some(1),
-        spec: Ok(spec),
-        paused: None,
-        deleting: false,
         finalizer: true,
-        draining: false,
-        verb: None,
-        conflict: None,
         deployments: deployments.collect(),
         rule: Ok(RuleSeen {
             production: label("production"),
             canary: label("canary"),
             host: None,
         }),
-        production_despite: None,
         routes: vec![RouteSeen {
             key: "aleph/http[0]".to_owned(),
             production: Some(100 - canary),
             canary: Some(canary),
             total: 100,
         }],
-        route_problems: Vec::new(),
-        absent: Vec::new(),
-        other_routes: Vec::new(),
-        warnings: Vec::new(),
-        canary_zero_since: None,
-        restore_refused: RestoreRefused::default(),
-        routes_writer: None,
-        rule_writer: None,
-        check: None,
-        asking: None,
-        gaps: Vec::new(),
-        acks: Vec::new(),
-        settings: Settings {
-            scrape_interval: Span::secs(15),
-            propagation_delay: Span::secs(5),
-            query_timeout: Span::secs(5),
-            notify: None,
-        },
+        ..Observation::bare(name, spec, settings)
     }
 }
 

@@ -215,8 +215,8 @@ pub(crate) const MUTATIONS: [Mutation; 34] = [
         changes: &[
             (
                 "src/core/progress.rs",
-                "    rollout.verdict = None;\n    // What was asked before says nothing of this weight.\n    rollout.last_check = Some(turn.now);\n    rollout.promote_asked",
-                "    rollout.promote_asked",
+                "    rollout.verdict = None;\n    if before == 0 {",
+                "    if before == 0 {",
             ),
             (
                 "src/core/progress.rs",

@@ -9,8 +9,7 @@ use birdwatch::controller::patches;
 use birdwatch::core::decide::decide;
 use birdwatch::core::decision::CheckRequest;
 use birdwatch::core::observation::{
-    Answer, Check, DeploymentSeen, ObjectName, Observation, Outcome, Point, RestoreRefused, RouteSeen,
-    RuleSeen, Settings,
+    Answer, Check, DeploymentSeen, ObjectName, Observation, Outcome, Point, RouteSeen, RuleSeen, Settings,
 };
 use birdwatch::core::sequential::counts::{Counts, Stratum};
 use birdwatch::core::sequential::design::Design;
@@ -169,49 +168,30 @@ fn observation(stored: &Value) -> Result<Observation, Box<dyn Error>> {
         updated: 2,
         available: 2,
     };
+    let name = ObjectName {
+        namespace: "shop".to_owned(),
+        name: "aleph".to_owned(),
+    };
+    let settings = Settings {
+        scrape_interval: Span::secs(15),
+        propagation_delay: Span::secs(5),
+        query_timeout: Span::secs(5),
+        notify: None,
+    };
     Ok(Observation {
-        name: ObjectName {
-            namespace: "shop".to_owned(),
-            name: "aleph".to_owned(),
-        },
-        generation: Some(1),
-        spec: Ok(spec(stored)?),
-        paused: None,
-        deleting: false,
         finalizer: true,
-        draining: false,
-        verb: None,
-        conflict: None,
         deployments: ["v1", "v2"].map(deployment).to_vec(),
         rule: Ok(RuleSeen {
             production: Some("v1".to_owned()),
             canary: Some("v2".to_owned()),
             host: None,
         }),
-        production_despite: None,
         routes: vec![RouteSeen {
             key: "aleph/http[0]".to_owned(),
             production: Some(PRODUCTION_SHARE),
             canary: Some(100 - PRODUCTION_SHARE),
             total: 100,
         }],
-        route_problems: Vec::new(),
-        absent: Vec::new(),
-        other_routes: Vec::new(),
-        warnings: Vec::new(),
-        canary_zero_since: None,
-        restore_refused: RestoreRefused::default(),
-        routes_writer: None,
-        rule_writer: None,
-        check: None,
-        asking: None,
-        gaps: Vec::new(),
-        acks: Vec::new(),
-        settings: Settings {
-            scrape_interval: Span::secs(15),
-            propagation_delay: Span::secs(5),
-            query_timeout: Span::secs(5),
-            notify: None,
-        },
+        ..Observation::bare(name, spec(stored)?, settings)
     })
 }

@@ -167,6 +167,41 @@ fn the_point_of_no_return_needs_fresh_evidence_about_what_was_watched() {
     world.run_to(Phase::Promoted);
 }
 
+/// At 100 %, its hold served, where somebody took the canary's subset away meanwhile.
+fn promoted_without_a_subset() -> World {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 100);
+    world.seen.rule = Err("DestinationRule aleph: subset canary is missing".into());
+    world.run_to(Phase::Promoting);
+    world
+}
+
+#[test]
+fn a_canary_at_full_weight_is_judged_whatever_is_wrong_with_the_rule() {
+    let mut world = promoted_without_a_subset();
+    world.oracle = |_, _| (number(2.0), 1.0);
+    world.run(20);
+    assert_eq!(world.path(), [0, 10, 50, 100, 0]);
+    let failure = world.status.rollout.unwrap().failure.unwrap();
+    assert_eq!(failure.reason, FailureReason::MetricUnhealthy);
+}
+
+#[test]
+fn a_promotion_that_waits_for_the_rule_says_so_and_goes_on_when_it_is_mended() {
+    let mut world = promoted_without_a_subset();
+    let rule = World::with_canary(STEPS).seen.rule.map(|rule| RuleSeen {
+        canary: Some("v2".into()),
+        ..rule
+    });
+    world.run(600);
+    assert_eq!((world.weight(), world.status.phase), (100, Phase::Promoting));
+    assert!(holds(&world.status.conditions, ConditionType::Held));
+    let told = world.reasons().iter().filter(|one| **one == "Held").count();
+    assert_eq!(told, 1, "{:?}", world.reasons());
+    world.seen.rule = rule;
+    world.run_to(Phase::Promoted);
+}
+
 #[test]
 fn a_selector_that_is_changed_in_the_middle_starts_the_same_canary_again() {
     let mut world = World::with_canary(STEPS);

@@ -1,7 +1,7 @@
 //! Judging by limits, from a spec to what becomes of the canary: which reading is good, and which is bad.
 
 use super::super::observation::*;
-use super::super::world::{Said, World};
+use super::super::world::{Said, World, spec};
 use crate::api::Span;
 use crate::api::status::{FailureReason, MetricStatus, Phase, Verdict};
 

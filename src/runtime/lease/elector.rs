@@ -251,8 +251,11 @@ impl Elector {
 
     /// Takes out of the absences the time in which those acted who split namespaces in another way.
     async fn count_former_terms(&mut self, held: &mut Held) -> Result<(), LeaseError> {
-        let LeaseConfig { name, shards, .. } = &self.config;
-        let now = self.clock.now();
+        let LeaseConfig {
+            name, shards, timing, ..
+        } = &self.config;
+        // Where a holder was silent for a whole lease, no clock that is this little ahead hides it for longer than that.
+        let now = (self.clock.now(), timing.duration());
         let (what, others) = {
             let others = self.board.others();
             let absences = others.absences(name, (*shards, self.shard), now);

@@ -1,7 +1,7 @@
 //! What the record in the Lease means and what to write into it. Pure: no I/O, no clock.
 
 use super::absence::{self, Absence};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use std::collections::BTreeMap;
@@ -175,14 +175,16 @@ pub(super) fn absences(lease: &Lease) -> Vec<Absence> {
 }
 
 /// When, by this lease, nobody acted, the time after its last renewal included. One that remembers nothing, or was renewed by a
-/// clock that is ahead of `now`, proves nothing.
-pub(super) fn absent(lease: &Lease, now: Timestamp) -> Vec<Absence> {
+/// clock that is more than `skew` ahead of `now`, proves nothing.
+pub(super) fn absent(lease: &Lease, now: Timestamp, skew: Duration) -> Vec<Absence> {
     let remembers = |all: &BTreeMap<String, String>| all.contains_key(ABSENCES);
     let annotations = lease.metadata.annotations.as_ref();
-    let until = acted_until(lease).filter(|until| *until <= now && annotations.is_some_and(remembers));
+    let latest = now.saturating_add(SignedDuration::try_from(skew).unwrap_or(SignedDuration::ZERO));
+    let believed = |until: &Timestamp| latest.as_ref().is_ok_and(|latest| until <= latest);
+    let until = acted_until(lease).filter(|until| believed(until) && annotations.is_some_and(remembers));
     until.map_or_else(
         || vec![Absence::ALWAYS],
-        |until| absence::with(absences(lease), until, Timestamp::MAX),
+        |until| absence::with(absences(lease), until.min(now), Timestamp::MAX),
     )
 }
 
@@ -558,8 +560,23 @@ mod tests {
             to: at(70),
         };
         for ended in [waited.clone(), released(waited)] {
-            assert_eq!(absent(&ended, at(70))[1].from, at(10));
+            assert_eq!(absent(&ended, at(70), OURS)[1].from, at(10));
             assert_eq!(absences(&taken(ended, "c", at(70), timing))[1..], [nobody]);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_a_little_ahead_is_believed_until_now_and_one_far_ahead_not_at_all() {
+        let timing = Timing::new(OURS);
+        let lease = renewed_at(taken(Lease::default(), "a", at(0), timing), at(100), timing);
+        let nobody_since = |now| absent(&lease, at(now), OURS).last().map(|last| last.from);
+        for (now, since) in [
+            (120, at(100)),
+            (98, at(98)),
+            (85, at(85)),
+            (84, Absence::ALWAYS.from),
+        ] {
+            assert_eq!(nobody_since(now), Some(since), "{now}");
         }
     }
 
@@ -568,7 +585,8 @@ mod tests {
         let timing = Timing::new(OURS);
         let mut other = renewed_at(taken(Lease::default(), "a", at(0), timing), at(50), timing);
         let ours = taken(Lease::default(), "me", at(60), timing);
-        let after = |other: &Lease| absences(&narrowed(ours.clone(), &[absent(other, at(60))], "other"));
+        let after =
+            |other: &Lease| absences(&narrowed(ours.clone(), &[absent(other, at(60), OURS)], "other"));
         let since = Absence {
             from: at(50),
             to: at(60),

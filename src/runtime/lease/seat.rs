@@ -156,6 +156,14 @@ impl Gate {
         self.is_leading(self.seats.of(namespace))
     }
 
+    /// Whether this process has a term in this namespace, be it that it may not write at this instant: once it is renewed, nobody
+    /// says so.
+    #[must_use]
+    pub fn has_term(&self, namespace: &str) -> bool {
+        let leadership = self.seats.of(namespace).leadership.borrow();
+        leadership.term().is_some()
+    }
+
     /// Whether a write may be started now, in whatever namespace.
     #[must_use]
     pub fn is_open_everywhere(&self) -> bool {

@@ -56,19 +56,22 @@ impl OtherSplits {
     }
 
     /// By each of the other splits, when nobody acted in one namespace or another of this shard in the installation `base`.
-    /// What a clock that is ahead of `now` says does not count.
+    /// What a clock that is more than `skew` ahead of `now` says does not count.
     pub(super) fn absences(
         &self,
         base: &str,
         (shards, shard): (Shards, Shard),
-        now: Timestamp,
+        (now, skew): (Timestamp, Duration),
     ) -> Vec<Vec<Absence>> {
         let named = self.0.keys().filter_map(|name| Shards::named(base, name));
         let splits: BTreeSet<_> = named.map(|(split, _)| split).collect();
         let by = |split: Shards| {
             let absent = |other| {
                 let lease = self.0.get(&split.lease_name(base, other));
-                lease.map_or_else(|| vec![Absence::ALWAYS], |(lease, _)| record::absent(lease, now))
+                lease.map_or_else(
+                    || vec![Absence::ALWAYS],
+                    |(lease, _)| record::absent(lease, now, skew),
+                )
             };
             let related = split
                 .all()

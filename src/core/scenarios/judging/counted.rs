@@ -77,3 +77,18 @@ fn every_metric_must_be_good() {
         assert_eq!(reason(&world), expected, "{}", world.status.message);
     }
 }
+
+#[test]
+fn a_bad_check_counts_once_though_the_plan_is_changed_and_changed_back() {
+    let of = |limit: u8| metric(&format!("max: {limit}, failures: {{count: 2, of: 3}}"));
+    let bad_once = [Said::one(3.0), Said::one(0.0)];
+    let mut world = checked(with_readings(&of(1), 0.0, &bad_once), 1);
+    assert_eq!(metric_of(&world).window, "b");
+    for limit in [2, 1] {
+        // The next check is asked, and not answered yet.
+        world.spec = Ok(spec(&of(limit)));
+        world.calm_down();
+    }
+    assert_eq!((metric_of(&world).window.as_str(), world.weight()), ("b", 10));
+    world.run_to(Phase::Promoted);
+}
