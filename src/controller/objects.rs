@@ -426,9 +426,9 @@ mod tests {
     use super::*;
     use crate::api::status::Phase;
 
-    fn raw(status: Value) -> RawBirdWatch {
+    fn raw(status: &Value) -> RawBirdWatch {
         RawBirdWatch {
-            status: Json::of(&status).unwrap(),
+            status: Json::of(status).unwrap(),
             ..RawBirdWatch::default()
         }
     }
@@ -479,12 +479,12 @@ mod tests {
             json!({"value": INSTEAD, "accepted": false, "message": INSTEAD, "at": "2026-01-01T00:00:00Z"});
         let shallow =
             json!({"phase": "Progressing", "message": INSTEAD, "verb": verb, "fromTheFuture": [[INSTEAD]]});
-        assert_eq!(raw(shallow).read_status().unwrap().message, INSTEAD);
+        assert_eq!(raw(&shallow).read_status().unwrap().message, INSTEAD);
         // As it comes in a list, in an event and alone.
         for around in 1..=AROUND {
             let cut = (around + 1..MOST).fold(json!(INSTEAD), |inner, _| json!([inner]));
             assert!(
-                raw(json!({"fromTheFuture": cut})).read_status().is_err(),
+                raw(&json!({"fromTheFuture": cut})).read_status().is_err(),
                 "{around}"
             );
         }
@@ -494,7 +494,7 @@ mod tests {
     fn a_status_field_of_a_newer_operator_does_not_hide_the_rollout() {
         let status =
             json!({"phase": "Promoted", "notices": {"pending": [{"kind": "FromTheFuture"}]}, "weight": 7});
-        let read = raw(status).read_status().unwrap();
+        let read = raw(&status).read_status().unwrap();
         assert_eq!(
             (read.phase, read.weight, read.notices.pending.len()),
             (Phase::Promoted, Some(7), 0)
@@ -503,17 +503,17 @@ mod tests {
 
     #[test]
     fn a_phase_that_cannot_be_read_is_an_error_and_not_idle() {
-        let error = raw(json!({"phase": "Mirroring"})).read_status().unwrap_err();
+        let error = raw(&json!({"phase": "Mirroring"})).read_status().unwrap_err();
         assert_eq!(error.field, "phase");
     }
 
     #[test]
     fn no_status_is_an_empty_one() {
         assert_eq!(
-            raw(Value::Null).read_status().unwrap(),
+            raw(&Value::Null).read_status().unwrap(),
             BirdWatchStatus::default()
         );
-        assert_eq!(raw(json!({})).read_status().unwrap(), BirdWatchStatus::default());
+        assert_eq!(raw(&json!({})).read_status().unwrap(), BirdWatchStatus::default());
     }
 
     #[test]
