@@ -53,7 +53,7 @@ pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         let due = next_check(turn, rollout);
         if is_new_step {
             // Only what is asked of a step that is stored is heard.
-            turn.wake_at(due);
+            turn.wake_at(due.max(turn.now));
         } else {
             ask(turn, rollout, due);
         }
