@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use birdwatch::clients::http::{HttpClient, TlsFiles};
 use birdwatch::clients::slack::{
-    Ack, Acked, Delivery, Fate, Heard, Item, MAX_TEXT, Posted, Slack, SlackClient, SlackError, Thread, sender,
+    Ack, Acked, Delivery, Fate, Heard, Item, MAX_TEXT, Permission, Posted, Slack, SlackClient, SlackError,
+    Thread, sender,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -319,7 +320,7 @@ async fn after_429_and_500_every_notice_arrives_once_in_order_in_one_thread() {
     let (tell, mut acks) = mpsc::unbounded_channel();
     let (handle, task) = sender(
         Arc::new(client(&server.uri())),
-        Box::new(|_| Some(Box::new(()))),
+        Box::new(|_| Permission::Granted(Box::new(()))),
         tell,
     );
     let task = tokio::spawn(task);

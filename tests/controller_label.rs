@@ -10,7 +10,7 @@ use birdwatch::runtime::lease::Leadership;
 use controller_kit::fake_api::{Fault, Request};
 use controller_kit::{
     BIRD_WATCHES, DEPLOYMENTS, Kit, NS, Operator, RULES, SERVICES, bird_watch, is_status_write,
-    virtual_service,
+    is_weight_write, virtual_service,
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -272,6 +272,24 @@ async fn a_late_label_goes_back_though_another_object_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_label_goes_back_though_a_route_cannot_be_lowered() {
+    let kit = Kit::new();
+    let _operator = kit.operator("one");
+    at_full_weight(&kit).await;
+    kit.api.inject(Fault::Hang, usize::MAX, is_label_write);
+    kit.until("the promotion is sent", is_promoting).await;
+    kit.api.inject(Fault::Status(403), usize::MAX, is_weight_write);
+    kit.prometheus.answers(BAD);
+    kit.until_phase(Phase::RollingBack).await;
+    kit.api.heal();
+    kit.api.inject(Fault::Status(403), usize::MAX, is_weight_write);
+    arrive(&kit, "birdwatch", "v2");
+    kit.until("production is v1 again", |kit| kit.labels().0 == "v1")
+        .await;
+    assert_eq!((kit.phase(), kit.weights()), (Phase::RollingBack, (0, 100)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn at_rest_a_late_label_goes_back_though_another_object_is_gone() {
     let (kit, _operator) = given_up().await;
     kit.api.delete(SERVICES, (NS, "aleph"));
@@ -403,6 +421,11 @@ async fn a_promotion_is_finished_though_the_subset_that_it_leaves_is_gone() {
     let _operator = kit.operator("one");
     at_the_label(&kit).await;
     rename_subset(&kit, 1, "other");
+    kit.api.edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |bw| {
+        bw["metadata"]["annotations"] = json!({"otomato.link/verb": "rollback/1"});
+    });
     kit.until_phase(Phase::Promoted).await;
+    let said = kit.status("aleph").verb.unwrap().message;
+    assert!(said.ends_with("the promotion is finished first"), "{said}");
     assert_eq!(kit.weights(), (100, 0));
 }

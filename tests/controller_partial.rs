@@ -12,7 +12,7 @@ use controller_kit::{
     BIRD_WATCHES, Kit, NS, Operator, RULES, SERVICES, bird_watch, is_weight_write, virtual_service,
 };
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 const BAD: f64 = 3.0;
 
@@ -21,9 +21,14 @@ fn is_gateway(request: &Request) -> bool {
 }
 
 fn gateway() -> Value {
-    let mut gateway = virtual_service("aleph");
-    gateway["metadata"]["name"] = json!("gateway");
-    gateway
+    another("gateway")
+}
+
+/// A further `VirtualService` for the same host.
+fn another(name: &str) -> Value {
+    let mut service = virtual_service("aleph");
+    service["metadata"]["name"] = json!(name);
+    service
 }
 
 fn canary_weight(kit: &Kit, object: &str) -> i64 {
@@ -44,10 +49,37 @@ async fn half_raised() -> (Kit, Operator) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_several_those_named_move_and_people_are_warned_of_the_other() {
+    let kit = Kit::new();
+    kit.api.put(SERVICES, gateway());
+    kit.api.put(SERVICES, another("public"));
+    let both = json!({"virtualServices": ["aleph", "gateway"]});
+    kit.api.put(BIRD_WATCHES, bird_watch("aleph", &both));
+    let _operator = kit.operator("one");
+    kit.until_weight(50).await;
+    let weights = || ["aleph", "gateway", "public"].map(|name| canary_weight(&kit, name));
+    assert_eq!(weights(), [50, 50, 0]);
+    let warned = |kit: &Kit| {
+        let warnings = kit.status("aleph").warnings;
+        let said = "VirtualService \"public\" sends to aleph.shop.svc.cluster.local too and does not move: name it in \
+                    spec.virtualServices";
+        warnings.iter().any(|warning| warning == said)
+    };
+    assert!(warned(&kit), "{:?}", kit.status("aleph").warnings);
+    kit.api.delete(SERVICES, (NS, "public"));
+    kit.until("nobody is warned any more", |kit| !warned(kit)).await;
+    kit.until_phase(Phase::Promoted).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_canary_with_a_part_of_its_first_weight_is_judged() {
     let (kit, _operator) = half_raised().await;
+    // What is refused is tried again more and more seldom; checks are not.
+    sleep(Duration::from_mins(10)).await;
     kit.prometheus.answers(BAD);
+    let bad = Instant::now();
     kit.until_phase(Phase::RolledBack).await;
+    assert!(bad.elapsed() < Duration::from_secs(8), "{:?}", bad.elapsed());
     let status = kit.status("aleph");
     assert_eq!(
         (canary_weight(&kit, "aleph"), canary_weight(&kit, "gateway")),

@@ -34,6 +34,10 @@ pub struct Rollout {
     pub ended: Option<Timestamp>,
     /// The clock of the present wait: for availability while Pending, the hold while Progressing.
     pub clock: HoldClock,
+    /// When, before the first raise, the canary last had weight: a person's, or a raise that was taken back. Queries look back on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timestamp_schema")]
+    pub had_weight_at: Option<Timestamp>,
     /// When the canary subset was seen to point at the canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timestamp_schema")]

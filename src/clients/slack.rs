@@ -19,7 +19,7 @@ use url::Url;
 
 use super::http::{self, CallError, HttpClient, Reply, tidy};
 
-pub use messages::{Ack, Acked, Delivery, Fate, Heard, Hold, Item, Permit, Thread};
+pub use messages::{Ack, Acked, Delivery, Fate, Heard, Hold, Item, Permission, Permit, Thread};
 pub use pace::{CHANNEL_INTERVAL, Method, Pace, UPDATE_INTERVAL};
 pub use queue::{Job, Next, Queue};
 pub use sender::{SlackHandle, sender};

@@ -122,8 +122,28 @@ impl Drop for UnderWay {
 struct LookedUp {
     /// Those it knows: they are not looked up again, whatever became of the others.
     known: BTreeSet<String>,
-    /// Those it does not know, or why that could not be found out.
-    unknown: Result<BTreeSet<String>, String>,
+    /// Those it does not know.
+    unknown: BTreeSet<String>,
+    /// Metrics of which that could not be found out, and why.
+    failed: BTreeMap<String, String>,
+}
+
+impl LookedUp {
+    /// Those of a query's names that are unknown; a metric that is not known is not named with its labels too. Or why it cannot be
+    /// told of one of them.
+    fn among(&self, names: &Names) -> Result<Vec<String>, String> {
+        if let Some(why) = names.keys().find_map(|metric| self.failed.get(metric)) {
+            return Err(why.clone());
+        }
+        let own: BTreeSet<String> = names
+            .iter()
+            .flat_map(|(metric, labels)| {
+                let labels = labels.iter().map(|label| labelled(metric, label));
+                std::iter::once(metric.clone()).chain(labels)
+            })
+            .collect();
+        Ok(self.unknown.intersection(&own).cloned().collect())
+    }
 }
 
 /// Asks the questions of one check.
@@ -161,11 +181,11 @@ impl Asker<'_> {
         let empty = asked.filter(|(_, answer)| answer.outcome.as_ref().is_ok_and(|series| series.is_empty()));
         let mut empty: Vec<(&SampleQuestion, &mut SampleAnswer)> = empty.collect();
         let names: Vec<&Names> = empty.iter().map(|(asked, _)| &asked.names).collect();
-        let LookedUp { known, unknown } = self.look_up(&names, until).await;
-        self.known.names.extend(known);
+        let found = self.look_up(&names, until).await;
         for (asked, answer) in &mut empty {
-            answer.unknown_names = among(&unknown, &asked.names);
+            answer.unknown_names = found.among(&asked.names);
         }
+        self.known.names.extend(found.known);
     }
 
     async fn values(&mut self, until: Instant) -> Vec<Answer> {
@@ -182,19 +202,19 @@ impl Asker<'_> {
         let empty: Vec<&Question> = questions.iter().filter(is_empty).collect();
         let traffic = empty.iter().filter(|q| !q.per_request).map(|q| &q.traffic);
         let names: Vec<&Names> = empty.iter().map(|q| &q.names).collect();
-        let (second, LookedUp { known, unknown }) =
-            tokio::join!(self.outcomes(traffic, until), self.look_up(&names, until));
-        self.known.names.extend(known);
+        let (second, found) = tokio::join!(self.outcomes(traffic, until), self.look_up(&names, until));
         let answer = |question: &Question| Answer {
             metric: question.metric.clone(),
             side: question.side,
-            outcome: outcome(question, first.get(&question.query), &unknown),
+            outcome: outcome(question, first.get(&question.query), &found),
             traffic: first
                 .get(&question.traffic)
                 .or_else(|| second.get(&question.traffic))
                 .map(rate),
         };
-        questions.iter().map(answer).collect()
+        let answers = questions.iter().map(answer).collect();
+        self.known.names.extend(found.known);
+        answers
     }
 
     async fn outcomes<'q>(
@@ -256,15 +276,12 @@ impl Asker<'_> {
             });
             (metric, labels, found)
         });
-        let (mut known, mut unknown) = (BTreeSet::new(), Ok(BTreeSet::new()));
+        let (mut known, mut unknown, mut failed) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         for (metric, labels, found) in join_all(looked_up).await {
-            let there: Option<BTreeSet<&str>> = match (found, &mut unknown) {
-                (Ok(found), _) => found,
-                (Err(failure), Ok(_)) => {
-                    unknown = Err(failure.to_string());
-                    continue;
-                }
-                (Err(_), Err(_)) => continue,
+            let there: Result<Option<BTreeSet<&str>>, _> = found;
+            let Ok(there) = there.map_err(|failure| failed.insert(metric.to_owned(), failure.to_string()))
+            else {
+                continue;
             };
             if there.is_some() {
                 known.insert(metric.to_owned());
@@ -278,11 +295,13 @@ impl Asker<'_> {
                 None => (BTreeSet::new(), vec![metric.to_owned()]),
             };
             known.extend(there.into_iter().map(|label| labelled(metric, label)));
-            if let Ok(unknown) = &mut unknown {
-                unknown.extend(missing);
-            }
+            unknown.extend(missing);
         }
-        LookedUp { known, unknown }
+        LookedUp {
+            known,
+            unknown,
+            failed,
+        }
     }
 }
 
@@ -323,28 +342,11 @@ fn labelled(metric: &str, label: &str) -> String {
 /// Metrics with the labels that a query looks at.
 type Names = BTreeMap<String, BTreeSet<String>>;
 
-/// Those of a query's names that are unknown. A metric that is not known is not named with its labels too.
-fn among(unknown: &Result<BTreeSet<String>, String>, names: &Names) -> Result<Vec<String>, String> {
-    let own: BTreeSet<String> = names
-        .iter()
-        .flat_map(|(metric, labels)| {
-            let labels = labels.iter().map(|label| labelled(metric, label));
-            std::iter::once(metric.clone()).chain(labels)
-        })
-        .collect();
-    let of_query = |unknown: &BTreeSet<String>| unknown.intersection(&own).cloned().collect();
-    unknown.as_ref().map(of_query).map_err(Clone::clone)
-}
-
-fn outcome(
-    question: &Question,
-    said: Option<&prom::Outcome>,
-    unknown: &Result<BTreeSet<String>, String>,
-) -> Outcome {
+fn outcome(question: &Question, said: Option<&prom::Outcome>, found: &LookedUp) -> Outcome {
     let unknown_names = if question.unnamed {
         Err("one of its selectors has no metric name".to_owned())
     } else {
-        among(unknown, &question.names)
+        found.among(&question.names)
     };
     match said {
         Some(prom::Outcome::Series(_)) if question.hides_absence && unknown_names != Ok(Vec::new()) => {
@@ -679,7 +681,11 @@ mod tests {
                 }
             )
         };
-        assert!(answers.iter().all(failed), "{answers:?}");
+        let failed = answers
+            .iter()
+            .filter(|answer| failed(answer))
+            .map(|answer| answer.metric.as_str());
+        assert_eq!(failed.collect::<Vec<_>>(), ["down"], "one hides no other");
 
         fake.looked_up.lock().unwrap().clear();
         let (_, known) = ask(&fake, questions(), known).await;

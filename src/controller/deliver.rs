@@ -11,7 +11,7 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{NoticeKind, Outcome, Thread as KnownThread};
 use crate::api::{BirdWatchSpec, BirdWatchStatus};
 use crate::clients::slack::{
-    Ack, Acked, Delivery, Fate, Heard, Hold, Item, Permit, Posted, SlackHandle, Thread,
+    Ack, Acked, Delivery, Fate, Heard, Item, Permission, Permit, Posted, SlackHandle, Thread,
 };
 use crate::core::messages;
 use crate::core::observation::{NoticeAck, ObjectName};
@@ -291,8 +291,15 @@ fn is_urgent(kind: NoticeKind) -> bool {
 #[must_use]
 pub fn permit(gate: Gate) -> Permit {
     Box::new(move |key| {
-        let telling = gate.tell(&object_name(key)?.namespace)?;
-        Some(Box::new(telling) as Hold)
+        let Some(ObjectName { namespace, .. }) = object_name(key) else {
+            return Permission::Denied;
+        };
+        match gate.tell(&namespace) {
+            Some(telling) => Permission::Granted(Box::new(telling)),
+            // Its renewal is late, or it is about to be given up.
+            None if gate.has_term(&namespace) => Permission::Later,
+            None => Permission::Denied,
+        }
     })
 }
 

@@ -47,7 +47,7 @@ impl Json {
     /// What it says.
     ///
     /// # Errors
-    /// It says something else. The words name no place in the text, which nobody sees.
+    /// It says something else, or a number that is none. Of the former the words name no place in the text, which nobody sees.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         // Of a field that comes twice the last counts, as for whoever reads a tree of values.
         let through_values = |_| serde_json::from_str(self.text()).and_then(serde_json::from_value);

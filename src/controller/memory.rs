@@ -66,6 +66,8 @@ pub struct Remembered {
     pub retries: u32,
     /// Statuses that the server refused, in a row.
     pub refusals: u32,
+    /// When the last decision asked for the next look.
+    pub wake: Option<Timestamp>,
     /// A written status was looked at.
     looked: bool,
 }

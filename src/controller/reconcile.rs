@@ -9,8 +9,9 @@ use tokio::sync::{Mutex, MutexGuard};
 use tracing::Instrument;
 
 use crate::api::BirdWatchStatus;
+use crate::api::status::Phase;
 use crate::core::decide::decide;
-use crate::core::decision::Decision;
+use crate::core::decision::{Decision, Effect};
 use crate::core::observation::ObjectName;
 
 use super::checks;
@@ -32,6 +33,9 @@ const REFUSED: Duration = Duration::from_mins(1);
 
 /// How long after a look that could not begin the next one does.
 const SHUT_OUT: Duration = Duration::from_secs(1);
+
+/// What is due is looked at no sooner than this after a failure.
+const DUE: Duration = Duration::from_secs(1);
 
 /// More samples than these are judged alone.
 const MANY_SAMPLES: usize = 20_000;
@@ -116,6 +120,7 @@ async fn pass(
         events,
     } = decide(&look.status, &look.seen, now);
     drop(judged_alone);
+    entry.lock().wake = wake;
     let executor = Executor {
         scope,
         look: &look,
@@ -131,15 +136,18 @@ async fn pass(
     let committed = commit(scope, &look, entry, intent, now).await?;
     exhibit::show(scope, &look, &next, &committed, now);
     let leaving = look.seen.deleting || look.seen.draining;
-    let permitted = committed.permitted(effects, leaving);
+    let mut permitted = committed.permitted(effects, leaving);
+    if lowered.is_err() {
+        keep_what_goes_beside(&mut permitted, next.phase);
+    }
     match committed {
         Committed::Gone => return Ok(Again::At(None).into()),
         Committed::Refused(why) => {
             scope.context.deliver.committed(&look.name, &look.status, &next);
             let later = now + REFUSED;
             let later = Again::At(Some(wake.map_or(later, |wake| wake.min(later))));
-            let lowered = lowered?;
-            let done = executor.rest(&permitted).await?;
+            let done = executor.rest(&permitted).await;
+            let (lowered, done) = (lowered?, done?);
             return Ok(Passed {
                 again: again(if leaving { lowered.max(done) } else { done }, later),
                 refused: Some(why),
@@ -155,8 +163,13 @@ async fn pass(
             stands(scope, &look, entry, &look.stored);
         }
     }
-    let done = lowered?.max(executor.rest(&permitted).await?);
-    Ok(again(done, Again::At(wake)).into())
+    let done = executor.rest(&permitted).await;
+    Ok(again(lowered?.max(done?), Again::At(wake)).into())
+}
+
+/// Traffic could not be lowered: of everything else only what a rollback does besides.
+fn keep_what_goes_beside(permitted: &mut Vec<Effect>, phase: Phase) {
+    permitted.retain(|effect| phase == Phase::RollingBack && effect.goes_beside_a_lowering());
 }
 
 /// Samples, when they are judged, are in memory several times over: many of them one `BirdWatch` after the other, in the whole
@@ -210,13 +223,16 @@ fn action(again: Again, entry: &Entry, now: Timestamp) -> Action {
 
 /// When to try again after an error.
 pub fn error_policy(object: &Named, error: &Error, scope: &Scope) -> Action {
-    let tries = scope.memory.get(&object.name()).map_or(0, |entry| {
+    let (tries, wake) = scope.memory.get(&object.name()).map_or((0, None), |entry| {
         let mut remembered = entry.lock();
         remembered.retries = remembered.retries.saturating_add(1);
-        remembered.retries - 1
+        (remembered.retries - 1, remembered.wake)
     });
+    // What is due meanwhile does not wait for what failed.
+    let due = wake.map(|at| at.duration_since(scope.context.clock.now()));
+    let due = due.map(|left| Duration::try_from(left).unwrap_or_default().max(DUE));
     match error.retry_after(tries) {
-        Some(wait) => Action::requeue(wait),
+        Some(wait) => Action::requeue(due.map_or(wait, |due| wait.min(due))),
         None if error.is_standby() => shut_out(scope, &object.name()),
         None => Action::await_change(),
     }

@@ -159,7 +159,8 @@ fn baseline(samples: &[f64], source: BaselineSource, at: Timestamp) -> Baseline 
     let spread = MAD_TO_SIGMA * median(samples.iter().map(|x| (x - value).abs()).collect());
     Baseline {
         value,
-        spread,
+        // JSON has no infinity.
+        spread: spread.min(f64::MAX),
         samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
         source,
         at,

@@ -76,6 +76,9 @@ pub fn decide_on(
             break;
         }
     }
+    if let Some(running) = rollout.as_ref().filter(|r| r.ended.is_none()) {
+        end::keep_finalizer(&mut turn, running);
+    }
     view::describe(&mut turn, rollout.as_mut(), &delivery);
     turn.next.rollout = rollout;
     turn.into_decision()

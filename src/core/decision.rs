@@ -75,6 +75,19 @@ impl Effect {
         matches!(self, Self::ReadRoutes | Self::IdentifyRuleWriter)
     }
 
+    /// Whether a rollback does it also while traffic cannot be lowered: whose label production's subset has is another matter.
+    #[must_use]
+    pub const fn goes_beside_a_lowering(&self) -> bool {
+        let is_label = matches!(
+            self,
+            Self::Label {
+                subset: Side::Production,
+                ..
+            }
+        );
+        self.only_asks() || is_label
+    }
+
     /// Whether it gives back what was the user's: that needs no written status.
     #[must_use]
     pub const fn gives_back(&self) -> bool {

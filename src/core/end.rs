@@ -11,6 +11,7 @@ use super::decision::Effect;
 use super::guards;
 use super::late;
 use super::line::{LONGEST, fit};
+use super::observation::DeploymentSeen;
 use super::turn::Turn;
 
 /// How long a deletion waits for people to be told of it.
@@ -154,7 +155,12 @@ fn production_is_gone(turn: &Turn<'_>, rollout: &Rollout) -> bool {
         .filter(|d| d.version.as_ref() == Some(version));
     let pods: Vec<i32> = of_production.map(|d| d.available).collect();
     let was_there = !rollout.production.uid.is_empty();
-    pods.iter().all(|available| *available <= 0) && (was_there || !pods.is_empty())
+    // One that is given another version keeps pods of the former until those of the new one are ready.
+    let has_former =
+        |d: &DeploymentSeen| d.uid == rollout.production.uid && d.updated < d.current && d.available > 0;
+    pods.iter().all(|available| *available <= 0)
+        && (was_there || !pods.is_empty())
+        && !(was_there && turn.seen.deployments.iter().any(has_former))
 }
 
 /// The phase `RollingBack`: nothing else comes before the write that gives production its traffic back.
@@ -375,6 +381,13 @@ pub(super) fn conclude(turn: &mut Turn<'_>, rollout: &mut Rollout, outcome: Outc
         turn.clear(over);
     }
     let_go(turn);
+}
+
+/// While the canary may have traffic its `BirdWatch` does not go without us: a finalizer that somebody took off is put on again.
+pub(super) fn keep_finalizer(turn: &mut Turn<'_>, rollout: &Rollout) {
+    if had_weight(rollout) && !turn.seen.finalizer && guards::given_up(turn).is_none() {
+        turn.effect(Effect::AddFinalizer);
+    }
 }
 
 /// Takes the finalizer off. One that is being deleted is gone with it, and so is what was not yet told: that is waited

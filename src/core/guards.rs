@@ -14,7 +14,7 @@ use super::decision::Effect;
 use super::end;
 use super::instants;
 use super::late;
-use super::observation::{Answer, Check, CheckId, Outcome, RouteSeen};
+use super::observation::{Answer, Check, CheckId, OURSELVES, Outcome, RouteSeen};
 use super::questions;
 use super::start;
 use super::turn::Turn;
@@ -22,8 +22,10 @@ use super::verdict;
 
 /// Looks after everything that goes before the phase's own work. `true`: the phase is over, or must wait.
 pub(super) fn interrupt(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
+    // An answer that is there was asked for by the plan that was in force.
+    let failure = given_up(turn).or_else(|| unhealthy(turn, rollout));
     replan(turn, rollout);
-    if let Some((reason, why)) = failure(turn, rollout) {
+    if let Some((reason, why)) = failure.or_else(|| another_hand(turn, rollout)) {
         if reason == FailureReason::LabelChanged && late::label(turn, rollout, &rollout.production.version) {
             return true;
         }
@@ -37,13 +39,8 @@ pub(super) fn interrupt(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
     start::is_lost(turn, rollout) || is_lowered_by_another(turn, rollout)
 }
 
-fn failure(turn: &mut Turn<'_>, rollout: &mut Rollout) -> Option<(FailureReason, String)> {
-    if let Some(failure) = given_up(turn) {
-        return Some(failure);
-    }
-    if let Some(why) = unhealthy(turn, rollout) {
-        return Some(why);
-    }
+/// Another hand on what the attempt is about.
+fn another_hand(turn: &Turn<'_>, rollout: &Rollout) -> Option<(FailureReason, String)> {
     if let Some(failure) = conflict(turn) {
         return Some(failure);
     }
@@ -235,6 +232,13 @@ pub(super) fn is_lowered_by_another(turn: &mut Turn<'_>, rollout: &mut Rollout) 
     blame(turn, rollout, &why, notice);
     if turn.canary_is_at_zero() {
         conclude_lowered(turn, rollout, &why);
+    } else if writer == OURSELVES {
+        // Below a weight that was reached we write nothing but 0: one route took it, and who sent it came no further.
+        rollout.intended = 0;
+        turn.enter(
+            Phase::RollingBack,
+            format!("going back to {}: {why}", rollout.production.version),
+        );
     } else {
         rollout.confirmed = left;
         end::freeze(turn, rollout, &why);
@@ -333,6 +337,10 @@ pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     if rollout.confirmed_at.is_some() {
         rollout.confirmed_at = Some(turn.now);
         counting::new_step(rollout);
+        settle_again(turn, rollout);
+    } else {
+        rollout.had_weight_at = Some(turn.now);
+        forget_samples(rollout);
     }
     turn.alarm(
         rollout,
@@ -341,6 +349,25 @@ pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         &text,
         NoticeKind::Conflict,
     );
+}
+
+/// As much of the hold is left, at least, as queries look back.
+fn settle_again(turn: &Turn<'_>, rollout: &mut Rollout) {
+    let settle = questions::settle(&rollout.plan, turn.seen.settings.scrape_interval);
+    let most = rollout.hold.unwrap_or_default().minus(settle);
+    let runs = rollout.clock.since.is_some();
+    rollout.clock.stop(turn.now);
+    rollout.clock.served = rollout.clock.served.min(most);
+    if runs {
+        rollout.clock.run(turn.now);
+    }
+}
+
+/// Samples of a baseline that is still to be recorded are taken anew.
+fn forget_samples(rollout: &mut Rollout) {
+    for metric in &mut rollout.metrics {
+        metric.samples.clear();
+    }
 }
 
 /// New limits count from the next check; new steps are planned from the present weight. An edit that does not resolve
@@ -370,6 +397,10 @@ pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     });
     if !goes_on {
         rollout.alarm = Alarm::default();
+    }
+    if rollout.step == 0 {
+        // A sample is none of the checks that are known by their readings: where a plan is changed back, the last one comes again.
+        forget_samples(rollout);
     }
     // What was asked before says nothing about the new plan, but what is unknown stays so until the next check.
     rollout.last_check = None;

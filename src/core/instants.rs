@@ -46,6 +46,7 @@ fn of_rollout(rollout: &mut Rollout) -> impl Iterator<Item = &mut Timestamp> {
         started,
         ended: _,
         clock,
+        had_weight_at,
         canary_label_at,
         production_label_at,
         step: _,
@@ -68,6 +69,7 @@ fn of_rollout(rollout: &mut Rollout) -> impl Iterator<Item = &mut Timestamp> {
     let optional = [
         Some(started),
         clock.since.as_mut(),
+        had_weight_at.as_mut(),
         canary_label_at.as_mut(),
         production_label_at.as_mut(),
         confirmed_at.as_mut(),
@@ -85,10 +87,10 @@ fn of_metric(metric: &mut MetricStatus) -> impl Iterator<Item = &mut Timestamp> 
         baseline,
         production: _,
         samples: _,
-        last,
         verdict: _,
         window: _,
-        // Only shown.
+        // Only shown, and whether a check is new.
+        last: _,
         history: _,
         // What is counted lies on Prometheus's time.
         counted: _,
@@ -96,7 +98,6 @@ fn of_metric(metric: &mut MetricStatus) -> impl Iterator<Item = &mut Timestamp> 
     } = metric;
     let optional = [
         baseline.as_mut().map(|baseline| &mut baseline.at),
-        last.as_mut().map(|reading| &mut reading.at),
         unknown_since.as_mut(),
     ];
     optional.into_iter().flatten()
@@ -112,6 +113,7 @@ pub(super) fn past(gaps: &[Gap], now: Timestamp) -> Vec<Gap> {
 /// in the future was taken in before the clock was set back.
 pub(super) fn is_new(check: &Check, rollout: &Rollout, now: Timestamp) -> bool {
     let readings = rollout.metrics.iter().filter_map(|metric| metric.last.as_ref());
-    let mut last = readings.map(|reading| reading.at).chain(rollout.last_check);
+    let known = readings.map(|reading| reading.at).filter(|at| *at <= now);
+    let mut last = known.chain(rollout.last_check);
     check.asked_at <= now && last.all(|last| check.asked_at > last)
 }

@@ -8,6 +8,7 @@ use crate::api::status::{NoticeKind, Outcome, Rollout};
 use super::decision::Effect;
 use super::end;
 use super::observation::{OURSELVES, RouteSeen, Side};
+use super::promote;
 use super::turn::Turn;
 
 /// The reasons why something is taken back that nobody asked for.
@@ -37,6 +38,9 @@ pub(super) fn take_back(turn: &mut Turn<'_>, last: &mut Rollout) {
         route.total
     );
     turn.effect(Effect::TakeBack);
+    if let Some(ended) = turn.next.ended.iter_mut().find(|ended| ended.id == last.id) {
+        ended.had_weight_until = Some(turn.now);
+    }
     turn.alarm(
         last,
         ConditionType::Interference,
@@ -125,7 +129,7 @@ pub(super) fn label(turn: &mut Turn<'_>, told: &Rollout, production: &str) -> bo
 
 /// The version that stands in production's label without having been promoted.
 fn late_label(turn: &Turn<'_>, told: &Rollout, production: &str) -> Option<String> {
-    let label = turn.seen.rule.as_ref().ok()?.production.clone()?;
+    let label = promote::production(turn)?.clone();
     let is_running = told.ended.is_none();
     let is_ours = turn.seen.conflict.is_none() && (is_running || is_same_target(turn, told));
     if label == production || !is_ours {

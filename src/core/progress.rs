@@ -122,8 +122,10 @@ fn begin(turn: &Turn<'_>, rollout: &mut Rollout) {
     }
     rollout.step = 1;
     rollout.confirmed_at = Some(turn.now);
+    rollout.last_check = Some(turn.now);
     rollout.clock = HoldClock::started(turn.now);
     counting::new_step(rollout);
+    questions::set_hold(rollout, &turn.seen.settings);
 }
 
 /// Writes the intended raise, or takes it back where something has come between.
@@ -153,6 +155,7 @@ fn raise(turn: &mut Turn<'_>, rollout: &mut Rollout) {
             if rollout.confirmed == 0 {
                 rollout.step = 0;
                 (rollout.confirmed_at, rollout.verdict) = (None, None);
+                rollout.had_weight_at = Some(turn.now);
                 // What was asked before is no answer about the next try.
                 rollout.last_check = Some(turn.now);
             }

@@ -14,13 +14,7 @@ use super::turn::Turn;
 
 /// Notes that production's label is written: from then on nothing but the end of the promotion counts.
 pub(super) fn note_label(turn: &Turn<'_>, rollout: &mut Rollout) {
-    let label = turn
-        .seen
-        .rule
-        .as_ref()
-        .ok()
-        .and_then(|rule| rule.production.as_ref());
-    if turn.next.phase == Phase::Promoting && label == Some(&rollout.canary.version) {
+    if turn.next.phase == Phase::Promoting && production(turn) == Some(&rollout.canary.version) {
         rollout.production_label_at.get_or_insert(turn.now);
     }
 }
@@ -102,7 +96,7 @@ pub(super) fn waits(turn: &Turn<'_>) -> bool {
 }
 
 /// What production's subset points at, as far as it is seen.
-fn production<'a>(turn: &Turn<'a>) -> Option<&'a String> {
+pub(super) fn production<'a>(turn: &Turn<'a>) -> Option<&'a String> {
     match &turn.seen.rule {
         Ok(rule) => rule.production.as_ref(),
         Err(_) => turn.seen.production_despite.as_ref(),

@@ -15,6 +15,9 @@ use super::observation::{DeploymentSeen, RuleSeen};
 use super::start;
 use super::turn::Turn;
 
+/// Why nothing begins where the canary has weight that nobody released.
+const WEIGHT_NOT_ZERO: &str = "WeightNotZero";
+
 /// The phases `Idle`, `Promoted` and `RolledBack`, and Pending while the version asked for is not there.
 pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&mut Rollout>) -> Option<Rollout> {
     end::let_go(turn);
@@ -114,11 +117,14 @@ fn look_for_candidate(
             route.canary_share(),
             route.total
         );
-        wait(turn, resting, "WeightNotZero", &why);
+        wait(turn, resting, WEIGHT_NOT_ZERO, &why);
         return None;
     }
     candidates::pass_over(&mut turn.next, deployments, deployment);
-    Some(start::begin(turn, plan, rule, &production, canary))
+    let had_weight = conditions::holds_for(&turn.next.conditions, ConditionType::Held, WEIGHT_NOT_ZERO);
+    let mut begun = start::begin(turn, plan, rule, &production, canary);
+    begun.had_weight_at = had_weight.then_some(turn.now);
+    Some(begun)
 }
 
 /// Says once what a rollout by this plan could find. It has no time and no version, so that each look names the same one.

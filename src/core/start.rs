@@ -101,6 +101,7 @@ impl Rollout {
             started,
             ended: None,
             clock: HoldClock::started(started),
+            had_weight_at: None,
             canary_label_at: None,
             production_label_at: None,
             step: 0,
@@ -263,7 +264,8 @@ fn first_look(turn: &Turn<'_>, rollout: &Rollout) -> jiff::Timestamp {
         .ended
         .iter()
         .filter(|e| e.canary.version == rollout.canary.version);
-    match had_weight.filter_map(|e| e.had_weight_until).max() {
+    let had_weight = had_weight.filter_map(|ended| ended.had_weight_until);
+    match had_weight.chain(rollout.had_weight_at).max() {
         Some(until) => Turn::after(
             until,
             questions::settle(&rollout.plan, turn.seen.settings.scrape_interval),

@@ -24,6 +24,14 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// Those that stand whatever was read.
+    const fn of(plan: &ThresholdPlan) -> Self {
+        Self {
+            lower: plan.min,
+            upper: plan.max,
+        }
+    }
+
     fn at_most(&mut self, bound: f64) {
         self.upper = Some(self.upper.map_or(bound, |u| u.min(bound)));
     }
@@ -166,27 +174,27 @@ fn judge(
         Value::Known { points, .. } => points,
         Value::Unknown(why) => return unknown(why),
     };
-    let compared = match compared_with(asked, status, answers, alone) {
-        Ok(compared) => compared,
-        Err(why) => return unknown(why),
-    };
-    let limits = match limits(plan, status, compared, previous) {
-        Ok(limits) => limits,
-        Err(why) => return unknown(why),
+    let judged_by = compared_with(asked, status, answers, alone)
+        .and_then(|compared| Ok((compared, limits(plan, status, compared, previous)?)));
+    // What is beyond `min` or `max` is bad, whatever is known of the rest.
+    let (compared, limits, lack) = match judged_by {
+        Ok((compared, limits)) => (compared, limits, None),
+        Err(why) => (None, Limits::of(plan), Some(why)),
     };
     let finite = points.iter().filter(|p| p.value.is_finite());
     let worst = finite.max_by(|a, b| limits.excess(a.value).total_cmp(&limits.excess(b.value)));
     let (worst, verdict) = match (worst, no_number(&points)) {
         (Some(point), _) if limits.excess(point.value) > 0.0 => (point, Verdict::Bad),
-        (_, Some(why)) => return unknown(why),
-        (Some(point), None) => (point, Verdict::Good),
-        (None, None) => return unknown("the query answered nothing".to_owned()),
+        (_, why) if lack.is_some() || why.is_some() => return unknown(lack.or(why).unwrap_or_default()),
+        (Some(point), _) => (point, Verdict::Good),
+        (None, _) => return unknown("the query answered nothing".to_owned()),
     };
     let reading = Reading {
         value: Some(worst.value),
         compared_with: compared,
-        upper: limits.upper,
-        lower: limits.lower,
+        // JSON has no infinity.
+        upper: limits.upper.filter(|upper| upper.is_finite()),
+        lower: limits.lower.filter(|lower| lower.is_finite()),
         message: describe(asked, worst, compared, limits),
         at,
     };
@@ -236,10 +244,7 @@ fn limits(
     compared: Option<f64>,
     previous: Option<f64>,
 ) -> Result<Limits, String> {
-    let mut limits = Limits {
-        lower: plan.min,
-        upper: plan.max,
-    };
+    let mut limits = Limits::of(plan);
     if let (Some(_), Some(compared)) = (plan.deviation, compared) {
         let spread = match plan.compare_to {
             CompareTo::Production => 0.0,

@@ -12,6 +12,7 @@ use futures::{StreamExt as _, stream};
 use jiff::SignedDuration;
 use kube::Client;
 use kube::api::{DeleteParams, ListParams};
+use kube::client::Body;
 use serde_json::{Value, json};
 
 use crate::bad_specs::{bad, good};
@@ -107,19 +108,34 @@ fn manifests(namespace: &str) -> Vec<Manifest> {
 
 /// What the server said: the stored object, or why not.
 async fn create(client: &Client, namespace: &str, manifest: &Manifest) -> Result<Value, String> {
-    let validation = manifest.validation;
-    let request = http::Request::post(format!(
-        "/apis/otomato.link/v1alpha1/namespaces/{namespace}/birdwatches?fieldValidation={validation}"
-    ));
-    let request = request.header("content-type", "application/json");
-    let body = serde_json::to_vec(&manifest.object).unwrap();
-    let response = client.send(request.body(body.into()).unwrap()).await.unwrap();
-    let (head, body) = response.into_parts();
+    let answer = create_by(client, namespace, manifest, manifest.validation).await;
+    let (head, body) = match answer {
+        // A warning for each unknown field, and more headers than a client reads.
+        Err(error) if manifest.validation == "Warn" => create_by(client, namespace, manifest, "Ignore")
+            .await
+            .unwrap_or_else(|_| panic!("{error}")),
+        answer => answer.unwrap(),
+    }
+    .into_parts();
     let answer: Value = serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap();
     if head.status.is_success() {
         return Ok(answer);
     }
     Err(answer["message"].as_str().unwrap_or_default().to_owned())
+}
+
+async fn create_by(
+    client: &Client,
+    namespace: &str,
+    manifest: &Manifest,
+    validation: &str,
+) -> kube::Result<http::Response<Body>> {
+    let request = http::Request::post(format!(
+        "/apis/otomato.link/v1alpha1/namespaces/{namespace}/birdwatches?fieldValidation={validation}"
+    ));
+    let request = request.header("content-type", "application/json");
+    let body = serde_json::to_vec(&manifest.object).unwrap();
+    client.send(request.body(body.into()).unwrap()).await
 }
 
 /// What is missing in what people see of a `BirdWatch`.

@@ -223,6 +223,12 @@ fn leaders() -> Vec<Configuration> {
             ..two("two operators, one stale")
         },
         Configuration {
+            forms: forms(ONE_STEP),
+            verbs: VERBS.to_vec(),
+            edits: (1, everything()),
+            ..two("two operators, and people")
+        },
+        Configuration {
             crashes: true,
             unknown: true,
             ..two("two operators, killed at any call")

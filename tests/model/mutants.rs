@@ -311,8 +311,8 @@ pub(crate) const MUTATIONS: [Mutation; 34] = [
         found_in: "a raise comes late, and a hand",
         changes: &[(
             "src/core/rest.rs",
-            "        wait(turn, resting, \"WeightNotZero\", &why);",
-            "        turn.effect(Effect::Lower { percent: 0 });\n        wait(turn, resting, \"WeightNotZero\", &why);",
+            "        wait(turn, resting, WEIGHT_NOT_ZERO, &why);",
+            "        turn.effect(Effect::Lower { percent: 0 });\n        wait(turn, resting, WEIGHT_NOT_ZERO, &why);",
         )],
     },
     Mutation {

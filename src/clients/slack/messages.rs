@@ -65,8 +65,18 @@ pub struct Ack {
 /// Kept from the beginning of a call until what became of it is noted, then dropped.
 pub type Hold = Box<dyn Any + Send + Sync>;
 
-/// Asked before each call, with the key of its `BirdWatch`. None: it is not made, for others make it.
-pub type Permit = Box<dyn Fn(&str) -> Option<Hold> + Send>;
+/// Asked before each call, with the key of its `BirdWatch`.
+pub type Permit = Box<dyn Fn(&str) -> Permission + Send>;
+
+/// Whether a call is made.
+pub enum Permission {
+    /// It is.
+    Granted(Hold),
+    /// Not now; soon it is, or others make it.
+    Later,
+    /// Others make it.
+    Denied,
+}
 
 /// What Slack answered.
 #[derive(Debug)]

@@ -3,14 +3,18 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 
-use super::messages::{Ack, Delivery, Fate, Heard, Hold, Permit};
+use super::messages::{Ack, Delivery, Fate, Heard, Hold, Permission, Permit};
 use super::queue::{Job, Next, Queue};
 use super::thread::Call;
 use super::{Posted, Slack, SlackError};
+
+/// How long after a call that may not be made yet it is asked about again.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Where deliveries are handed in. The sender ends when every clone is dropped; what it had not delivered by then is
 /// what status still holds.
@@ -90,13 +94,16 @@ impl Task {
             let mut wake = None;
             if in_flight.is_none() {
                 match self.queue.next(Instant::now()) {
-                    Next::Send(job) => {
-                        let Some(hold) = (self.permit)(job.key()) else {
+                    Next::Send(job) => match (self.permit)(job.key()) {
+                        Permission::Granted(hold) => {
+                            in_flight = Some(send(Arc::clone(&self.slack), job, hold));
+                        }
+                        Permission::Later => wake = Some(Instant::now() + SOON),
+                        Permission::Denied => {
                             self.withdraw(|key| key == job.key());
                             continue;
-                        };
-                        in_flight = Some(send(Arc::clone(&self.slack), job, hold));
-                    }
+                        }
+                    },
                     Next::Wait(until) => wake = Some(until),
                     Next::Idle => {}
                 }

@@ -320,3 +320,50 @@ fn a_route_added_at_full_weight_is_given_its_delay_before_the_label() {
     world.until(|w| w.is_production("v2"));
     assert!(Span::between(shifted, world.now) >= Span::secs(2));
 }
+
+#[test]
+fn a_rollback_of_which_one_route_took_its_part_is_gone_on_with_by_the_next_operator() {
+    let mut world = World::with_canary(STEPS);
+    world.add_route("gateway/http[0]");
+    world.until(|w| w.weight() == 10);
+    world.run(3);
+    world.set_weight(0);
+    world.crash(10);
+    world.seen.routes_writer = Some(OURSELVES.to_owned());
+    world.run(1);
+    assert!(
+        world.seen.routes.iter().all(|route| route.is_at(0)),
+        "{:?}",
+        world.seen.routes
+    );
+    world.run_to(Phase::RolledBack);
+    let failure = world.status.rollout.unwrap().failure.unwrap();
+    assert_eq!(failure.reason, FailureReason::WeightLowered);
+}
+
+#[test]
+fn a_finalizer_that_is_taken_off_while_there_is_traffic_is_put_on_again() {
+    for freeze in ["", "ifUnhealthy: freeze\n"] {
+        let mut world = World::with_canary(&format!("{STEPS}{freeze}"));
+        world.until(|w| w.weight() == 10);
+        if !freeze.is_empty() {
+            sick_above(0)(&mut world);
+            world.run_to(Phase::Frozen);
+        }
+        world.seen.finalizer = false;
+        world.calm_down();
+        assert!(world.seen.finalizer, "{:?}", world.status.phase);
+    }
+}
+
+#[test]
+fn production_that_is_given_another_version_is_there_while_its_former_pods_are() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    let production = &mut world.seen.deployments[0];
+    production.version = Some("v0".into());
+    (production.current, production.updated, production.available) = (3, 1, 2);
+    sick_above(0)(&mut world);
+    world.run_to(Phase::RolledBack);
+    assert_eq!(world.path(), [0, 10, 0]);
+}

@@ -78,6 +78,21 @@ fn a_clock_that_is_set_back_loses_no_check_and_counts_none_twice() {
 }
 
 #[test]
+fn nor_the_one_whose_answer_comes_before_anybody_has_looked() {
+    let yaml = STEPS.replace("deviation: 0.5", "deviation: 0.5, failures: {count: 2, of: 2}");
+    let mut world = checked_often(&yaml);
+    world.until(|w| w.weight() == 10);
+    world.run(3);
+    sick_above(0)(&mut world);
+    world.until(|w| w.asked().is_some());
+    world.set_back(1);
+    world.now = world.now.checked_add(Span::millis(100).signed()).unwrap();
+    world.calm_down();
+    let window = &world.status.rollout.as_ref().unwrap().metrics[0].window;
+    assert!(window.ends_with('b'), "{window}");
+}
+
+#[test]
 fn an_absence_that_is_still_to_come_gives_no_time_held() {
     let mut world = checked_often(STEPS);
     let from = world.until(|w| w.weight() == 10).true_time();

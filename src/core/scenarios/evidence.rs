@@ -236,3 +236,46 @@ fn a_raise_that_was_written_and_never_confirmed_counts_as_weight() {
     let end = world.status.ended.last().unwrap();
     assert_eq!(end.had_weight_until, Some(world.now));
 }
+
+#[test]
+fn what_another_weight_was_seen_at_ends_no_hold() {
+    let yaml = STEPS.replace("settle: 0s", "settle: 8s");
+    let mut world = World::with_canary(&yaml);
+    world.until(|w| w.weight() == 10);
+    world.run(8);
+    let raised = world.now;
+    world.set_weight(80);
+    world.until(|w| w.weight() == 50);
+    assert!(
+        Span::between(raised, world.now) >= Span::secs(8),
+        "{}",
+        Span::between(raised, world.now)
+    );
+}
+
+#[test]
+fn a_baseline_is_not_taken_of_what_the_canary_had_by_hand() {
+    let yaml = STEPS.replace("settle: 0s", "settle: 40s");
+    let waited = |world: &mut World| {
+        let since = world.now;
+        world.until(|w| w.checks > 0);
+        Span::between(since, world.now)
+    };
+    // At rest.
+    let mut world = World::new(&yaml);
+    world.set_weight(10);
+    world.deploy("v2");
+    world.run(60);
+    assert_eq!((world.status.rollout.as_ref(), world.checks), (None, 0));
+    world.set_weight(0);
+    assert!(waited(&mut world) >= Span::secs(40));
+    // While it is waited for.
+    let mut world = World::new(&yaml);
+    world.deploy("v2");
+    world.pods("v2", 0);
+    world.run(5);
+    world.set_weight(10);
+    world.calm_down();
+    world.pods("v2", 2);
+    assert!(waited(&mut world) >= Span::secs(40));
+}

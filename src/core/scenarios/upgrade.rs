@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::BirdWatchStatus;
 
-const RELEASES: [&str; 1] = ["0.1.0"];
+const RELEASES: [&str; 2] = ["0.1.0", "0.2.0"];
 
 const SEQUENTIAL: &str = "
 service: aleph

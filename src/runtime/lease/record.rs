@@ -160,7 +160,8 @@ pub fn evaluate(lease: &LeaseView, me: &str, now: Instant, observed_at: Instant)
     }
 }
 
-/// The absences that a lease remembers, oldest first. What cannot be read (edited by hand) is left out.
+/// The absences that a lease remembers, oldest first. What cannot be read, or ends before it begins (edited by
+/// hand), is left out.
 pub(super) fn absences(lease: &Lease) -> Vec<Absence> {
     let text = lease.metadata.annotations.as_ref().and_then(|a| a.get(ABSENCES));
     let read = |span: &str| {
@@ -170,7 +171,8 @@ pub(super) fn absences(lease: &Lease) -> Vec<Absence> {
             to: to.parse().ok()?,
         })
     };
-    text.map(|text| text.split(',').filter_map(read).collect())
+    let is_span = |span: &Absence| span.from < span.to;
+    text.map(|text| text.split(',').filter_map(read).filter(is_span).collect())
         .unwrap_or_default()
 }
 
@@ -563,6 +565,15 @@ mod tests {
             assert_eq!(absent(&ended, at(70), OURS)[1].from, at(10));
             assert_eq!(absences(&taken(ended, "c", at(70), timing))[1..], [nobody]);
         }
+    }
+
+    #[test]
+    fn an_absence_that_ends_before_it_begins_is_none() {
+        let mut lease = taken(Lease::default(), "a", at(0), Timing::new(OURS));
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        let spans = "2030-01-01T00:00:00Z/2026-01-01T00:00:00Z,2026-01-01T00:00:00Z/2026-01-01T00:01:00Z";
+        annotations.insert(ABSENCES.to_owned(), spans.to_owned());
+        assert_eq!(absences(&lease).len(), 1);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -71,8 +70,15 @@ struct Bench {
 
 fn bench(slack: FakeSlack) -> Bench {
     let slack = Arc::new(slack);
+    let permit: Permit = Box::new(|key| match key.split('/').next() {
+        Some("others") => Permission::Denied,
+        _ => Permission::Granted(Box::new(())),
+    });
+    bench_with(slack, permit)
+}
+
+fn bench_with(slack: Arc<FakeSlack>, permit: Permit) -> Bench {
     let (tell, acks) = mpsc::unbounded_channel();
-    let permit: Permit = Box::new(|key| (!key.starts_with("others/")).then(|| Box::new(()) as Hold));
     let (handle, task) = sender(Arc::clone(&slack) as Arc<dyn Slack>, permit, tell);
     Bench {
         slack,
@@ -241,4 +247,20 @@ async fn what_is_others_to_tell_is_dropped_and_holds_nothing_up() {
         (bench.slack.took(), bench.handle.waiting()),
         (vec!["-:n1".to_owned()], 0)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_told_for_a_moment_is_told_afterwards() {
+    let from = Instant::now() + Duration::from_secs(10);
+    let permit: Permit = Box::new(move |_| {
+        if Instant::now() < from {
+            Permission::Later
+        } else {
+            Permission::Granted(Box::new(()))
+        }
+    });
+    let bench = bench_with(Arc::default(), permit);
+    bench.submit([1]);
+    sleep(Duration::from_secs(12)).await;
+    assert_eq!(bench.slack.took(), ["-:n1"]);
 }

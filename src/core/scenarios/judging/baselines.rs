@@ -285,3 +285,21 @@ fn the_baseline_of_a_version_that_never_had_weight_waits_for_nothing() {
     let waited = took(&mut world, |w| w.checks > 0);
     assert!(waited < Span::secs(5), "{waited}");
 }
+
+#[test]
+fn a_sample_counts_once_though_the_plan_is_changed_and_changed_back() {
+    let of = |limit: u8| metric(&format!("max: {limit}, samples: 3"));
+    let mut world = with_readings(&of(1), 0.0, &[Said::one(0.0)]);
+    let samples = |world: &World| {
+        let rollout = world.status.rollout.as_ref();
+        rollout.and_then(|rollout| Some(rollout.metrics.first()?.samples.len()))
+    };
+    world.until(|world| samples(world) == Some(1));
+    for limit in [2, 1] {
+        // The next sample is asked for, and not there yet.
+        world.spec = Ok(spec(&of(limit)));
+        world.calm_down();
+    }
+    assert_eq!(samples(&world), Some(1));
+    world.run_to(Phase::Promoted);
+}

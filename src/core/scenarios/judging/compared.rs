@@ -151,3 +151,20 @@ fn at_full_weight_what_production_last_said_counts() {
     assert_eq!(world.path(), [0, 10, 100, 0]);
     assert_eq!(words(&world), "m is 9.001, production 8, limit 9");
 }
+
+#[test]
+fn beyond_its_absolute_limits_a_reading_is_bad_whatever_it_cannot_be_compared_with() {
+    let of = |canary: f64, production: Said| {
+        let mut world = World::with_canary(&metric("compareTo: production, deviationPercent: 50, max: 5"));
+        world.answer(move |question, weight| match (question.side, weight) {
+            (_, 0) => Said::one(4.0),
+            (Side::Canary, _) => Said::one(canary),
+            (Side::Production, _) => production.clone(),
+        });
+        verdict(&checked(world, 1))
+    };
+    for production in [Said::one(0.0), Said::failed("away"), Said::one(f64::NAN)] {
+        assert_eq!(of(6.0, production.clone()), Unhealthy);
+        assert_eq!(of(4.0, production), Unknown);
+    }
+}
