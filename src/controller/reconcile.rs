@@ -34,8 +34,8 @@ const REFUSED: Duration = Duration::from_mins(1);
 /// How long after a look that could not begin the next one does.
 const SHUT_OUT: Duration = Duration::from_secs(1);
 
-/// What is due is looked at no sooner than this after a failure.
-const DUE: Duration = Duration::from_secs(1);
+/// What is due is looked at no sooner than this after a failure: what was refused is tried again by then, too.
+const DUE: Duration = Duration::from_secs(5);
 
 /// More samples than these are judged alone.
 const MANY_SAMPLES: usize = 20_000;

@@ -225,11 +225,14 @@ fn is_served(rollout: &Rollout) -> bool {
 }
 
 /// When the next check is due: an interval after the last, also across a raise, and at the end of the hold, which is waited for where
-/// it is near.
+/// it is near; at once where none counts.
 pub(super) fn next_check(turn: &Turn<'_>, rollout: &Rollout) -> Timestamp {
     let hold = rollout.hold.unwrap_or_default();
     let interval = questions::interval(rollout);
-    let last = rollout.last_check.or(rollout.confirmed_at).unwrap_or(turn.now);
+    let Some(last) = rollout.last_check else {
+        // The plan or the clock is another: what was asked before counts no more.
+        return turn.now;
+    };
     let regular = Turn::after(last, interval);
     match rollout.clock.ends(hold) {
         Some(end) if end > last && Span::between(regular, end).times(NEAR) <= interval => end,

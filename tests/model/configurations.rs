@@ -201,6 +201,9 @@ fn leaders() -> Vec<Configuration> {
         unknown: false,
         ..Configuration::new(name, ONE_STEP)
     };
+    // What is undone before anybody has looked nobody can know.
+    let undoes = |edit: &Edit| matches!(edit, Edit::Weight(20 | 100));
+    let seen_by_all = everything().into_iter().filter(|edit| !undoes(edit)).collect();
     vec![
         Configuration {
             stale: true,
@@ -225,7 +228,7 @@ fn leaders() -> Vec<Configuration> {
         Configuration {
             forms: forms(ONE_STEP),
             verbs: VERBS.to_vec(),
-            edits: (1, everything()),
+            edits: (1, seen_by_all),
             ..two("two operators, and people")
         },
         Configuration {

@@ -1,6 +1,6 @@
 //! When checks are asked: an interval after one another, whatever becomes of the weights meanwhile.
 
-use super::super::world::{World, number};
+use super::super::world::{World, number, spec};
 use crate::api::status::Phase;
 
 /// Any value above 1 is bad; six checks to a step.
@@ -54,4 +54,15 @@ fn a_check_that_is_due_just_before_the_end_of_a_hold_waits_for_it() {
     world.until(|world| world.weight() == 100);
     // Each raise comes a tenth of a second after a check, and the next hold ends so much after one.
     assert_eq!(world.checks, before + 6);
+}
+
+#[test]
+fn another_plan_is_asked_for_at_once() {
+    let mut world = World::with_canary(MINUTES);
+    world.until(|world| world.weight() == 10);
+    world.run(3);
+    assert!(world.asked().is_none());
+    world.spec = Ok(spec(&MINUTES.replace("max: 1", "max: 3")));
+    world.calm_down();
+    assert!(world.asked().is_some());
 }
