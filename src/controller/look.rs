@@ -214,6 +214,10 @@ fn observe(
         mut warnings,
     } = world;
     warnings.extend(spec.as_ref().ok().and_then(|spec| sight.warning(spec)));
+    let paused = match &spec {
+        Ok(spec) => spec.paused,
+        Err(_) => object.paused(),
+    };
     let zero = !routes.is_empty() && routes.iter().all(|route| route.is_at(0));
     let target = objects.target.as_ref();
     let known = |found: &Option<Identified>, versions: Vec<Option<String>>| {
@@ -226,7 +230,7 @@ fn observe(
         name: object.name(),
         generation: object.metadata.generation,
         spec,
-        paused: object.paused(),
+        paused,
         deleting: object.metadata.deletion_timestamp.is_some(),
         finalizer: object.has_finalizer(),
         draining: sight.draining(),

@@ -148,19 +148,13 @@ pub(super) fn has_pods(turn: &Turn<'_>, version: &str) -> bool {
 /// Whether production is known to have no pod that could take the traffic.
 fn production_is_gone(turn: &Turn<'_>, rollout: &Rollout) -> bool {
     let version = &rollout.production.version;
-    let of_production = turn
-        .seen
-        .deployments
-        .iter()
-        .filter(|d| d.version.as_ref() == Some(version));
+    // One that is given another version keeps pods of the former until those of the new one are ready.
+    let has_former = |d: &DeploymentSeen| d.uid == rollout.production.uid && d.updated < d.current;
+    let deployments = turn.seen.deployments.iter();
+    let of_production = deployments.filter(|d| d.version.as_ref() == Some(version) || has_former(d));
     let pods: Vec<i32> = of_production.map(|d| d.available).collect();
     let was_there = !rollout.production.uid.is_empty();
-    // One that is given another version keeps pods of the former until those of the new one are ready.
-    let has_former =
-        |d: &DeploymentSeen| d.uid == rollout.production.uid && d.updated < d.current && d.available > 0;
-    pods.iter().all(|available| *available <= 0)
-        && (was_there || !pods.is_empty())
-        && !(was_there && turn.seen.deployments.iter().any(has_former))
+    pods.iter().all(|available| *available <= 0) && (was_there || !pods.is_empty())
 }
 
 /// The phase `RollingBack`: nothing else comes before the write that gives production its traffic back.

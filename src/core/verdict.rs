@@ -183,11 +183,12 @@ fn judge(
     };
     let finite = points.iter().filter(|p| p.value.is_finite());
     let worst = finite.max_by(|a, b| limits.excess(a.value).total_cmp(&limits.excess(b.value)));
-    let (worst, verdict) = match (worst, no_number(&points)) {
+    let lack = lack.or_else(|| no_number(&points));
+    let (worst, verdict) = match (worst, lack) {
         (Some(point), _) if limits.excess(point.value) > 0.0 => (point, Verdict::Bad),
-        (_, why) if lack.is_some() || why.is_some() => return unknown(lack.or(why).unwrap_or_default()),
-        (Some(point), _) => (point, Verdict::Good),
-        (None, _) => return unknown("the query answered nothing".to_owned()),
+        (_, Some(why)) => return unknown(why),
+        (Some(point), None) => (point, Verdict::Good),
+        (None, None) => return unknown("the query answered nothing".to_owned()),
     };
     let reading = Reading {
         value: Some(worst.value),

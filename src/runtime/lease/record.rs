@@ -1,7 +1,7 @@
 //! What the record in the Lease means and what to write into it. Pure: no I/O, no clock.
 
 use super::absence::{self, Absence};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use std::collections::BTreeMap;
@@ -181,9 +181,8 @@ pub(super) fn absences(lease: &Lease) -> Vec<Absence> {
 pub(super) fn absent(lease: &Lease, now: Timestamp, skew: Duration) -> Vec<Absence> {
     let remembers = |all: &BTreeMap<String, String>| all.contains_key(ABSENCES);
     let annotations = lease.metadata.annotations.as_ref();
-    let latest = now.saturating_add(SignedDuration::try_from(skew).unwrap_or(SignedDuration::ZERO));
-    let believed = |until: &Timestamp| latest.as_ref().is_ok_and(|latest| until <= latest);
-    let until = acted_until(lease).filter(|until| believed(until) && annotations.is_some_and(remembers));
+    let latest = now.saturating_add(skew).unwrap_or(now);
+    let until = acted_until(lease).filter(|until| *until <= latest && annotations.is_some_and(remembers));
     until.map_or_else(
         || vec![Absence::ALWAYS],
         |until| absence::with(absences(lease), until.min(now), Timestamp::MAX),
