@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use birdwatch::clients::http::install_crypto_provider;
 use birdwatch::clients::prometheus::{Prometheus, QueryObserver, Question, ServerConfig, Servers};
+use birdwatch::core::query::{Only, analyse};
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
@@ -184,34 +185,103 @@ fn asks_much() {
     println!("peak: {}", taken("self", "VmHWM"));
 }
 
+/// Queries of regular expressions: of each kind those that are refused, and the largest that is read.
+fn hostile_queries() -> Vec<String> {
+    let groups = ["([^x])?y"; 20].concat();
+    let nested = "(".repeat(60) + "a" + &"?)".repeat(60);
+    let patterns = [
+        r"\\w{50}",
+        r"\\w{9}",
+        r"\\pL{3}",
+        r"(\\w{9})+",
+        &groups,
+        &nested,
+        "a|b|c",
+        ".{400}",
+        "",
+    ];
+    let of = |pattern: &str, operator: &str, count: usize| {
+        let matchers = vec![format!("a{operator}\"{pattern}\""); count];
+        format!("up{{job=\"x\",{}}}", matchers.join(","))
+    };
+    let mut queries = Vec::new();
+    for (pattern, operator) in patterns
+        .iter()
+        .flat_map(|pattern| [(pattern, "=~"), (pattern, "!~")])
+    {
+        let is_read = |count: usize| analyse(&of(pattern, operator, count)).is_ok();
+        let (mut most, mut too_many) = (0, 700);
+        while too_many - most > 1 {
+            let between = usize::midpoint(most, too_many);
+            *(if is_read(between) {
+                &mut most
+            } else {
+                &mut too_many
+            }) = between;
+        }
+        queries.extend([1, most, most + 1, 700].map(|count| of(pattern, operator, count)));
+    }
+    queries
+}
+
+/// Runs in a process of its own, which the other test starts.
+#[test]
+#[ignore = "started by the other test"]
+fn reads_much() {
+    let queries = hostile_queries();
+    let only = Only {
+        label: "namespace",
+        value: "shop",
+    };
+    let read_all = || {
+        queries
+            .iter()
+            .filter(|query| only.restrict(query).is_ok())
+            .count()
+    };
+    let read: Vec<usize> = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..4).map(|_| scope.spawn(read_all)).collect();
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+    });
+    assert!(read.iter().all(|read| *read >= 9), "some are read: {read:?}");
+    println!("peak: {}", taken("self", "VmHWM"));
+}
+
+/// Runs `test` in a process as the image would have it; what it says, if it ended well, and the most memory that it had.
+fn apart(test: &str, url: &str) -> (String, usize) {
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process
+        .args([test, "--exact", "--ignored", "--nocapture"])
+        .env(URL, url)
+        .envs(of_the_image());
+    let ended = process.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{said}{errors}");
+    println!("{said}");
+    let peak = said.split("peak: ").nth(1);
+    let peak = peak.and_then(|rest| rest.split_whitespace().next()).unwrap();
+    let peak = peak.parse().unwrap();
+    (said, peak)
+}
+
+fn assert_within_the_charts_limit(peak: usize) {
+    let allowed = limit() - BESIDES;
+    assert!(peak < allowed, "{} MiB of {} MiB", peak >> 20, allowed >> 20);
+}
+
+#[test]
+fn whatever_regular_expressions_are_in_a_query_reading_it_stays_within_the_charts_limit() {
+    let (_, peak) = apart("reads_much", "");
+    assert_within_the_charts_limit(peak);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_tenants_ask_and_prometheus_answers_the_operator_stays_within_the_charts_limit() {
     let url = prometheus().await;
-    let mut asking = Command::new(std::env::current_exe().unwrap());
-    asking
-        .args(["asks_much", "--exact", "--ignored", "--nocapture"])
-        .env(URL, url)
-        .envs(of_the_image());
-    let asked = tokio::task::spawn_blocking(move || asking.output())
-        .await
-        .unwrap()
-        .unwrap();
-    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&asked.stderr);
-    assert!(asked.status.success(), "{said}{errors}");
-    println!("{said}");
-    let peak = said
-        .split("peak: ")
-        .nth(1)
-        .and_then(|rest| rest.split_whitespace().next())
-        .unwrap();
-    let (peak, allowed): (usize, usize) = (peak.parse().unwrap(), limit() - BESIDES);
-    assert!(
-        peak < allowed,
-        "{} MiB of {} MiB: {said}",
-        peak >> 20,
-        allowed >> 20
-    );
+    let asked = tokio::task::spawn_blocking(move || apart("asks_much", &url));
+    let (said, peak) = asked.await.unwrap();
+    assert_within_the_charts_limit(peak);
     assert!(
         !said.contains("honest checks: 0"),
         "a neighbour was never heard: {said}"

@@ -1,12 +1,13 @@
 //! What a query says about itself: how far it looks back, which names it needs, what its value means.
 //! Read with a parser, never by text search; nothing here asks Prometheus.
 
+mod bounds;
 mod growth;
 mod restrict;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use promql_parser::label::{METRIC_NAME, MatchOp, Matcher};
@@ -21,10 +22,6 @@ pub use template::{Template, TemplateError, Values, Variable};
 /// The longest query that is read, in characters. The schema refuses longer ones too.
 pub const MAX_QUERY_CHARS: usize = 10_000;
 
-/// The most operators, brackets and calls that a query may have: parser and walk recurse over them, and a stack
-/// is finite.
-const MAX_NODES: usize = 1_000;
-
 /// Why a query cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
@@ -32,11 +29,16 @@ pub enum QueryError {
     #[error("the query is empty")]
     Empty,
     /// Longer than [`MAX_QUERY_CHARS`].
-    #[error("the query has {0} characters; at most {MAX_QUERY_CHARS} are read")]
+    #[error("the query has more than {MAX_QUERY_CHARS} characters: it is {0} long, or was cut there")]
     TooLong(usize),
     /// More operators and brackets than are read.
-    #[error("the query has {0} operators and brackets; at most {MAX_NODES} are read")]
+    #[error("the query has {0} operators and brackets; at most {max} are read", max = bounds::MAX_NODES)]
     TooComplex(usize),
+    /// Its regular expressions take more memory than there is for them.
+    #[error(
+        "the regular expressions of the query are too large: write fewer, with smaller repetitions, or [0-9A-Za-z_] for \\w"
+    )]
+    RegexTooLarge,
     /// Not `PromQL` as the parser knows it; its own words, at most 300 characters.
     #[error("the query is not valid PromQL: {0}")]
     Syntax(String),
@@ -108,14 +110,6 @@ impl QueryFacts {
 /// # Errors
 /// What is not `PromQL`, is too large to be read, or can never give a number.
 pub fn analyse(promql: &str) -> Result<QueryFacts, QueryError> {
-    let chars = promql.chars().count();
-    if chars > MAX_QUERY_CHARS {
-        return Err(QueryError::TooLong(chars));
-    }
-    let nodes = count_nodes(promql);
-    if nodes > MAX_NODES {
-        return Err(QueryError::TooComplex(nodes));
-    }
     let expr = parse(promql)?;
     match expr.value_type() {
         ValueType::Matrix => return Err(QueryError::NotNumeric("range vector")),
@@ -152,53 +146,25 @@ pub fn names(promql: &str) -> BTreeMap<String, BTreeSet<String>> {
     analyse(promql).map(|facts| facts.metrics).unwrap_or_default()
 }
 
-/// The parser panics on a few inputs (a range of 1e30 s), so it runs guarded: a query harms nobody else.
 fn parse(promql: &str) -> Result<Expr, QueryError> {
+    bounds::check(promql)?;
+    parse_bounded(promql)
+}
+
+/// Reads what is known not to be too large to be read.
+fn parse_bounded(promql: &str) -> Result<Expr, QueryError> {
     let unreadable = |why: &str| QueryError::Syntax(why.chars().take(300).collect());
-    match catch_unwind(|| promql_parser::parser::parse(promql)) {
-        Ok(Ok(expr)) => Ok(expr),
-        Ok(Err(why)) if why.contains("no expression found") => Err(QueryError::Empty),
-        Ok(Err(why)) => Err(unreadable(&why)),
-        Err(_) => Err(unreadable("a number in it is out of range")),
+    match guarded(|| promql_parser::parser::parse(promql)) {
+        Some(Ok(expr)) => Ok(expr),
+        Some(Err(why)) if why.contains("no expression found") => Err(QueryError::Empty),
+        Some(Err(why)) => Err(unreadable(&why)),
+        None => Err(unreadable("a number in it is out of range")),
     }
 }
 
-/// An upper bound of the depth of a query's tree: every character outside strings and comments that can open a
-/// node, and every word that is an operator.
-fn count_nodes(promql: &str) -> usize {
-    let mut nodes = 0;
-    let mut word = String::new();
-    let mut chars = promql.chars();
-    while let Some(c) = chars.next() {
-        if c.is_alphanumeric() || c == '_' {
-            word.push(c);
-            continue;
-        }
-        nodes += usize::from(is_word_operator(&word));
-        word.clear();
-        match c {
-            '#' => {
-                chars.by_ref().find(|c| *c == '\n');
-            }
-            '"' | '\'' | '`' => {
-                let mut escaped = false;
-                chars.by_ref().find(|inner| {
-                    let end = !escaped && *inner == c;
-                    escaped = !escaped && *inner == '\\' && c != '`';
-                    end
-                });
-            }
-            '(' | '[' | '+' | '-' | '*' | '/' | '%' | '^' | '=' | '!' | '<' | '>' => nodes += 1,
-            _ => {}
-        }
-    }
-    nodes
-}
-
-fn is_word_operator(word: &str) -> bool {
-    ["and", "or", "unless", "atan2"]
-        .iter()
-        .any(|operator| word.eq_ignore_ascii_case(operator))
+/// The parser panics on a few inputs (a range of 1e30 s), so it runs guarded: a query harms nobody else.
+fn guarded<T>(read: impl FnOnce() -> T + UnwindSafe) -> Option<T> {
+    catch_unwind(read).ok()
 }
 
 /// How far the enclosing expressions look back, in milliseconds; below zero with a negative offset.

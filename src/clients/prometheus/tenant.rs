@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Failure, Question, Server, Servers};
-use crate::core::query::Only;
+use crate::core::query::{MAX_QUERY_CHARS, Only, QueryError, RestrictError};
 
 impl Servers {
     /// The server of a question, and the query as it may be put to it.
@@ -27,7 +27,13 @@ impl Server {
     /// The query as it may be put to this server for a namespace.
     fn restricted<'q>(&self, namespace: &str, promql: &'q str) -> Result<Cow<'q, str>, Failure> {
         match self.only(namespace) {
-            None => Ok(Cow::Borrowed(promql)),
+            // What is cut for its length is another question.
+            None => match promql.chars().count() {
+                chars if chars > MAX_QUERY_CHARS => {
+                    Err(RestrictError::from(QueryError::TooLong(chars)).into())
+                }
+                _ => Ok(Cow::Borrowed(promql)),
+            },
             Some(only) => Ok(Cow::Owned(only.restrict(promql)?)),
         }
     }

@@ -5,7 +5,7 @@
 use promql_parser::label::{MatchOp, Matcher, Matchers};
 use promql_parser::parser::{Expr, LabelModifier, VectorSelector};
 
-use super::{MAX_NODES, MAX_QUERY_CHARS, QueryError, count_nodes, parse};
+use super::{QueryError, parse, parse_bounded};
 
 /// The only series that may be read: those with `label="value"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +44,10 @@ impl Only<'_> {
     /// # Errors
     /// [`RestrictError`]; nothing may be asked then.
     pub fn restrict(self, promql: &str) -> Result<String, RestrictError> {
-        let chars = promql.chars().count();
-        if chars > MAX_QUERY_CHARS {
-            return Err(QueryError::TooLong(chars).into());
-        }
-        let nodes = count_nodes(promql);
-        if nodes > MAX_NODES {
-            return Err(QueryError::TooComplex(nodes).into());
-        }
         let mut tree = parse(promql)?;
         self.expr(&mut tree)?;
         let written = tree.to_string();
-        match parse(&written) {
+        match parse_bounded(&written) {
             // The parser takes `\xe9` for é, Prometheus for a byte: with an escape, such a letter may be either.
             Ok(read) if read == tree && !(promql.contains('\\') && written.contains(is_latin)) => Ok(written),
             _ => Err(RestrictError::Unwritable(self.matcher().to_string())),

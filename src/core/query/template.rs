@@ -1,8 +1,14 @@
 //! Query templates: `$(version)` and its like, replaced by values. Nothing here reads `PromQL`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
+
+use super::MAX_QUERY_CHARS;
+
+/// Ends what was cut: no `PromQL`, wherever the cut fell. Who does not look at the length gets an error then, and no
+/// answer to another question.
+const CUT: &str = "\n;";
 
 /// What a template may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +90,21 @@ pub struct Values<'a> {
     pub window: Duration,
 }
 
+impl Values<'_> {
+    /// What stands for a variable in a query.
+    fn written(&self, variable: Variable) -> String {
+        let value = match variable {
+            Variable::Service => self.service,
+            Variable::Namespace => self.namespace,
+            Variable::Version => self.version,
+            Variable::Production => self.production,
+            Variable::Canary => self.canary,
+            Variable::Window => return format!("{}s", self.window.as_secs().max(1)),
+        };
+        escaped(value)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
@@ -147,38 +168,39 @@ impl Template {
     /// The query with every variable replaced. Quotes and backslashes of a value are escaped (in a way that holds
     /// in each of `PromQL`'s three kinds of string) and control characters left out, so that no value ends the
     /// string it stands in.
+    ///
+    /// What would be longer than [`MAX_QUERY_CHARS`] is cut and still longer than that: it is refused for its length
+    /// like any other, and is no `PromQL`.
     #[must_use]
     pub fn expand(&self, values: &Values<'_>) -> String {
-        let mut out = String::new();
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Variable(Variable::Service) => escape(values.service, &mut out),
-                Part::Variable(Variable::Namespace) => escape(values.namespace, &mut out),
-                Part::Variable(Variable::Version) => escape(values.version, &mut out),
-                Part::Variable(Variable::Production) => escape(values.production, &mut out),
-                Part::Variable(Variable::Canary) => escape(values.canary, &mut out),
-                Part::Variable(Variable::Window) => {
-                    out.push_str(&values.window.as_secs().max(1).to_string());
-                    out.push('s');
-                }
-            }
+        let variables = self.variables().into_iter();
+        let written: BTreeMap<Variable, String> = variables.map(|v| (v, values.written(v))).collect();
+        let pieces = self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Variable(variable) => written.get(variable).map(String::as_str),
+        });
+        let mut out: String = pieces.flat_map(str::chars).take(MAX_QUERY_CHARS + 1).collect();
+        if out.chars().count() > MAX_QUERY_CHARS {
+            out.push_str(CUT);
         }
         out
     }
 }
 
-fn escape(value: &str, out: &mut String) {
-    for c in value.chars() {
+/// No more of a value than makes a query too long by itself: it may be a megabyte, and stand in hundreds of places.
+fn escaped(value: &str) -> String {
+    let mut out = String::new();
+    let visible = value.chars().filter(|c| !c.is_control());
+    for c in visible.take(MAX_QUERY_CHARS + 1) {
         match c {
             '\\' => out.push_str("\\\\"),
             '"' => out.push_str("\\x22"),
             '\'' => out.push_str("\\x27"),
             '`' => out.push_str("\\x60"),
-            c if c.is_control() => {}
             c => out.push(c),
         }
     }
+    out
 }
 
 #[cfg(test)]
@@ -275,6 +297,59 @@ mod tests {
             let facts = super::super::analyse(&query).unwrap();
             assert_eq!(facts.metrics.len(), 1, "{query}");
             assert!(!facts.hides_absence, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_text_without_end_is_cut_where_it_is_too_long_to_be_read() {
+        let most = "x".repeat(MAX_QUERY_CHARS);
+        assert_eq!(expand(&most), most);
+        for (c, what) in [("\"", "escaped"), ("x", "as it is"), ("é", "of two bytes")] {
+            let long = c.repeat(1 << 20);
+            let values = Values {
+                version: &long,
+                ..values()
+            };
+            let cut = Template::parse(&"$(version)".repeat(700))
+                .unwrap()
+                .expand(&values);
+            let chars = cut.chars().count();
+            assert!(
+                chars > MAX_QUERY_CHARS && chars < MAX_QUERY_CHARS + 100,
+                "{what}: {chars}"
+            );
+            let answer = super::super::analyse(&cut);
+            assert_eq!(answer, Err(super::super::QueryError::TooLong(chars)), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_value_makes_nothing_too_long() {
+        let long = format!("{}v1", "\u{7f}".repeat(1 << 20));
+        let values = Values {
+            version: &long,
+            ..values()
+        };
+        let text = Template::parse(&"$(version)".repeat(700))
+            .unwrap()
+            .expand(&values);
+        assert_eq!(text, "v1".repeat(700));
+    }
+
+    #[test]
+    fn what_was_cut_is_no_query_wherever_the_cut_fell() {
+        let long = "x".repeat(MAX_QUERY_CHARS);
+        let values = Values {
+            version: &long,
+            ..values()
+        };
+        for before in ["", "up # ", "up{", "up{a=\"", "up{a='", "up{a=`", "up[", "sum("] {
+            let template = Template::parse(&format!("{before}$(version)$(version)")).unwrap();
+            let cut = template.expand(&values);
+            // With the range that counters get, too.
+            for asked in [format!("{cut}[60000ms]"), cut] {
+                assert!(promql_parser::parser::parse(&asked).is_err(), "behind {before}");
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::bounds::MAX_NODES;
 use super::*;
 
 const SCRAPE: Duration = Duration::from_secs(15);
@@ -304,8 +305,27 @@ fn a_query_of_any_size_is_answered_and_never_ends_the_process() {
             "calls",
         ),
         ("(".repeat(2 * n), "open brackets"),
+        (
+            format!("#\r{}up", "-".repeat(2 * n)),
+            "signs behind a comment that a carriage return ends",
+        ),
+        (
+            format!("#\r1{}", "+1".repeat(n)),
+            "sums behind a comment that a carriage return ends",
+        ),
+        (
+            format!("up{{a=`\\`}} + {}1{}", "(".repeat(n / 2), ")".repeat(n / 2)),
+            "brackets behind a backslash in backticks",
+        ),
     ] {
-        assert!(matches!(analyse(&deep), Err(QueryError::TooComplex(_))), "{what}");
+        let answer = analyse(&deep);
+        assert!(
+            matches!(answer, Err(QueryError::TooComplex(_) | QueryError::Syntax(_))),
+            "{what}: {answer:?}"
+        );
+        // What is not too deep is no query: nothing of it was read.
+        let read = promql_parser::parser::lexer(&deep).is_ok();
+        assert_eq!(read, matches!(answer, Err(QueryError::TooComplex(_))), "{what}");
     }
 }
 
@@ -333,6 +353,51 @@ fn strings_and_comments_do_not_count_as_operators() {
     let quoted = format!("up{{a=\"{0}\",b='{0}',c=`{0}`}} # {0}", "(+-*".repeat(400));
     assert!(analyse(&quoted).is_ok());
     assert!(analyse(&format!("up{{a=\"\\\"{}\"}}", "(".repeat(2_000))).is_ok());
+}
+
+#[test]
+fn regular_expressions_that_would_fill_the_memory_are_refused_and_those_that_people_write_are_read() {
+    let selector = |matcher: &str, count: usize| format!("up{{{}}}", vec![matcher; count].join(","));
+    for (large, what) in [
+        (selector(r#"a=~"\\w{50}""#, 200), "unicode classes repeated"),
+        (selector(r#"a!~"\\w{9}""#, 700), "less often, in more of them"),
+        (selector("a=~`[^a-z]{900}`", 200), "in backticks"),
+        (selector("a=~ # why\n '\\\\w{50}'", 200), "behind a comment"),
+        (
+            selector(r#"a=~"x{b}\\w{50}""#, 200),
+            "with braces that stand for themselves",
+        ),
+        (selector(r#"a=~"(\\w{40}){40}""#, 1), "one alone"),
+        (selector(r#"a=~"""#, 700), "many that are small"),
+        (
+            format!("rate({}[5m])", selector(r#"a=~"\\w{50}""#, 200)),
+            "in a call",
+        ),
+        (
+            format!("\"a\" # {{\n or {}", selector(r#"a=~"\\w{50}""#, 200)),
+            "behind a string and a comment",
+        ),
+    ] {
+        assert_eq!(analyse(&large), Err(QueryError::RegexTooLarge), "{what}");
+    }
+    let pods: Vec<String> = (0..380).map(|i| format!("checkout-7d9f8c6b5-{i:05}")).collect();
+    for read in [
+        selector(
+            r#"code=~"5(0[0-9]|1.)",path!~"/(health|ready)z?",pod=~"shop-\\w+-\\w+""#,
+            12,
+        ),
+        format!("up{{pod=~\"{}\"}}", pods.join("|")),
+        selector(r#"host=~".*[.]example[.](com|org)""#, 30),
+        r#"up{a=~"x{b}y"}"#.to_owned(),
+    ] {
+        assert_eq!(
+            analyse(&read).map(|facts| facts.metrics.len()),
+            Ok(1),
+            "{read:.60}"
+        );
+    }
+    // Where it only looks like one, none is made.
+    assert!(analyse(&format!("up{{a=\"{}\"}}", r"=~'\\w{50}'".repeat(200))).is_ok());
 }
 
 proptest! {

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::analyse;
+use super::super::bounds::MAX_NODES;
+use super::super::{MAX_QUERY_CHARS, analyse};
 use super::*;
 
 const ONLY: Only<'static> = Only {
@@ -53,7 +54,7 @@ fn alternatives(expr: &Expr) -> Vec<Vec<Matcher>> {
 /// Fails unless each selector, as a parser reads it from the text that is sent, is limited to our series.
 fn assert_ours_alone(sent: &str) {
     let own = ONLY.matcher();
-    for matchers in alternatives(&parse(sent).unwrap()) {
+    for matchers in alternatives(&parse_bounded(sent).unwrap()) {
         let of_label: Vec<_> = matchers.iter().filter(|m| m.name == "namespace").collect();
         assert!(of_label.contains(&&own), "{sent}");
         assert!(of_label.iter().all(|m| m.is_match("shop")), "{sent}");
