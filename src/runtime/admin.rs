@@ -1,5 +1,10 @@
 //! The admin HTTP server: `/healthz`, `/readyz` and `/metrics` for the kubelet and for Prometheus. Reads only.
 
+mod serving;
+mod texts;
+
+use self::serving::LIMITS;
+use self::texts::Texts;
 use crate::runtime::clock::Clock;
 use crate::runtime::metrics::Metrics;
 use axum::Router;
@@ -32,9 +37,6 @@ pub enum AdminError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The listener failed.
-    #[error("the admin server failed: {0}")]
-    Serve(#[source] std::io::Error),
 }
 
 /// What the process knows of itself: which of its loops are alive, and which of its stores are filled. Clones are
@@ -177,15 +179,13 @@ impl AdminServer {
     ///
     /// # Errors
     /// [`AdminError::Bind`].
+    #[allow(clippy::unused_async, reason = "outside of tokio it would panic")]
     pub async fn bind(address: SocketAddr, health: Health, metrics: Metrics) -> Result<Self, AdminError> {
-        let bound = async {
-            let listener = TcpListener::bind(address).await?;
+        let bound = serving::listen(address).and_then(|listener| {
             let local = listener.local_addr()?;
             Ok((listener, local))
-        };
-        let (listener, local) = bound
-            .await
-            .map_err(|source| AdminError::Bind { address, source })?;
+        });
+        let (listener, local) = bound.map_err(|source| AdminError::Bind { address, source })?;
         Ok(Self {
             listener,
             address: local,
@@ -202,13 +202,11 @@ impl AdminServer {
     /// Serves until `stop`, then finishes the answers under way.
     ///
     /// # Errors
-    /// [`AdminError::Serve`].
+    /// None: where no connection can be accepted, it tries again.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), AdminError> {
         tracing::info!(address = %self.address, "serving /healthz, /readyz and /metrics");
-        axum::serve(self.listener, self.router)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
-            .map_err(AdminError::Serve)
+        serving::serve(self.listener, self.router, LIMITS, stop).await;
+        Ok(())
     }
 }
 
@@ -223,7 +221,10 @@ fn router(health: Health, metrics: Metrics) -> Router {
             get(|State(health): State<Health>| async move { verdict("waiting for", &health.unready()) }),
         )
         .with_state(health)
-        .route("/metrics", get(metrics_text).with_state(metrics))
+        .route(
+            "/metrics",
+            get(metrics_text).with_state(Arc::new(Texts::new(metrics))),
+        )
 }
 
 fn verdict(what: &str, names: &[&str]) -> (StatusCode, String) {
@@ -238,8 +239,8 @@ fn verdict(what: &str, names: &[&str]) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
-async fn metrics_text(State(metrics): State<Metrics>) -> Response {
-    match metrics.text() {
+async fn metrics_text(State(texts): State<Arc<Texts>>) -> Response {
+    match texts.get().await {
         Ok(text) => (
             [(
                 CONTENT_TYPE,
