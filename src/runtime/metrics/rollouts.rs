@@ -15,7 +15,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// The most series of rollouts under way. Rollouts that would need more are left out, and counted.
+/// The most series of rollouts under way, shared by namespaces. Rollouts that would need more are left out, and
+/// counted.
 pub const MOST_SERIES: usize = 20_000;
 
 /// What is exported of one rollout.
@@ -171,21 +172,7 @@ impl Collector for UnderWay {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
         let readings = self.lock();
         let leads = self.leader.get() > 0;
-        let mut room = if leads { MOST_SERIES } else { 0 };
-        let shown: Vec<Named> = readings
-            .iter()
-            .map(|((namespace, name), rollout)| Named {
-                namespace,
-                name,
-                rollout,
-            })
-            .take_while(|named| {
-                let needed = named.rollout.series();
-                let fits = needed <= room;
-                room = room.saturating_sub(needed);
-                fits
-            })
-            .collect();
+        let shown = fitting(&readings, if leads { MOST_SERIES } else { 0 });
         let left_out = if leads { readings.len() - shown.len() } else { 0 };
         weights(&mut encoder, &shown)?;
         for (name, help, of) in FAMILIES {
@@ -203,6 +190,36 @@ impl Collector for UnderWay {
         let mut family = encoder.encode_descriptor("rollouts_left_out", help, None, MetricType::Gauge)?;
         family.encode_gauge(&i64::try_from(left_out).unwrap_or(i64::MAX))
     }
+}
+
+/// Those that there is room for, in their order. Each namespace in turn shows one more, so that none takes the room of
+/// all; who is too large for what is left leaves it to smaller ones.
+fn fitting(readings: &Shown, mut room: usize) -> Vec<Named<'_>> {
+    let mut turns: BTreeMap<&str, usize> = BTreeMap::new();
+    let numbered = readings.iter().map(|((namespace, name), rollout)| {
+        let turn = turns.entry(namespace.as_str()).or_default();
+        *turn += 1;
+        let named = Named {
+            namespace,
+            name,
+            rollout,
+        };
+        (*turn, named)
+    });
+    let mut all: Vec<(usize, Named<'_>)> = numbered.collect();
+    // A stable sort: in each turn by namespace.
+    all.sort_by_key(|(turn, _)| *turn);
+    all.retain(|(_, named)| {
+        let needed = named.rollout.series();
+        let fits = needed <= room;
+        if fits {
+            room -= needed;
+        }
+        fits
+    });
+    let mut shown: Vec<Named<'_>> = all.into_iter().map(|(_, named)| named).collect();
+    shown.sort_by_key(|named| (named.namespace, named.name));
+    shown
 }
 
 fn weights(encoder: &mut DescriptorEncoder, shown: &[Named]) -> Result<(), Error> {
@@ -351,6 +368,46 @@ mod tests {
         assert!(shown <= MOST_SERIES);
         let left_out = format!("birdwatch_rollouts_left_out {}\n", 300 - fit);
         assert!(metrics.text().unwrap().contains(&left_out));
+    }
+
+    #[test]
+    fn a_namespace_full_of_rollouts_leaves_room_to_others() {
+        let metrics = leading();
+        for i in 0..400 {
+            metrics.rollout("a", &format!("b{i:03}"), Some(readings(20)));
+        }
+        metrics.rollout("z", "cart", Some(readings(20)));
+        let shown = series(&metrics);
+        let of_z = shown
+            .iter()
+            .filter(|line| line.contains("{watched_namespace=\"z\","));
+        assert_eq!(of_z.count(), 1 + 5 * 20);
+        let fit = MOST_SERIES / readings(20).series();
+        assert_eq!(shown.len(), fit * (1 + 5 * 20));
+        let weights = shown
+            .iter()
+            .filter(|line| line.starts_with("birdwatch_rollout_weight_percent"));
+        assert!(weights.is_sorted(), "by namespace, then by name");
+        assert_eq!(series(&metrics), shown, "the same ones each time");
+        let left_out = format!("birdwatch_rollouts_left_out {}\n", 401 - fit);
+        assert!(metrics.text().unwrap().contains(&left_out));
+    }
+
+    #[test]
+    fn a_rollout_that_is_too_large_leaves_room_to_smaller_ones() {
+        let metrics = leading();
+        metrics.rollout("a", "cart", Some(readings(MOST_SERIES)));
+        metrics.rollout("a", "till", Some(readings(1)));
+        metrics.rollout("z", "cart", Some(readings(1)));
+        let shown = series(&metrics);
+        assert_eq!(shown.len(), 2 * 6);
+        assert!(!shown.iter().any(|line| line.contains("\"a\",birdwatch=\"cart\"")));
+        assert!(
+            metrics
+                .text()
+                .unwrap()
+                .contains("birdwatch_rollouts_left_out 1\n")
+        );
     }
 
     #[test]
