@@ -85,6 +85,8 @@ IGNORED := -- --nocapture --ignored
 # Another one each time, and said; a failure is had again with HOSTILE_SEED=...
 FRESH := HOSTILE_SEED=$${HOSTILE_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 prove-model: PROOF = cargo test --locked --profile prove --test model $(IGNORED) every_promise_is_kept_in_the_large
+# Ten minutes and 10 GB; not part of `make prove`.
+prove-largest: PROOF = cargo test --locked --profile prove --test model $(IGNORED) in_the_largest
 prove-mutations: PROOF = cargo test --locked --test model $(IGNORED) every_mutation
 prove-many: PROOF = BIRDWATCHES=10000 cargo test --locked --profile prove --test controller_many --test crowd -- --nocapture
 HOSTILE = $(FRESH) HOSTILE_INPUTS=20000 cargo test --locked --test hostile -- --nocapture
@@ -95,7 +97,7 @@ prove-leaders: PROOF = LEADERS_RUNS=5 cargo test --locked --test bed_leaders -- 
 # The API server is what these wait for: it may take more room before it collects its garbage.
 prove-crash: PROOF = GOGC=400 BIRDWATCH_RUNS=96 cargo test --locked --profile prove --test bed_crash $(IGNORED) killed_or
 prove-soak: PROOF = $(MAKE) --no-print-directory soak MINUTES=6
-$(PROOFS:%=prove-%): prove-%:
+$(PROOFS:%=prove-%) prove-largest: prove-%:
 	@mkdir -p target/proved
 	$(PROOF) 2>&1 | tee target/proved/$*.log
 

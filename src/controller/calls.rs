@@ -44,11 +44,11 @@ impl Scope {
         Ok(answer)
     }
 
-    /// Sets the finalizers, if the object is still the version that was read.
+    /// Sets the finalizers, if the object is still the version that was read. Returns whether the server has them so.
     ///
     /// # Errors
     /// See [`Fault`].
-    pub async fn put_finalizer(&self, object: &RawBirdWatch, wanted: bool) -> Result<(), Fault> {
+    pub async fn put_finalizer(&self, object: &RawBirdWatch, wanted: bool) -> Result<bool, Fault> {
         let name = object.name();
         let others = object
             .metadata
@@ -68,8 +68,9 @@ impl Scope {
         let call = api.patch(&name.name, &params, &patch);
         let mut answer = self.write(&name, Counted::As(WriteKind::Finalizer), call).await?;
         answer.trim();
+        let is_so = answer.has_finalizer() == wanted;
         self.newer.bird_watches.put(answer);
-        Ok(())
+        Ok(is_so)
     }
 
     /// Patches the weights of a `VirtualService`.

@@ -300,7 +300,9 @@ impl Executor<'_> {
         }
         let written = self.scope.put_finalizer(&object, wanted).await;
         match written {
-            Ok(()) => Ok(Done::Changed),
+            Ok(true) => Ok(Done::Changed),
+            // Somebody between puts it back at once.
+            Ok(false) => Ok(Done::Overtaken),
             Err(Fault::Gone) if !wanted => Ok(Done::Nothing),
             Err(fault) => {
                 if fault.asks_for_a_read() {

@@ -6,7 +6,7 @@ use crate::api::status::Candidate;
 
 use super::observation::DeploymentSeen;
 
-/// Ended rollouts that are remembered.
+/// Ended rollouts that are remembered, and Deployments that ran production.
 pub const REMEMBERED: usize = 50;
 
 impl DeploymentSeen {
@@ -64,17 +64,33 @@ impl DeploymentSeen {
     }
 }
 
-/// The revision of one that ran production: what it becomes by a restart is no new version either.
+/// The revision of one that ran production: what it becomes by a restart, or by being made again, is no new version either.
 const ANY_REVISION: &str = "*";
 
 /// Whether two name the same thing: a revision not yet known matches any.
 #[must_use]
 pub fn same(a: &Candidate, b: &Candidate) -> bool {
-    a.version == b.version && a.uid == b.uid && (a.revision == b.revision || matches_any(a) || matches_any(b))
+    let is_made_again = (is_former(a) || is_former(b)) && a.deployment == b.deployment;
+    let is_revision = a.revision == b.revision || matches_any(a) || matches_any(b);
+    a.version == b.version && (a.uid == b.uid || is_made_again) && is_revision
 }
 
 fn matches_any(candidate: &Candidate) -> bool {
-    candidate.revision.is_empty() || candidate.revision == ANY_REVISION
+    candidate.revision.is_empty() || is_former(candidate)
+}
+
+/// Whether it ran production.
+fn is_former(candidate: &Candidate) -> bool {
+    candidate.revision == ANY_REVISION
+}
+
+/// The Deployment that last ran production with that version.
+#[must_use]
+pub fn last_of_production(status: &BirdWatchStatus, version: &str) -> Option<Candidate> {
+    let mut known = status.known.iter().flatten().rev();
+    known
+        .find(|known| known.version == version && is_former(known))
+        .cloned()
 }
 
 /// The youngest Deployment with a version to release: not production's, not one that ended already, and either
@@ -109,7 +125,7 @@ pub fn was_there(status: &BirdWatchStatus, candidate: &Candidate) -> bool {
 pub fn ran_production(status: &BirdWatchStatus, candidate: &Candidate) -> bool {
     let known = status.known.iter().flatten();
     known
-        .filter(|known| known.revision == ANY_REVISION)
+        .filter(|known| is_former(known))
         .any(|known| same(known, candidate))
 }
 
@@ -147,7 +163,8 @@ pub fn may_start_again(status: &BirdWatchStatus, candidate: &Candidate) -> bool 
 }
 
 /// The Deployments that are no candidates for having been there before: those of first sight or passed over, with the revisions that
-/// have since become known, and whatever runs or ran production. Those that are gone are forgotten.
+/// have since become known, and whatever runs or ran production. Of the former those are forgotten that are gone or have changed, of
+/// the latter the oldest beyond [`REMEMBERED`].
 #[must_use]
 pub fn known(
     status: &BirdWatchStatus,
@@ -156,11 +173,15 @@ pub fn known(
 ) -> Vec<Candidate> {
     let seen = |d: &DeploymentSeen| d.candidate().or_else(|| d.unobserved());
     let complete = |old: &Candidate| {
+        if is_former(old) {
+            return Some(old.clone());
+        }
         let present = deployments.iter().find(|d| d.uid == old.uid)?;
-        let completed = present
-            .candidate()
-            .filter(|c| old.revision.is_empty() && same(c, old));
-        Some(completed.unwrap_or_else(|| old.clone()))
+        match present.candidate() {
+            Some(candidate) if same(&candidate, old) => Some(candidate),
+            Some(_) => None,
+            None => Some(old.clone()),
+        }
     };
     let mut known: Vec<Candidate> = match &status.known {
         None => deployments.iter().filter_map(seen).collect(),
@@ -177,6 +198,9 @@ pub fn known(
             known.retain(|k| !same(k, &candidate));
             known.push(candidate);
         }
+    }
+    while known.iter().filter(|k| is_former(k)).count() > REMEMBERED {
+        known.remove(known.iter().position(is_former).unwrap_or(0));
     }
     known
 }
@@ -204,11 +228,11 @@ pub fn forget(status: &mut BirdWatchStatus, deployments: &[DeploymentSeen]) {
     }
 }
 
-/// The last end of a version that is not in production now: what `retry` starts again.
+/// The last end of a version that is not in production now, of the `wanted` one where one is: what `retry` starts again.
 #[must_use]
-pub fn to_retry(status: &BirdWatchStatus, production: Option<&str>) -> Option<usize> {
-    status
-        .ended
-        .iter()
-        .rposition(|e| Some(e.canary.version.as_str()) != production)
+pub fn to_retry(status: &BirdWatchStatus, production: Option<&str>, wanted: Option<&str>) -> Option<usize> {
+    status.ended.iter().rposition(|ended| {
+        let version = ended.canary.version.as_str();
+        Some(version) != production && wanted.is_none_or(|wanted| version == wanted)
+    })
 }

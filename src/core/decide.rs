@@ -6,7 +6,7 @@ use crate::api::plan::{Plan, Target};
 use crate::api::status::{FailureReason, Phase, Rollout, Verdict};
 use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
 
-use super::decision::Decision;
+use super::decision::{Decision, Effect};
 use super::observation::Observation;
 use super::turn::{self, Turn};
 use super::{end, guards, history, instants, notices, plan, progress, promote, rest, start, verbs, view};
@@ -135,6 +135,12 @@ fn frozen(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         .or_else(|| guards::conflict(turn))
         .or_else(|| guards::superseded(turn, rollout))
         .or_else(|| {
+            Some((
+                FailureReason::LabelChanged,
+                guards::canary_label_changed(turn, rollout)?,
+            ))
+        })
+        .or_else(|| {
             let dead = end::canary_pods(turn, rollout) == 0;
             dead.then(|| {
                 (
@@ -144,6 +150,9 @@ fn frozen(turn: &mut Turn<'_>, rollout: &mut Rollout) {
             })
         });
     match failure {
+        Some((FailureReason::LabelChanged, _)) if turn.seen.rule_writer.is_none() => {
+            turn.effect(Effect::IdentifyRuleWriter);
+        }
         Some((reason, why)) => end::fail(turn, rollout, reason, &why),
         None if turn.canary_is_at_zero() && !turn.seen.routes.is_empty() => {
             guards::lowered_to_zero(turn, rollout);

@@ -36,7 +36,13 @@ impl FailureReason {
         self.is_judged()
             || matches!(
                 self,
-                Self::Superseded | Self::SpecChanged | Self::RetryAsked | Self::Conflict | Self::LabelChanged
+                Self::Superseded
+                    | Self::SpecChanged
+                    | Self::RetryAsked
+                    | Self::Conflict
+                    | Self::LabelChanged
+                    // By ourselves, in a rollback that another operator had begun.
+                    | Self::WeightLowered
             )
     }
 

@@ -1,7 +1,7 @@
 //! What can end a rollout at any moment, before anything else is looked at: deletion, a bad canary, a newer version,
 //! another hand on our objects.
 
-use crate::api::conditions::ConditionType;
+use crate::api::conditions::{self, ConditionType};
 use crate::api::evidence::Alarm;
 use crate::api::plan::{Plan, TestPlan};
 use crate::api::status::{
@@ -19,6 +19,9 @@ use super::questions;
 use super::start;
 use super::turn::Turn;
 use super::verdict;
+
+/// Why somebody's weight is lowered again.
+const RAISED: &str = "WeightRaised";
 
 /// Looks after everything that goes before the phase's own work. `true`: the phase is over, or must wait.
 pub(super) fn interrupt(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
@@ -138,27 +141,42 @@ pub(super) fn words(rollout: &Rollout, verdict: Verdict) -> String {
 
 fn label_changed(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
     let rule = turn.seen.rule.as_ref().ok()?;
-    let target = &rollout.plan.target;
-    let (subset, present, expected) = if rule.production.as_ref() != Some(&rollout.production.version)
-        && !(turn.next.phase == Phase::Promoting && rule.production.as_ref() == Some(&rollout.canary.version))
-    {
-        (
-            &target.production_subset,
-            &rule.production,
-            &rollout.production.version,
-        )
-    } else if rollout.canary_label_at.is_some() && rule.canary.as_ref() != Some(&rollout.canary.version) {
-        (&target.canary_subset, &rule.canary, &rollout.canary.version)
-    } else {
+    let (present, expected) = (&rule.production, &rollout.production.version);
+    let is_promoted =
+        turn.next.phase == Phase::Promoting && present.as_ref() == Some(&rollout.canary.version);
+    if present.as_ref() == Some(expected) || is_promoted {
+        return canary_label_changed(turn, rollout);
+    }
+    let subset = &rollout.plan.target.production_subset;
+    Some(changed(turn, rollout, subset, present.as_ref(), expected))
+}
+
+/// The canary's subset means other pods than those of the canary, or none.
+pub(super) fn canary_label_changed(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    let rule = turn.seen.rule.as_ref().ok()?;
+    let (present, expected) = (&rule.canary, &rollout.canary.version);
+    if rollout.canary_label_at.is_none() || present.as_ref() == Some(expected) {
         return None;
-    };
+    }
+    let subset = &rollout.plan.target.canary_subset;
+    Some(changed(turn, rollout, subset, present.as_ref(), expected))
+}
+
+fn changed(
+    turn: &Turn<'_>,
+    rollout: &Rollout,
+    subset: &str,
+    present: Option<&String>,
+    expected: &str,
+) -> String {
+    let target = &rollout.plan.target;
     let writer = turn.seen.rule_writer.as_deref().unwrap_or("somebody");
-    Some(format!(
+    format!(
         "{writer} changed subset {subset} of DestinationRule {}: its {} is {}, not {expected}",
         target.destination_rule,
         target.version_label,
-        present.as_deref().unwrap_or("absent"),
-    ))
+        present.map_or("absent", String::as_str),
+    )
 }
 
 /// Why another candidate, or a changed one, takes over.
@@ -334,21 +352,31 @@ pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     turn.effect(Effect::Lower {
         percent: rollout.intended,
     });
+    let stands = conditions::holds_for(&turn.next.conditions, ConditionType::Interference, RAISED);
+    if !(stands && instants::is_recent(turn, rollout.confirmed_at.or(rollout.had_weight_at))) {
+        look_anew(turn, rollout);
+    }
+    turn.alarm(
+        rollout,
+        ConditionType::Interference,
+        RAISED,
+        &text,
+        NoticeKind::Conflict,
+    );
+}
+
+/// What was seen while the canary had another weight counts no more.
+fn look_anew(turn: &Turn<'_>, rollout: &mut Rollout) {
     if rollout.confirmed_at.is_some() {
         rollout.confirmed_at = Some(turn.now);
         counting::new_step(rollout);
         settle_again(turn, rollout);
     } else {
         rollout.had_weight_at = Some(turn.now);
+        // Nor does what is being asked.
+        rollout.last_check = Some(turn.now);
         forget_samples(rollout);
     }
-    turn.alarm(
-        rollout,
-        ConditionType::Interference,
-        "WeightRaised",
-        &text,
-        NoticeKind::Conflict,
-    );
 }
 
 /// As much of the hold is left, at least, as queries look back.

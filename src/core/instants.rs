@@ -3,11 +3,19 @@
 
 use jiff::Timestamp;
 
-use crate::api::BirdWatchStatus;
 use crate::api::status::{MetricStatus, Rollout, Verdict};
+use crate::api::{BirdWatchStatus, Span};
 
 use super::counting;
 use super::observation::{Check, Gap};
+use super::turn::Turn;
+
+/// Whether that was less than a scrape ago: what goes on is noted no more often, so that a status that says nothing else is not
+/// written at every look.
+pub(super) fn is_recent(turn: &Turn<'_>, at: Option<Timestamp>) -> bool {
+    let scrape = turn.seen.settings.scrape_interval;
+    at.is_some_and(|at| at <= turn.now && Span::between(at, turn.now) < scrape)
+}
 
 /// Brings what a running rollout works with to `now`. (The instants of verbs and notices are only shown.)
 pub(super) fn recall(status: &mut BirdWatchStatus, rollout: &mut Rollout, now: Timestamp) {

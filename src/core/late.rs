@@ -7,6 +7,7 @@ use crate::api::status::{NoticeKind, Outcome, Rollout};
 
 use super::decision::Effect;
 use super::end;
+use super::instants;
 use super::observation::{OURSELVES, RouteSeen, Side};
 use super::promote;
 use super::turn::Turn;
@@ -38,8 +39,11 @@ pub(super) fn take_back(turn: &mut Turn<'_>, last: &mut Rollout) {
         route.total
     );
     turn.effect(Effect::TakeBack);
-    if let Some(ended) = turn.next.ended.iter_mut().find(|ended| ended.id == last.id) {
-        ended.had_weight_until = Some(turn.now);
+    let of_last = turn.next.ended.iter().position(|ended| ended.id == last.id);
+    if let Some(at) = of_last
+        && !instants::is_recent(turn, turn.next.ended[at].had_weight_until)
+    {
+        turn.next.ended[at].had_weight_until = Some(turn.now);
     }
     turn.alarm(
         last,

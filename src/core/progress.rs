@@ -214,14 +214,17 @@ pub(super) fn paused_at(rollout: &Rollout) -> String {
     format!("paused at weight {} %", rollout.confirmed)
 }
 
-/// The hold is served when a healthy check was asked at its end or later.
+/// The hold is served when a healthy check was asked at its end or later: after a time without an operator, or in which nothing was
+/// known, since that was over.
 fn is_served(rollout: &Rollout) -> bool {
     let hold = rollout.hold.unwrap_or_default();
+    let is_over_at = |at: Timestamp| match rollout.clock.ends(hold) {
+        Some(end) => at >= end,
+        None => rollout.clock.served >= hold,
+    };
     rollout.verdict == Some(Verdict::Good)
         && counting::has_looked(rollout)
-        && rollout
-            .last_check
-            .is_some_and(|at| rollout.clock.served_at(at) >= hold)
+        && rollout.last_check.is_some_and(is_over_at)
 }
 
 /// When the next check is due: an interval after the last, also across a raise, and at the end of the hold, which is waited for where

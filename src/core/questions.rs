@@ -229,6 +229,13 @@ impl Plan {
     }
 }
 
+/// Whether one of the limits is recorded by a query that is asked of no version, and so of every one.
+#[must_use]
+pub fn sees_every_version(plan: &Plan) -> bool {
+    let mut tests = plan.metrics.iter().map(|metric| &metric.test);
+    tests.any(|test| matches!(test, TestPlan::Threshold(test) if !uses_version(&test.query)))
+}
+
 /// How long after a change of weight a check may first pass: the longest range of any query and one scrape.
 #[must_use]
 pub fn settle(plan: &Plan, scrape: Span) -> Span {

@@ -30,7 +30,9 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&mut Rollout>) -> Option<Ro
     if let Ok(plan) = &turn.desired {
         let pods = candidates::pods_of(&plan.target);
         if turn.next.known_of.as_ref().is_some_and(|of| *of != pods) {
-            turn.next.known = None;
+            // Of other pods nothing is known, nor has anything ended there but what was given up for them.
+            (turn.next.known, turn.next.promoted_version) = (None, None);
+            turn.next.ended.retain(|ended| ended.retried);
         }
         turn.next.known_of = Some(pods);
         let rule = turn.seen.rule.as_ref().ok();
@@ -44,7 +46,10 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&mut Rollout>) -> Option<Ro
         if is_first_sight {
             known.retain(|known| !candidates::may_start_again(&turn.next, known));
         }
-        turn.next.known = Some(known);
+        // Where all of a service is made at once, what is seen first is not all that was there.
+        if !is_first_sight || rule.is_some() {
+            turn.next.known = Some(known);
+        }
     }
     if turn.seen.deleting || turn.seen.draining {
         return None;

@@ -35,6 +35,7 @@ fn sick_above(percent: u8) -> impl Fn(&mut World) {
     }
 }
 
+mod again;
 mod back;
 mod candidates;
 mod clocks;

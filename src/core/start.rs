@@ -10,6 +10,7 @@ use crate::api::status::{Candidate, FailureReason, HoldClock, Kept, KeptRoute, N
 
 use super::baseline::{self, Lack};
 use super::blocks;
+use super::candidates;
 use super::counting;
 use super::decision::Effect;
 use super::end;
@@ -61,6 +62,8 @@ pub(super) fn fresh(
     let deployment = of_production.max_by_key(|d| d.available);
     let production = deployment
         .and_then(|d| d.candidate().or_else(|| d.unobserved()))
+        // Its Deployment is gone, or has another version by now.
+        .or_else(|| candidates::last_of_production(&turn.next, production))
         .unwrap_or_else(|| Candidate {
             version: production.to_owned(),
             ..Candidate::default()
@@ -257,15 +260,18 @@ fn without_baseline(turn: &mut Turn<'_>, rollout: &Rollout, lack: &Lack) {
     turn.say(text);
 }
 
-/// Before this the queries still see what the version did when it last had weight.
+/// Before this the queries still see what the version did when it last had weight; those that are asked of no version, what any
+/// canary did, whoever gave it weight: it is at 0 for as long as we have seen it there.
 fn first_look(turn: &Turn<'_>, rollout: &Rollout) -> jiff::Timestamp {
+    let sees_all = questions::sees_every_version(&rollout.plan);
+    let seen_at_zero = turn.seen.canary_zero_since.filter(|_| sees_all);
     let had_weight = turn
         .next
         .ended
         .iter()
-        .filter(|e| e.canary.version == rollout.canary.version);
+        .filter(|e| sees_all || e.canary.version == rollout.canary.version);
     let had_weight = had_weight.filter_map(|ended| ended.had_weight_until);
-    match had_weight.chain(rollout.had_weight_at).max() {
+    match had_weight.chain(rollout.had_weight_at).chain(seen_at_zero).max() {
         Some(until) => Turn::after(
             until,
             questions::settle(&rollout.plan, turn.seen.settings.scrape_interval),

@@ -211,18 +211,7 @@ fn apply(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, verb: Verb) -> Resu
                 "a person asked to start again",
             );
         }
-        (Act::Retry, _) => {
-            let production = turn
-                .seen
-                .rule
-                .as_ref()
-                .ok()
-                .and_then(|rule| rule.production.as_deref());
-            match candidates::to_retry(&turn.next, production) {
-                Some(at) => allow_again(turn, at),
-                None => return Err("no version has ended here that is not in production".to_owned()),
-            }
-        }
+        (Act::Retry, _) => retry(turn)?,
         (_, None) => return Err("no rollout is under way".to_owned()),
         (Act::RollBack, Some(rollout)) if rollout.production_label_at.is_some() => {
             const FIRST: &str = "production's label is written already: the promotion is finished first";
@@ -252,9 +241,27 @@ fn apply(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, verb: Verb) -> Resu
     Ok(text.to_owned())
 }
 
-/// Takes the candidate off the lists that keep it from starting.
-fn allow_again(turn: &mut Turn<'_>, at: usize) {
+/// Takes a candidate whose rollout has ended off the lists that keep it from starting.
+fn retry(turn: &mut Turn<'_>) -> Result<(), String> {
+    let rule = turn.seen.rule.as_ref().ok();
+    let production = rule.and_then(|rule| rule.production.as_deref());
+    let plan = turn.desired.as_ref().ok();
+    let wanted = plan.and_then(|plan| plan.canary_version.as_deref());
+    let Some(at) = candidates::to_retry(&turn.next, production, wanted) else {
+        return Err(match wanted {
+            Some(version) => {
+                format!("no rollout of {version}, which spec.canaryVersion names, has ended here")
+            }
+            None => "no version has ended here that is not in production".to_owned(),
+        });
+    };
     let canary = turn.next.ended[at].canary.clone();
+    if !turn.seen.deployments.iter().any(|seen| seen.is(&canary)) {
+        return Err(format!(
+            "Deployment {}, with {} as it was released, is not there any more",
+            canary.deployment, canary.version
+        ));
+    }
     for ended in turn
         .next
         .ended
@@ -266,4 +273,5 @@ fn allow_again(turn: &mut Turn<'_>, at: usize) {
     if let Some(known) = &mut turn.next.known {
         known.retain(|k| !candidates::same(k, &canary));
     }
+    Ok(())
 }

@@ -64,7 +64,7 @@ pub(crate) const MUTATIONS: [Mutation; 34] = [
     },
     Mutation {
         what: "a new step goes on with the old clock",
-        by: "production's label follows a whole hold at 100",
+        by: "no raise before the step was held",
         found_in: "four steps",
         changes: &[(
             "src/core/progress.rs",
@@ -73,13 +73,13 @@ pub(crate) const MUTATIONS: [Mutation; 34] = [
         )],
     },
     Mutation {
-        what: "no hold is served",
+        what: "the last hold is not served",
         by: "production's label follows a whole hold at 100",
         found_in: "four steps",
         changes: &[(
             "src/core/progress.rs",
-            ".is_some_and(|at| rollout.clock.served_at(at) >= hold)",
-            ".is_some_and(|at| rollout.clock.served_at(at) <= hold.plus(hold))",
+            "        Some(end) => at >= end,",
+            "        Some(end) => at >= end || rollout.confirmed == 100,",
         )],
     },
     Mutation {
@@ -154,8 +154,8 @@ pub(crate) const MUTATIONS: [Mutation; 34] = [
         found_in: "people, once, no verb",
         changes: &[(
             "src/core/candidates.rs",
-            "a.version == b.version && a.uid == b.uid && (a.revision == b.revision || matches_any(a) || matches_any(b))",
-            "a.version == b.version && a.uid == b.uid",
+            "(a.uid == b.uid || is_made_again) && is_revision",
+            "(a.uid == b.uid || is_made_again)",
         )],
     },
     Mutation {
@@ -225,8 +225,8 @@ pub(crate) const MUTATIONS: [Mutation; 34] = [
             ),
             (
                 "src/core/progress.rs",
-                "rollout.clock.served_at(at) >= hold",
-                "rollout.clock.served_at(turn.now.max(at)) >= hold",
+                "        Some(end) => at >= end,",
+                "        Some(end) => turn.now.max(at) >= end,",
             ),
             (
                 "src/core/progress.rs",
@@ -349,18 +349,11 @@ pub(crate) const MUTATIONS: [Mutation; 34] = [
         what: "a step is looked at once and left",
         by: "no raise before the step was held",
         found_in: "four steps",
-        changes: &[
-            (
-                "src/core/progress.rs",
-                "    let regular = Turn::after(last, interval);",
-                "    let regular = Turn::after(last, interval).min(last);",
-            ),
-            (
-                "src/core/progress.rs",
-                ".is_some_and(|at| rollout.clock.served_at(at) >= hold)",
-                ".is_some_and(|at| rollout.clock.served_at(at) <= hold.plus(hold))",
-            ),
-        ],
+        changes: &[(
+            "src/core/progress.rs",
+            "        Some(end) => at >= end,",
+            "        Some(end) => at >= end || rollout.verdict == Some(Verdict::Good),",
+        )],
     },
     Mutation {
         what: "a bad canary is spared whose steps were edited",

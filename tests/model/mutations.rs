@@ -99,7 +99,13 @@ fn verdict(tree: &Path, only: Option<&str>) -> Verdict {
 
 #[test]
 fn every_mutation_can_still_be_made() {
-    for Mutation { what, changes, .. } in &MUTATIONS {
+    let told = fs::read_to_string(root().join("docs/proof.md")).unwrap();
+    for Mutation {
+        what, by, changes, ..
+    } in &MUTATIONS
+    {
+        let row = told.lines().find(|line| line.starts_with(&format!("| {what} |")));
+        assert!(row.is_some_and(|row| row.contains(by)), "{what} in docs/proof.md");
         for (file, text, instead) in *changes {
             let whole = fs::read_to_string(root().join(file)).unwrap();
             assert_eq!(whole.matches(text).count(), 1, "{what}: {file} has changed");

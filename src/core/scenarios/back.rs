@@ -367,3 +367,21 @@ fn production_that_is_given_another_version_is_there_while_its_former_pods_are()
     world.run_to(Phase::RolledBack);
     assert_eq!(world.path(), [0, 10, 0]);
 }
+
+#[test]
+fn a_rollback_that_is_gone_on_with_waits_for_production_as_it_did() {
+    let mut world = World::with_canary(STEPS);
+    world.add_route("gateway/http[0]");
+    world.until(|w| w.weight() == 10);
+    world.set_weight(0);
+    world.pods("v1", 0);
+    world.crash(10);
+    world.seen.routes_writer = Some(OURSELVES.to_owned());
+    world.run(60);
+    assert_eq!(
+        (world.status.phase, world.seen.routes[1].canary_share()),
+        (Phase::RollingBack, 10)
+    );
+    world.pods("v1", 2);
+    world.run_to(Phase::RolledBack);
+}

@@ -278,4 +278,13 @@ fn a_baseline_is_not_taken_of_what_the_canary_had_by_hand() {
     world.calm_down();
     world.pods("v2", 2);
     assert!(waited(&mut world) >= Span::secs(40));
+    // While it is being asked.
+    let mut world = World::new(&STEPS.replace("settle: 0s", "settle: 40s"));
+    world.deploy("v2");
+    world.until(|w| w.asked().is_some());
+    world.set_weight(10);
+    world.calm_down();
+    world.until(|w| w.status.phase == Phase::Progressing);
+    let since = world.status.rollout.as_ref().unwrap().had_weight_at.unwrap();
+    assert!(Span::between(since, world.now) >= Span::secs(40));
 }

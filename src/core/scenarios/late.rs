@@ -1,5 +1,7 @@
 //! Writes that reach the server when nobody waits for them any more; and weights at rest, which are the user's otherwise.
 
+use jiff::SignedDuration;
+
 use super::*;
 use crate::api::conditions::holds_for;
 
@@ -160,4 +162,40 @@ fn no_promotion_ends_on_a_weight_that_a_late_watch_shows() {
     assert_eq!(world.status.phase, Phase::Promoting);
     world.run_to(Phase::Promoted);
     assert_eq!(world.weight(), 0);
+}
+
+#[test]
+fn what_cannot_be_lowered_is_not_noted_anew_at_every_look() {
+    let looks = |world: &mut World| {
+        world.routes_writable = false;
+        world.pass();
+        let before = world.status.clone();
+        for _ in 0..9 {
+            world.now += SignedDuration::from_millis(100);
+            world.seen.routes_writer = Some(OURSELVES.to_owned());
+            world.pass();
+            assert_eq!(world.status, before, "no status is written");
+        }
+    };
+    // A late raise.
+    let mut world = taken_back();
+    ours(&mut world, FIRST);
+    looks(&mut world);
+    let had = |world: &World| world.status.ended[0].had_weight_until;
+    let before = had(&world);
+    world.now += SignedDuration::from_secs(1);
+    world.pass();
+    assert!(had(&world) > before, "it is noted once a scrape");
+    // A hand's weight before the first step.
+    let mut world = World::with_canary(STEPS);
+    world.pods("v2", 0);
+    world.run(5);
+    world.set_weight(10);
+    looks(&mut world);
+    // And in one.
+    let mut world = World::with_canary(STEPS);
+    world.until(|world| world.weight() == FIRST);
+    world.run(2);
+    world.set_weight(90);
+    looks(&mut world);
 }

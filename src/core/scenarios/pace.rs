@@ -1,6 +1,9 @@
 //! When checks are asked: an interval after one another, whatever becomes of the weights meanwhile.
 
-use super::super::world::{World, number, spec};
+use jiff::SignedDuration;
+
+use super::super::world::{STEPS, World, number, spec};
+use crate::api::Span;
 use crate::api::status::Phase;
 
 /// Any value above 1 is bad; six checks to a step.
@@ -65,4 +68,33 @@ fn another_plan_is_asked_for_at_once() {
     world.spec = Ok(spec(&MINUTES.replace("max: 1", "max: 3")));
     world.calm_down();
     assert!(world.asked().is_some());
+}
+
+#[test]
+fn a_check_from_before_a_time_without_an_operator_ends_no_hold_after_it() {
+    let yaml = STEPS.replace("weight: 10, hold: 10s", "weight: 10, hold: 70s") + "checkInterval: 60s\n";
+    let mut world = World::with_canary(&yaml);
+    world.until(|w| w.weight() == 10);
+    let begun = world.checks;
+    world.until(|w| w.checks == begun + 2);
+    assert!(
+        world.asked().is_some(),
+        "the check at the end of the hold is under way"
+    );
+    world.crash(2);
+    let asked = world.checks;
+    world.until(|w| w.weight() > 10);
+    assert!(world.checks > asked, "nobody has asked since");
+}
+
+#[test]
+fn a_check_from_before_a_weight_of_another_hand_ends_no_hold_after_it() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    world.until(|w| w.held() >= Span::secs(10) && w.asked().is_some());
+    let asked = world.checks;
+    world.now += SignedDuration::from_millis(50);
+    world.set_weight(90);
+    world.until(|w| w.weight() == 50);
+    assert!(world.checks > asked, "what was asked before was not of this");
 }
