@@ -256,7 +256,13 @@ async fn warnings_make_a_result_unusable_and_infos_do_not() {
     assert_eq!(values(&outcome_of(json_ok(&body)).await), [1.0]);
     body["warnings"] = json!([]);
     assert_eq!(values(&outcome_of(json_ok(&body)).await), [1.0]);
-    body["warnings"] = json!(["a store did not answer", "b", "c", "d"]);
+    body["warnings"] = json!(["PromQL info: metric might not be a counter"]);
+    assert_eq!(values(&outcome_of(json_ok(&body)).await), [1.0]);
+    body["isPartial"] = json!(true);
+    let failure = failure_of(json_ok(&body)).await;
+    assert!(failure.to_string().contains("the answer is partial"), "{failure}");
+    body["isPartial"] = json!(false);
+    body["warnings"] = json!(["PromQL info: x", "a store did not answer", "b", "c", "d"]);
     let failure = failure_of(json_ok(&body)).await;
     assert_eq!(
         failure.to_string(),

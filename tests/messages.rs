@@ -52,6 +52,7 @@ const TEXTS: [(&str, &[&str]); 6] = [
             "the metrics have changed: recording the baseline again",
             "waiting to point subset {} at {}",
             "raising the weight from {} % to {} %",
+            "the baseline waits until {first:.0}: before that the queries see what a canary did with weight",
             "{} has served 100 % for its whole hold",
             "giving subset {} all traffic",
             "going on at weight {} %",

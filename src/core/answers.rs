@@ -5,6 +5,7 @@ use crate::api::spec::Direction;
 
 use super::line::fit;
 use super::observation::{Answer, Outcome, Point, Side};
+use super::questions;
 
 /// Series beyond which a query's answer says nothing.
 const MOST_SERIES: usize = 100;
@@ -37,7 +38,7 @@ pub(super) fn value(asked: Asked<'_>, answers: &[Answer], side: Side, before_tra
             points.len()
         )),
         Outcome::Series(points) => per_request(asked.plan, points.clone(), answer),
-        Outcome::Empty { unknown_names } => empty(unknown_names, answer, before_traffic),
+        Outcome::Empty { unknown_names } => empty(asked.plan, unknown_names, answer, before_traffic),
     }
 }
 
@@ -59,7 +60,15 @@ fn per_request(plan: &ThresholdPlan, mut points: Vec<Point>, answer: &Answer) ->
     }
 }
 
-fn empty(unknown_names: &Result<Vec<String>, String>, answer: &Answer, before_traffic: bool) -> Value {
+/// No result, though there should be one.
+pub(super) const NOTHING_MEASURED: &str = "the query has no result, though the version served requests";
+
+fn empty(
+    plan: &ThresholdPlan,
+    unknown_names: &Result<Vec<String>, String>,
+    answer: &Answer,
+    before_traffic: bool,
+) -> Value {
     let zero = |assumed| Value::Known {
         points: vec![Point {
             labels: String::new(),
@@ -79,6 +88,9 @@ fn empty(unknown_names: &Result<Vec<String>, String>, answer: &Answer, before_tr
             Some(Err(why)) => Value::Unknown(format!(
                 "the query has no result, and the traffic is unknown: {why}"
             )),
+            Some(Ok(rate)) if *rate > 0.0 && questions::is_a_measure(&plan.query) => {
+                Value::Unknown(NOTHING_MEASURED.to_owned())
+            }
             Some(Ok(rate)) if *rate > 0.0 => zero(false),
             Some(Ok(_)) if before_traffic => zero(true),
             _ => Value::Unknown("the query has no result, and the version served no request".to_owned()),

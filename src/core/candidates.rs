@@ -2,11 +2,11 @@
 
 use crate::api::BirdWatchStatus;
 use crate::api::plan::Target;
-use crate::api::status::Candidate;
+use crate::api::status::{Candidate, Ended};
 
 use super::observation::DeploymentSeen;
 
-/// Ended rollouts that are remembered, and Deployments that ran production.
+/// Ended rollouts that are remembered, and Deployments that ran production and are gone.
 pub const REMEMBERED: usize = 50;
 
 impl DeploymentSeen {
@@ -84,12 +84,21 @@ fn is_former(candidate: &Candidate) -> bool {
     candidate.revision == ANY_REVISION
 }
 
-/// The Deployment that last ran production with that version.
+/// The Deployment that last ran production with that version, where it was given another one since. One that is gone may have been
+/// replaced by pods that are no Deployment's.
 #[must_use]
-pub fn last_of_production(status: &BirdWatchStatus, version: &str) -> Option<Candidate> {
+pub fn last_of_production(
+    status: &BirdWatchStatus,
+    deployments: &[DeploymentSeen],
+    version: &str,
+) -> Option<Candidate> {
+    let is_there = |known: &Candidate| {
+        let mut seen = deployments.iter();
+        seen.any(|d| d.uid == known.uid || d.name == known.deployment)
+    };
     let mut known = status.known.iter().flatten().rev();
     known
-        .find(|known| known.version == version && is_former(known))
+        .find(|known| known.version == version && is_former(known) && is_there(known))
         .cloned()
 }
 
@@ -199,10 +208,26 @@ pub fn known(
             known.push(candidate);
         }
     }
-    while known.iter().filter(|k| is_former(k)).count() > REMEMBERED {
-        known.remove(known.iter().position(is_former).unwrap_or(0));
-    }
+    forget_former(&mut known, deployments);
     known
+}
+
+/// Forgets the oldest beyond [`REMEMBERED`] that ran production and whose Deployment is gone, or has another version now.
+fn forget_former(known: &mut Vec<Candidate>, deployments: &[DeploymentSeen]) {
+    let is_there = |former: &Candidate| {
+        let mut of_version = deployments
+            .iter()
+            .filter(|d| d.version.as_ref() == Some(&former.version));
+        of_version.any(|d| d.uid == former.uid || d.name == former.deployment)
+    };
+    let is_gone = |former: &Candidate| is_former(former) && !is_there(former);
+    let gone = known.iter().filter(|former| is_gone(former)).count();
+    let mut surplus = gone.saturating_sub(REMEMBERED);
+    known.retain(|former| {
+        let goes = surplus > 0 && is_gone(former);
+        surplus -= usize::from(goes);
+        !goes
+    });
 }
 
 /// The pods that a target's Deployments are found by, as text.
@@ -228,11 +253,31 @@ pub fn forget(status: &mut BirdWatchStatus, deployments: &[DeploymentSeen]) {
     }
 }
 
-/// The last end of a version that is not in production now, of the `wanted` one where one is: what `retry` starts again.
+/// The last end of a version that is not in production now, of the `wanted` one where one is: what `retry` starts again. One whose
+/// Deployment is there goes before those of which it is not.
 #[must_use]
-pub fn to_retry(status: &BirdWatchStatus, production: Option<&str>, wanted: Option<&str>) -> Option<usize> {
-    status.ended.iter().rposition(|ended| {
+pub fn to_retry(
+    status: &BirdWatchStatus,
+    deployments: &[DeploymentSeen],
+    production: Option<&str>,
+    wanted: Option<&str>,
+) -> Option<usize> {
+    let is_meant = |ended: &Ended| {
         let version = ended.canary.version.as_str();
         Some(version) != production && wanted.is_none_or(|wanted| version == wanted)
-    })
+    };
+    let ended = &status.ended;
+    let there = ended
+        .iter()
+        .rposition(|ended| is_meant(ended) && is_seen(deployments, &ended.canary));
+    there.or_else(|| ended.iter().rposition(is_meant))
+}
+
+/// Whether its Deployment is there and has not changed, as far as it is observed.
+#[must_use]
+pub fn is_seen(deployments: &[DeploymentSeen], candidate: &Candidate) -> bool {
+    let mut seen = deployments
+        .iter()
+        .filter_map(|d| d.candidate().or_else(|| d.unobserved()));
+    seen.any(|seen| same(&seen, candidate))
 }

@@ -336,8 +336,12 @@ fn conclude_lowered(turn: &mut Turn<'_>, rollout: &mut Rollout, why: &str) {
 /// A route above the intended weight is lowered, every time. What is read meanwhile is of neither weight: the step is looked at
 /// from now on, as after a change of weight of our own.
 pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &mut Rollout) {
+    let stands = conditions::holds_for(&turn.next.conditions, ConditionType::Interference, RAISED);
     let Some(route) = turn.seen.routes.iter().find(|r| r.is_above(rollout.intended)) else {
         if turn.next.phase != Phase::Frozen {
+            if stands {
+                look_anew(turn, rollout);
+            }
             turn.clear(ConditionType::Interference);
         }
         return;
@@ -352,7 +356,6 @@ pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     turn.effect(Effect::Lower {
         percent: rollout.intended,
     });
-    let stands = conditions::holds_for(&turn.next.conditions, ConditionType::Interference, RAISED);
     if !(stands && instants::is_recent(turn, rollout.confirmed_at.or(rollout.had_weight_at))) {
         look_anew(turn, rollout);
     }

@@ -57,6 +57,10 @@ pub(super) fn progress(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         } else {
             ask(turn, rollout, due);
         }
+        if turn.seen.routes.iter().any(|r| r.is_above(rollout.intended)) {
+            // What is seen now is of no step.
+            return;
+        }
         if !rollout.promote_asked && !is_served(rollout) {
             if let Some(block) = blocks::awaited(turn, rollout) {
                 held(turn, rollout, &block);

@@ -2,7 +2,7 @@
 //! the promotion is finished first.
 
 use crate::api::conditions::ConditionType;
-use crate::api::status::{Outcome, Phase, Rollout};
+use crate::api::status::{FailureReason, Outcome, Phase, Rollout};
 
 use super::blocks;
 use super::decision::Effect;
@@ -114,5 +114,9 @@ fn reverted(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         rollout.plan.target.production_subset, rollout.plan.target.destination_rule
     );
     rollout.production_label_at = None;
-    end::freeze(turn, rollout, &why);
+    match guards::canary_label_changed(turn, rollout) {
+        // Both of them: the traffic is not on the canary any more.
+        Some(why) => end::fail(turn, rollout, FailureReason::LabelChanged, &why),
+        None => end::freeze(turn, rollout, &why),
+    }
 }

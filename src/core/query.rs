@@ -1,6 +1,7 @@
 //! What a query says about itself: how far it looks back, which names it needs, what its value means.
 //! Read with a parser, never by text search; nothing here asks Prometheus.
 
+mod absence;
 mod bounds;
 mod growth;
 mod restrict;
@@ -72,7 +73,7 @@ impl Lookback {
 /// What a query says about itself.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "four findings that do not depend on each other"
+    reason = "findings that do not depend on each other"
 )]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueryFacts {
@@ -88,6 +89,8 @@ pub struct QueryFacts {
     /// It answers where its metrics do not exist (`… or vector(0)`, `absent(…)`, a constant): an empty result
     /// will not betray a misspelt name, so the names must be looked up before its value is believed.
     pub hides_absence: bool,
+    /// Its value is a quantile, a mean or the like: an empty result is no 0, whatever traffic there was.
+    pub is_a_measure: bool,
     /// Its value rises when there is more traffic (a rate or count that is not divided by another), so that it
     /// cannot be compared between versions with different shares.
     pub grows_with_traffic: bool,
@@ -120,6 +123,7 @@ pub fn analyse(promql: &str) -> Result<QueryFacts, QueryError> {
     walk.expr(&expr, Path::default());
     let mut facts = walk.facts;
     facts.hides_absence |= facts.lookbacks.is_empty();
+    facts.is_a_measure = absence::is_a_measure(&expr);
     facts.grows_with_traffic = growth::grows_with_traffic(&expr);
     Ok(facts)
 }

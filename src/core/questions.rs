@@ -65,6 +65,14 @@ pub fn check_selector(text: &str) -> Result<(), QuestionError> {
     }
 }
 
+/// Whether an empty result of the query is no 0, because it measures something rather than counts it.
+#[must_use]
+pub fn is_a_measure(text: &str) -> bool {
+    let template = Template::parse(text).ok();
+    template
+        .is_some_and(|template| query::analyse(&template.expand(&ANY)).is_ok_and(|facts| facts.is_a_measure))
+}
+
 /// Whether the query names the version it is asked of, and so can be asked of production too.
 #[must_use]
 pub fn uses_version(text: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::api::BirdWatchStatus;
 use crate::api::conditions::{self, ConditionType};
-use crate::api::plan::Plan;
+use crate::api::plan::{Plan, Target};
 use crate::api::status::{Candidate, NoticeKind, Outcome, Phase, Rollout};
 
 use super::blocks;
@@ -30,9 +30,15 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&mut Rollout>) -> Option<Ro
     if let Ok(plan) = &turn.desired {
         let pods = candidates::pods_of(&plan.target);
         if turn.next.known_of.as_ref().is_some_and(|of| *of != pods) {
-            // Of other pods nothing is known, nor has anything ended there but what was given up for them.
-            (turn.next.known, turn.next.promoted_version) = (None, None);
-            turn.next.ended.retain(|ended| ended.retried);
+            // Of other pods nothing is known; what has ended stays with the Deployments that are among them still.
+            let is_there = |uid: &str| turn.seen.deployments.iter().any(|d| d.uid == uid);
+            turn.next
+                .ended
+                .retain(|ended| ended.retried || is_there(&ended.canary.uid));
+            turn.next.known = None;
+        }
+        if last.is_some_and(|last| !names_the_same_production(&last.plan.target, &plan.target)) {
+            turn.next.promoted_version = None;
         }
         turn.next.known_of = Some(pods);
         let rule = turn.seen.rule.as_ref().ok();
@@ -62,6 +68,12 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&mut Rollout>) -> Option<Ro
             None
         }
     }
+}
+
+/// Whether the same subset says what is in production.
+fn names_the_same_production(a: &Target, b: &Target) -> bool {
+    (&a.destination_rule, &a.production_subset, &a.version_label)
+        == (&b.destination_rule, &b.production_subset, &b.version_label)
 }
 
 type Waits = (Phase, &'static str, String);

@@ -63,7 +63,7 @@ pub(super) fn fresh(
     let production = deployment
         .and_then(|d| d.candidate().or_else(|| d.unobserved()))
         // Its Deployment is gone, or has another version by now.
-        .or_else(|| candidates::last_of_production(&turn.next, production))
+        .or_else(|| candidates::last_of_production(&turn.next, &turn.seen.deployments, production))
         .unwrap_or_else(|| Candidate {
             version: production.to_owned(),
             ..Candidate::default()
@@ -240,7 +240,13 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
             Err(lack) => without_baseline(turn, rollout, &lack),
         }
     }
-    let due = first_look(turn, rollout).max(match rollout.last_check {
+    let first = first_look(turn, rollout);
+    if !turn.has_come(first) {
+        turn.say(format!(
+            "the baseline waits until {first:.0}: before that the queries see what a canary did with weight"
+        ));
+    }
+    let due = first.max(match rollout.last_check {
         Some(last) => Turn::after(last, questions::interval(rollout)),
         None => turn.now,
     });
@@ -264,7 +270,12 @@ fn without_baseline(turn: &mut Turn<'_>, rollout: &Rollout, lack: &Lack) {
 /// canary did, whoever gave it weight: it is at 0 for as long as we have seen it there.
 fn first_look(turn: &Turn<'_>, rollout: &Rollout) -> jiff::Timestamp {
     let sees_all = questions::sees_every_version(&rollout.plan);
-    let seen_at_zero = turn.seen.canary_zero_since.filter(|_| sees_all);
+    // No rollout begins with weight for the canary, and what comes before its first step is noted.
+    let seen_at_zero = turn
+        .seen
+        .canary_zero_since
+        .map(|since| since.min(rollout.started));
+    let seen_at_zero = seen_at_zero.filter(|_| sees_all);
     let had_weight = turn
         .next
         .ended

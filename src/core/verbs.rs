@@ -247,7 +247,8 @@ fn retry(turn: &mut Turn<'_>) -> Result<(), String> {
     let production = rule.and_then(|rule| rule.production.as_deref());
     let plan = turn.desired.as_ref().ok();
     let wanted = plan.and_then(|plan| plan.canary_version.as_deref());
-    let Some(at) = candidates::to_retry(&turn.next, production, wanted) else {
+    let deployments = &turn.seen.deployments;
+    let Some(at) = candidates::to_retry(&turn.next, deployments, production, wanted) else {
         return Err(match wanted {
             Some(version) => {
                 format!("no rollout of {version}, which spec.canaryVersion names, has ended here")
@@ -256,7 +257,8 @@ fn retry(turn: &mut Turn<'_>) -> Result<(), String> {
         });
     };
     let canary = turn.next.ended[at].canary.clone();
-    if !turn.seen.deployments.iter().any(|seen| seen.is(&canary)) {
+    // Without a spec that names them, the Deployments were not looked for.
+    if plan.is_some() && !candidates::is_seen(deployments, &canary) {
         return Err(format!(
             "Deployment {}, with {} as it was released, is not there any more",
             canary.deployment, canary.version

@@ -6,12 +6,13 @@ use crate::api::plan::{MetricPlan, TestPlan, ThresholdPlan};
 use crate::api::spec::{CompareTo, Direction, IfUnknown};
 use crate::api::status::{MetricStatus, Reading, Rollout, Verdict};
 
-use super::answers::{Asked, Value, value, worst_of};
+use super::answers::{Asked, NOTHING_MEASURED, Value, value, worst_of};
 use super::counting;
 use super::history;
 use super::line::{LONGEST, fit};
 use super::number::human;
-use super::observation::{Answer, Check, Point, Side};
+use super::observation::{Answer, Check, Outcome, Point, Side};
+use super::questions;
 
 /// Samples from which the baseline's own spread widens the limit.
 const SPREAD_FROM: u32 = 3;
@@ -50,6 +51,7 @@ impl Limits {
 
 /// Takes a check of the present step into the metrics. Returns its verdict.
 pub(super) fn take_in(rollout: &mut Rollout, check: &Check) -> Verdict {
+    let is_early = is_early(rollout, check);
     let mut readings = Vec::with_capacity(rollout.plan.metrics.len());
     for plan in &rollout.plan.metrics {
         let status = entry(&mut rollout.metrics, &plan.name);
@@ -61,7 +63,7 @@ pub(super) fn take_in(rollout: &mut Rollout, check: &Check) -> Verdict {
                     name: &plan.name,
                     plan: test,
                 };
-                judge(asked, status, previous, alone, check)
+                judge(asked, status, previous, (alone, is_early), check)
             }
             TestPlan::Sequential(_) => (counting::pending(check.asked_at), Verdict::Unknown),
         });
@@ -155,7 +157,7 @@ fn judge(
     asked: Asked<'_>,
     status: &mut MetricStatus,
     previous: Option<f64>,
-    alone: bool,
+    (alone, is_early): (bool, bool),
     check: &Check,
 ) -> (Reading, Verdict) {
     let (plan, answers, at) = (asked.plan, &check.answers, check.asked_at);
@@ -185,7 +187,14 @@ fn judge(
     let worst = finite.max_by(|a, b| limits.excess(a.value).total_cmp(&limits.excess(b.value)));
     let lack = lack.or_else(|| no_number(&points));
     let (worst, verdict) = match (worst, lack) {
-        (Some(point), _) if limits.excess(point.value) > 0.0 => (point, Verdict::Bad),
+        (Some(point), _) if limits.excess(point.value) > 0.0 => {
+            // Series begin with a first request, and have a rate after a second scrape.
+            let is_absent = is_early && is_empty(asked, answers);
+            if is_absent && limits.upper.is_none_or(|upper| point.value <= upper) {
+                return unknown(NOTHING_MEASURED.to_owned());
+            }
+            (point, Verdict::Bad)
+        }
         (_, Some(why)) => return unknown(why),
         (Some(point), None) => (point, Verdict::Good),
         (None, None) => return unknown("the query answered nothing".to_owned()),
@@ -200,6 +209,22 @@ fn judge(
         at,
     };
     (reading, verdict)
+}
+
+/// Whether a query without a result may have been asked too soon after a change of weight.
+fn is_early(rollout: &Rollout, check: &Check) -> bool {
+    let mut answers = check.answers.iter();
+    let changed = rollout
+        .confirmed_at
+        .filter(|_| answers.any(|answer| matches!(answer.outcome, Outcome::Empty { .. })));
+    changed
+        .is_some_and(|at| Span::between(at, check.asked_at) < questions::settle(&rollout.plan, check.scrape))
+}
+
+fn is_empty(asked: Asked<'_>, answers: &[Answer]) -> bool {
+    let is_it = |answer: &&Answer| answer.metric == asked.name && answer.side == Side::Canary;
+    let mut own = answers.iter().filter(is_it);
+    own.any(|answer| matches!(answer.outcome, Outcome::Empty { .. }))
 }
 
 /// What the metric's readings are compared with now; none where only `min` and `max` count.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::decode::{Data, Number, misshapen};
 use super::outcome::{Failure, Outcome, Series};
@@ -45,6 +45,9 @@ impl<'de> Deserialize<'de> for Brief {
     }
 }
 
+/// How an info begins that is among warnings.
+const INFO: &str = "PromQL info: ";
+
 /// The first warnings, and how many there are.
 #[derive(Default)]
 struct Warnings {
@@ -64,14 +67,15 @@ impl<'de> Deserialize<'de> for Warnings {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Warnings, A::Error> {
                 let mut all = Warnings::default();
-                while all.count < TOLD_WARNINGS
-                    && let Some(warning) = list.next_element()?
-                {
-                    all.first.push(warning);
+                while let Some(warning) = list.next_element::<Brief>()? {
+                    // Prometheus before 2.54 had no list of its own for infos.
+                    if warning.0.starts_with(INFO) {
+                        continue;
+                    }
                     all.count += 1;
-                }
-                while list.next_element::<IgnoredAny>()?.is_some() {
-                    all.count += 1;
+                    if all.first.len() < TOLD_WARNINGS {
+                        all.first.push(warning);
+                    }
                 }
                 Ok(all)
             }
@@ -91,6 +95,9 @@ struct Envelope {
     error: Brief,
     #[serde(default)]
     warnings: Option<Warnings>,
+    /// `VictoriaMetrics`: a part of its storage did not answer.
+    #[serde(default)]
+    is_partial: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -152,6 +159,9 @@ impl Answer {
             return Err(self.status(&envelope.error_type.0, &envelope.error.0));
         }
         // `infos` beside a result change nothing; warnings mean that it may be incomplete.
+        if envelope.is_partial == Some(true) {
+            return Err(Failure::Warnings(vec!["the answer is partial".to_owned()]));
+        }
         let Warnings { first, count } = envelope.warnings.unwrap_or_default();
         if count == 0 {
             return Ok(());

@@ -19,10 +19,10 @@ pub(super) const MAX_NODES: usize = 1_000;
 
 /// What the regular expressions of a query may take together, in bytes: the parser keeps each of them compiled, and fourteen characters
 /// can make megabytes.
-const MAX_REGEX_BYTES: usize = 4 << 20;
+const MAX_REGEX_BYTES: usize = 2 << 20;
 
 /// What a compiled expression takes besides its automata, in bytes; rather too much.
-const BESIDES: usize = 32 << 10;
+const BESIDES: usize = 8 << 10;
 
 /// The largest automaton that the regex crate makes to find groups faster, in bytes.
 const MAX_ONEPASS: usize = 1 << 20;

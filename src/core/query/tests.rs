@@ -262,6 +262,29 @@ fn values_that_rise_with_traffic_are_flagged() {
 }
 
 #[test]
+fn what_measures_is_told_from_what_counts() {
+    for measure in [
+        "histogram_quantile(0.99, sum by (le) (rate(a_bucket[5m])))",
+        "1000 * (histogram_quantile(0.5, rate(a[5m])))",
+        "max(quantile_over_time(0.9, a[5m]))",
+        "vector(1) or avg_over_time(a[5m])",
+        "clamp_min(last_over_time(a[5m]), 0)",
+    ] {
+        assert!(facts(measure).is_a_measure, "{measure}");
+    }
+    for counts in [
+        "sum(rate(errors_total[5m]))",
+        "sum(rate(errors_total[5m])) / sum(rate(requests_total[5m]))",
+        "histogram_quantile(0.99, rate(a_bucket[5m])) > 0.5",
+        "count(avg_over_time(a[5m]) > 1)",
+        "avg_over_time(a[5m]) or vector(0)",
+        "errors",
+    ] {
+        assert!(!facts(counts).is_a_measure, "{counts}");
+    }
+}
+
+#[test]
 fn what_is_no_query_for_numbers_is_refused_with_the_reason() {
     let table = [
         ("", "empty"),

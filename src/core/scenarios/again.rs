@@ -68,6 +68,70 @@ fn however_often_slots_change_their_versions_no_more_of_them_is_known_than_is_re
 }
 
 #[test]
+fn a_former_production_whose_deployment_is_there_is_known_however_many_came_after_it() {
+    let mut world = World::with_canary(STEPS);
+    world.run_to(Phase::Promoted);
+    for round in 3..REMEMBERED + 10 {
+        let version = format!("v{round}");
+        world.deploy(&version);
+        world.until(|w| w.status.promoted_version.as_ref() == Some(&version));
+        // Of the versions between nothing is left.
+        world
+            .seen
+            .deployments
+            .retain(|d| d.version.as_deref() == Some("v1") || d.version.as_ref() == Some(&version));
+    }
+    let attempts = world.status.attempts;
+    world.run(600);
+    assert_eq!(world.status.attempts, attempts, "{}", world.status.message);
+}
+
+#[test]
+fn however_many_deployments_production_has_they_are_known_once() {
+    let mut world = World::new(STEPS);
+    for number in 0..=REMEMBERED {
+        let mut other = deployment("v1", -1000);
+        (other.name, other.uid) = (format!("aleph-{number}"), format!("uid-{number}"));
+        world.seen.deployments.push(other);
+    }
+    world.pass();
+    let before = world.status.clone();
+    world.pass();
+    assert_eq!(world.status, before);
+}
+
+#[test]
+fn production_that_is_no_deployment_any_more_is_not_waited_for() {
+    let mut world = World::new(STEPS);
+    world.seen.deployments.clear();
+    world.deploy("v2");
+    sick_above(10)(&mut world);
+    world.run_to(Phase::RolledBack);
+    assert_eq!(world.weight(), 0);
+}
+
+#[test]
+fn a_version_that_was_rolled_back_stays_so_where_the_selector_is_edited() {
+    let mut world = World::with_canary(STEPS);
+    sick_above(0)(&mut world);
+    world.run_to(Phase::RolledBack);
+    let spec = world.spec.as_mut().unwrap();
+    spec.canary_version = Some("v2".into());
+    let selector = r#"{"selector": {"app": "aleph", "tier": "web"}}"#;
+    spec.workload = Some(serde_json::from_str(selector).unwrap());
+    world.run(60);
+    assert_eq!(
+        (world.status.phase, world.status.attempts),
+        (Phase::RolledBack, 1),
+        "{}",
+        world.status.message
+    );
+    world.seen.verb = Some("retry/1".into());
+    world.oracle = |_, _| (number(0.0), 1.0);
+    world.run_to(Phase::Promoted);
+}
+
+#[test]
 fn production_whose_deployment_got_the_new_version_keeps_its_canary_until_it_has_pods() {
     for replaced in [false, true] {
         let mut world = World::new(STEPS);
@@ -113,6 +177,21 @@ fn a_baseline_of_a_query_of_all_versions_waits_until_none_had_weight_for_as_long
     world.calm_down();
     world.seen.verb = Some("retry/1".into());
     assert!(waited(&mut world) >= Span::secs(40));
+    // However often leaders change.
+    let mut world = World::with_canary(OF_ALL);
+    world.run_to(Phase::Baseline);
+    let begun = world.status.rollout.as_ref().unwrap().started;
+    assert!(
+        world.status.message.contains("the baseline waits until"),
+        "{}",
+        world.status.message
+    );
+    for _ in 0..5 {
+        world.run(15);
+        world.crash(1);
+    }
+    world.calm_down();
+    assert!(world.checks > 0 && Span::between(begun, world.now) < Span::secs(100));
     // What is asked of production alone does not wait.
     let mut world = World::with_canary(&STEPS.replace("settle: 0s", "settle: 40s"));
     assert!(waited(&mut world) < Span::secs(40));
@@ -173,6 +252,44 @@ fn retry_starts_the_version_that_the_spec_names_and_no_other() {
         .deployments
         .retain(|d| d.version.as_deref() != Some("v3"));
     refused(&mut world, "3", "Deployment aleph-v3");
+}
+
+#[test]
+fn a_retry_is_heard_while_its_deployment_is_not_yet_observed_and_while_the_spec_is_bad() {
+    for is_bad in [false, true] {
+        let mut world = World::with_canary(STEPS);
+        sick_above(0)(&mut world);
+        world.run_to(Phase::RolledBack);
+        world.oracle = |_, _| (number(0.0), 1.0);
+        let spec = world.spec.clone();
+        let deployments = world.seen.deployments.clone();
+        if is_bad {
+            world.spec = Err("spec.steps: no".into());
+            world.seen.deployments.clear();
+        } else {
+            world.seen.deployments[1].revision = None;
+        }
+        world.seen.verb = Some("retry/1".into());
+        world.run(5);
+        assert!(
+            world.status.verb.as_ref().unwrap().accepted,
+            "{:?}",
+            world.status.verb
+        );
+        (world.spec, world.seen.deployments) = (spec, deployments);
+        world.run_to(Phase::Promoted);
+    }
+}
+
+#[test]
+fn a_promotion_of_which_git_turns_both_labels_back_is_not_frozen_first() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.is_production("v2"));
+    let rule = world.seen.rule.as_mut().unwrap();
+    (rule.production, rule.canary) = (Some("v1".into()), None);
+    world.seen.rule_writer = None;
+    world.run_to(Phase::RolledBack);
+    assert!(!world.reasons().contains(&"Frozen"), "{:?}", world.reasons());
 }
 
 #[test]

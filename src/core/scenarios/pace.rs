@@ -98,3 +98,18 @@ fn a_check_from_before_a_weight_of_another_hand_ends_no_hold_after_it() {
     world.until(|w| w.weight() == 50);
     assert!(world.checks > asked, "what was asked before was not of this");
 }
+
+#[test]
+fn a_step_does_not_end_while_another_hand_has_raised_it() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    world.routes_writable = false;
+    world.set_weight(90);
+    world.run(60);
+    assert_eq!(world.status.rollout.as_ref().unwrap().intended, 10);
+    let asked = world.checks;
+    world.now += SignedDuration::from_millis(50);
+    world.routes_writable = true;
+    world.until(|w| w.weight() == 50);
+    assert!(world.checks > asked);
+}

@@ -118,6 +118,21 @@ fn results() -> Vec<Case> {
             },
         ),
         case(
+            "the query has no result, though the version served requests",
+            |stage| {
+                async move {
+                    let quantile =
+                        SPEC.replace("query: errors{", "query: histogram_quantile(0.9, errors_bucket{");
+                    stage.at_25(&quantile.replace("\"}", "\"})")).await;
+                    stage.measures(Arc::new(|query| {
+                        let is_asked = query.contains("histogram_quantile");
+                        vector(if is_asked { &[] } else { &["1"] })
+                    }));
+                }
+                .boxed()
+            },
+        ),
+        case(
             "there is no baseline: the metric came in after traffic had moved; …",
             |stage| {
                 async move {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::conditions::{ConditionType, holds};
+use crate::core::world::STEPS;
 
 fn lookup_failed() -> Said {
     Said::outcome(Outcome::Empty {
@@ -67,6 +68,53 @@ fn an_empty_answer_of_a_version_that_served_requests_is_a_0_on_either_side_of_a_
     assert_eq!(verdict, Unhealthy);
     let (verdict, _) = judged("min: 1", 4.0, Said::empty());
     assert_eq!(verdict, Unhealthy);
+}
+
+#[test]
+fn a_lower_limit_waits_for_a_first_result_after_a_change_of_weight_and_no_longer() {
+    let spec = STEPS
+        .replace("settle: 0s", "settle: 20s")
+        .replace("deviation: 0.5", "min: 1");
+    let judged = |first: i64| {
+        let mut world = World::with_canary(&spec);
+        world.answer(|_, _| Said::one(4.0));
+        world.until(|w| w.weight() == 10);
+        let begun = world.now;
+        world.answer(move |_, weight| {
+            let _ = weight;
+            Said::empty()
+        });
+        world.run(first);
+        let early = (world.status.phase, verdict(&world));
+        assert_eq!(early, (Phase::Progressing, Unknown), "{}", words(&world));
+        assert!(!holds(&world.status.conditions, ConditionType::Blind));
+        (world, begun)
+    };
+    let (mut world, _) = judged(15);
+    world.answer(|_, _| Said::one(4.0));
+    world.run_to(Phase::Promoted);
+    let (mut world, begun) = judged(15);
+    world.run_to(Phase::RolledBack);
+    assert!(world.now.duration_since(begun).as_secs() >= 20);
+}
+
+#[test]
+fn a_quantile_without_a_result_is_no_0_whatever_traffic_there_was() {
+    for query in [
+        "histogram_quantile(0.99, sum by (le) (rate(latency_bucket[1m])))",
+        "1000 * avg_over_time(latency[1m])",
+    ] {
+        let spec = format!(
+            "service: aleph\nmetrics: [{{name: latency, query: '{query}', max: 9}}]\nsteps: [{{weight: 10, hold: 10s}}]\nsettle: 0s\n"
+        );
+        let mut world = World::with_canary(&spec);
+        world.answer(|_, _| Said::one(4.0));
+        world.until(|w| w.weight() == 10);
+        world.answer(|_, _| Said::empty());
+        world.run(60);
+        let judged = (world.status.phase, verdict(&world));
+        assert_eq!(judged, (Phase::Progressing, Unknown), "{}", words(&world));
+    }
 }
 
 /// The seconds a metric has been unknown for when the rollout ends, where it does within ten minutes.

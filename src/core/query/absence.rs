@@ -1,0 +1,56 @@
+//! What it means that a query has no result. Reads its tree; nothing here asks Prometheus.
+
+use promql_parser::parser::{AggregateExpr, BinaryExpr, Expr, token};
+
+/// Whether the value is a measure of what happened, as a quantile or a mean is: where there is nothing, it is not 0. Of a comparison
+/// that lets nothing pass, nothing is known either, but that nothing is beyond it.
+pub(super) fn is_a_measure(expr: &Expr) -> bool {
+    match expr {
+        Expr::Unary(unary) => is_a_measure(&unary.expr),
+        Expr::Paren(paren) => is_a_measure(&paren.expr),
+        Expr::Subquery(subquery) => is_a_measure(&subquery.expr),
+        Expr::Aggregate(aggregate) => of_aggregate(aggregate),
+        Expr::Binary(binary) => of_binary(binary),
+        Expr::Call(call) => {
+            let measures = matches!(
+                call.func.name,
+                "histogram_quantile"
+                    | "histogram_quantiles"
+                    | "histogram_avg"
+                    | "histogram_fraction"
+                    | "histogram_stddev"
+                    | "histogram_stdvar"
+                    | "quantile_over_time"
+                    | "avg_over_time"
+                    | "max_over_time"
+                    | "min_over_time"
+                    | "last_over_time"
+            );
+            measures || call.args.args.iter().any(|argument| is_a_measure(argument))
+        }
+        Expr::VectorSelector(_)
+        | Expr::MatrixSelector(_)
+        | Expr::NumberLiteral(_)
+        | Expr::StringLiteral(_)
+        | Expr::Extension(_) => false,
+    }
+}
+
+fn of_aggregate(aggregate: &AggregateExpr) -> bool {
+    let counts = matches!(
+        aggregate.op.id(),
+        token::T_COUNT | token::T_COUNT_VALUES | token::T_GROUP
+    );
+    !counts && is_a_measure(&aggregate.expr)
+}
+
+fn of_binary(binary: &BinaryExpr) -> bool {
+    match binary.op.id() {
+        token::T_ADD | token::T_SUB | token::T_MUL | token::T_DIV | token::T_MOD | token::T_POW => {
+            is_a_measure(&binary.lhs) || is_a_measure(&binary.rhs)
+        }
+        // It has a result where either has.
+        token::T_LOR => is_a_measure(&binary.rhs),
+        _ => false,
+    }
+}
