@@ -2,7 +2,7 @@
 
 use crate::api::BirdWatchStatus;
 use crate::api::plan::Target;
-use crate::api::status::{Candidate, Ended};
+use crate::api::status::{Candidate, Ended, Outcome};
 
 use super::observation::DeploymentSeen;
 
@@ -253,8 +253,8 @@ pub fn forget(status: &mut BirdWatchStatus, deployments: &[DeploymentSeen]) {
     }
 }
 
-/// The last end of a version that is not in production now, of the `wanted` one where one is: what `retry` starts again. One whose
-/// Deployment is there goes before those of which it is not.
+/// The last end of a version that is not in production now, of the `wanted` one where one is: what `retry` starts again. Where it is not
+/// known what is in production, what was promoted may be. Of several ends of that version, those whose Deployment is there go first.
 #[must_use]
 pub fn to_retry(
     status: &BirdWatchStatus,
@@ -262,15 +262,19 @@ pub fn to_retry(
     production: Option<&str>,
     wanted: Option<&str>,
 ) -> Option<usize> {
-    let is_meant = |ended: &Ended| {
+    let is_meant = |ended: &&Ended| {
         let version = ended.canary.version.as_str();
-        Some(version) != production && wanted.is_none_or(|wanted| version == wanted)
+        let is_production = production.map_or(ended.outcome == Outcome::Promoted, |production| {
+            version == production
+        });
+        !is_production && wanted.is_none_or(|wanted| version == wanted)
     };
     let ended = &status.ended;
-    let there = ended
-        .iter()
-        .rposition(|ended| is_meant(ended) && is_seen(deployments, &ended.canary));
-    there.or_else(|| ended.iter().rposition(is_meant))
+    let version = &ended.iter().rfind(is_meant)?.canary.version;
+    let is_it = |ended: &Ended| is_meant(&ended) && ended.canary.version == *version;
+    let there = |ended: &Ended| is_it(ended) && is_seen(deployments, &ended.canary);
+    let place = ended.iter().rposition(there);
+    place.or_else(|| ended.iter().rposition(is_it))
 }
 
 /// Whether its Deployment is there and has not changed, as far as it is observed.

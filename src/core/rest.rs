@@ -26,37 +26,11 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&mut Rollout>) -> Option<Ro
         &*last
     });
     let label_comes_first = last.is_some_and(|last| late::label(turn, last, &last.production.version));
-    // Without a spec that names them, the Deployments of the service were not looked for.
-    if let Ok(plan) = &turn.desired {
-        let pods = candidates::pods_of(&plan.target);
-        if turn.next.known_of.as_ref().is_some_and(|of| *of != pods) {
-            // Of other pods nothing is known; what has ended stays with the Deployments that are among them still.
-            let is_there = |uid: &str| turn.seen.deployments.iter().any(|d| d.uid == uid);
-            turn.next
-                .ended
-                .retain(|ended| ended.retried || is_there(&ended.canary.uid));
-            turn.next.known = None;
-        }
-        if last.is_some_and(|last| !names_the_same_production(&last.plan.target, &plan.target)) {
-            turn.next.promoted_version = None;
-        }
-        turn.next.known_of = Some(pods);
-        let rule = turn.seen.rule.as_ref().ok();
-        let labelled = rule.and_then(|rule| rule.production.as_deref());
-        // What came late was never in production.
-        let production = last
-            .filter(|_| label_comes_first)
-            .map_or(labelled, |last| Some(last.production.version.as_str()));
-        let is_first_sight = turn.next.known.is_none();
-        let mut known = candidates::known(&turn.next, &turn.seen.deployments, production.as_slice());
-        if is_first_sight {
-            known.retain(|known| !candidates::may_start_again(&turn.next, known));
-        }
-        // Where all of a service is made at once, what is seen first is not all that was there.
-        if !is_first_sight || rule.is_some() {
-            turn.next.known = Some(known);
-        }
-    }
+    // What came late was never in production.
+    let instead = last
+        .filter(|_| label_comes_first)
+        .map(|last| last.production.version.as_str());
+    note_known(turn, last, instead);
     if turn.seen.deleting || turn.seen.draining {
         return None;
     }
@@ -67,6 +41,36 @@ pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&mut Rollout>) -> Option<Ro
             wait(turn, phase, reason, &why);
             None
         }
+    }
+}
+
+/// Takes note of the Deployments that are no candidates; `production`: what counts as such, whatever the label says.
+fn note_known(turn: &mut Turn<'_>, last: Option<&Rollout>, production: Option<&str>) {
+    // Without a spec that names them, the Deployments of the service were not looked for.
+    let Ok(plan) = &turn.desired else { return };
+    let deployments = &turn.seen.deployments;
+    let pods = candidates::pods_of(&plan.target);
+    if turn.next.known_of.as_ref().is_some_and(|of| *of != pods) {
+        // Of other pods nothing is known; what has ended stays with the Deployments that are among them still.
+        let is_there = |uid: &str| deployments.iter().any(|d| d.uid == uid);
+        let ended = &mut turn.next.ended;
+        ended.retain(|ended| ended.retried || is_there(&ended.canary.uid));
+        turn.next.known = None;
+    }
+    turn.next.known_of = Some(pods);
+    if last.is_some_and(|last| !names_the_same_production(&last.plan.target, &plan.target)) {
+        turn.next.promoted_version = None;
+    }
+    let rule = turn.seen.rule.as_ref().ok();
+    let production = production.or_else(|| rule?.production.as_deref());
+    let is_first_sight = turn.next.known.is_none();
+    let mut known = candidates::known(&turn.next, deployments, production.as_slice());
+    if is_first_sight {
+        known.retain(|known| !candidates::may_start_again(&turn.next, known));
+    }
+    // Where all of a service is made at once, what is seen first is not all that was there.
+    if !is_first_sight || rule.is_some() {
+        turn.next.known = Some(known);
     }
 }
 

@@ -23,6 +23,9 @@ use super::progress;
 use super::questions;
 use super::turn::Turn;
 
+/// What is done in the phase Baseline.
+const RECORDING: &str = "recording the baseline";
+
 /// A new rollout, from 0.
 pub(super) fn begin(
     turn: &mut Turn<'_>,
@@ -173,7 +176,7 @@ pub(super) fn pend(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     {
         rollout.canary_label_at.get_or_insert(turn.now);
         rollout.clock.stop(turn.now);
-        turn.enter(Phase::Baseline, "recording the baseline");
+        turn.enter(Phase::Baseline, RECORDING);
     } else {
         turn.say(format!(
             "waiting to point subset {} at {}",
@@ -245,6 +248,8 @@ pub(super) fn record(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         turn.say(format!(
             "the baseline waits until {first:.0}: before that the queries see what a canary did with weight"
         ));
+    } else if turn.next.message.starts_with("the baseline waits") {
+        turn.say(RECORDING);
     }
     let due = first.max(match rollout.last_check {
         Some(last) => Turn::after(last, questions::interval(rollout)),

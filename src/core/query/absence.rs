@@ -1,6 +1,6 @@
 //! What it means that a query has no result. Reads its tree; nothing here asks Prometheus.
 
-use promql_parser::parser::{AggregateExpr, BinaryExpr, Expr, token};
+use promql_parser::parser::{AggregateExpr, BinaryExpr, Call, Expr, token};
 
 /// Whether the value is a measure of what happened, as a quantile or a mean is: where there is nothing, it is not 0. Of a comparison
 /// that lets nothing pass, nothing is known either, but that nothing is beyond it.
@@ -11,28 +11,33 @@ pub(super) fn is_a_measure(expr: &Expr) -> bool {
         Expr::Subquery(subquery) => is_a_measure(&subquery.expr),
         Expr::Aggregate(aggregate) => of_aggregate(aggregate),
         Expr::Binary(binary) => of_binary(binary),
-        Expr::Call(call) => {
-            let measures = matches!(
-                call.func.name,
-                "histogram_quantile"
-                    | "histogram_quantiles"
-                    | "histogram_avg"
-                    | "histogram_fraction"
-                    | "histogram_stddev"
-                    | "histogram_stdvar"
-                    | "quantile_over_time"
-                    | "avg_over_time"
-                    | "max_over_time"
-                    | "min_over_time"
-                    | "last_over_time"
-            );
-            measures || call.args.args.iter().any(|argument| is_a_measure(argument))
-        }
+        Expr::Call(call) => of_call(call),
         Expr::VectorSelector(_)
         | Expr::MatrixSelector(_)
         | Expr::NumberLiteral(_)
         | Expr::StringLiteral(_)
         | Expr::Extension(_) => false,
+    }
+}
+
+fn of_call(call: &Call) -> bool {
+    let of_arguments = || call.args.args.iter().any(|argument| is_a_measure(argument));
+    match call.func.name {
+        "histogram_quantile"
+        | "histogram_quantiles"
+        | "histogram_avg"
+        | "histogram_fraction"
+        | "histogram_stddev"
+        | "histogram_stdvar" => true,
+        // Of a gauge; a subquery may as well count. The largest of one that is there in a bad state only (`ALERTS`) is 0 without it.
+        "quantile_over_time" | "avg_over_time" => {
+            let mut arguments = call.args.args.iter();
+            let of_gauge = arguments.any(|argument| matches!(**argument, Expr::MatrixSelector(_)));
+            of_gauge || of_arguments()
+        }
+        // These answer where there is nothing, or count.
+        "absent" | "absent_over_time" | "count_over_time" | "present_over_time" => false,
+        _ => of_arguments(),
     }
 }
 

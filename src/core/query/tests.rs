@@ -268,7 +268,8 @@ fn what_measures_is_told_from_what_counts() {
         "1000 * (histogram_quantile(0.5, rate(a[5m])))",
         "max(quantile_over_time(0.9, a[5m]))",
         "vector(1) or avg_over_time(a[5m])",
-        "clamp_min(last_over_time(a[5m]), 0)",
+        "clamp_min(avg_over_time(a[5m]), 0)",
+        "max_over_time(histogram_quantile(0.9, rate(a_bucket[1m]))[5m:])",
     ] {
         assert!(facts(measure).is_a_measure, "{measure}");
     }
@@ -278,6 +279,10 @@ fn what_measures_is_told_from_what_counts() {
         "histogram_quantile(0.99, rate(a_bucket[5m])) > 0.5",
         "count(avg_over_time(a[5m]) > 1)",
         "avg_over_time(a[5m]) or vector(0)",
+        "max_over_time(sum(rate(errors_total[1m]))[5m:])",
+        "avg_over_time(sum(rate(errors_total[1m]))[5m:])",
+        "absent(avg_over_time(heartbeat[5m]))",
+        "sum(max_over_time(ALERTS[5m]))",
         "errors",
     ] {
         assert!(!facts(counts).is_a_measure, "{counts}");

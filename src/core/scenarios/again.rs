@@ -191,6 +191,11 @@ fn a_baseline_of_a_query_of_all_versions_waits_until_none_had_weight_for_as_long
         world.crash(1);
     }
     world.calm_down();
+    assert!(
+        !world.status.message.contains("waits until"),
+        "{}",
+        world.status.message
+    );
     assert!(world.checks > 0 && Span::between(begun, world.now) < Span::secs(100));
     // What is asked of production alone does not wait.
     let mut world = World::with_canary(&STEPS.replace("settle: 0s", "settle: 40s"));
@@ -262,10 +267,11 @@ fn a_retry_is_heard_while_its_deployment_is_not_yet_observed_and_while_the_spec_
         world.run_to(Phase::RolledBack);
         world.oracle = |_, _| (number(0.0), 1.0);
         let spec = world.spec.clone();
-        let deployments = world.seen.deployments.clone();
+        let (deployments, rule) = (world.seen.deployments.clone(), world.seen.rule.clone());
         if is_bad {
             world.spec = Err("spec.steps: no".into());
             world.seen.deployments.clear();
+            world.seen.rule = Err("the spec names no objects".into());
         } else {
             world.seen.deployments[1].revision = None;
         }
@@ -276,9 +282,27 @@ fn a_retry_is_heard_while_its_deployment_is_not_yet_observed_and_while_the_spec_
             "{:?}",
             world.status.verb
         );
-        (world.spec, world.seen.deployments) = (spec, deployments);
+        (world.spec, world.seen.deployments, world.seen.rule) = (spec, deployments, rule);
         world.run_to(Phase::Promoted);
     }
+}
+
+#[test]
+fn a_retry_starts_no_other_version_where_the_deployment_of_the_last_one_is_gone() {
+    let mut world = World::with_canary(STEPS);
+    sick_above(0)(&mut world);
+    world.run_to(Phase::RolledBack);
+    world.deploy("v3");
+    world.until(|w| w.status.ended.len() == 2);
+    world
+        .seen
+        .deployments
+        .retain(|d| d.version.as_deref() != Some("v3"));
+    world.seen.verb = Some("retry/1".into());
+    world.run(60);
+    let verb = world.status.verb.as_ref().unwrap();
+    assert!(!verb.accepted && verb.message.contains("v3"), "{verb:?}");
+    assert_eq!(world.status.attempts, 2);
 }
 
 #[test]
