@@ -26,9 +26,14 @@ pub(super) enum Value {
     Unknown(String),
 }
 
+/// What was answered of a metric and a side.
+pub(super) fn answer_of<'a>(asked: Asked<'_>, answers: &'a [Answer], side: Side) -> Option<&'a Answer> {
+    answers.iter().find(|a| a.metric == asked.name && a.side == side)
+}
+
 /// What an answer says. `before_traffic`: an empty answer of a canary that served nothing counts as an assumed 0.
 pub(super) fn value(asked: Asked<'_>, answers: &[Answer], side: Side, before_traffic: bool) -> Value {
-    let Some(answer) = answers.iter().find(|a| a.metric == asked.name && a.side == side) else {
+    let Some(answer) = answer_of(asked, answers, side) else {
         return Value::Unknown("the query was not asked".to_owned());
     };
     match &answer.outcome {

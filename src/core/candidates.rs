@@ -36,6 +36,18 @@ impl DeploymentSeen {
         })
     }
 
+    /// The candidate it is as far as it is observed: without a revision until its controller has seen it.
+    #[must_use]
+    pub fn as_seen(&self) -> Option<Candidate> {
+        self.candidate().or_else(|| self.unobserved())
+    }
+
+    /// Whether it is the Deployment of that candidate, or one that was made again under its name, whatever version it has.
+    #[must_use]
+    pub fn is_deployment_of(&self, candidate: &Candidate) -> bool {
+        self.uid == candidate.uid || self.name == candidate.deployment
+    }
+
     /// Ready to start: observed, at least one replica, all of them updated and available.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -92,10 +104,7 @@ pub fn last_of_production(
     deployments: &[DeploymentSeen],
     version: &str,
 ) -> Option<Candidate> {
-    let is_there = |known: &Candidate| {
-        let mut seen = deployments.iter();
-        seen.any(|d| d.uid == known.uid || d.name == known.deployment)
-    };
+    let is_there = |known: &Candidate| deployments.iter().any(|d| d.is_deployment_of(known));
     let mut known = status.known.iter().flatten().rev();
     known
         .find(|known| known.version == version && is_former(known) && is_there(known))
@@ -144,7 +153,7 @@ pub fn pass_over(status: &mut BirdWatchStatus, deployments: &[DeploymentSeen], c
     let others = deployments
         .iter()
         .filter(|d| d.uid != chosen.uid && d.created <= chosen.created);
-    for other in others.filter_map(|d| d.candidate().or_else(|| d.unobserved())) {
+    for other in others.filter_map(DeploymentSeen::as_seen) {
         if !was_there(status, &other) {
             status.known.get_or_insert_default().push(other);
         }
@@ -180,7 +189,6 @@ pub fn known(
     deployments: &[DeploymentSeen],
     production: &[&str],
 ) -> Vec<Candidate> {
-    let seen = |d: &DeploymentSeen| d.candidate().or_else(|| d.unobserved());
     let complete = |old: &Candidate| {
         if is_former(old) {
             return Some(old.clone());
@@ -193,7 +201,7 @@ pub fn known(
         }
     };
     let mut known: Vec<Candidate> = match &status.known {
-        None => deployments.iter().filter_map(seen).collect(),
+        None => deployments.iter().filter_map(DeploymentSeen::as_seen).collect(),
         Some(known) => known.iter().filter_map(complete).collect(),
     };
     let runs = |d: &&DeploymentSeen| {
@@ -201,7 +209,11 @@ pub fn known(
             .as_deref()
             .is_some_and(|version| production.contains(&version))
     };
-    for mut candidate in deployments.iter().filter(runs).filter_map(seen) {
+    for mut candidate in deployments
+        .iter()
+        .filter(runs)
+        .filter_map(DeploymentSeen::as_seen)
+    {
         ANY_REVISION.clone_into(&mut candidate.revision);
         if !known.contains(&candidate) {
             known.retain(|k| !same(k, &candidate));
@@ -218,7 +230,7 @@ fn forget_former(known: &mut Vec<Candidate>, deployments: &[DeploymentSeen]) {
         let mut of_version = deployments
             .iter()
             .filter(|d| d.version.as_ref() == Some(&former.version));
-        of_version.any(|d| d.uid == former.uid || d.name == former.deployment)
+        of_version.any(|d| d.is_deployment_of(former))
     };
     let is_gone = |former: &Candidate| is_former(former) && !is_there(former);
     let gone = known.iter().filter(|former| is_gone(former)).count();
@@ -280,8 +292,6 @@ pub fn to_retry(
 /// Whether its Deployment is there and has not changed, as far as it is observed.
 #[must_use]
 pub fn is_seen(deployments: &[DeploymentSeen], candidate: &Candidate) -> bool {
-    let mut seen = deployments
-        .iter()
-        .filter_map(|d| d.candidate().or_else(|| d.unobserved()));
+    let mut seen = deployments.iter().filter_map(DeploymentSeen::as_seen);
     seen.any(|seen| same(&seen, candidate))
 }

@@ -134,7 +134,7 @@ pub fn analyse(promql: &str) -> Result<QueryFacts, QueryError> {
 /// What [`analyse`] refuses, and whatever is not such a selector.
 pub fn selector(promql: &str) -> Result<(), QueryError> {
     analyse(promql)?;
-    match parse(promql)? {
+    match parse_bounded(promql)? {
         Expr::VectorSelector(selector)
             if selector.name.is_some() && selector.offset.is_none() && selector.at.is_none() =>
         {

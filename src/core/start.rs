@@ -18,7 +18,7 @@ use super::guards;
 use super::instants;
 use super::messages;
 use super::number::human;
-use super::observation::{CheckId, RuleSeen, Side};
+use super::observation::{CheckId, DeploymentSeen, RuleSeen, Side};
 use super::progress;
 use super::questions;
 use super::turn::Turn;
@@ -64,7 +64,7 @@ pub(super) fn fresh(
         .filter(|d| d.version.as_deref() == Some(production));
     let deployment = of_production.max_by_key(|d| d.available);
     let production = deployment
-        .and_then(|d| d.candidate().or_else(|| d.unobserved()))
+        .and_then(DeploymentSeen::as_seen)
         // Its Deployment is gone, or has another version by now.
         .or_else(|| candidates::last_of_production(&turn.next, &turn.seen.deployments, production))
         .unwrap_or_else(|| Candidate {

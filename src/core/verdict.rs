@@ -6,7 +6,7 @@ use crate::api::plan::{MetricPlan, TestPlan, ThresholdPlan};
 use crate::api::spec::{CompareTo, Direction, IfUnknown};
 use crate::api::status::{MetricStatus, Reading, Rollout, Verdict};
 
-use super::answers::{Asked, NOTHING_MEASURED, Value, value, worst_of};
+use super::answers::{Asked, NOTHING_MEASURED, Value, answer_of, value, worst_of};
 use super::counting;
 use super::history;
 use super::line::{LONGEST, fit};
@@ -222,9 +222,8 @@ fn is_early(rollout: &Rollout, check: &Check) -> bool {
 }
 
 fn is_empty(asked: Asked<'_>, answers: &[Answer]) -> bool {
-    let is_it = |answer: &&Answer| answer.metric == asked.name && answer.side == Side::Canary;
-    let mut own = answers.iter().filter(is_it);
-    own.any(|answer| matches!(answer.outcome, Outcome::Empty { .. }))
+    answer_of(asked, answers, Side::Canary)
+        .is_some_and(|answer| matches!(answer.outcome, Outcome::Empty { .. }))
 }
 
 /// What the metric's readings are compared with now; none where only `min` and `max` count.
