@@ -2,7 +2,7 @@
 
 use crate::api::BirdWatchStatus;
 use crate::api::plan::Target;
-use crate::api::status::{Candidate, Ended, Outcome};
+use crate::api::status::{Candidate, Ended};
 
 use super::observation::DeploymentSeen;
 
@@ -265,8 +265,8 @@ pub fn forget(status: &mut BirdWatchStatus, deployments: &[DeploymentSeen]) {
     }
 }
 
-/// The last end of a version that is not in production now, of the `wanted` one where one is: what `retry` starts again. Where it is not
-/// known what is in production, what was promoted may be. Of several ends of that version, those whose Deployment is there go first.
+/// The last end of a version that is not in production now, of the `wanted` one where one is: what `retry` starts again. Of several ends
+/// of that version, those whose Deployment is there go first.
 #[must_use]
 pub fn to_retry(
     status: &BirdWatchStatus,
@@ -276,10 +276,7 @@ pub fn to_retry(
 ) -> Option<usize> {
     let is_meant = |ended: &&Ended| {
         let version = ended.canary.version.as_str();
-        let is_production = production.map_or(ended.outcome == Outcome::Promoted, |production| {
-            version == production
-        });
-        !is_production && wanted.is_none_or(|wanted| version == wanted)
+        production != Some(version) && wanted.is_none_or(|wanted| version == wanted)
     };
     let ended = &status.ended;
     let version = &ended.iter().rfind(is_meant)?.canary.version;

@@ -10,6 +10,9 @@ pub(crate) const DURATIONS: &str = "istio_request_duration_milliseconds_bucket";
 /// Its reporter by which a pod reports for itself.
 pub(crate) const OWN: &str = "destination";
 
+/// Its reporter by which callers, gateways among them, report what they sent.
+pub(crate) const CALLER: &str = "source";
+
 /// The label `le` of all requests.
 pub(crate) const ALL: &str = "+Inf";
 
@@ -27,6 +30,15 @@ const SLOWER_FAILURES: Failures = Failures { count: 3, of: 5 };
 /// Matchers of requests to one version, by either reporter.
 pub(crate) const OF_VERSION: &str = "destination_service_name=\"$(service)\",destination_service_namespace=\"$(namespace)\",\
                           destination_version=\"$(version)\"";
+
+/// Matchers of requests to one version whose callers got no answer by a sidecar: none within their timeout, a refused
+/// connection, a pod without one. An answer alone tells a caller `destination_version`; of what it only sent to, it knows the
+/// canonical revision, which is the label `version` where no other label says it (Istio's `istio_stats.cc`, `populatePeerInfo`).
+pub(crate) const UNANSWERED: &str = "destination_service_name=\"$(service)\",destination_service_namespace=\"$(namespace)\",\
+                          destination_version=\"unknown\",destination_canonical_revision=\"$(version)\",reporter=\"source\"";
+
+/// The response code of requests whose caller went away before any answer.
+pub(crate) const NO_ANSWER: &str = "0";
 
 /// A quantile without any limit is compared with production's at the same moment.
 pub(super) fn with_limits(entry: &Metric) -> Metric {
@@ -49,14 +61,16 @@ pub(super) fn with_limits(entry: &Metric) -> Metric {
 pub(super) fn query(entry: &Metric) -> String {
     match entry.preset {
         Some(Preset::Latency) => format!(
-            "max(histogram_quantile({}, sum by (le, reporter) (rate({DURATIONS}{{{OF_VERSION}}}[$(window)]))))",
-            entry.quantile.unwrap_or(0.99)
+            "max(histogram_quantile({}, {}))",
+            entry.quantile.unwrap_or(0.99),
+            rate("le, reporter", DURATIONS, "", "$(window)")
         ),
         Some(Preset::ErrorRate) => {
-            let all = format!("sum by (reporter) (rate({REQUESTS}{{{OF_VERSION}}}[$(window)]))");
-            let http = rate_of("response_code=~\"5..\"");
-            let grpc = rate_of(&format!(
-                "response_code!~\"5..\",grpc_response_status=~\"{}\"",
+            let of = |matchers: &str| rate("reporter", REQUESTS, matchers, "$(window)");
+            let all = of("");
+            let http = of(&format!(",response_code=~\"5..|{NO_ANSWER}\""));
+            let grpc = of(&format!(
+                ",response_code!~\"5..|{NO_ANSWER}\",grpc_response_status=~\"{}\"",
                 GRPC_FAULTS.join("|")
             ));
             // Without a failed request there is no series of them: that is a 0, as far as requests are counted at all.
@@ -75,6 +89,14 @@ pub(crate) fn is_error_share(text: &str) -> bool {
     text == query(&entry)
 }
 
-fn rate_of(matchers: &str) -> String {
-    format!("sum by (reporter) (rate({REQUESTS}{{{OF_VERSION},{matchers}}}[$(window)]))")
+/// Requests to one version per second over `range`, by either reporter; both count the same requests, so the larger is taken.
+pub(crate) fn traffic(range: &str) -> String {
+    format!("max({})", rate("reporter", REQUESTS, "", range))
+}
+
+/// What a version's series grow by per second over `range`, added up `by` labels; `matchers` begin with a comma, or are none.
+fn rate(by: &str, name: &str, matchers: &str, range: &str) -> String {
+    format!(
+        "sum by ({by}) (rate({name}{{{OF_VERSION}{matchers}}}[{range}]) or rate({name}{{{UNANSWERED}{matchers}}}[{range}]))"
+    )
 }

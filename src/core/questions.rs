@@ -199,18 +199,11 @@ pub(super) fn values<'a>(name: &'a ObjectName, rollout: &'a Rollout, window: Spa
     }
 }
 
-/// Requests per second by Istio's own counter; both reporters count the same requests, so the larger is taken.
+/// Requests per second by Istio's own counter.
 fn istio_traffic(values: &Values<'_>, seconds: u64) -> String {
-    Template::parse(
-        "max(sum by (reporter) (rate(istio_requests_total{destination_service_name=\"$(service)\",\
-         destination_service_namespace=\"$(namespace)\",destination_version=\"$(version)\"}[SECONDSs])))",
-    )
-    .map(|template| {
-        template
-            .expand(values)
-            .replace("SECONDSs", &format!("{seconds}s"))
-    })
-    .unwrap_or_default()
+    Template::parse(&preset::traffic(&format!("{seconds}s")))
+        .map(|template| template.expand(values))
+        .unwrap_or_default()
 }
 
 /// Sets how long the present weight is held: as its step says, and at least until the queries see it alone.

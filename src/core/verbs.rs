@@ -1,5 +1,6 @@
 //! What people may ask of a rollout by annotation, and what each verb means in each phase: one table, in code and docs.
 
+use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{FailureReason, NoticeKind, Phase, Rollout, VerbStatus};
 
 use super::blocks;
@@ -243,24 +244,32 @@ fn apply(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, verb: Verb) -> Resu
 
 /// Takes a candidate whose rollout has ended off the lists that keep it from starting.
 fn retry(turn: &mut Turn<'_>) -> Result<(), String> {
-    let rule = turn.seen.rule.as_ref().ok();
-    let production = rule.and_then(|rule| rule.production.as_deref());
-    let plan = turn.desired.as_ref().ok();
-    let wanted = plan.and_then(|plan| plan.canary_version.as_deref());
+    let reverted = conditions::holds(&turn.next.conditions, ConditionType::ProductionReverted);
+    let promoted = turn.next.promoted_version.as_ref().filter(|_| !reverted);
+    let production = promote::production(turn).or(promoted).cloned();
+    // A spec of which something else cannot be used names its canary all the same.
+    let spec = turn.seen.spec.as_ref().ok();
+    let wanted = spec.and_then(|spec| {
+        spec.canary_version
+            .as_ref()
+            .or(spec.canary_version_alias.as_ref())
+    });
+    let wanted = wanted.map(String::as_str);
     let deployments = &turn.seen.deployments;
-    let Some(at) = candidates::to_retry(&turn.next, deployments, production, wanted) else {
+    let Some(at) = candidates::to_retry(&turn.next, deployments, production.as_deref(), wanted) else {
         return Err(match wanted {
-            Some(version) => {
-                format!("no rollout of {version}, which spec.canaryVersion names, has ended here")
-            }
+            Some(version) => format!(
+                "no rollout of {version}, which spec.canaryVersion names, has ended here, or it is in production"
+            ),
             None => "no version has ended here that is not in production".to_owned(),
         });
     };
     let canary = turn.next.ended[at].canary.clone();
     // Without a spec that names them, the Deployments were not looked for.
-    if plan.is_some() && !candidates::is_seen(deployments, &canary) {
+    if turn.desired.is_ok() && !candidates::is_seen(deployments, &canary) {
         return Err(format!(
-            "Deployment {}, with {} as it was released, is not there any more",
+            "Deployment {}, with {} as it was released, is not there any more; name another version in spec.canaryVersion to retry \
+             that",
             canary.deployment, canary.version
         ));
     }

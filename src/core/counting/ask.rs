@@ -96,27 +96,31 @@ fn selectors(test: &SequentialPlan, counting: Option<&Counting>) -> Vec<(Option<
 
 /// The same, of one exporter and one bound, as far as they are known.
 pub(super) fn selectors_of(test: &SequentialPlan, source: &Source) -> Vec<(Option<Counted>, String)> {
-    let reporter = source
-        .reporter
-        .as_ref()
-        .map(|reporter| format!(",reporter=\"{reporter}\""))
-        .unwrap_or_default();
     match &test.counters {
-        Counters::Errors {} => vec![(None, format!("{REQUESTS}{{{}{reporter}}}", preset::OF_VERSION))],
+        Counters::Errors {} => istios(REQUESTS, source, ""),
         Counters::Slow { .. } => {
             let bounds = source
                 .bound
                 .as_ref()
                 .map(|bound| format!(",le=~\"{}|[+]Inf\"", bound.replace('.', "[.]")));
-            let bounds = bounds.unwrap_or_default();
-            vec![(
-                None,
-                format!("{DURATIONS}{{{}{reporter}{bounds}}}", preset::OF_VERSION),
-            )]
+            istios(DURATIONS, source, &bounds.unwrap_or_default())
         }
         Counters::Bad { total, bad: part } | Counters::Good { total, good: part } => vec![
             (Some(Counted::All), total.clone()),
             (Some(Counted::Part), part.clone()),
         ],
     }
+}
+
+/// Selectors of one of Istio's metrics; `matchers` begin with a comma, or are none.
+fn istios(name: &str, source: &Source, matchers: &str) -> Vec<(Option<Counted>, String)> {
+    let reporter = source.reporter.as_deref();
+    let only = reporter
+        .map(|reporter| format!(",reporter=\"{reporter}\""))
+        .unwrap_or_default();
+    let mut all = vec![(None, format!("{name}{{{}{only}{matchers}}}", preset::OF_VERSION))];
+    if reporter.is_none_or(|reporter| reporter == preset::CALLER) {
+        all.push((None, format!("{name}{{{}{matchers}}}", preset::UNANSWERED)));
+    }
+    all
 }

@@ -9,7 +9,7 @@ use crate::api::evidence::Counted as Counting;
 use crate::api::plan::{Counters, SequentialPlan};
 
 use crate::core::observation::{SampleAnswer, SampleSeries, Side};
-use crate::core::preset::{self, GRPC_FAULTS, OWN};
+use crate::core::preset::{self, CALLER, GRPC_FAULTS, NO_ANSWER, OWN};
 use crate::core::sequential::counters::{self, Counted, Part, Series};
 
 pub(super) use bounds::common_bound;
@@ -76,7 +76,7 @@ pub(super) fn source(test: &SequentialPlan, answers: &[&SampleAnswer]) -> Result
     let of = |reporter: &str| grown.get(reporter).copied();
     let own = of(OWN).unwrap_or(0.0);
     let is_believed = |reporter: &&str| of(reporter).is_some_and(|seen| is_complete(seen, own));
-    let reporter = ["waypoint", "source"]
+    let reporter = ["waypoint", CALLER]
         .into_iter()
         .find(is_believed)
         .or_else(|| grown.keys().next().copied())
@@ -148,9 +148,10 @@ fn by_labels(test: &SequentialPlan, one: &SampleSeries, source: &Source) -> Vec<
     }
 }
 
-/// Whether its requests failed: by HTTP status, or by gRPC status where the call itself came through.
+/// Whether its requests failed: by HTTP status, without any answer, or by gRPC status where the call itself came through.
 fn is_failure(one: &SampleSeries) -> bool {
-    label(one, "response_code").is_some_and(|code| code.len() == 3 && code.starts_with('5'))
+    let fails = |code: &str| code == NO_ANSWER || code.len() == 3 && code.starts_with('5');
+    label(one, "response_code").is_some_and(fails)
         || label(one, "grpc_response_status").is_some_and(|status| GRPC_FAULTS.contains(&status))
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::evidence::Counted;
-use crate::api::plan::{MetricPlan, Plan, SequentialPlan, TestPlan};
+use crate::api::plan::{Counters, MetricPlan, Plan, SequentialPlan, TestPlan};
 use crate::api::status::{MetricStatus, Reading, Rollout, Verdict};
 
 use super::{CONFIRMATIONS, begin, of_metric, read, seen_together, words};
@@ -206,6 +206,16 @@ impl Here<'_> {
                 counted.judged = Some(at);
                 Ok(false)
             }
+            // Istio's series begin with a first request, and a step without any is not passed.
+            Err(unknown)
+                if !alone
+                    && is_istios(test)
+                    && unknown == [Unknown::NoTotal(Side::Canary)]
+                    && !was_seen(counted) =>
+            {
+                counted.judged = Some(at);
+                Ok(false)
+            }
             Err(unknown) => {
                 // What cannot be known any more is left out, and counting goes on from here.
                 if unknown.iter().any(|why| matches!(why, Unknown::NoHistory(_))) {
@@ -241,6 +251,15 @@ fn add(
     counted.step_production = counted.step_production.plus(all.production);
     counted.judged = Some(at);
     Ok(told)
+}
+
+const fn is_istios(test: &SequentialPlan) -> bool {
+    matches!(test.counters, Counters::Errors {} | Counters::Slow { .. })
+}
+
+/// Whether any request of the canary was counted.
+fn was_seen(counted: &Counted) -> bool {
+    counted.evidence.canary.requests > 0.0 || counted.step_canary.requests > 0.0
 }
 
 const fn of_production(why: &Unknown) -> bool {

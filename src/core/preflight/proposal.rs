@@ -7,6 +7,7 @@ use crate::api::status::{Candidate, Rollout};
 use crate::core::counting;
 use crate::core::decision::CheckRequest;
 use crate::core::observation::{Check, CheckId, ObjectName, Settings};
+use crate::core::preset;
 use crate::core::query::{Template, Values};
 use crate::core::questions as core_questions;
 
@@ -54,7 +55,7 @@ pub(super) fn own_traffic(plan: &Plan) -> Option<&str> {
     })
 }
 
-/// What to ask about production's traffic: a metric's own `traffic`, else Istio's counter. Both reporters count the same requests, so the larger is taken.
+/// What to ask about production's traffic: a metric's own `traffic`, else Istio's counter.
 #[must_use]
 pub fn traffic_queries(name: &ObjectName, plan: &Plan, production: &str) -> TrafficQueries {
     const OF_SERVICE: &str =
@@ -72,13 +73,10 @@ pub fn traffic_queries(name: &ObjectName, plan: &Plan, production: &str) -> Traf
             .map(|t| t.expand(&values))
             .unwrap_or_default()
     };
-    let counted = format!(
-        "max(sum by (reporter) (rate(istio_requests_total{{{OF_SERVICE},destination_version=\"$(version)\"}}[5m])))"
-    );
     TrafficQueries {
         rate: match own_traffic(plan) {
             Some(own) => expand(own),
-            None => expand(&counted),
+            None => expand(&preset::traffic("5m")),
         },
         from_mesh: expand(&format!(
             "sum(rate(istio_requests_total{{reporter=\"source\",{OF_SERVICE},source_workload!~\".*gateway.*\",source_workload!=\"unknown\"}}[5m]))"

@@ -29,15 +29,23 @@ fn of_call(call: &Call) -> bool {
         | "histogram_fraction"
         | "histogram_stddev"
         | "histogram_stdvar" => true,
-        // Of a gauge; a subquery may as well count. The largest of one that is there in a bad state only (`ALERTS`) is 0 without it.
-        "quantile_over_time" | "avg_over_time" => {
-            let mut arguments = call.args.args.iter();
-            let of_gauge = arguments.any(|argument| matches!(**argument, Expr::MatrixSelector(_)));
-            of_gauge || of_arguments()
+        // Of a gauge. The largest, or the last, of one that is there in a bad state only (`ALERTS`) is 0 without it.
+        "quantile_over_time" | "avg_over_time" | "min_over_time" => {
+            call.args.args.iter().any(|argument| is_of_gauge(argument)) || of_arguments()
         }
         // These answer where there is nothing, or count.
         "absent" | "absent_over_time" | "count_over_time" | "present_over_time" => false,
         _ => of_arguments(),
+    }
+}
+
+/// Whether samples are those of a series as it is; another expression in a subquery may as well count.
+fn is_of_gauge(range: &Expr) -> bool {
+    match range {
+        Expr::Paren(paren) => is_of_gauge(&paren.expr),
+        Expr::MatrixSelector(_) => true,
+        Expr::Subquery(subquery) => matches!(*subquery.expr, Expr::VectorSelector(_)),
+        _ => false,
     }
 }
 
@@ -50,10 +58,14 @@ fn of_aggregate(aggregate: &AggregateExpr) -> bool {
 }
 
 fn of_binary(binary: &BinaryExpr) -> bool {
+    let of_either = || is_a_measure(&binary.lhs) || is_a_measure(&binary.rhs);
     match binary.op.id() {
+        // As a number a comparison lets everything pass.
+        _ if binary.return_bool() => of_either(),
         token::T_ADD | token::T_SUB | token::T_MUL | token::T_DIV | token::T_MOD | token::T_POW => {
-            is_a_measure(&binary.lhs) || is_a_measure(&binary.rhs)
+            of_either()
         }
+        token::T_LAND | token::T_LUNLESS => is_a_measure(&binary.lhs),
         // It has a result where either has.
         token::T_LOR => is_a_measure(&binary.rhs),
         _ => false,

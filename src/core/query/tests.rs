@@ -270,6 +270,12 @@ fn what_measures_is_told_from_what_counts() {
         "vector(1) or avg_over_time(a[5m])",
         "clamp_min(avg_over_time(a[5m]), 0)",
         "max_over_time(histogram_quantile(0.9, rate(a_bucket[1m]))[5m:])",
+        "avg_over_time(latency_p99[5m:30s])",
+        "avg_over_time((latency_p99[5m]))",
+        "min_over_time(a[5m])",
+        "histogram_quantile(0.99, rate(a_bucket[5m])) > bool 0.5",
+        "histogram_quantile(0.99, rate(a_bucket[5m])) and on() (sum(rate(a_count[5m])) > 10)",
+        "avg_over_time(a[5m]) unless b",
     ] {
         assert!(facts(measure).is_a_measure, "{measure}");
     }
@@ -283,6 +289,9 @@ fn what_measures_is_told_from_what_counts() {
         "avg_over_time(sum(rate(errors_total[1m]))[5m:])",
         "absent(avg_over_time(heartbeat[5m]))",
         "sum(max_over_time(ALERTS[5m]))",
+        "sum(last_over_time(ALERTS[5m]))",
+        "sum(rate(errors_total[5m])) > bool 3",
+        "sum(rate(errors_total[5m])) and avg_over_time(a[5m])",
         "errors",
     ] {
         assert!(!facts(counts).is_a_measure, "{counts}");

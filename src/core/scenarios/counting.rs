@@ -1,6 +1,7 @@
 //! Rollouts judged by evidence: the default manifest, shared faults, restarts, a Prometheus that forgets.
 
 use super::*;
+use crate::api::status::Verdict;
 use crate::core::world::traffic::BadShare;
 
 const SERVICE: &str = "
@@ -35,6 +36,45 @@ fn a_service_name_alone_finds_errors_and_says_how_many() {
         text.contains("more than 1.5x worse, evidence ") && text.ends_with(":1"),
         "{text}"
     );
+}
+
+/// A caller that gets no answer cannot say which version did not give it.
+#[test]
+fn a_canary_that_never_answers_is_found_by_what_its_callers_count() {
+    let mut world = world(|side, _| if side == Side::Canary { 0.05 } else { 0.001 });
+    (world.traffic.reporter, world.traffic.hangs) = ("source", true);
+    world.run_to(Phase::RolledBack);
+    assert_eq!(world.path(), [0, 10, 0]);
+}
+
+#[test]
+fn before_its_first_request_a_canary_is_waited_for_and_is_not_unknown() {
+    for reporter in ["source", "destination"] {
+        let mut world = world(|_, _| 0.001);
+        world.traffic.reporter = reporter;
+        world.traffic.canary_from = Some(at(1800));
+        world.until(|w| w.weight() == 10);
+        world.run(900);
+        assert_eq!((world.status.phase, world.weight()), (Phase::Progressing, 10));
+        assert_ne!(metric(&world).verdict, Some(Verdict::Unknown), "{reporter}");
+        let waits = "waiting for the canary's first requests at 10 %: ";
+        assert!(
+            world.status.message.starts_with(waits),
+            "{}",
+            world.status.message
+        );
+        world.run_to(Phase::Promoted);
+    }
+}
+
+#[test]
+fn a_canary_that_is_counted_no_more_is_unknown() {
+    let mut world = world(|_, _| 0.001);
+    world.until(|w| w.weight() == 10);
+    world.run(20);
+    world.traffic.lost_side = Some(Side::Canary);
+    world.run(30);
+    assert_eq!(metric(&world).verdict, Some(Verdict::Unknown));
 }
 
 #[test]

@@ -30,12 +30,18 @@ pub(crate) struct Traffic {
     pub(crate) phases: [i64; 2],
     /// What Prometheus has forgotten.
     pub(crate) lost_before: Timestamp,
+    /// The version that Prometheus has forgotten.
+    pub(crate) lost_side: Option<Side>,
     /// The metric that nothing counts.
     pub(crate) silent: &'static str,
     /// What the user's own counter of bad requests is called where Prometheus does not know it.
     pub(crate) misspelt: Option<&'static str>,
     /// When the last request came.
     pub(crate) flow_until: Option<Timestamp>,
+    /// When the canary's first request comes.
+    pub(crate) canary_from: Option<Timestamp>,
+    /// Whether bad requests are those without an answer, as callers count them.
+    pub(crate) hangs: bool,
     /// Prometheus says this instead of an answer.
     pub(crate) broken: Option<&'static str>,
     /// One scrape in a second.
@@ -51,9 +57,12 @@ impl Default for Traffic {
             every: 1,
             phases: [0, 0],
             lost_before: Timestamp::MIN,
+            lost_side: None,
             silent: "",
             misspelt: None,
             flow_until: None,
+            canary_from: None,
+            hangs: false,
             broken: None,
             scrapes: vec![(at(-1200), [Counters::default(); 2])],
         }
@@ -77,7 +86,8 @@ impl Traffic {
                 _ => self.requests_per_second,
             };
             for (side, part) in [(Side::Production, 1.0 - share), (Side::Canary, share)] {
-                let requests = load * part;
+                let is_awaited = side == Side::Canary && self.canary_from.is_some_and(|from| last < from);
+                let requests = if is_awaited { 0.0 } else { load * part };
                 let counters = &mut after[side as usize];
                 counters.requests += requests;
                 counters.bad += requests * (self.bad)(side, last);
@@ -116,7 +126,11 @@ impl Traffic {
             let labels: BTreeMap<_, _> = labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
             SampleSeries { labels, samples }
         };
+        let is_unanswered = question.query.contains("destination_version=\"unknown\"");
         let mut series = match question.counted {
+            None if is_unanswered && !self.hangs => Vec::new(),
+            None if is_unanswered => vec![of(|c| c.bad, "504")],
+            None if self.hangs => vec![of(|c| c.requests - c.bad.floor(), "200")],
             None => vec![of(|c| c.requests - c.bad.floor(), "200"), of(|c| c.bad, "500")],
             Some(Counted::All) => vec![of(|c| c.requests, "")],
             Some(Counted::Part) if self.misspelt.is_some() => Vec::new(),
@@ -127,7 +141,8 @@ impl Traffic {
                 one.labels.insert("pod".to_owned(), "caller-0".to_owned());
             }
         }
-        series.retain(|one| !one.samples.is_empty() && question.metric != self.silent);
+        let is_lost = question.metric == self.silent || self.lost_side == Some(question.side);
+        series.retain(|one| !one.samples.is_empty() && !is_lost);
         SampleAnswer {
             metric: question.metric.clone(),
             side: question.side,

@@ -133,7 +133,8 @@ fn http_and_grpc_failures_count_and_what_callers_did_wrong_does_not() {
         (&[("response_code", "200"), ("grpc_response_status", "5")], false),
         (&[("response_code", "200"), ("grpc_response_status", "16")], false),
         (&[("response_code", "404")], false),
-        (&[("response_code", "0")], false),
+        // The caller went away before any answer.
+        (&[("response_code", "0")], true),
         (&[("response_code", "5")], false),
     ] {
         assert_eq!(is_failure(&series(labels, 0.0, 1.0)), failed, "{labels:?}");
