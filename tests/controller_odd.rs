@@ -48,7 +48,7 @@ async fn a_route_that_is_taken_from_a_rollout_holds_it_until_it_is_mended() {
     route(&kit, json!([both("first", 50), second]));
     until_said(
         &kit,
-        "aleph/http[second] no longer holds production and canary once each: mend it, or roll back by hand and use the verb rollback",
+        "aleph/http[second] no longer holds production and canary once each, or has another name now: mend it, or roll back by hand and use the verb rollback",
     )
     .await;
     assert_eq!(kit.status("aleph").weight, Some(50));

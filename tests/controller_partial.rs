@@ -71,6 +71,33 @@ async fn of_several_those_named_move_and_people_are_warned_of_the_other() {
     kit.until_phase(Phase::Promoted).await;
 }
 
+/// Istio takes a subset of the oldest rule that has it, whatever is written into the others.
+#[tokio::test(start_paused = true)]
+async fn beside_an_older_rule_with_one_of_our_subsets_nothing_is_raised() {
+    let kit = Kit::new();
+    let beside = |created: &str, subset: &str| {
+        let mut other = kit.api.get(RULES, (NS, "aleph")).unwrap();
+        other["metadata"] = json!({"name": "former", "namespace": NS, "creationTimestamp": created});
+        other["spec"]["subsets"] = json!([{"name": subset, "labels": {"version": "v1"}}]);
+        other
+    };
+    let (older, younger) = ("2020-01-01T00:00:00Z", "2036-01-01T00:00:00Z");
+    kit.api.put(RULES, beside(older, "canary"));
+    kit.bird_watch();
+    let _operator = kit.operator("one");
+    let said = "DestinationRule former is older, for the same host, and has subset canary too";
+    kit.until("it is said", |kit| kit.status("aleph").message.contains(said))
+        .await;
+    sleep(Duration::from_mins(2)).await;
+    assert_eq!(kit.weights(), (100, 0));
+    // One with subsets of its own is nobody's business.
+    kit.api.put(RULES, beside(older, "tests"));
+    kit.until_weight(50).await;
+    // A younger one neither.
+    kit.api.put(RULES, beside(younger, "canary"));
+    kit.until_phase(Phase::Promoted).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_canary_with_a_part_of_its_first_weight_is_judged() {
     let (kit, _operator) = half_raised().await;

@@ -7,8 +7,8 @@ use crate::api::{BirdWatchStatus, Span};
 use crate::core::decide::decide_on;
 use crate::core::decision::{CheckRequest, Decision, Effect};
 use crate::core::observation::{
-    Answer, Check, DeploymentSeen, OURSELVES, ObjectName, Observation, Outcome, Point, Question, RouteSeen,
-    RuleSeen, Settings, Side,
+    Answer, Check, DeploymentSeen, Lacks, OURSELVES, ObjectName, Observation, Outcome, Point, Question,
+    RouteSeen, RuleSeen, Settings, Side,
 };
 use crate::core::sequential::counts::Counts;
 use crate::core::weights::share;
@@ -304,6 +304,7 @@ fn deployment(version: &str, created: Timestamp) -> DeploymentSeen {
         current: 1,
         updated: 1,
         available: 1,
+        lacks: Lacks::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::api::plan::Target;
 use crate::core::observation::{DeploymentSeen, ObjectName, RouteSeen, RuleSeen};
-use crate::istio::destination_rule::{self, SubsetLabel};
+use crate::istio::destination_rule::{self, Besides, SubsetLabel};
 use crate::istio::routes::{self, Holds, Kind, OtherRoute, Pair};
 use crate::istio::{DestinationRule, VirtualService, host};
 
@@ -51,11 +51,11 @@ impl World {
             namespace: name.namespace.clone(),
             name: other.to_owned(),
         };
-        self.deployments = deployments(sight, name, &target);
         let rule_name = at(&target.destination_rule);
         let rule = sight.destination_rule(&rule_name);
         let full = |host: &str| host::resolve(host, &name.namespace, sight.cluster_domain());
-        let host = self.rule(sight, &rule_name, rule.as_deref(), &target);
+        let (host, besides) = self.rule(sight, &rule_name, rule.as_ref(), &target);
+        self.deployments = deployments(sight, name, &target, &besides);
         let kept = kept.map(full);
         if let (Some(kept), Some(host)) = (&kept, &host)
             && kept != host
@@ -90,17 +90,17 @@ impl World {
         }
     }
 
-    /// Reads the rule; returns its host.
+    /// Reads the rule; returns its host, and what its subsets ask for besides the version.
     fn rule(
         &mut self,
         sight: &impl Sight,
         name: &ObjectName,
-        rule: Option<&DestinationRule>,
+        rule: Option<&Arc<DestinationRule>>,
         target: &Target,
-    ) -> Option<String> {
+    ) -> (Option<String>, Besides) {
         let Some(rule) = rule else {
             self.rule = Err(missing("DestinationRule", name));
-            return None;
+            return (None, Besides::default());
         };
         let Target {
             production_subset,
@@ -123,7 +123,11 @@ impl World {
         } else {
             Err(joined(&read.problems))
         };
-        read.host
+        if let Some(other) = outdone(sight, name, rule, target) {
+            self.production_despite = version(&read.production);
+            self.rule = Err(other);
+        }
+        (read.host, read.besides)
     }
 
     fn service(&mut self, sight: &impl Sight, object: Arc<VirtualService>, pair: &Pair) -> Service {
@@ -147,7 +151,9 @@ impl World {
             let text = other_route(other, pair);
             match other.holds {
                 Holds::NoSubset => self.warnings.push(text),
-                Holds::ProductionOnly | Holds::CanaryOnly => self.other_routes.push(text),
+                Holds::ProductionOnly | Holds::CanaryOnly | Holds::CanaryMirror => {
+                    self.other_routes.push(text);
+                }
             }
         }
         Service {
@@ -171,7 +177,32 @@ impl World {
     }
 }
 
-fn deployments(sight: &impl Sight, name: &ObjectName, target: &Target) -> Vec<DeploymentSeen> {
+/// An older rule for the same host that has one of our subsets too: of subsets with one name Istio takes the oldest rule's, whatever
+/// we write into ours.
+fn outdone(sight: &impl Sight, name: &ObjectName, rule: &DestinationRule, target: &Target) -> Option<String> {
+    let others = sight.index().rules_beside(name);
+    let age = |rule: &DestinationRule| {
+        let created = rule.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (created, rule.metadata.name.clone())
+    };
+    let ours = [&target.production_subset, &target.canary_subset];
+    others.iter().find_map(|other| {
+        let found = sight.destination_rule(other).filter(|other| age(other) < age(rule))?;
+        let subset = ours.into_iter().find(|subset| destination_rule::has_subset(&found, subset))?;
+        Some(format!(
+            "DestinationRule {} is older, for the same host, and has subset {subset} too: Istio takes that one; remove it there, or \
+             name that rule in spec.destinationRule",
+            other.name
+        ))
+    })
+}
+
+fn deployments(
+    sight: &impl Sight,
+    name: &ObjectName,
+    target: &Target,
+    besides: &Besides,
+) -> Vec<DeploymentSeen> {
     let names = sight.index().deployments(name, target);
     let found = names.iter().filter_map(|name| sight.deployment(name));
     let matching = found.filter(|deployment| {
@@ -181,7 +212,10 @@ fn deployments(sight: &impl Sight, name: &ObjectName, target: &Target) -> Vec<De
             .all(|(key, value)| deployment.pod_labels().get(key) == Some(value))
     });
     let mut seen: Vec<_> = matching
-        .map(|deployment| deployment.seen(&target.version_label))
+        .map(|deployment| DeploymentSeen {
+            lacks: besides.lacked_by(deployment.pod_labels()),
+            ..deployment.seen(&target.version_label)
+        })
         .collect();
     seen.sort_by(|a, b| a.name.cmp(&b.name));
     seen
@@ -211,6 +245,10 @@ fn other_route(route: &OtherRoute, pair: &Pair) -> String {
     match route.holds {
         Holds::ProductionOnly => format!("{place} has only subset {}", pair.production),
         Holds::CanaryOnly => format!("{place} has only subset {}", pair.canary),
+        Holds::CanaryMirror => format!(
+            "{place} copies requests to subset {}, whatever its weight",
+            pair.canary
+        ),
         Holds::NoSubset => format!(
             "{place} sends to {} without a subset, to pods of every version",
             pair.host

@@ -250,6 +250,13 @@ impl Index {
         older.into_iter().map(|(_, name)| name).collect()
     }
 
+    /// The other rules in the namespace for the host of `rule`.
+    #[must_use]
+    pub fn rules_beside(&self, rule: &ObjectName) -> Vec<ObjectName> {
+        let all = self.hosts.of(rule).flat_map(|host| self.hosts.having(host));
+        all.filter(|other| *other != rule).cloned().collect()
+    }
+
     /// The `VirtualService`s in the namespace that send to the host of `rule`.
     #[must_use]
     pub fn routing_to_host_of(&self, rule: &ObjectName) -> BTreeSet<ObjectName> {

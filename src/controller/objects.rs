@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::api::{BirdWatchSpec, BirdWatchStatus, FINALIZER, VERB_ANNOTATION};
 use crate::clients::depth::{INSTEAD, MOST};
 use crate::core::line::tidy;
-use crate::core::observation::{DeploymentSeen, ObjectName};
+use crate::core::observation::{DeploymentSeen, Lacks, ObjectName};
 
 use super::json::Json;
 use super::unknown;
@@ -364,6 +364,7 @@ impl Deployment {
             current: status.replicas,
             updated: status.updated_replicas,
             available: status.available_replicas,
+            lacks: Lacks::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::end;
 use super::progress;
 use super::turn::Turn;
 use super::verdict;
+use super::weights::share;
 
 /// After so long people are told that a step waits for requests.
 const LONG_WAIT: Span = Span::secs(600);
@@ -64,6 +65,41 @@ fn held_for(turn: &mut Turn<'_>, rollout: &Rollout, reason: &'static str, messag
         withholds: false,
     };
     held(turn, rollout, &block);
+}
+
+/// The promotion waits for pods that production's subset would find.
+pub(super) fn held_for_subset(turn: &mut Turn<'_>, rollout: &Rollout, message: String) {
+    held_for(turn, rollout, "SubsetLabels", message);
+}
+
+/// Why one of the two subsets finds no pod of the canary.
+pub(super) fn left_out(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    let target = &rollout.plan.target;
+    let own = turn
+        .seen
+        .deployments
+        .iter()
+        .find(|d| d.uid == rollout.canary.uid)?;
+    let of = |subset: &str, lacked: &Option<String>| {
+        let lacked = lacked.as_ref()?;
+        Some(format!(
+            "subset {subset} of DestinationRule {} asks for {lacked} besides the version, which the pods of Deployment {} lack: make \
+             them agree",
+            target.destination_rule, own.name
+        ))
+    };
+    of(&target.canary_subset, &own.lacks.canary)
+        .or_else(|| of(&target.production_subset, &own.lacks.production))
+}
+
+/// The route on which a weight below 100 would give the canary everything, for its weights are too small to be parted so.
+fn coarse(turn: &Turn<'_>, weight: u8) -> Option<String> {
+    let mut routes = turn.seen.routes.iter();
+    let route = routes.find(|route| weight < 100 && share(route.total, weight) >= route.total)?;
+    Some(format!(
+        "production and canary hold {} of {} together, of which {weight} % would be all: give production 100 and the canary 0 there",
+        route.total, route.key
+    ))
 }
 
 /// The hold is over, and a version still has had no request in it. Seldom traffic is no news for a while.
@@ -127,13 +163,19 @@ pub(super) fn block(turn: &mut Turn<'_>, rollout: &Rollout, weight: u8) -> Optio
     }
     if let Some(lost) = end::lost_routes(turn, rollout) {
         let message = format!(
-            "{lost} no longer holds production and canary once each: mend it, or roll back by hand and use the verb rollback"
+            "{lost} no longer holds production and canary once each, or has another name now: mend it, or roll back by hand and use the verb rollback"
         );
         return block("RouteLost", message, true);
     }
     if turn.seen.routes.iter().any(|r| r.total == 0) {
         let message = "production and canary hold 0 of a route together: give them weight there".to_owned();
         return block("NoWeight", message, true);
+    }
+    if let Some(message) = coarse(turn, weight) {
+        return block("WeightCoarse", message, true);
+    }
+    if let Some(message) = left_out(turn, rollout) {
+        return block("SubsetLabels", message, true);
     }
     if rollout.confirmed == 0 {
         let delay = turn.seen.settings.propagation_delay;
@@ -177,7 +219,18 @@ fn capacity(turn: &Turn<'_>, rollout: &Rollout, weight: u8) -> Option<Block> {
         .iter()
         .filter(|d| d.version.as_ref() == Some(&rollout.production.version));
     let replicas = of_production.map(|d| f64::from(d.replicas)).sum();
-    let needed = pods_needed(weight, replicas, rollout.plan.min_capacity);
+    // Of a small total a weight is rounded up.
+    let of_routes = turn
+        .seen
+        .routes
+        .iter()
+        .map(|route| route.percent_at(weight))
+        .max();
+    let needed = pods_needed(
+        of_routes.map_or(weight, |most| most.max(weight)),
+        replicas,
+        rollout.plan.min_capacity,
+    );
     let pods = end::canary_pods(turn, rollout);
     (f64::from(pods) < needed).then(|| Block {
         reason: "Capacity",

@@ -159,6 +159,17 @@ pub struct DeploymentSeen {
     pub updated: i32,
     /// `status.availableReplicas`.
     pub available: i32,
+    /// What keeps its pods out of our subsets, whatever their version.
+    pub lacks: Lacks,
+}
+
+/// Labels that our subsets ask for besides the version, and that pods lack: the first of each, as `track=stable`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Of the production subset.
+    pub production: Option<String>,
+    /// Of the canary subset.
+    pub canary: Option<String>,
 }
 
 /// The two labels of the `DestinationRule`'s subsets; `None` where the subset has no version label.

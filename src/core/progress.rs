@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::Span;
 use crate::api::conditions::ConditionType;
-use crate::api::status::{HoldClock, NoticeKind, Phase, Rollout, Verdict};
+use crate::api::status::{HoldClock, KeptRoute, NoticeKind, Phase, Rollout, Verdict};
 
 use super::blocks::{self, Block, held};
 use super::counting;
@@ -105,6 +105,7 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
     counting::new_step(rollout);
     questions::set_hold(rollout, &turn.seen.settings);
     turn.clear(ConditionType::Held);
+    keep_joined(turn, rollout);
     let lasts = counting::lasts(rollout, &turn.seen.settings);
     turn.tell(
         rollout,
@@ -113,6 +114,20 @@ fn confirm(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
     );
     counting::tell_sight(turn, rollout);
     true
+}
+
+/// Routes that came in since the rollout began, and that it moves from now on as the others.
+fn keep_joined(turn: &Turn<'_>, rollout: &mut Rollout) {
+    let kept = &mut rollout.kept.routes;
+    for route in &turn.seen.routes {
+        if kept.iter().all(|before| before.route != route.key) {
+            kept.push(KeptRoute {
+                route: route.key.clone(),
+                production: Some(route.total),
+                canary: Some(0),
+            });
+        }
+    }
 }
 
 /// The first raise has reached one route, and another not yet: who has traffic is judged.

@@ -33,6 +33,10 @@ pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
         blocks::held_for_routes(turn, rollout);
         return;
     }
+    if let Some(message) = blocks::left_out(turn, rollout) {
+        blocks::held_for_subset(turn, rollout, message);
+        return;
+    }
     if turn.holds(ConditionType::Held) {
         turn.clear(ConditionType::Held);
         rollout.confirmed_at = Some(turn.now);

@@ -25,9 +25,19 @@ impl RouteSeen {
     /// The canary's present share in percent, rounded up.
     #[must_use]
     pub fn percent(&self) -> u8 {
-        let share = i128::from(self.canary_share()) * 100;
+        self.percent_of(self.canary_share())
+    }
+
+    /// What `percent` gives it, in percent, rounded up: more, where the total is small.
+    #[must_use]
+    pub fn percent_at(&self, percent: u8) -> u8 {
+        self.percent_of(share(self.total, percent))
+    }
+
+    fn percent_of(&self, part: i64) -> u8 {
+        let part = i128::from(part) * 100;
         let whole = i128::from(self.total.max(1));
-        u8::try_from((share + whole - 1) / whole).map_or(100, |percent| percent.min(100))
+        u8::try_from((part + whole - 1) / whole).map_or(100, |percent| percent.min(100))
     }
 
     /// Whether the canary has more than `percent` gives it.

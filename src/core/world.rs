@@ -125,6 +125,7 @@ pub(crate) fn deployment(version: &str, created: i64) -> DeploymentSeen {
         current: 2,
         updated: 2,
         available: 2,
+        ..DeploymentSeen::default()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reading a `DestinationRule`, and the guarded patches of one thing in it: the version label of a subset.
 
+use std::collections::BTreeMap;
+
 use json_patch::Patch;
 use json_patch::jsonptr::{PointerBuf, Token};
 use serde_json::{Map, Value};
@@ -8,6 +10,7 @@ use super::host::resolve;
 use super::patch::{below, pointer, remove, same_version, set, test};
 use super::problem::{ObjectName, Problem};
 use super::raw::DestinationRule;
+use crate::core::observation::Lacks;
 
 /// What a subset says of the version it selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +45,36 @@ pub struct Rule {
     pub production: SubsetLabel,
     /// The canary subset.
     pub canary: SubsetLabel,
+    /// What they ask for besides the version.
+    pub besides: Besides,
     /// Why one of the above is missing.
     pub problems: Vec<Problem>,
+}
+
+/// Labels that two subsets ask for besides the version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Besides {
+    /// Of the production subset.
+    pub production: BTreeMap<String, String>,
+    /// Of the canary subset.
+    pub canary: BTreeMap<String, String>,
+}
+
+impl Besides {
+    /// Those that pods with these labels lack.
+    #[must_use]
+    pub fn lacked_by(&self, pod_labels: &BTreeMap<String, String>) -> Lacks {
+        let first = |asked: &BTreeMap<String, String>| {
+            let mut lacked = asked
+                .iter()
+                .filter(|(key, value)| pod_labels.get(*key) != Some(*value));
+            lacked.next().map(|(key, value)| format!("{key}={value}"))
+        };
+        Lacks {
+            production: first(&self.production),
+            canary: first(&self.canary),
+        }
+    }
 }
 
 /// Reads host and subsets; `version_label` is the key of the label that tells versions apart, and the host is
@@ -80,6 +111,16 @@ pub fn read(
             }
         }
     };
+    let besides = |subset| {
+        let found = subset_named(rule, subset);
+        found
+            .map(|found| found.besides(version_label))
+            .unwrap_or_default()
+    };
+    let besides = Besides {
+        production: besides(production),
+        canary: besides(canary),
+    };
     let production = label(production);
     let canary = label(canary);
     Rule {
@@ -87,8 +128,16 @@ pub fn read(
         written_host: host.map(str::to_owned),
         production,
         canary,
+        besides,
         problems,
     }
+}
+
+/// Whether a rule has a subset of that name, for pods by their labels alone.
+#[must_use]
+pub fn has_subset(rule: &DestinationRule, subset: &str) -> bool {
+    let mut entries = rule.spec["subsets"].as_array().into_iter().flatten();
+    rule.spec["workloadSelector"].is_null() && entries.any(|entry| entry["name"] == subset)
 }
 
 /// Points `subset` at `version`. `None` where it is already so.
@@ -217,6 +266,14 @@ impl<'a> Subset<'a> {
         }
     }
 
+    fn besides(&self, version_label: &str) -> BTreeMap<String, String> {
+        let labels = self.labels.into_iter().flatten();
+        let others = labels.filter(|(key, _)| *key != version_label);
+        others
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect()
+    }
+
     fn label_at(&self, key: &str) -> PointerBuf {
         below(&self.at, ["labels", key])
     }
@@ -253,6 +310,31 @@ mod tests {
     }
 
     #[test]
+    fn what_subsets_ask_for_besides_the_version_is_held_against_pods() {
+        let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            pairs.iter().map(owned).collect()
+        };
+        let asked = seen(&rule()).besides;
+        assert_eq!(asked.lacked_by(&labels(&[("app", "aleph")])), Lacks::default());
+        for pods in [labels(&[("version", "v03")]), labels(&[("app", "beth")])] {
+            let lacks = asked.lacked_by(&pods);
+            assert_eq!(
+                (lacks.production.as_deref(), lacks.canary),
+                (Some("app=aleph"), None)
+            );
+        }
+    }
+
+    #[test]
+    fn a_subset_of_all_pods_with_its_labels_is_told_from_one_of_a_workload() {
+        assert!(has_subset(&rule(), "canary") && !has_subset(&rule(), "next"));
+        let mut of_workload = rule();
+        of_workload.spec["workloadSelector"] = json!({"matchLabels": {"app": "web"}});
+        assert!(!has_subset(&of_workload, "canary"));
+    }
+
+    #[test]
     fn host_and_subsets_are_read() {
         assert_eq!(
             seen(&rule()),
@@ -261,6 +343,10 @@ mod tests {
                 written_host: Some("aleph".into()),
                 production: SubsetLabel::Version("v03".into()),
                 canary: SubsetLabel::Unlabelled,
+                besides: Besides {
+                    production: [("app".to_owned(), "aleph".to_owned())].into(),
+                    canary: BTreeMap::new(),
+                },
                 problems: vec![],
             }
         );

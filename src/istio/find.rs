@@ -84,6 +84,9 @@ impl Finder<'_> {
                 .and_then(Value::as_str)
                 .filter(|name| !name.is_empty());
             let place = Place { kind, index, name };
+            if self.mirrors(route) {
+                self.other(place, Holds::CanaryMirror);
+            }
             match route.get("route") {
                 // A redirect, a direct response or a delegate: nothing here has weights.
                 None | Some(Value::Null) => {}
@@ -91,6 +94,23 @@ impl Finder<'_> {
                 Some(other) => self.wrong_type(&place.field(), "a list", other),
             }
         }
+    }
+
+    /// Whether a copy of its requests goes to the canary subset.
+    fn mirrors(&self, route: &Value) -> bool {
+        let listed = route["mirrors"].as_array().into_iter().flatten();
+        let all = listed
+            .map(|mirror| &mirror["destination"])
+            .chain([&route["mirror"]]);
+        let host = |mirror: &Value| {
+            Some(resolve(
+                mirror["host"].as_str()?,
+                self.namespace,
+                self.cluster_domain,
+            ))
+        };
+        let mut ours = all.filter(|mirror| host(mirror).as_ref() == Some(&self.pair.host));
+        ours.any(|mirror| mirror["subset"] == self.pair.canary.as_str())
     }
 
     fn route(&mut self, place: Place<'_>, destinations: &[Value]) {
@@ -343,6 +363,9 @@ mod tests {
             {"redirect": {"uri": "/"}},
             {"delegate": {"name": "inner"}},
             {"route": [{"destination": {"host": "beth"}}], "mirror": {"host": "aleph", "subset": "canary"}},
+            {"route": [{"destination": {"host": "beth"}}],
+             "mirrors": [{"destination": {"host": "aleph", "subset": "production"}}, {"destination": {"host": "aleph", "subset": "canary"}}]},
+            {"route": [{"destination": {"host": "beth"}}], "mirror": {"host": "beth", "subset": "canary"}},
         ]})));
         assert_eq!(found.ours.len(), 1);
         let others: Vec<_> = found
@@ -357,6 +380,8 @@ mod tests {
                 ("http[2]".into(), Holds::ProductionOnly),
                 ("http[3]".into(), Holds::NoSubset),
                 ("http[4]".into(), Holds::NoSubset),
+                ("http[8]".into(), Holds::CanaryMirror),
+                ("http[9]".into(), Holds::CanaryMirror),
             ]
         );
         assert_eq!(

@@ -24,6 +24,7 @@ pub fn virtual_service(object: &VirtualService, pair: &Pair, cluster_domain: &st
             routes::Holds::ProductionOnly => Holds::ProductionOnly,
             routes::Holds::CanaryOnly => Holds::CanaryOnly,
             routes::Holds::NoSubset => Holds::NoSubset,
+            routes::Holds::CanaryMirror => Holds::CanaryMirror,
         },
     };
     VirtualServiceFacts {
@@ -56,6 +57,7 @@ pub fn destination_rule(object: &DestinationRule, read: &Rule) -> RuleFacts {
         production: subset(&read.production),
         canary: subset(&read.canary),
         problems: read.problems.iter().map(problem).collect(),
+        beside: Vec::new(),
         meta: meta(&object.metadata, Some(&owner::SUBSETS)),
     }
 }

@@ -122,6 +122,8 @@ pub enum Holds {
     CanaryOnly,
     /// The host without a subset: the traffic reaches pods of both versions, whatever the weights.
     NoSubset,
+    /// A copy of its requests goes to the canary subset.
+    CanaryMirror,
 }
 
 /// A route to our host that is not ours. Named in status and left alone.

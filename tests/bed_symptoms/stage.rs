@@ -216,6 +216,14 @@ impl Stage {
         }
     }
 
+    /// A second, younger rule with the same subsets.
+    pub(crate) async fn rule_beside(&self, name: &str) {
+        self.aged("DestinationRule", SERVICE).await;
+        let mut manifest = self.app.destination_rule("v1", "none");
+        manifest["metadata"]["name"] = json!(name);
+        apps::apply(&self.client, &[manifest]).await.unwrap();
+    }
+
     /// Takes an object of the service away.
     pub(crate) async fn remove(&self, kind: &str) {
         let api = dynamic(&self.client, &self.namespace, kind);

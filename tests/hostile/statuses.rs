@@ -333,5 +333,6 @@ fn deployment(told: &Value) -> DeploymentSeen {
         current: 2,
         updated: 2,
         available: 2,
+        ..DeploymentSeen::default()
     }
 }

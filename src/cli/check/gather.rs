@@ -17,7 +17,7 @@ use crate::core::preflight::Inventory;
 use crate::core::preflight::inventory::{
     DeploymentFacts, Listed, Peer, PodFacts, Port, RuleFacts, Seen, ServiceFacts, VirtualServiceFacts,
 };
-use crate::istio::destination_rule;
+use crate::istio::destination_rule::{self, Besides};
 use crate::istio::routes::Pair;
 use crate::istio::{DestinationRule, VirtualService, host, preflight};
 
@@ -109,10 +109,35 @@ impl Around<'_> {
             return self.objects.whole(Kind::DestinationRule).map(|()| None);
         };
         let rule = DestinationRule::deserialize(found).map_err(|error| error.to_string())?;
-        Ok(Some(preflight::destination_rule(
-            &rule,
-            &self.read(&rule, target),
-        )))
+        let read = self.read(&rule, target);
+        let mut facts = preflight::destination_rule(&rule, &read);
+        facts.beside = self.beside(&rule, &read, target);
+        Ok(Some(facts))
+    }
+
+    /// Names of other rules for the host that have one of our subsets.
+    fn beside(&self, rule: &DestinationRule, read: &destination_rule::Rule, target: &Target) -> Vec<String> {
+        let ours = [&target.production_subset, &target.canary_subset];
+        let others = self
+            .of(Kind::DestinationRule)
+            .filter_map(|found| DestinationRule::deserialize(found).ok())
+            .filter(|other| other.metadata.name != rule.metadata.name);
+        let same = others.filter(|other| {
+            let has = ours
+                .into_iter()
+                .any(|subset| destination_rule::has_subset(other, subset));
+            has && read.host.is_some() && self.read(other, target).host == read.host
+        });
+        same.filter_map(|other| other.metadata.name).collect()
+    }
+
+    /// What our subsets ask of pods besides their version.
+    fn besides(&self, target: &Target) -> Besides {
+        let name = self.at(&target.destination_rule);
+        let found = self.objects.named(Kind::DestinationRule, &name);
+        let rule = found.and_then(|found| DestinationRule::deserialize(found).ok());
+        rule.map(|rule| self.read(&rule, target).besides)
+            .unwrap_or_default()
     }
 
     fn read(&self, rule: &DestinationRule, target: &Target) -> destination_rule::Rule {
@@ -143,7 +168,13 @@ impl Around<'_> {
     }
 
     fn deployments(&self, target: &Target) -> Listed<DeploymentFacts> {
-        let found = self.of(Kind::Deployment).map(|object| deployment(object, target));
+        let besides = self.besides(target);
+        let of = |object| {
+            let mut facts = deployment(object, target);
+            facts.seen.lacks = besides.lacked_by(&facts.pod_labels);
+            facts
+        };
+        let found = self.of(Kind::Deployment).map(of);
         let matches = |facts: &DeploymentFacts| selects(&target.selector, &facts.pod_labels);
         self.listed(Kind::Deployment, found.filter(matches))
     }
@@ -246,6 +277,7 @@ fn service(object: &Value) -> ServiceFacts {
             })
             .collect(),
         selector: texts(&object["spec"]["selector"]),
+        is_headless: object["spec"]["clusterIP"] == "None",
     }
 }
 

@@ -26,11 +26,14 @@ codes! {
     QUERY_SYNTAX = "query-syntax": "a query is not PromQL, names an unknown variable, or can never give a number";
     QUERY_GROWS = "query-grows": "a query grows with traffic and is compared between versions with different shares of it";
     RANGE_TOO_LONG = "range-too-long": "a query looks back much longer than a step is held";
+    RANGE_UNKNOWN = "range-unknown": "a query reads a recording rule, whose own range cannot be read";
     SETTLE_TOO_SHORT = "settle-too-short": "`settle` is shorter than a query looks back";
     RULE_MISSING = "destinationrule-missing": "the DestinationRule is not there";
     RULE_INVALID = "destinationrule-invalid": "the DestinationRule has no host, or a part that cannot be read";
+    RULES_SEVERAL = "destinationrules-several": "another DestinationRule for the host has one of our subsets too";
     HOST_OTHER = "host-other": "traffic goes to another host than the one whose requests are counted";
     SUBSET_MISSING = "subset-missing": "the DestinationRule lacks a subset, or has it twice";
+    SUBSET_LABELS = "subset-labels": "a subset asks for labels besides the version that a Deployment's pods lack";
     LABEL_MISSING = "label-missing": "a subset, or a Deployment, has no version label";
     SERVICE_MISSING = "virtualservice-missing": "a VirtualService of the spec is not there";
     ROUTE_MISSING = "route-missing": "no route of a VirtualService holds our subsets";
@@ -38,7 +41,9 @@ codes! {
     ROUTE_NO_SUBSET = "route-no-subset": "a route sends to the host without a subset, to pods of every version";
     ROUTE_INVALID = "route-invalid": "a route cannot be read, or holds a subset twice";
     WEIGHT_NOT_ZERO = "weight-not-zero": "the canary has weight and no rollout is under way";
+    WEIGHT_COARSE = "weight-coarse": "the weights of a route are too small to express a step";
     WEIGHT_NOTHING = "weight-nothing": "our two destinations hold nothing of a route";
+    MIRROR = "mirror": "a route copies requests to the canary's subset";
     SERVICES_SEVERAL = "virtualservices-several": "another VirtualService sends to the host and does not move";
     GATEWAYS_WITHOUT_MESH = "gateways-without-mesh": "`gateways` leaves out `mesh`: callers in the mesh go past the weights";
     RETRIES = "retries": "retries on a route of ours hide failures or count them several times";
@@ -51,6 +56,8 @@ codes! {
     NO_SIDECAR = "no-sidecar": "pods have no proxy, or will get none";
     HOST_WITHOUT_SERVICE = "service-missing": "the host of the DestinationRule is no Service";
     PORT_PROTOCOL = "port-protocol": "a port of the Service does not say its protocol, or says one that our routes do not apply to";
+    HEADLESS = "service-headless": "the Service has no address: callers in the mesh dial a pod, whatever the weights";
+    SELECTOR_LABELS = "selector-labels": "the Service selects by labels that a Deployment's pods lack";
     SELECTOR_VERSION = "selector-version": "the Service selects pods of one version only";
     SECOND_BIRDWATCH = "second-birdwatch": "another BirdWatch acts on the same objects";
     OTHER_OPERATOR = "other-operator": "Flagger or Argo Rollouts left marks on an object";

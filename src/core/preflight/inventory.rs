@@ -189,6 +189,8 @@ pub enum Holds {
     CanaryOnly,
     /// The host without a subset.
     NoSubset,
+    /// A copy of its requests goes to the canary subset.
+    CanaryMirror,
 }
 
 /// What keeps a route from being ours.
@@ -222,6 +224,8 @@ pub struct RuleFacts {
     pub canary: SubsetFacts,
     /// Why a subset or the host is missing.
     pub problems: Vec<RuleProblem>,
+    /// Other rules for the host that have one of our subsets too.
+    pub beside: Vec<String>,
     /// Its metadata.
     pub meta: Meta,
 }
@@ -301,6 +305,8 @@ pub struct ServiceFacts {
     pub ports: Vec<Port>,
     /// Labels of the pods it finds.
     pub selector: BTreeMap<String, String>,
+    /// It has no address of its own: callers dial pods.
+    pub is_headless: bool,
 }
 
 /// A port of a Service.

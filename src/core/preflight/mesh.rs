@@ -1,8 +1,11 @@
 //! What Istio's objects say: the rule with its subsets, and the routes to them.
 
 use crate::api::plan::{Plan, Target};
+use crate::core::observation::RouteSeen;
 
-use super::inventory::{Holds, Inventory, RouteFacts, RouteProblemKind, SubsetFacts, VirtualServiceFacts};
+use super::inventory::{
+    Holds, Inventory, RouteFacts, RouteProblemKind, RuleFacts, SubsetFacts, VirtualServiceFacts,
+};
 use super::{Report, codes};
 
 /// Retry conditions that send a failed answer again, so that a caller never sees it.
@@ -27,6 +30,7 @@ pub(super) fn rule(report: &mut Report, inventory: &Inventory, plan: &Plan) {
             ),
         );
     };
+    beside(report, rule, &object);
     for problem in &rule.problems {
         let (code, place) = if problem.of_subset {
             (codes::SUBSET_MISSING, "spec.subsets")
@@ -67,6 +71,18 @@ pub(super) fn rule(report: &mut Report, inventory: &Inventory, plan: &Plan) {
     }
 }
 
+fn beside(report: &mut Report, rule: &RuleFacts, object: &str) {
+    for other in &rule.beside {
+        report.warning(
+            codes::RULES_SEVERAL,
+            object,
+            format!("DestinationRule {other} is for the same host, and has one of our subsets too"),
+            "Of subsets with one name Istio takes the oldest rule's: what a rollout writes into the other one does nothing.",
+            "Take the subset out of that rule, or name it in spec.destinationRule and remove this one.",
+        );
+    }
+}
+
 pub(super) fn services(report: &mut Report, inventory: &Inventory, plan: &Plan) {
     let listed = &inventory.virtual_services;
     let namespace = &inventory.name.namespace;
@@ -77,7 +93,7 @@ pub(super) fn services(report: &mut Report, inventory: &Inventory, plan: &Plan) 
         let object = format!("VirtualService {name}");
         let found = listed.found.iter().find(|s| is_ours(s) && s.name.name == *name);
         match (found, &listed.whole) {
-            (Some(service), _) => one(report, inventory, &plan.target, service, &object),
+            (Some(service), _) => one(report, inventory, plan, service, &object),
             (None, Err(why)) => report.unseen(&object, why),
             (None, Ok(())) => report.error(
                 codes::SERVICE_MISSING,
@@ -104,13 +120,8 @@ pub(super) fn services(report: &mut Report, inventory: &Inventory, plan: &Plan) 
     gateways(report, inventory, plan);
 }
 
-fn one(
-    report: &mut Report,
-    inventory: &Inventory,
-    target: &Target,
-    service: &VirtualServiceFacts,
-    object: &str,
-) {
+fn one(report: &mut Report, inventory: &Inventory, plan: &Plan, service: &VirtualServiceFacts, object: &str) {
+    let target = &plan.target;
     for problem in &service.problems {
         let code = match problem.kind {
             RouteProblemKind::NoRoute => codes::ROUTE_MISSING,
@@ -128,6 +139,17 @@ fn one(
             ),
         );
     }
+    others(report, &plan.target, service, object);
+    for route in &service.routes {
+        let place = format!("{object}, {}", route.label);
+        weights(report, inventory.under_way, route, &place);
+        coarse(report, plan, route, &place);
+        blurs(report, route, &format!("{object}, {}", route.label));
+    }
+}
+
+/// Routes to our host that are not ours to move.
+fn others(report: &mut Report, target: &Target, service: &VirtualServiceFacts, object: &str) {
     for other in &service.others {
         let place = format!("{object}, {}", other.label);
         match other.holds {
@@ -150,6 +172,13 @@ fn one(
                     target.canary_subset
                 ),
             ),
+            Holds::CanaryMirror => report.warning(
+                codes::MIRROR,
+                &place,
+                format!("it copies requests to subset {}", target.canary_subset),
+                "Each new version gets them from the moment it is the canary, whatever its weight, and after it was rolled back.",
+                "Take the mirror away, or point it at a subset of its own.",
+            ),
             Holds::CanaryOnly => report.hint(
                 codes::ROUTE_ONE_SUBSET,
                 &place,
@@ -158,15 +187,6 @@ fn one(
                 "Keep it if that is meant, as for testers by a header.",
             ),
         }
-    }
-    for route in &service.routes {
-        weights(
-            report,
-            inventory.under_way,
-            route,
-            &format!("{object}, {}", route.label),
-        );
-        blurs(report, route, &format!("{object}, {}", route.label));
     }
 }
 
@@ -188,6 +208,34 @@ fn weights(report: &mut Report, under_way: bool, route: &RouteFacts, object: &st
             "Set the canary's weight to 0 and give production the rest.",
         );
     }
+}
+
+/// Steps that the route's weights are too small to express.
+fn coarse(report: &mut Report, plan: &Plan, route: &RouteFacts, object: &str) {
+    let seen = RouteSeen {
+        total: route.total,
+        ..RouteSeen::default()
+    };
+    let below = plan
+        .steps
+        .iter()
+        .map(|step| step.weight)
+        .filter(|weight| *weight < 100);
+    let above = |weight: &u8| seen.percent_at(*weight) > weight.saturating_add(1);
+    let Some(weight) = below.into_iter().find(above).filter(|_| route.total > 0) else {
+        return;
+    };
+    report.warning(
+        codes::WEIGHT_COARSE,
+        object,
+        format!(
+            "our two destinations hold {} together, and {weight} % of it is at least {} %",
+            route.total,
+            seen.percent_at(weight)
+        ),
+        "Weights are whole numbers: the canary gets more than the step says, and a raise to everything is refused.",
+        "Give production 100 and the canary 0.",
+    );
 }
 
 fn blurs(report: &mut Report, route: &RouteFacts, object: &str) {

@@ -2,7 +2,7 @@
 
 use crate::api::plan::Plan;
 
-use super::inventory::{Inventory, Port};
+use super::inventory::{DeploymentFacts, Inventory, Port, ServiceFacts};
 use super::{Report, Severity, codes};
 
 /// Protocols whose requests a proxy can tell apart.
@@ -48,16 +48,7 @@ pub(super) fn ports(report: &mut Report, inventory: &Inventory, plan: &Plan) {
             "Create the Service, or mend spec.host.",
         );
     };
-    let key = &plan.target.version_label;
-    if let Some(version) = service.selector.get(key) {
-        report.error(
-            codes::SELECTOR_VERSION,
-            &format!("Service {}, spec.selector", service.name),
-            format!("it selects pods with {key}={version} only"),
-            "The other subset has no endpoints behind this Service: its share of the traffic is answered with 503.",
-            format!("Take {key} out of the Service's selector."),
-        );
-    }
+    finds(report, inventory, service, &plan.target.version_label);
     let mut routes = inventory.virtual_services.found.iter().flat_map(|s| &s.routes);
     if !routes.any(|route| route.is_http) {
         return;
@@ -90,6 +81,52 @@ pub(super) fn ports(report: &mut Report, inventory: &Inventory, plan: &Plan) {
             ),
             Says::Http | Says::Other(_) => {}
         }
+    }
+}
+
+/// Which pods it finds, and whether it has an address; `key` is the label that tells versions apart.
+fn finds(report: &mut Report, inventory: &Inventory, service: &ServiceFacts, key: &str) {
+    if let Some(version) = service.selector.get(key) {
+        report.error(
+            codes::SELECTOR_VERSION,
+            &format!("Service {}, spec.selector", service.name),
+            format!("it selects pods with {key}={version} only"),
+            "The other subset has no endpoints behind this Service: its share of the traffic is answered with 503.",
+            format!("Take {key} out of the Service's selector."),
+        );
+    }
+    if service.is_headless {
+        report.warning(
+            codes::HEADLESS,
+            &format!("Service {}, spec.clusterIP", service.name),
+            "it is headless",
+            "Callers in the mesh go to the pod they dial, of whatever version, and past the weights; only those behind a gateway \
+             follow them.",
+            "Give it an address, or let callers use another Service for the same pods.",
+        );
+    }
+    unselected(report, inventory, service, key);
+}
+
+/// A Deployment whose pods the Service does not find.
+fn unselected(report: &mut Report, inventory: &Inventory, service: &ServiceFacts, version: &str) {
+    let lacked = |deployment: &DeploymentFacts| {
+        let labels = &deployment.pod_labels;
+        let mut asked = service.selector.iter().filter(|(key, _)| *key != version);
+        let (key, value) = asked.find(|(key, value)| labels.get(*key) != Some(*value))?;
+        Some(format!(
+            "it asks for {key}={value}, which the pods of Deployment {} lack",
+            deployment.seen.name
+        ))
+    };
+    if let Some(what) = inventory.deployments.found.iter().find_map(lacked) {
+        report.error(
+            codes::SELECTOR_LABELS,
+            &format!("Service {}, spec.selector", service.name),
+            what,
+            "No subset behind this Service finds them: their share of the traffic is answered with 503.",
+            "Give the pods that label, or take it out of the selector.",
+        );
     }
 }
 

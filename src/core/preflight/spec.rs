@@ -100,6 +100,15 @@ fn ranges(report: &mut Report, inventory: &Inventory, plan: &Plan) {
         let TestPlan::Threshold(test) = &metric.test else {
             continue;
         };
+        if let Some(name) = threshold::recorded(test).filter(|_| plan.settle == Settle::Auto) {
+            report.warning(
+                codes::RANGE_UNKNOWN,
+                &this(inventory, &format!("metric {}", metric.name)),
+                format!("it reads {name}, which a recording rule makes by a range of its own"),
+                "How far that looks back cannot be read from the query: a step may be judged by what was before it.",
+                "Set `settle` to that range and the rule's interval, or write the expression out.",
+            );
+        }
         let Some(range) = threshold::range(test, scrape.std()) else {
             continue;
         };

@@ -111,8 +111,12 @@ fn rule(inventory: &mut Inventory) -> &mut RuleFacts {
     inventory.rule.as_mut().unwrap().as_mut().unwrap()
 }
 
+fn found(inventory: &mut Inventory) -> &mut ServiceFacts {
+    inventory.service.as_mut().unwrap().as_mut().unwrap()
+}
+
 fn port(inventory: &mut Inventory) -> &mut Port {
-    &mut inventory.service.as_mut().unwrap().as_mut().unwrap().ports[0]
+    &mut found(inventory).ports[0]
 }
 
 fn other(name: &str) -> VirtualServiceFacts {
@@ -171,6 +175,7 @@ fn fine() -> Inventory {
                 ..Port::default()
             }],
             selector: labels(&[("app", "shop")]),
+            is_headless: false,
         })),
         namespace_labels: Ok(labels(&[("istio-injection", "enabled")])),
         peers: whole(vec![peer(
@@ -229,6 +234,35 @@ const FIRE: &[(&str, Severity, &str, Change)] = &[
         i.spec = Ok(metric(
             &json!({"query": "max_over_time(share{version=\"$(version)\"}[10m])"}),
         ));
+    }),
+    (codes::RANGE_UNKNOWN, Warning, "metric errors", |i| {
+        i.spec = Ok(metric(
+            &json!({"query": "shop:errors:rate5m{version=\"$(version)\"}"}),
+        ));
+    }),
+    (codes::WEIGHT_COARSE, Warning, "http[main]", |i| {
+        i.virtual_services.found[0].routes[0].total = 5;
+    }),
+    (codes::RULES_SEVERAL, Warning, "DestinationRule shop", |i| {
+        rule(i).beside = vec!["shop-old".into()];
+    }),
+    (codes::SUBSET_LABELS, Error, "subset production", |i| {
+        i.deployments.found[1].seen.lacks.production = Some("track=stable".into());
+    }),
+    (codes::SUBSET_LABELS, Error, "subset canary", |i| {
+        i.deployments.found[1].seen.lacks.canary = Some("track=canary".into());
+    }),
+    (codes::MIRROR, Warning, "http[1]", |i| {
+        i.virtual_services.found[0].others.push(OtherRoute {
+            label: "http[1]".into(),
+            holds: Holds::CanaryMirror,
+        });
+    }),
+    (codes::HEADLESS, Warning, "spec.clusterIP", |i| {
+        found(i).is_headless = true;
+    }),
+    (codes::SELECTOR_LABELS, Error, "spec.selector", |i| {
+        found(i).selector.insert("tier".into(), "front".into());
     }),
     (codes::SETTLE_TOO_SHORT, Warning, "metric errors", |i| {
         i.spec = Ok(spec(&json!({"settle": "10s"})));

@@ -49,6 +49,13 @@ pub(super) fn range(metric: &ThresholdPlan, scrape: Duration) -> Option<Duration
     Some(query::analyse(&query).ok()?.longest_range(scrape))
 }
 
+/// A name in its query that is a recording rule's, by Prometheus' naming: the first with a colon.
+pub(super) fn recorded(metric: &ThresholdPlan) -> Option<String> {
+    let query = Template::parse(&metric.query).ok()?.expand(&values(metric));
+    let names = query::analyse(&query).ok()?.metrics.into_keys();
+    names.into_iter().find(|name| name.contains(':'))
+}
+
 fn values(metric: &ThresholdPlan) -> Values<'static> {
     Values {
         service: "service",

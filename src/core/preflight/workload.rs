@@ -79,6 +79,7 @@ pub(super) fn deployments(report: &mut Report, inventory: &Inventory, plan: &Pla
     }
     let parts = parts(inventory, plan);
     missing(report, inventory, plan, &parts);
+    left_out(report, plan, &parts);
     for deployment in &parts.of_production {
         available(report, deployment, true);
         images(report, deployment);
@@ -87,6 +88,33 @@ pub(super) fn deployments(report: &mut Report, inventory: &Inventory, plan: &Pla
         available(report, canary, false);
         capacity(report, plan, &parts, canary);
         images(report, canary);
+    }
+}
+
+/// Pods that a subset does not find, whatever its version: production's own, and the canary's in both, for it is to be production.
+fn left_out(report: &mut Report, plan: &Plan, parts: &Parts<'_>) {
+    let target = &plan.target;
+    let production = parts.of_production.iter();
+    let production = production.map(|d| (*d, &target.production_subset, &d.seen.lacks.production));
+    let canary = parts.canary.into_iter().flat_map(|d| {
+        let lacks = &d.seen.lacks;
+        [
+            (d, &target.canary_subset, &lacks.canary),
+            (d, &target.production_subset, &lacks.production),
+        ]
+    });
+    for (deployment, subset, lacked) in production.chain(canary) {
+        let Some(lacked) = lacked else { continue };
+        report.error(
+            codes::SUBSET_LABELS,
+            &format!("DestinationRule {}, subset {subset}", target.destination_rule),
+            format!(
+                "it asks for {lacked} besides the version, which the pods of Deployment {} lack",
+                deployment.seen.name
+            ),
+            "The subset is empty while it points at their version: its share of the traffic is answered with 503.",
+            "Take that label out of the subset, or give it to the pods of every version.",
+        );
     }
 }
 

@@ -322,6 +322,83 @@ fn a_route_added_at_full_weight_is_given_its_delay_before_the_label() {
 }
 
 #[test]
+fn a_route_that_came_in_and_is_lowered_by_a_person_is_not_raised_again() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    world.add_route("gateway/http[0]");
+    world.until(|w| w.status.weight == Some(50));
+    let joined = world.seen.routes.last_mut().unwrap();
+    (joined.production, joined.canary) = (Some(100), Some(0));
+    world.seen.routes_writer = Some("kubectl-edit".to_owned());
+    world.run(120);
+    assert_eq!(world.status.phase, Phase::Frozen, "{}", world.status.message);
+    assert!(world.seen.routes.last().unwrap().is_at(0));
+}
+
+#[test]
+fn a_weight_below_100_that_would_give_the_canary_everything_is_refused() {
+    let mut world = World::with_canary(STEPS);
+    let route = &mut world.seen.routes[0];
+    (route.production, route.canary, route.total) = (Some(1), Some(0), 1);
+    world.run(120);
+    assert!(world.seen.routes[0].is_at(0));
+    assert!(
+        world.status.message.contains("would be all"),
+        "{}",
+        world.status.message
+    );
+}
+
+/// Of a small total a step is more than it says, and the canary needs pods for that.
+#[test]
+fn pods_are_needed_for_what_the_routes_can_express() {
+    let mut world = World::with_canary(STEPS);
+    let route = &mut world.seen.routes[0];
+    (route.production, route.canary, route.total) = (Some(2), Some(0), 2);
+    world.seen.deployments[0].replicas = 12;
+    world.run(120);
+    assert!(world.seen.routes[0].is_at(0));
+    assert!(
+        world
+            .status
+            .message
+            .starts_with("weight 10 % needs 3 available pods"),
+        "{}",
+        world.status.message
+    );
+}
+
+#[test]
+fn a_subset_that_asks_for_more_than_the_canarys_pods_have_gets_no_traffic_and_is_not_relabelled() {
+    let lacks = |production: bool| Lacks {
+        production: production.then(|| "track=stable".to_owned()),
+        canary: (!production).then(|| "track=canary".to_owned()),
+    };
+    for production in [true, false] {
+        let mut world = World::with_canary(STEPS);
+        world.seen.deployments[1].lacks = lacks(production);
+        world.run(120);
+        assert!(world.seen.routes[0].is_at(0));
+        assert!(
+            world.status.message.contains("besides the version"),
+            "{}",
+            world.status.message
+        );
+        world.seen.deployments[1].lacks = Lacks::default();
+        world.run_to(Phase::Promoted);
+    }
+    // Asked for later.
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 100);
+    world.seen.deployments[1].lacks = lacks(true);
+    world.run(300);
+    assert_eq!(world.status.phase, Phase::Promoting);
+    assert!(!world.is_production("v2"));
+    world.seen.deployments[1].lacks = Lacks::default();
+    world.run_to(Phase::Promoted);
+}
+
+#[test]
 fn a_rollback_of_which_one_route_took_its_part_is_gone_on_with_by_the_next_operator() {
     let mut world = World::with_canary(STEPS);
     world.add_route("gateway/http[0]");

@@ -8,7 +8,7 @@ use crate::prometheus::{Answer, always, numbers};
 use crate::stage::{SERVICE, SPEC, Stage, TWO};
 
 pub(crate) fn still() -> Vec<Case> {
-    [held(), asked(), stuck(), rerouted()]
+    [held(), asked(), unfit(), stuck(), rerouted()]
         .into_iter()
         .flatten()
         .collect()
@@ -105,6 +105,59 @@ fn asked() -> Vec<Case> {
     ]
 }
 
+/// Objects that cannot do what a rollout asks of them.
+fn unfit() -> Vec<Case> {
+    vec![
+        case(
+            "production and canary hold 1 of shop/http[#0] together, of which 25 % would be all: give production 100 and the canary 0 there",
+            |stage| {
+                async move {
+                    let to = |subset: &str, weight: u8| {
+                        json!({"destination": {"host": SERVICE, "subset": subset}, "weight": weight})
+                    };
+                    let change = json!({"spec": {"http": [{"route": [to("production", 1), to("canary", 0)]}]}});
+                    stage.change("VirtualService", SERVICE, "kubectl-edit", change).await;
+                    stage.watch(SPEC).await;
+                    stage.deploy("v2", TWO).await;
+                }
+                .boxed()
+            },
+        )
+        .told(),
+        case(
+            "subset production of DestinationRule shop asks for track=stable besides the version, which the pods of Deployment shop-v2 \
+             lack: make them agree",
+            |stage| {
+                async move {
+                    let subset = |name: &str, labels: Value| json!({"name": name, "labels": labels});
+                    let subsets = json!([
+                        subset("production", json!({"version": "v1", "track": "stable"})),
+                        subset("canary", json!({"version": "v1"})),
+                    ]);
+                    let change = json!({"spec": {"subsets": subsets}});
+                    stage.change("DestinationRule", SERVICE, "kubectl-edit", change).await;
+                    stage.watch(SPEC).await;
+                    stage.deploy("v2", TWO).await;
+                }
+                .boxed()
+            },
+        )
+        .told(),
+        case(
+            "DestinationRule shop is older, for the same host, and has subset production too: Istio takes that one; remove it there, or \
+             name that rule in spec.destinationRule",
+            |stage| {
+                async move {
+                    stage.rule_beside("shop-new").await;
+                    stage.watch(&format!("{SPEC}destinationRule: shop-new\n")).await;
+                    stage.deploy("v2", TWO).await;
+                }
+                .boxed()
+            },
+        ),
+    ]
+}
+
 fn stuck() -> Vec<Case> {
     vec![
         case(
@@ -164,7 +217,7 @@ fn rerouted() -> Vec<Case> {
         )
         .told(),
         case(
-            "shop/http[second] no longer holds production and canary once each: mend it, or roll back by hand and use the verb rollback",
+            "shop/http[second] no longer holds production and canary once each, or has another name now: mend it, or roll back by hand and use the verb rollback",
             |stage| {
                 async move {
                     two_routes_at_25(stage, &SPEC.replace("25, hold: 3s", "25, hold: 10s")).await;
