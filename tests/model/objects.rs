@@ -176,7 +176,7 @@ pub(crate) fn deployment(number: usize, pods: Pods) -> Deployment {
     metadata["generation"] = json!(pods.revision);
     metadata["creationTimestamp"] = json!(format!("2001-09-08T00:00:0{number}Z"));
     metadata["annotations"] = json!({"deployment.kubernetes.io/revision": pods.revision.to_string()});
-    let labels = json!({"app": SERVICE, "version": version});
+    let labels = json!({"app": SERVICE, "version": version, "tier": "front"});
     Arc::unwrap_or_clone(object(json!({
         "metadata": metadata,
         "spec": {"replicas": 2, "template": {"metadata": {"labels": labels}}},

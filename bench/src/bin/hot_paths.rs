@@ -167,6 +167,7 @@ fn observation(stored: &Value) -> Result<Observation, Box<dyn Error>> {
         current: 2,
         updated: 2,
         available: 2,
+        ..DeploymentSeen::default()
     };
     let name = ObjectName {
         namespace: "shop".to_owned(),
