@@ -292,4 +292,7 @@ pub struct KeptRoute {
     /// Weight of the canary destination, 0 to 100; absent where it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<i64>,
+    /// It came in while the rollout was under way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined: bool,
 }

@@ -21,6 +21,7 @@ pub(super) struct World {
     pub(super) absent: Vec<String>,
     pub(super) other_routes: Vec<String>,
     pub(super) warnings: Vec<String>,
+    pub(super) rule_outdone: Option<String>,
 }
 
 impl Default for World {
@@ -34,6 +35,7 @@ impl Default for World {
             absent: Vec::new(),
             other_routes: Vec::new(),
             warnings: Vec::new(),
+            rule_outdone: None,
         }
     }
 }
@@ -123,10 +125,7 @@ impl World {
         } else {
             Err(joined(&read.problems))
         };
-        if let Some(other) = outdone(sight, name, rule, target) {
-            self.production_despite = version(&read.production);
-            self.rule = Err(other);
-        }
+        self.rule_outdone = outdone(sight, name, rule, target);
         (read.host, read.besides)
     }
 

@@ -212,6 +212,7 @@ fn observe(
         absent,
         other_routes,
         mut warnings,
+        rule_outdone,
     } = world;
     warnings.extend(spec.as_ref().ok().and_then(|spec| sight.warning(spec)));
     let paused = match &spec {
@@ -243,6 +244,7 @@ fn observe(
         route_problems,
         absent,
         other_routes,
+        rule_outdone,
         warnings,
         canary_zero_since: target.and_then(|target| remembered.zero_since(target, zero, now)),
         restore_refused: RestoreRefused {

@@ -162,6 +162,7 @@ mod tests {
                 route,
                 production: Some(weight),
                 canary: None,
+                joined: false,
             })
             .collect();
         let mut shuffled = kept_routes.clone();
@@ -189,6 +190,7 @@ mod tests {
             route: route.into(),
             production: None,
             canary: None,
+            joined: false,
         };
         assert!(
             kept(&[

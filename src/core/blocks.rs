@@ -258,6 +258,9 @@ pub(super) fn problem(turn: &Turn<'_>) -> Option<String> {
     if let Err(problem) = &turn.seen.rule {
         return Some(problem.clone());
     }
+    if turn.seen.rule_outdone.is_some() {
+        return turn.seen.rule_outdone.clone();
+    }
     if !turn.seen.route_problems.is_empty() {
         return Some(turn.seen.route_problems.join("; "));
     }

@@ -295,10 +295,12 @@ fn is_ours(present: Option<i64>, kept: Option<i64>) -> bool {
     }
 }
 
-/// Routes that this rollout moved and that are ours no longer: their weights are out of its hands.
+/// Routes of the start that this rollout moved and that are ours no longer: their weights are out of its hands. One that came in later
+/// may go again.
 pub(super) fn lost_routes(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
     let is_here = |key: &str| turn.seen.routes.iter().any(|route| route.key == key);
-    let lost = rollout.kept.routes.iter().filter(|kept| !is_here(&kept.route));
+    let of_start = rollout.kept.routes.iter().filter(|kept| !kept.joined);
+    let lost = of_start.filter(|kept| !is_here(&kept.route));
     let names = lost.map(|kept| kept.route.as_str()).collect::<Vec<_>>();
     (!names.is_empty()).then(|| names.join(", "))
 }

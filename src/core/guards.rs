@@ -15,6 +15,7 @@ use super::end;
 use super::instants;
 use super::late;
 use super::observation::{Answer, Check, CheckId, OURSELVES, Outcome, RouteSeen};
+use super::preset;
 use super::questions;
 use super::start;
 use super::turn::Turn;
@@ -401,6 +402,31 @@ fn forget_samples(rollout: &mut Rollout) {
     }
 }
 
+/// Whether what a threshold metric has read under one plan is what it reads under another.
+fn measures_alike(before: &Plan, after: &Plan, name: &str) -> bool {
+    let test = |plan: &Plan| {
+        let metric = plan.metrics.iter().find(|m| m.name == name)?;
+        let TestPlan::Threshold(test) = &metric.test else {
+            return None;
+        };
+        Some((
+            test.query.clone(),
+            (
+                test.per_request,
+                test.window,
+                test.traffic.clone(),
+                plan.prometheus.clone(),
+            ),
+        ))
+    };
+    match (test(before), test(after)) {
+        (Some((former, before)), Some((query, after))) => {
+            before == after && (former == query || preset::is_former(&former, &query))
+        }
+        (before, after) => before == after,
+    }
+}
+
 /// New limits count from the next check; new steps are planned from the present weight. An edit that does not resolve
 /// leaves the running plan in force.
 pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
@@ -408,23 +434,10 @@ pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     if *plan == rollout.plan || plan.target != rollout.plan.target {
         return;
     }
-    let measures = |plan: &Plan, name: &str| {
-        let metric = plan.metrics.iter().find(|m| m.name == name)?;
-        let TestPlan::Threshold(test) = &metric.test else {
-            return None;
-        };
-        Some((
-            test.query.clone(),
-            test.per_request,
-            test.window,
-            test.traffic.clone(),
-            plan.prometheus.clone(),
-        ))
-    };
     let goes_on = counting::goes_on(&rollout.plan, plan);
     rollout.metrics.retain(|m| match &m.counted {
         Some(_) => goes_on,
-        None => measures(plan, &m.name) == measures(&rollout.plan, &m.name),
+        None => measures_alike(&rollout.plan, plan, &m.name),
     });
     if !goes_on {
         rollout.alarm = Alarm::default();

@@ -50,6 +50,8 @@ pub struct Observation {
     pub absent: Vec<String>,
     /// Routes that hold one of the subsets only: left alone, named in status.
     pub other_routes: Vec<String>,
+    /// Why Istio does not go by the rule: an older one has a subset of ours.
+    pub rule_outdone: Option<String>,
     /// What may blur or bypass the rollout: said, never acted upon.
     pub warnings: Vec<String>,
     /// Since when this operator sees weight 0 for the canary on every route of ours.
@@ -93,6 +95,7 @@ impl Observation {
             route_problems: Vec::new(),
             absent: Vec::new(),
             other_routes: Vec::new(),
+            rule_outdone: None,
             warnings: Vec::new(),
             canary_zero_since: None,
             restore_refused: RestoreRefused::default(),

@@ -125,6 +125,7 @@ fn keep_joined(turn: &Turn<'_>, rollout: &mut Rollout) {
                 route: route.key.clone(),
                 production: Some(route.total),
                 canary: Some(0),
+                joined: true,
             });
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn relabel(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let paused = progress::heed_pause(turn, rollout);
     // Whatever is wrong with our objects: who has traffic is judged.
     progress::ask(turn, rollout, progress::next_check(turn, rollout));
-    if turn.seen.rule.is_err() {
+    if turn.seen.rule.is_err() || turn.seen.rule_outdone.is_some() {
         blocks::held_for_objects(turn, rollout);
         return;
     }

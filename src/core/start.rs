@@ -153,6 +153,7 @@ fn kept_route(route: &super::observation::RouteSeen) -> KeptRoute {
         route: route.key.clone(),
         production: route.production,
         canary: route.canary,
+        joined: false,
     }
 }
 

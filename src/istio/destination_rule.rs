@@ -254,6 +254,17 @@ fn subset_named<'a>(rule: &'a DestinationRule, name: &'a str) -> Result<Subset<'
     })
 }
 
+/// Whether Istio itself gives endpoints a label, or a webhook of its, whatever the pod template says: where they are, and what they
+/// are called.
+fn is_meshs(key: &str) -> bool {
+    let (domain, name) = key.split_once('/').unwrap_or(("", key));
+    let of_place = matches!(
+        (domain, name),
+        ("topology.kubernetes.io", _) | ("kubernetes.io", "hostname")
+    );
+    of_place || domain == "istio.io" || domain.ends_with(".istio.io")
+}
+
 impl<'a> Subset<'a> {
     fn label(&self, key: &str) -> Result<Option<&'a str>, Problem> {
         match self.labels.and_then(|labels| labels.get(key)) {
@@ -268,7 +279,7 @@ impl<'a> Subset<'a> {
 
     fn besides(&self, version_label: &str) -> BTreeMap<String, String> {
         let labels = self.labels.into_iter().flatten();
-        let others = labels.filter(|(key, _)| *key != version_label);
+        let others = labels.filter(|(key, _)| *key != version_label && !is_meshs(key));
         others
             .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
             .collect()
@@ -317,6 +328,18 @@ mod tests {
         };
         let asked = seen(&rule()).besides;
         assert_eq!(asked.lacked_by(&labels(&[("app", "aleph")])), Lacks::default());
+        // What Istio itself gives endpoints stands in no template.
+        let of_place = [
+            "topology.istio.io/cluster",
+            "topology.kubernetes.io/zone",
+            "kubernetes.io/hostname",
+        ];
+        let of_place = Value::from_iter(of_place.map(|key| (key, "here")));
+        let rule = destination_rule(json!({"host": "aleph", "subsets": [
+            {"name": "production", "labels": of_place}, {"name": "canary", "labels": {"app.kubernetes.io/part-of": "shop"}},
+        ]}));
+        let lacks = seen(&rule).besides.lacked_by(&labels(&[]));
+        assert_eq!((lacks.production, lacks.canary.is_some()), (None, true));
         for pods in [labels(&[("version", "v03")]), labels(&[("app", "beth")])] {
             let lacks = asked.lacked_by(&pods);
             assert_eq!(

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::api::Span;
 use crate::api::evidence::Counted;
 use crate::api::plan::{Counters, MetricPlan, Plan, SequentialPlan, TestPlan};
 use crate::api::status::{MetricStatus, Reading, Rollout, Verdict};
@@ -13,6 +14,9 @@ use crate::core::sequential::design::Design;
 use crate::core::sequential::evidence::together;
 use crate::core::sequential::policy::{self, budget};
 use crate::core::verdict;
+
+/// Where this many requests are due, one of them is there: that there is none has another reason.
+const FEW: f64 = 20.0;
 
 /// The reading of a metric that has not been counted yet.
 pub(in crate::core) fn pending(at: Timestamp) -> Reading {
@@ -38,6 +42,7 @@ pub(in crate::core) fn take_in(rollout: &mut Rollout, check: &Check, readings: &
     let step = usize::try_from(rollout.step.saturating_sub(1)).unwrap_or(usize::MAX);
     let here = Here {
         component: step / policy::steps_of_component(&rollout.plan),
+        weight: rollout.confirmed,
         alone: rollout.confirmed == 100,
         since: rollout.confirmed_at.unwrap_or(rollout.started),
         check,
@@ -156,6 +161,8 @@ fn begin_late(
 struct Here<'a> {
     /// Which component of the evidence the step has a part in, from 0.
     component: usize,
+    /// The canary's, in percent.
+    weight: u8,
     /// Production has no traffic.
     alone: bool,
     /// Since when the weight is what it is.
@@ -171,6 +178,7 @@ impl Here<'_> {
             alone,
             since,
             check,
+            ..
         } = *self;
         let answers = of_metric(check, name);
         let Some((from, at)) = answers.first().map(|answer| (answer.from, answer.at)) else {
@@ -208,10 +216,9 @@ impl Here<'_> {
             }
             // Istio's series begin with a first request, and a step without any is not passed.
             Err(unknown)
-                if !alone
-                    && is_istios(test)
+                if is_istios(test)
                     && unknown == [Unknown::NoTotal(Side::Canary)]
-                    && !was_seen(counted) =>
+                    && self.may_be_unasked(counted, at) =>
             {
                 counted.judged = Some(at);
                 Ok(false)
@@ -227,6 +234,17 @@ impl Here<'_> {
                 Err(words::unknown(&unknown))
             }
         }
+    }
+}
+
+impl Here<'_> {
+    /// Whether no request of the canary was counted yet, and with production's traffic of before so few were due by now that there may
+    /// have been none.
+    fn may_be_unasked(&self, counted: &Counted, at: Timestamp) -> bool {
+        let was_seen = counted.evidence.canary.requests > 0.0 || counted.step_canary.requests > 0.0;
+        let seconds = Span::between(self.since, at).std().as_secs_f64();
+        let due = counted.requests_per_second * f64::from(self.weight) / 100.0 * seconds;
+        !self.alone && !was_seen && due < FEW
     }
 }
 
@@ -255,11 +273,6 @@ fn add(
 
 const fn is_istios(test: &SequentialPlan) -> bool {
     matches!(test.counters, Counters::Errors {} | Counters::Slow { .. })
-}
-
-/// Whether any request of the canary was counted.
-fn was_seen(counted: &Counted) -> bool {
-    counted.evidence.canary.requests > 0.0 || counted.step_canary.requests > 0.0
 }
 
 const fn of_production(why: &Unknown) -> bool {

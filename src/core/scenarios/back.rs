@@ -336,6 +336,35 @@ fn a_route_that_came_in_and_is_lowered_by_a_person_is_not_raised_again() {
 }
 
 #[test]
+fn a_route_that_came_in_and_goes_again_holds_nothing_up() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    world.add_route("gateway/http[0]");
+    world.until(|w| w.status.weight == Some(50));
+    world.seen.routes.pop();
+    world.run_to(Phase::Promoted);
+}
+
+#[test]
+fn beside_an_older_rule_that_came_later_no_label_is_written_and_a_bad_canary_goes_back() {
+    for is_bad in [false, true] {
+        let mut world = World::with_canary(STEPS);
+        world.until(|w| w.weight() == 100);
+        world.seen.rule_outdone = Some("DestinationRule former is older".into());
+        if is_bad {
+            sick_above(0)(&mut world);
+            world.run_to(Phase::RolledBack);
+            continue;
+        }
+        world.run(300);
+        assert_eq!(world.status.phase, Phase::Promoting, "{}", world.status.message);
+        assert!(!world.is_production("v2"));
+        world.seen.rule_outdone = None;
+        world.run_to(Phase::Promoted);
+    }
+}
+
+#[test]
 fn a_weight_below_100_that_would_give_the_canary_everything_is_refused() {
     let mut world = World::with_canary(STEPS);
     let route = &mut world.seen.routes[0];

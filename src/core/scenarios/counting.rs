@@ -52,6 +52,7 @@ fn before_its_first_request_a_canary_is_waited_for_and_is_not_unknown() {
     for reporter in ["source", "destination"] {
         let mut world = world(|_, _| 0.001);
         world.traffic.reporter = reporter;
+        world.traffic.requests_per_second = 0.1;
         world.traffic.canary_from = Some(at(1800));
         world.until(|w| w.weight() == 10);
         world.run(900);
@@ -65,6 +66,16 @@ fn before_its_first_request_a_canary_is_waited_for_and_is_not_unknown() {
         );
         world.run_to(Phase::Promoted);
     }
+}
+
+#[test]
+fn a_canary_of_which_nothing_is_counted_where_much_is_due_is_unknown() {
+    let mut world = world(|_, _| 0.001);
+    world.traffic.canary_from = Some(at(1800));
+    world.until(|w| w.weight() == 10);
+    world.run(60);
+    assert_eq!(metric(&world).verdict, Some(Verdict::Unknown));
+    assert!(holds(&world.status.conditions, ConditionType::Blind));
 }
 
 #[test]
