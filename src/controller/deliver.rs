@@ -259,11 +259,11 @@ fn may_be_stale(status: &BirdWatchStatus, thread: &KnownThread) -> bool {
             .any(|end| is_its(&end.id) && !shows(end.outcome))
 }
 
-/// What the parent message shows, readings aside.
+/// What the parent message shows, readings aside. The phase is that of the rollout only while it is under way.
 fn state(status: &BirdWatchStatus) -> impl PartialEq + use<> {
     let rollout = status.rollout.as_ref();
     (
-        status.phase,
+        rollout.filter(|r| r.ended.is_none()).map(|_| status.phase),
         rollout.map(|r| (r.id.clone(), r.confirmed, r.failure.clone(), r.ended)),
     )
 }

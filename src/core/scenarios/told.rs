@@ -1,6 +1,7 @@
 //! What people are told, and what they do by hand: further lives in the small world.
 
 use super::*;
+use crate::core::messages;
 
 fn events<'w>(world: &'w World, reason: &'w str) -> Vec<&'w str> {
     let of_reason = world.events.iter().filter(move |e| e.reason == reason);
@@ -363,4 +364,23 @@ fn production_out_of_bounds_is_written_once_and_its_values_are_bare_readings() {
     let told: Vec<_> = world.events.iter().filter(|e| e.reason == "Blind").collect();
     assert_eq!(told.len(), 1);
     assert!(told[0].note.ends_with("it is at 7.25"), "{}", told[0].note);
+}
+
+#[test]
+fn the_headline_of_a_rollout_that_is_over_stays_at_its_end_whatever_is_waited_for_since() {
+    for (percent, end) in [(None, "100 %  *Promoted*"), (Some(0), " 0 %  *RolledBack*")] {
+        let mut world = World::with_canary(STEPS);
+        if let Some(percent) = percent {
+            sick_above(percent)(&mut world);
+        }
+        world.until(|w| w.status.rollout.as_ref().is_some_and(|r| r.ended.is_some()));
+        let rollout = world.status.rollout.as_ref().unwrap().id.clone();
+        let headline = |world: &World| messages::parent(&world.seen.name, &world.status, &rollout);
+        let before = headline(&world);
+        assert!(before.contains(end), "{before}");
+
+        world.spec.as_mut().unwrap().canary_version = Some("v3".into());
+        world.run_to(Phase::Pending);
+        assert_eq!(headline(&world), before);
+    }
 }
