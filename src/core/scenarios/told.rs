@@ -384,3 +384,31 @@ fn the_headline_of_a_rollout_that_is_over_stays_at_its_end_whatever_is_waited_fo
         assert_eq!(headline(&world), before);
     }
 }
+
+#[test]
+fn every_weight_that_a_hand_gives_a_frozen_canary_is_told_of() {
+    let mut world = World::with_canary(&STEPS.replace("ifUnhealthy: rollback", "ifUnhealthy: freeze"));
+    world.until(|w| w.weight() == 50);
+    world.set_weight(20);
+    world.run_to(Phase::Frozen);
+    let lowered = events(&world, "Interference").len();
+    for weight in [80, 60] {
+        world.set_weight(weight);
+        world.run(30);
+        assert_eq!(world.weight(), 20);
+    }
+    let told = events(&world, "Interference").split_off(lowered);
+    assert!(
+        told.len() == 2 && told[0].contains("had 80 of 100") && told[1].contains("had 60 of 100"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn who_lowered_a_canary_and_froze_it_by_that_stays_in_sight() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 50);
+    world.set_weight(20);
+    world.run_to(Phase::Frozen).run(600);
+    assert!(holds(&world.status.conditions, ConditionType::Interference));
+}
