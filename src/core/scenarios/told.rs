@@ -412,3 +412,30 @@ fn who_lowered_a_canary_and_froze_it_by_that_stays_in_sight() {
     world.run_to(Phase::Frozen).run(600);
     assert!(holds(&world.status.conditions, ConditionType::Interference));
 }
+
+#[test]
+fn a_verb_of_any_length_is_refused_in_a_few_words() {
+    for value in ["promote/".to_owned() + &"1".repeat(300), "\u{7f}".repeat(200_000)] {
+        let mut world = World::with_canary(STEPS);
+        world.seen.verb = Some(value);
+        world.calm_down();
+        let answer = world.status.verb.as_ref().unwrap();
+        assert_eq!(
+            answer.message,
+            "the value is too long: at most 100 characters in all"
+        );
+        assert!(!answer.accepted && answer.value.chars().count() == 100);
+    }
+}
+
+#[test]
+fn however_many_warnings_there_are_status_has_the_first_and_how_many_more() {
+    let mut world = World::new(STEPS);
+    world.seen.other_routes = (0..500).map(|n| format!("route {n} is left alone")).collect();
+    world.calm_down();
+    let warnings = &world.status.warnings;
+    assert_eq!((warnings.len(), warnings[20].as_str()), (21, "and 480 more"));
+    world.seen.other_routes.truncate(20);
+    world.calm_down();
+    assert_eq!(world.status.warnings.len(), 20);
+}
