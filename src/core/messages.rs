@@ -47,7 +47,7 @@ pub(super) fn step(rollout: &Rollout, lasts: Option<Span>, lasted: Option<&str>)
         "weight {} % (step {} of {}), held {}",
         rollout.confirmed,
         rollout.step,
-        rollout.plan.steps.len(),
+        steps(rollout),
         kept(rollout, lasts)
     );
     if let Some(lasted) = lasted {
@@ -64,6 +64,12 @@ pub(super) fn step(rollout: &Rollout, lasts: Option<Span>, lasted: Option<&str>)
         text = format!("{text}; {before}");
     }
     text
+}
+
+/// How many steps there are: one more than planned where people ask for 100 % after the last.
+pub(super) fn steps(rollout: &Rollout) -> usize {
+    let begun = usize::try_from(rollout.step).unwrap_or(usize::MAX);
+    rollout.plan.steps.len().max(begun)
 }
 
 /// How long a step is kept: its hold, or what is expected where that is longer.

@@ -145,7 +145,7 @@ fn life_conditions(turn: &mut Turn<'_>) {
 
 fn columns(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
     let status = &mut turn.next;
-    status.step = rollout.map(|r| format!("{}/{}", r.step, r.plan.steps.len()));
+    status.step = rollout.map(|r| format!("{}/{}", r.step, messages::steps(r)));
     status.weight = rollout.map(|r| i32::from(r.confirmed));
     status.canary = rollout.map(|r| r.canary.version.clone());
     let metric = rollout.and_then(messages::foremost);

@@ -439,3 +439,15 @@ fn however_many_warnings_there_are_status_has_the_first_and_how_many_more() {
     world.calm_down();
     assert_eq!(world.status.warnings.len(), 20);
 }
+
+#[test]
+fn a_step_after_the_last_one_is_the_last_of_one_more() {
+    let mut world = World::with_canary(&format!("{STEPS}maxWeight: 30\n"));
+    world.until(|w| w.weight() == 30).run(20);
+    assert_eq!(world.status.step.as_deref(), Some("2/2"));
+    world.seen.verb = Some("promote/1".into());
+    world.until(|w| w.weight() == 100);
+    assert_eq!(world.status.step.as_deref(), Some("3/3"));
+    let told = events(&world, "WeightConfirmed");
+    assert!(told[2].starts_with("weight 100 % (step 3 of 3)"), "{told:?}");
+}
