@@ -1,6 +1,7 @@
 //! What people are told, and what they do by hand: further lives in the small world.
 
 use super::*;
+use crate::api::conditions::message;
 use crate::core::messages;
 
 fn events<'w>(world: &'w World, reason: &'w str) -> Vec<&'w str> {
@@ -450,4 +451,24 @@ fn a_step_after_the_last_one_is_the_last_of_one_more() {
     assert_eq!(world.status.step.as_deref(), Some("3/3"));
     let told = events(&world, "WeightConfirmed");
     assert!(told[2].starts_with("weight 100 % (step 3 of 3)"), "{told:?}");
+}
+
+#[test]
+fn each_version_that_another_hand_makes_production_after_a_promotion_is_told_of() {
+    let mut world = World::with_canary(&format!("{STEPS}canaryVersion: v2\n"));
+    world.run_to(Phase::Promoted);
+    for version in ["v1", "v0", "a  label\u{200b} of any kind"] {
+        world.seen.rule.as_mut().unwrap().production = Some(version.into());
+        world.run(60);
+    }
+    let told = events(&world, "ProductionReverted");
+    assert!(
+        told.len() == 3
+            && told[0].contains("set production to v1,")
+            && told[1].contains("set production to v0,")
+            && told[2].contains("set production to a label of any kind,"),
+        "{told:?}"
+    );
+    let shown = message(&world.status.conditions, ConditionType::ProductionReverted);
+    assert_eq!(shown, Some(told[2]));
 }
