@@ -29,8 +29,11 @@ pub use thread::Call;
 /// Slack's own API.
 pub const DEFAULT_BASE_URL: &str = "https://slack.com/api/";
 
-/// One call, connecting included.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// One update, connecting included.
+const UPDATE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// One post: where it is given up, it may have been taken, and is posted again.
+const POST_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Answers of Slack are small.
 const MAX_ANSWER: usize = 1 << 20;
@@ -42,9 +45,7 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Codes that say something of the moment, and pass by themselves.
-const PASSING_CODES: [&str; 8] = [
-    "fatal_error",
-    "internal_error",
+const PASSING_CODES: [&str; 6] = [
     "request_timeout",
     "service_unavailable",
     "team_added_to_org",
@@ -52,6 +53,9 @@ const PASSING_CODES: [&str; 8] = [
     "external_channel_migrating",
     "org_login_required",
 ];
+
+/// Codes of which Slack says itself that some of it may have been done.
+const DOUBTFUL_CODES: [&str; 2] = ["fatal_error", "internal_error"];
 
 /// Codes that say something of this one message, which no other try changes. Any other code, one that is not known yet
 /// included, is for somebody to mend (the token, the channel, the app's rights): the message waits for it.
@@ -108,9 +112,12 @@ pub enum SlackError {
         /// Slack's code.
         code: String,
     },
-    /// It did not work this time.
+    /// It did not work this time: it never came to Slack, or Slack says that it does not take it now.
     #[error("Slack did not take it: {0}")]
     Transient(String),
+    /// It was sent, and nobody says what became of it.
+    #[error("{0} (Slack may have taken it all the same)")]
+    Unanswered(String),
 }
 
 /// What to do about the codes that people meet.
@@ -196,18 +203,18 @@ impl SlackClient {
         })
     }
 
-    async fn call(&self, url: &Url, body: &Value) -> Result<Posted, SlackError> {
+    async fn call(&self, url: &Url, body: &Value, deadline: Duration) -> Result<Posted, SlackError> {
         let request = self
             .http
             .current()
             .post(url.clone())
             .bearer_auth(self.token.expose_secret())
             .json(body);
-        let reply = http::call(request, DEADLINE, MAX_ANSWER)
+        let reply = http::call(request, deadline, MAX_ANSWER)
             .await
             .map_err(|error| match error {
                 CallError::Refused(why) => SlackError::Transient(format!("no connection: {why}")),
-                other => SlackError::Transient(other.to_string()),
+                other => SlackError::Unanswered(other.to_string()),
             })?;
         read(&reply)
     }
@@ -232,7 +239,7 @@ impl Slack for SlackClient {
             if let Some(ts) = thread_ts {
                 body["thread_ts"] = ts.into();
             }
-            self.call(&self.post_url, &body).await
+            self.call(&self.post_url, &body, POST_DEADLINE).await
         })
     }
 
@@ -241,7 +248,9 @@ impl Slack for SlackClient {
             let (channel, text) = (&message.channel_id, prepare(text));
             // Else an update is read as if a person had typed it.
             let body = json!({"channel": channel, "ts": message.ts, "text": text, "parse": "none"});
-            self.call(&self.update_url, &body).await.map(|_| ())
+            self.call(&self.update_url, &body, UPDATE_DEADLINE)
+                .await
+                .map(|_| ())
         })
     }
 }
@@ -252,6 +261,13 @@ fn read(reply: &Reply) -> Result<Posted, SlackError> {
         return Err(SlackError::RateLimited {
             after: retry_after(&reply.headers),
         });
+    }
+    if reply.status.is_server_error() {
+        // Of a proxy, too, which may have passed it on.
+        return Err(SlackError::Unanswered(format!(
+            "status {}",
+            reply.status.as_u16()
+        )));
     }
     if !reply.status.is_success() {
         return Err(SlackError::Transient(format!("status {}", reply.status.as_u16())));
@@ -276,6 +292,9 @@ fn read(reply: &Reply) -> Result<Posted, SlackError> {
             Err(SlackError::RateLimited {
                 after: retry_after(&reply.headers),
             })
+        }
+        Answer { error, .. } if DOUBTFUL_CODES.contains(&error.as_str()) => {
+            Err(SlackError::Unanswered(error))
         }
         Answer { error, .. } if error.is_empty() || PASSING_CODES.contains(&error.as_str()) => {
             Err(SlackError::Transient(if error.is_empty() {

@@ -19,6 +19,9 @@ const TRANSIENT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// The same after one that somebody must mend: once mended, at most a minute passes.
 const DENIED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
+/// Shortest and longest wait after a post that may have been taken: each further try may repeat it.
+const DOUBTFUL: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(15));
+
 /// What waits in a thread whose `BirdWatch` is gone is given up when it fails so long afterwards.
 const LAST_TRIES: Duration = Duration::from_mins(10);
 
@@ -60,6 +63,10 @@ impl Call {
         }
     }
 
+    const fn is_post(&self) -> bool {
+        matches!(self, Self::Post { .. })
+    }
+
     fn is_reply(&self) -> bool {
         matches!(
             self,
@@ -85,6 +92,8 @@ pub(super) struct ThreadState {
     delivered: BTreeMap<i64, String>,
     not_before: Option<Instant>,
     backoff: Option<Backoff>,
+    /// Waits between tries of a post that may have been taken: other failures in between do not shorten them.
+    doubt: Option<Backoff>,
     /// From when on a failure is the last.
     until: Option<Instant>,
     touched: u64,
@@ -299,25 +308,35 @@ impl ThreadState {
             Err(error @ SlackError::Denied { .. }) => {
                 Some(self.retry(backoff(DENIED), error.to_string(), now))
             }
-            Err(SlackError::Transient(why)) => Some(self.retry(backoff(TRANSIENT), why, now)),
+            Err(error @ SlackError::Unanswered(_)) if call.is_post() => {
+                let wait = self.doubt.get_or_insert_with(doubt).next();
+                Some(self.retry_after(wait.unwrap_or(DOUBTFUL.1), error.to_string(), now))
+            }
+            Err(SlackError::Transient(why) | SlackError::Unanswered(why)) => {
+                Some(self.retry(backoff(TRANSIENT), why, now))
+            }
         }
     }
 
     /// Tries again later; `pace` is how much later, where no other failure came just before.
     fn retry(&mut self, pace: Backoff, why: String, now: Instant) -> Fate {
+        let after = self.backoff.get_or_insert(pace).next();
+        self.retry_after(after.unwrap_or(PATIENCE), why, now)
+    }
+
+    fn retry_after(&mut self, after: Duration, why: String, now: Instant) -> Fate {
         if self.until.is_some_and(|until| now >= until) {
             (self.posts, self.show) = (VecDeque::new(), None);
             let code = "given_up".to_owned();
             return Fate::Refused { code, why };
         }
-        let after = self.backoff.get_or_insert(pace).next().unwrap_or(PATIENCE);
         self.not_before = Some(now + after);
         Fate::Retrying { after, why }
     }
 
     fn delivered(&mut self, what: &Acked, posted: Posted) -> Fate {
         self.settle(what);
-        (self.not_before, self.backoff) = (None, None);
+        (self.not_before, self.backoff, self.doubt) = (None, None, None);
         match what {
             Acked::Notice(id) => {
                 self.delivered.insert(*id, posted.ts.clone());
@@ -341,6 +360,16 @@ impl ThreadState {
             Acked::Parent { text } => self.show = self.show.take().filter(|show| show.text != *text),
         }
     }
+}
+
+/// No more and no less than said: what is tried twice as soon is there twice as often.
+fn doubt() -> Backoff {
+    ExponentialBuilder::default()
+        .with_min_delay(DOUBTFUL.0)
+        .with_max_delay(DOUBTFUL.1)
+        .with_factor(2.0)
+        .without_max_times()
+        .build()
 }
 
 /// The wait is at least what is asked for and at most twice as much.

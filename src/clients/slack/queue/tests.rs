@@ -341,12 +341,12 @@ fn tries_are_further_and_further_apart_and_only_in_the_thread_that_fails() {
     let mut job = bench.job().unwrap();
     for _ in 0..9 {
         let ack = bench
-            .fail(&job, SlackError::Transient("status 500".to_owned()))
+            .fail(&job, SlackError::Transient("no connection".to_owned()))
             .unwrap();
         let Fate::Retrying { after, why } = ack.fate else {
             panic!("{:?}", ack.fate)
         };
-        assert_eq!(why, "status 500");
+        assert_eq!(why, "no connection");
         waits.push(after);
         job = bench.job().unwrap();
         if job.call
@@ -367,6 +367,43 @@ fn tries_are_further_and_further_apart_and_only_in_the_thread_that_fails() {
     }
     bench.answer(&job);
     assert_eq!(bench.drain(), ["d/- n7", "c/- n1", "c/2 n2"]);
+}
+
+#[test]
+fn a_post_that_may_have_been_taken_is_tried_again_late_and_later_whatever_fails_in_between() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false), post(2, "c", true)]);
+    for minutes in [1, 2, 4, 8, 15, 15] {
+        let job = bench.job().unwrap();
+        let fate = bench.fail(&job, SlackError::Transient("no connection".to_owned()));
+        assert!(matches!(fate.unwrap().fate, Fate::Retrying { .. }));
+        let job = bench.job().unwrap();
+        let fate = bench.fail(&job, SlackError::Unanswered("status 502".to_owned()));
+        let Fate::Retrying { after, why } = fate.unwrap().fate else {
+            panic!("it is tried again")
+        };
+        assert_eq!(after, Duration::from_mins(minutes));
+        assert_eq!(why, "status 502 (Slack may have taken it all the same)");
+    }
+    let job = bench.job().unwrap();
+    bench.answer(&job);
+    let begun = bench.now;
+    let job = bench.job().unwrap();
+    bench.fail(&job, SlackError::Unanswered("status 502".to_owned()));
+    assert_eq!(bench.drain(), ["c/- n1", "c/1 n2"]);
+    assert!(bench.now < begun + Duration::from_mins(2), "the next has its own");
+}
+
+#[test]
+fn an_edit_that_may_have_been_taken_repeats_nothing_and_is_tried_again_soon() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![show("c", "one")]);
+    bench.drain();
+    bench.submit("a", vec![show("c", "two")]);
+    let job = bench.job().unwrap();
+    let fate = bench.fail(&job, SlackError::Unanswered("status 502".to_owned()));
+    let soon = Duration::from_secs(2);
+    assert!(matches!(fate.unwrap().fate, Fate::Retrying { after, .. } if after <= soon));
 }
 
 #[test]
