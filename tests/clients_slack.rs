@@ -114,6 +114,29 @@ async fn a_message_is_updated_by_channel_id_and_ts() {
 }
 
 #[tokio::test]
+async fn a_reply_that_slack_posts_outside_of_its_thread_says_that_its_parent_is_gone() {
+    let answer = |message: Value| {
+        let body = json!({"ok": true, "channel": "C123", "ts": "18.1", "message": message});
+        ResponseTemplate::new(200).set_body_json(body)
+    };
+    let posted = Posted {
+        channel_id: "C123".to_owned(),
+        ts: "18.1".to_owned(),
+    };
+    let alone = answering(answer(json!({"text": "reply", "ts": "18.1"}))).await;
+    let alone = client(&alone.uri());
+    assert_eq!(
+        alone.post("C123", "reply", Some("17.42")).await,
+        Err(SlackError::Orphaned(posted.clone()))
+    );
+    assert_eq!(alone.post("C123", "parent", None).await, Ok(posted.clone()));
+    let reply = json!({"text": "reply", "ts": "18.1", "thread_ts": "17.42"});
+    let replied = answering(answer(reply)).await;
+    let replied = client(&replied.uri()).post("C123", "reply", Some("17.42")).await;
+    assert_eq!(replied, Ok(posted));
+}
+
+#[tokio::test]
 async fn long_text_is_cut_before_it_is_sent() {
     let server = answering(ok()).await;
     client(&server.uri())

@@ -112,6 +112,9 @@ pub enum SlackError {
         /// Slack's code.
         code: String,
     },
+    /// Slack took a reply, and it stands in the channel by itself: its parent is gone.
+    #[error("Slack posted a reply outside of its thread")]
+    Orphaned(Posted),
     /// It did not work this time: it never came to Slack, or Slack says that it does not take it now.
     #[error("Slack did not take it: {0}")]
     Transient(String),
@@ -179,6 +182,30 @@ struct Answer {
     channel: String,
     #[serde(default)]
     ts: String,
+    /// The message as it stands, where the answer shows it.
+    #[serde(default)]
+    message: Value,
+}
+
+impl Answer {
+    /// Slack posts a reply to a message that was deleted as if it were none, and says `ok`.
+    fn is_outside_of_threads(&self) -> bool {
+        let message = self.message.as_object();
+        message.is_some_and(|message| message.get("thread_ts").is_none_or(Value::is_null))
+    }
+
+    /// Where it stands. Where that is unknown, to post it again would post it for ever.
+    fn posted(self) -> Result<Posted, SlackError> {
+        if self.channel.is_empty() || self.ts.is_empty() {
+            return Err(SlackError::Refused {
+                code: ANSWER_WITHOUT_TS.to_owned(),
+            });
+        }
+        Ok(Posted {
+            channel_id: self.channel,
+            ts: self.ts,
+        })
+    }
 }
 
 impl SlackClient {
@@ -203,7 +230,7 @@ impl SlackClient {
         })
     }
 
-    async fn call(&self, url: &Url, body: &Value, deadline: Duration) -> Result<Posted, SlackError> {
+    async fn call(&self, url: &Url, body: &Value, deadline: Duration) -> Result<Answer, SlackError> {
         let request = self
             .http
             .current()
@@ -239,7 +266,13 @@ impl Slack for SlackClient {
             if let Some(ts) = thread_ts {
                 body["thread_ts"] = ts.into();
             }
-            self.call(&self.post_url, &body, POST_DEADLINE).await
+            let answer = self.call(&self.post_url, &body, POST_DEADLINE).await?;
+            let is_orphaned = thread_ts.is_some() && answer.is_outside_of_threads();
+            let posted = answer.posted()?;
+            if is_orphaned {
+                return Err(SlackError::Orphaned(posted));
+            }
+            Ok(posted)
         })
     }
 
@@ -248,15 +281,14 @@ impl Slack for SlackClient {
             let (channel, text) = (&message.channel_id, prepare(text));
             // Else an update is read as if a person had typed it.
             let body = json!({"channel": channel, "ts": message.ts, "text": text, "parse": "none"});
-            self.call(&self.update_url, &body, UPDATE_DEADLINE)
-                .await
-                .map(|_| ())
+            let answer = self.call(&self.update_url, &body, UPDATE_DEADLINE).await?;
+            answer.posted().map(|_| ())
         })
     }
 }
 
 /// Slack says no with status 200 and `ok: false`; other statuses are its machinery, or a proxy, speaking.
-fn read(reply: &Reply) -> Result<Posted, SlackError> {
+fn read(reply: &Reply) -> Result<Answer, SlackError> {
     if reply.status == StatusCode::TOO_MANY_REQUESTS {
         return Err(SlackError::RateLimited {
             after: retry_after(&reply.headers),
@@ -275,19 +307,7 @@ fn read(reply: &Reply) -> Result<Posted, SlackError> {
     let answer: Answer = serde_json::from_slice(&reply.body)
         .map_err(|_| SlackError::Transient("its answer is not that of Slack's API".to_owned()))?;
     match answer {
-        Answer {
-            ok: true,
-            channel,
-            ts,
-            ..
-        } if !channel.is_empty() && !ts.is_empty() => Ok(Posted {
-            channel_id: channel,
-            ts,
-        }),
-        // It stands in the channel, but where is unknown: to post it again would post it for ever.
-        Answer { ok: true, .. } => Err(SlackError::Refused {
-            code: ANSWER_WITHOUT_TS.to_owned(),
-        }),
+        answer @ Answer { ok: true, .. } => Ok(answer),
         Answer { error, .. } if matches!(error.as_str(), "ratelimited" | "rate_limited") => {
             Err(SlackError::RateLimited {
                 after: retry_after(&reply.headers),

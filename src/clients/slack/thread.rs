@@ -29,7 +29,10 @@ const LAST_TRIES: Duration = Duration::from_mins(10);
 const REMEMBERED: usize = 64;
 
 /// Codes by which Slack says that the parent message no longer exists.
-const NO_PARENT: [&str; 3] = ["thread_not_found", "message_not_found", "cannot_reply_to_message"];
+const NO_PARENT: [&str; 3] = ["thread_not_found", NO_MESSAGE, "cannot_reply_to_message"];
+
+/// The same, of what was to be edited.
+const NO_MESSAGE: &str = "message_not_found";
 
 type Backoff = <ExponentialBuilder as BackoffBuilder>::Backoff;
 
@@ -176,7 +179,9 @@ impl ThreadState {
                 urgent,
             } => {
                 self.follow(thread);
-                if let (Some(ts), Some(parent)) = (self.delivered.get(&notice_id), &self.parent) {
+                // Of a thread whose parent is gone, too: it is told.
+                let parent = self.parent.as_ref().or(self.gone.as_ref());
+                if let (Some(ts), Some(parent)) = (self.delivered.get(&notice_id), parent) {
                     let fate = Fate::Delivered {
                         parent: parent.clone(),
                         ts: ts.clone(),
@@ -287,12 +292,22 @@ impl ThreadState {
     ) -> Option<Fate> {
         match result {
             Ok(posted) => Some(self.delivered(what, posted)),
+            // It is told all the same, by itself; what follows gets a new parent.
+            Err(SlackError::Orphaned(posted)) => {
+                let parent = self.parent.clone().unwrap_or_else(|| posted.clone());
+                let fate = self.taken(what, posted, parent);
+                self.lose_parent();
+                Some(fate)
+            }
             Err(SlackError::Refused { code }) if call.is_reply() && NO_PARENT.contains(&code.as_str()) => {
                 // Somebody deleted the parent: the notice goes on as a new one.
-                (self.gone, self.shown) = (self.parent.take(), None);
+                self.lose_parent();
                 None
             }
             Err(SlackError::Refused { code }) => {
+                if !call.is_post() && code == NO_MESSAGE {
+                    self.lose_parent();
+                }
                 self.settle(what);
                 let why = SlackError::Refused { code: code.clone() }.to_string();
                 Some(Fate::Refused { code, why })
@@ -334,7 +349,17 @@ impl ThreadState {
         Fate::Retrying { after, why }
     }
 
+    /// The parent message no longer exists: the next message becomes one.
+    fn lose_parent(&mut self) {
+        (self.gone, self.shown) = (self.parent.take(), None);
+    }
+
     fn delivered(&mut self, what: &Acked, posted: Posted) -> Fate {
+        let parent = self.parent.get_or_insert_with(|| posted.clone()).clone();
+        self.taken(what, posted, parent)
+    }
+
+    fn taken(&mut self, what: &Acked, posted: Posted, parent: Posted) -> Fate {
         self.settle(what);
         (self.not_before, self.backoff, self.doubt) = (None, None, None);
         match what {
@@ -346,11 +371,8 @@ impl ThreadState {
             }
             Acked::Parent { text } => self.shown = Some(text.clone()),
         }
-        let ts = posted.ts.clone();
-        Fate::Delivered {
-            parent: self.parent.get_or_insert(posted).clone(),
-            ts,
-        }
+        let ts = posted.ts;
+        Fate::Delivered { parent, ts }
     }
 
     /// Takes a finished item out of the queue. A parent's text that was replaced meanwhile stays.

@@ -492,6 +492,59 @@ fn a_parent_that_somebody_deleted_is_replaced_by_the_next_notice_and_never_broug
     assert_eq!(bench.drain(), ["c/- n1", "c/1 n2"]);
 }
 
+fn known_to_status() -> Thread {
+    Thread {
+        channel: "c".to_owned(),
+        parent: Some(at("C9", "7.7")),
+    }
+}
+
+fn of_known(notice_id: i64) -> Item {
+    Item::Post {
+        notice_id,
+        thread: known_to_status(),
+        text: format!("n{notice_id}"),
+        urgent: false,
+    }
+}
+
+fn shows_known(text: &str) -> Item {
+    Item::UpdateParent {
+        thread: known_to_status(),
+        text: text.to_owned(),
+    }
+}
+
+#[test]
+fn a_reply_that_slack_posts_by_itself_is_told_and_what_follows_gets_a_new_parent() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![of_known(1)]);
+    let job = bench.job().unwrap();
+    let ack = bench.fail(&job, SlackError::Orphaned(at("C9", "8.8"))).unwrap();
+    let told = Fate::Delivered {
+        parent: at("C9", "7.7"),
+        ts: "8.8".to_owned(),
+    };
+    assert_eq!((&ack.what, &ack.fate), (&Acked::Notice(1), &told));
+    // Status still names the old parent, and does not know yet that the first was told.
+    let again = bench.submit("a", vec![of_known(1), of_known(2), shows_known("state")]);
+    assert_eq!(again.len(), 1, "{again:?}");
+    assert_eq!(bench.drain(), ["c/- state", "c/1 n2"]);
+}
+
+#[test]
+fn a_parent_that_cannot_be_edited_because_it_is_deleted_is_gone_for_what_follows() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![shows_known("one")]);
+    let job = bench.job().unwrap();
+    let code = "message_not_found".to_owned();
+    let ack = bench.fail(&job, SlackError::Refused { code }).unwrap();
+    assert!(matches!(ack.fate, Fate::Refused { .. }));
+    assert_eq!(bench.drain(), Vec::<String>::new(), "nobody asked for a new one");
+    bench.submit("a", vec![shows_known("two"), of_known(1)]);
+    assert_eq!(bench.drain(), ["c/- two", "c/1 n1"]);
+}
+
 #[test]
 fn what_waits_is_counted() {
     let mut bench = Bench::new();
