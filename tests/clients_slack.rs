@@ -339,6 +339,7 @@ fn thread() -> Thread {
     Thread {
         channel: "deployment".to_owned(),
         parent: None,
+        opened_in: None,
     }
 }
 
@@ -399,6 +400,7 @@ async fn after_429_and_a_failure_every_notice_arrives_once_in_order_in_one_threa
             ack.fate,
             Fate::Delivered {
                 parent,
+                opened_in: Some("deployment".to_owned()),
                 ts: format!("17.{n}")
             }
         );

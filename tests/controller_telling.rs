@@ -364,6 +364,44 @@ async fn what_waits_of_an_earlier_rollout_goes_to_the_channel_that_rollout_asked
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_a_channel_that_is_gone_is_told_in_the_one_that_people_name_afterwards() {
+    let (kit, slack) = (notifying(&json!({"channel": "payments"})), FakeSlack::default());
+    let _operator = allowing(&kit, &slack, "one", &["*"]);
+    kit.until("the thread is known", |kit| {
+        let threads = kit.status("aleph").notices.threads;
+        threads.iter().any(|thread| !thread.ts.is_empty())
+    })
+    .await;
+    assert_eq!(
+        kit.status("aleph").notices.threads[0].opened_in.as_deref(),
+        Some("payments")
+    );
+    slack.0.lock().unwrap().gone = Some("C1");
+    kit.until_phase(Phase::Promoted).await;
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert!(!kit.status("aleph").notices.pending.is_empty());
+
+    slack.0.lock().unwrap().channel_id = Some("C2");
+    kit.api
+        .edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |object: &mut Value| {
+            object["spec"]["notify"]["channel"] = "ops".into();
+        });
+    until_told(&kit).await;
+    let thread = kit.status("aleph").notices.threads[0].clone();
+    assert_eq!(
+        (thread.opened_in.as_deref(), thread.channel.as_str()),
+        (Some("ops"), "C2")
+    );
+    let state = slack.0.lock().unwrap();
+    let (channel, text) = state.parents().pop().unwrap();
+    assert!(
+        channel == "ops" && text.contains("*Promoted*"),
+        "{channel}: {text}"
+    );
+    in_order(&state.posted, &["weight 100 %", "v2 is production now"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_parent_that_a_dead_operator_left_behind_is_brought_up_to_date_once() {
     let (kit, slack) = (kit(), FakeSlack::default());
     slack.0.lock().unwrap().updates_fail = true;

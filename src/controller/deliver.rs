@@ -227,7 +227,11 @@ impl Deliver {
             channel_id: known.channel.clone(),
             ts: known.ts.clone(),
         });
-        Thread { channel, parent }
+        Thread {
+            channel,
+            parent,
+            opened_in: known.opened_in.clone(),
+        }
     }
 }
 
@@ -349,9 +353,10 @@ fn count(metrics: &Metrics, ack: &Ack) {
 
 /// An answer as the core reads it.
 fn translated(ack: &Ack) -> Vec<NoticeAck> {
-    let parent = |parent: &Posted, text: &str| NoticeAck::Parent {
+    let parent = |parent: &Posted, opened_in: &Option<String>, text: &str| NoticeAck::Parent {
         rollout: ack.rollout.clone(),
         channel: parent.channel_id.clone(),
+        opened_in: opened_in.clone(),
         ts: parent.ts.clone(),
         text: text.to_owned(),
     };
@@ -360,8 +365,15 @@ fn translated(ack: &Ack) -> Vec<NoticeAck> {
         id,
     };
     match (&ack.what, &ack.fate) {
-        (Acked::Notice(id), Fate::Delivered { parent: at, ts }) if at.ts == *ts => {
-            vec![parent(at, ""), delivered(*id)]
+        (
+            Acked::Notice(id),
+            Fate::Delivered {
+                parent: at,
+                opened_in,
+                ts,
+            },
+        ) if at.ts == *ts => {
+            vec![parent(at, opened_in, ""), delivered(*id)]
         }
         (Acked::Notice(id), Fate::Delivered { .. }) => vec![delivered(*id)],
         (Acked::Notice(id), Fate::Refused { why, .. }) => {
@@ -371,7 +383,14 @@ fn translated(ack: &Ack) -> Vec<NoticeAck> {
                 reason: why.clone(),
             }]
         }
-        (Acked::Parent { text }, Fate::Delivered { parent: at, .. }) => vec![parent(at, text)],
+        (
+            Acked::Parent { text },
+            Fate::Delivered {
+                parent: at,
+                opened_in,
+                ..
+            },
+        ) => vec![parent(at, opened_in, text)],
         // Somebody deleted the parent, or it is too old to be edited: notices do not wait for it.
         (Acked::Parent { .. }, Fate::Refused { .. }) => Vec::new(),
         (_, Fate::Retrying { why, .. }) => vec![NoticeAck::Failing {

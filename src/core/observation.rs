@@ -365,6 +365,8 @@ pub enum NoticeAck {
         rollout: String,
         /// Channel as Slack identifies it.
         channel: String,
+        /// The same as it was named when the message was sent, where that is known.
+        opened_in: Option<String>,
         /// Timestamp of the message.
         ts: String,
         /// What it shows.

@@ -34,6 +34,9 @@ const NO_PARENT: [&str; 3] = ["thread_not_found", NO_MESSAGE, "cannot_reply_to_m
 /// The same, of what was to be edited.
 const NO_MESSAGE: &str = "message_not_found";
 
+/// Codes by which Slack says that the channel of a thread is no place for it any more.
+const NO_CHANNEL: [&str; 3] = ["channel_not_found", "is_archived", "not_in_channel"];
+
 type Backoff = <ExponentialBuilder as BackoffBuilder>::Backoff;
 
 /// A call of Slack's API.
@@ -86,6 +89,8 @@ impl Call {
 pub(super) struct ThreadState {
     channel: String,
     parent: Option<Posted>,
+    /// The channel that the parent was sent to, as it was named then.
+    opened_in: Option<String>,
     /// A parent that Slack no longer knows, so that nobody brings it back.
     gone: Option<Posted>,
     posts: VecDeque<Post>,
@@ -184,6 +189,7 @@ impl ThreadState {
                 if let (Some(ts), Some(parent)) = (self.delivered.get(&notice_id), parent) {
                     let fate = Fate::Delivered {
                         parent: parent.clone(),
+                        opened_in: self.opened_in.clone(),
                         ts: ts.clone(),
                     };
                     return Some((Acked::Notice(notice_id), fate));
@@ -207,6 +213,7 @@ impl ThreadState {
                     self.show = None;
                     let fate = Fate::Delivered {
                         parent: parent.clone(),
+                        opened_in: self.opened_in.clone(),
                         ts: parent.ts.clone(),
                     };
                     return Some((Acked::Parent { text }, fate));
@@ -229,8 +236,14 @@ impl ThreadState {
     fn follow(&mut self, thread: Thread) {
         self.channel = thread.channel;
         if self.parent.is_none() && thread.parent != self.gone {
-            self.parent = thread.parent;
+            (self.parent, self.opened_in) = (thread.parent, thread.opened_in);
         }
+    }
+
+    /// Whether people name another channel by now than the one in which the thread stands.
+    fn is_moved(&self) -> bool {
+        let opened_in = self.parent.as_ref().and(self.opened_in.as_deref());
+        opened_in.is_some_and(|name| without_mark(name) != without_mark(&self.channel))
     }
 
     /// The next call: a parent before its replies, replies in their order, a parent's text last.
@@ -291,7 +304,7 @@ impl ThreadState {
         now: Instant,
     ) -> Option<Fate> {
         match result {
-            Ok(posted) => Some(self.delivered(what, posted)),
+            Ok(posted) => Some(self.delivered(what, call, posted)),
             // It is told all the same, by itself; what follows gets a new parent.
             Err(SlackError::Orphaned(posted)) => {
                 let parent = self.parent.clone().unwrap_or_else(|| posted.clone());
@@ -318,6 +331,11 @@ impl ThreadState {
                     after,
                     why: error.to_string(),
                 })
+            }
+            // Nobody will mend that place.
+            Err(SlackError::Denied { code }) if NO_CHANNEL.contains(&code.as_str()) && self.is_moved() => {
+                self.lose_parent();
+                None
             }
             // A person needs a while to mend it: the first try after it is not soon.
             Err(error @ SlackError::Denied { .. }) => {
@@ -354,7 +372,10 @@ impl ThreadState {
         (self.gone, self.shown) = (self.parent.take(), None);
     }
 
-    fn delivered(&mut self, what: &Acked, posted: Posted) -> Fate {
+    fn delivered(&mut self, what: &Acked, call: &Call, posted: Posted) -> Fate {
+        if self.parent.is_none() {
+            self.opened_in = Some(call.target().0.to_owned());
+        }
         let parent = self.parent.get_or_insert_with(|| posted.clone()).clone();
         self.taken(what, posted, parent)
     }
@@ -372,7 +393,11 @@ impl ThreadState {
             Acked::Parent { text } => self.shown = Some(text.clone()),
         }
         let ts = posted.ts;
-        Fate::Delivered { parent, ts }
+        Fate::Delivered {
+            parent,
+            opened_in: self.opened_in.clone(),
+            ts,
+        }
     }
 
     /// Takes a finished item out of the queue. A parent's text that was replaced meanwhile stays.
@@ -382,6 +407,11 @@ impl ThreadState {
             Acked::Parent { text } => self.show = self.show.take().filter(|show| show.text != *text),
         }
     }
+}
+
+/// A channel is the same with and without its mark.
+fn without_mark(channel: &str) -> &str {
+    channel.strip_prefix('#').unwrap_or(channel)
 }
 
 /// No more and no less than said: what is tried twice as soon is there twice as often.

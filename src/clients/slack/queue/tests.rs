@@ -11,6 +11,7 @@ fn thread(channel: &str) -> Thread {
     Thread {
         channel: channel.to_owned(),
         parent: None,
+        opened_in: None,
     }
 }
 
@@ -141,6 +142,7 @@ fn a_parent_known_to_status_is_replied_to_and_updated_by_its_id() {
     let known = Thread {
         channel: "c".to_owned(),
         parent: Some(at("C9", "7.7")),
+        opened_in: Some("c".to_owned()),
     };
     let items = vec![
         Item::UpdateParent {
@@ -219,6 +221,7 @@ fn a_notice_submitted_again_is_sent_once() {
     let again = bench.submit("a", both());
     let fate = Fate::Delivered {
         parent: at("c", "1"),
+        opened_in: Some("c".to_owned()),
         ts: "1".to_owned(),
     };
     let expected = Ack {
@@ -274,6 +277,7 @@ fn delivered_acks_name_the_parent_and_the_message() {
         ack.fate,
         Fate::Delivered {
             parent: at("c", "1"),
+            opened_in: Some("c".to_owned()),
             ts: "1".to_owned()
         }
     );
@@ -284,6 +288,7 @@ fn delivered_acks_name_the_parent_and_the_message() {
         ack.fate,
         Fate::Delivered {
             parent: at("c", "1"),
+            opened_in: Some("c".to_owned()),
             ts: "2".to_owned()
         }
     );
@@ -460,6 +465,7 @@ fn a_parent_that_somebody_deleted_is_replaced_by_the_next_notice_and_never_broug
     let known = Thread {
         channel: "c".to_owned(),
         parent: Some(at("C9", "7.7")),
+        opened_in: Some("c".to_owned()),
     };
     let item = |id| Item::Post {
         notice_id: id,
@@ -484,6 +490,7 @@ fn a_parent_that_somebody_deleted_is_replaced_by_the_next_notice_and_never_broug
         ack.fate,
         Fate::Delivered {
             parent: at("c", "1"),
+            opened_in: Some("c".to_owned()),
             ts: "1".to_owned()
         }
     );
@@ -496,6 +503,7 @@ fn known_to_status() -> Thread {
     Thread {
         channel: "c".to_owned(),
         parent: Some(at("C9", "7.7")),
+        opened_in: Some("c".to_owned()),
     }
 }
 
@@ -523,6 +531,7 @@ fn a_reply_that_slack_posts_by_itself_is_told_and_what_follows_gets_a_new_parent
     let ack = bench.fail(&job, SlackError::Orphaned(at("C9", "8.8"))).unwrap();
     let told = Fate::Delivered {
         parent: at("C9", "7.7"),
+        opened_in: Some("c".to_owned()),
         ts: "8.8".to_owned(),
     };
     assert_eq!((&ack.what, &ack.fate), (&Acked::Notice(1), &told));
@@ -543,6 +552,70 @@ fn a_parent_that_cannot_be_edited_because_it_is_deleted_is_gone_for_what_follows
     assert_eq!(bench.drain(), Vec::<String>::new(), "nobody asked for a new one");
     bench.submit("a", vec![shows_known("two"), of_known(1)]);
     assert_eq!(bench.drain(), ["c/- two", "c/1 n1"]);
+}
+
+/// The item in a thread whose people now name this channel.
+fn named(item: Item, channel: &str) -> Item {
+    match item {
+        Item::Post {
+            notice_id,
+            thread,
+            text,
+            urgent,
+        } => Item::Post {
+            notice_id,
+            thread: Thread {
+                channel: channel.to_owned(),
+                ..thread
+            },
+            text,
+            urgent,
+        },
+        other @ Item::UpdateParent { .. } => other,
+    }
+}
+
+fn denied(code: &str) -> SlackError {
+    SlackError::Denied {
+        code: code.to_owned(),
+    }
+}
+
+#[test]
+fn a_thread_whose_channel_is_gone_begins_anew_where_people_name_another() {
+    for code in ["channel_not_found", "is_archived"] {
+        let mut bench = Bench::new();
+        bench.submit("a", vec![of_known(1), of_known(2)]);
+        let job = bench.job().unwrap();
+        let fate = bench.fail(&job, denied(code)).unwrap().fate;
+        assert!(matches!(fate, Fate::Retrying { .. }), "{fate:?}");
+        bench.submit("a", vec![named(of_known(1), "#c"), of_known(2)]);
+        let job = bench.job().unwrap();
+        let fate = bench.fail(&job, denied(code));
+        assert!(fate.is_some(), "that is the same channel");
+
+        bench.submit("a", vec![named(of_known(1), "d"), named(of_known(2), "d")]);
+        let job = bench.job().unwrap();
+        assert_eq!(bench.fail(&job, denied(code)), None);
+        let job = bench.job().unwrap();
+        let fate = bench.answer(&job).unwrap().fate;
+        let told = Fate::Delivered {
+            parent: at("d", "1"),
+            opened_in: Some("d".to_owned()),
+            ts: "1".to_owned(),
+        };
+        assert_eq!(fate, told);
+        assert_eq!(bench.drain(), ["d/- n1", "d/1 n2"]);
+    }
+}
+
+#[test]
+fn a_thread_goes_on_where_it_is_while_its_channel_is_there_or_may_be_mended() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![named(of_known(1), "d")]);
+    let job = bench.job().unwrap();
+    assert!(bench.fail(&job, denied("invalid_auth")).is_some());
+    assert_eq!(bench.drain(), ["C9/7.7 n1"]);
 }
 
 #[test]
