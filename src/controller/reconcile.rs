@@ -21,7 +21,7 @@ use super::errors::{Error, backoff};
 use super::execute::{Done, Executor};
 use super::exhibit;
 use super::look::{Look, look};
-use super::memory::Entry;
+use super::memory::{Entry, Landed};
 use super::objects::{Named, RawBirdWatch};
 use super::warnings;
 
@@ -110,7 +110,10 @@ async fn pass(
         tracing::Span::current().record("rollout", &rollout.id);
     }
     let written_after_all = entry.lock().found_written(&look.stored);
-    scope.context.events.publish(&look.object, written_after_all);
+    if let Some(Landed { before, events }) = written_after_all {
+        exhibit::count(scope, &before, &look.stored, now);
+        scope.context.events.publish(&look.object, events);
+    }
     let judged_alone = alone(&look).await;
     let Decision {
         next,
