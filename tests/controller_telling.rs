@@ -402,6 +402,32 @@ async fn what_waits_for_a_channel_that_is_gone_is_told_in_the_one_that_people_na
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_is_told_though_the_object_goes_while_its_last_status_is_answered() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    slack.0.lock().unwrap().denied = Some("invalid_auth");
+    let late = controller_kit::fake_api::Fault::Late(Duration::from_secs(1));
+    kit.api.inject(late, 1, |request| {
+        is_status_write(request) && request.body["status"]["phase"] == "Promoted"
+    });
+    let _operator = telling(&kit, &slack, "one");
+    kit.until_phase(Phase::Promoted).await;
+    kit.api
+        .edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |object: &mut Value| {
+            object["metadata"]["finalizers"] = json!([]);
+        });
+    kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
+    kit.until_gone().await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    slack.0.lock().unwrap().denied = None;
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let posted = slack.0.lock().unwrap().posted.clone();
+    in_order(
+        &posted,
+        &["releasing v2", "weight 50 %", "weight 100 %", "v2 is production"],
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_parent_that_a_dead_operator_left_behind_is_brought_up_to_date_once() {
     let (kit, slack) = (kit(), FakeSlack::default());
     slack.0.lock().unwrap().updates_fail = true;

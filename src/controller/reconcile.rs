@@ -147,6 +147,7 @@ async fn pass(
         Committed::Gone => return Ok(Again::At(None).into()),
         Committed::Refused(why) => {
             scope.context.deliver.committed(&look.name, &look.status, &next);
+            let_go_of_what_is_gone(scope, &look);
             let later = now + REFUSED;
             let later = Again::At(Some(wake.map_or(later, |wake| wake.min(later))));
             let done = executor.rest(&permitted).await;
@@ -203,6 +204,14 @@ fn stands(scope: &Scope, look: &Look, entry: &Entry, written: &BirdWatchStatus) 
     entry.lock().drop_samples(look.seen.check.as_ref());
     if entry.lock().is_first_look() {
         scope.context.deliver.taken_over(&look.name, written);
+    }
+    let_go_of_what_is_gone(scope, look);
+}
+
+/// The watch may have seen the object go while people were being told of it: what has been kept for later since waits for nobody.
+fn let_go_of_what_is_gone(scope: &Scope, look: &Look) {
+    if !scope.stores.bird_watches.has(&look.name) {
+        scope.context.deliver.released(&look.name);
     }
 }
 
