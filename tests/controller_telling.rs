@@ -130,6 +130,24 @@ async fn a_slack_that_fails_for_a_while_is_told_everything_once_and_the_status_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_headline_that_slack_edits_no_more_fails_no_longer() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    slack.0.lock().unwrap().updates_fail = true;
+    let _operator = telling(&kit, &slack, "one");
+    until_told(&kit).await;
+    let is_failing = |kit: &Kit| {
+        let conditions = kit.status("aleph").conditions;
+        conditions.iter().any(|c| c.kind == "NotifyFailing")
+    };
+    kit.until("the edit fails", is_failing).await;
+    {
+        let mut state = slack.0.lock().unwrap();
+        (state.updates_fail, state.updates_refused) = (false, true);
+    }
+    kit.until("it is given up", |kit| !is_failing(kit)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_a_wrong_token_every_notice_waits_and_is_told_once_it_is_mended() {
     let (kit, slack) = (kit(), FakeSlack::default());
     slack.0.lock().unwrap().denied = Some("invalid_auth");

@@ -392,7 +392,9 @@ fn translated(ack: &Ack) -> Vec<NoticeAck> {
             },
         ) => vec![parent(at, opened_in, text)],
         // Somebody deleted the parent, or it is too old to be edited: notices do not wait for it.
-        (Acked::Parent { .. }, Fate::Refused { .. }) => Vec::new(),
+        (Acked::Parent { .. }, Fate::Refused { .. }) => vec![NoticeAck::ParentRefused {
+            rollout: ack.rollout.clone(),
+        }],
         (_, Fate::Retrying { why, .. }) => vec![NoticeAck::Failing {
             rollout: ack.rollout.clone(),
             reason: why.clone(),

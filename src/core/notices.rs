@@ -231,6 +231,9 @@ pub(super) fn acknowledge(notices: &mut Notices, acks: &[NoticeAck]) -> Delivery
                 }
                 delivery = Delivery::Works;
             }
+            // Where nothing else waits, nothing is tried any more.
+            NoticeAck::ParentRefused { .. } if notices.pending.is_empty() => delivery = Delivery::Works,
+            NoticeAck::ParentRefused { .. } => {}
             NoticeAck::Delivered { rollout, id } => {
                 notices.pending.retain(|n| !is(n, rollout, *id));
                 delivery = Delivery::Works;

@@ -372,6 +372,11 @@ pub enum NoticeAck {
         /// What it shows.
         text: String,
     },
+    /// The parent message of a rollout is not taken, and not tried again.
+    ParentRefused {
+        /// The rollout.
+        rollout: String,
+    },
     /// The notice was delivered.
     Delivered {
         /// The rollout it speaks of.
@@ -403,6 +408,7 @@ impl NoticeAck {
     pub fn rollout(&self) -> &str {
         match self {
             Self::Parent { rollout, .. }
+            | Self::ParentRefused { rollout }
             | Self::Delivered { rollout, .. }
             | Self::Refused { rollout, .. }
             | Self::Failing { rollout, .. } => rollout,

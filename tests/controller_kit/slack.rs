@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) refused: Option<&'static str>,
     /// No message is updated.
     pub(crate) updates_fail: bool,
+    /// No message may be edited any more.
+    pub(crate) updates_refused: bool,
     pub(crate) channels: Vec<String>,
 }
 
@@ -108,6 +110,11 @@ impl Slack for FakeSlack {
             );
             if state.updates_fail {
                 return Err(SlackError::Transient("down".into()));
+            }
+            if state.updates_refused {
+                return Err(SlackError::Refused {
+                    code: "edit_window_closed".into(),
+                });
             }
             state.updated.push(text.to_owned());
             Ok(())

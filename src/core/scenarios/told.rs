@@ -353,6 +353,28 @@ fn a_refused_notice_is_told_of_until_one_is_taken() {
 }
 
 #[test]
+fn a_headline_that_slack_gives_up_fails_no_longer_once_nothing_waits() {
+    let failing = |w: &World| holds(&w.status.conditions, ConditionType::NotifyFailing);
+    let mut world = World::with_canary(STEPS);
+    world.run_to(Phase::Promoted);
+    let rollout = world.status.rollout.as_ref().unwrap().id.clone();
+    let retried = NoticeAck::Failing {
+        rollout: rollout.clone(),
+        reason: "status 502".into(),
+    };
+    let refused = NoticeAck::ParentRefused {
+        rollout: rollout.clone(),
+    };
+    world.seen.acks = vec![retried, refused.clone()];
+    world.calm_down();
+    assert!(failing(&world), "notices wait");
+    world.status.notices.pending.clear();
+    world.seen.acks = vec![refused];
+    world.calm_down();
+    assert!(!failing(&world));
+}
+
+#[test]
 fn production_out_of_bounds_is_written_once_and_its_values_are_bare_readings() {
     let yaml = STEPS.replace("deviation: 0.5", "max: 5");
     let mut world = World::with_canary(&yaml);
