@@ -375,6 +375,7 @@ async fn after_429_and_a_failure_every_notice_arrives_once_in_order_in_one_threa
     let state = Item::UpdateParent {
         thread: thread(),
         text: "state".to_owned(),
+        urgent: false,
     };
     handle.submit(delivery(vec![state, post(1), post(2)]));
     handle.submit(delivery(vec![post(1), post(2), post(3)]));

@@ -3,14 +3,21 @@
 
 mod controller_kit;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use birdwatch::api::BirdWatchStatus;
 use birdwatch::api::spec::Level;
-use birdwatch::api::status::Phase;
+use birdwatch::api::status::{NoticeKind, Phase};
+use birdwatch::clients::slack::{Permission, sender};
 use birdwatch::controller::channels::Channels;
+use birdwatch::controller::deliver::Deliver;
+use birdwatch::core::observation::ObjectName;
+use birdwatch::runtime::metrics::Metrics;
 use controller_kit::slack::{FakeSlack, through};
 use controller_kit::{BIRD_WATCHES, DEPLOYMENTS, Kit, NS, Operator, bird_watch, deployment, is_status_write};
 use serde_json::{Value, json};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 
 fn kit() -> Kit {
@@ -145,6 +152,37 @@ async fn a_headline_that_slack_edits_no_more_fails_no_longer() {
         (state.updates_fail, state.updates_refused) = (false, true);
     }
     kit.until("it is given up", |kit| !is_failing(kit)).await;
+}
+
+/// A status of a rollout that has told nobody yet, with this to tell.
+fn untold(kind: NoticeKind) -> BirdWatchStatus {
+    let notice = json!({"id": 0, "rollout": "r1", "kind": kind, "text": "", "at": "2026-01-01T00:00:00Z"});
+    let notices = json!({"next": 1, "pending": [notice], "threads": [{"rollout": "r1"}]});
+    serde_json::from_value(json!({"notices": notices})).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_headline_that_an_alarm_waits_for_goes_before_the_steps_of_others() {
+    let slack = FakeSlack::default();
+    slack.0.lock().unwrap().delay = Duration::from_secs(1);
+    let everybody = Box::new(|_: &str| Permission::Granted(Box::new(())));
+    let (handle, sending) = sender(Arc::new(slack.clone()), everybody, unbounded_channel().0);
+    let deliver = Deliver::through(handle, Channels::new("deployment", &[]), Metrics::new());
+    // The first is on its way when the others come.
+    for (name, kind) in [
+        ("first", NoticeKind::Step),
+        ("second", NoticeKind::Step),
+        ("third", NoticeKind::Unhealthy),
+    ] {
+        let name = ObjectName {
+            namespace: NS.into(),
+            name: name.into(),
+        };
+        deliver.pending(&name, &untold(kind));
+    }
+    tokio::spawn(sending);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    in_order(&slack.0.lock().unwrap().posted, &["first", "third", "second"]);
 }
 
 #[tokio::test(start_paused = true)]

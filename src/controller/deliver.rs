@@ -164,15 +164,16 @@ impl Deliver {
             .collect();
         let text = messages::parent(name, status, &thread.rollout);
         let begun = !thread.ts.is_empty() || !waiting.is_empty();
+        // An alarm hurries what is before it in its thread.
+        let urgent = waiting.iter().any(|notice| is_urgent(notice.kind));
         let mut items = Vec::new();
         if begun && text != thread.shown && (changed || !waiting.is_empty()) {
             items.push(Item::UpdateParent {
                 thread: self.thread(thread),
                 text,
+                urgent,
             });
         }
-        // An alarm hurries those before it in its thread.
-        let urgent = waiting.iter().any(|notice| is_urgent(notice.kind));
         let posts: Vec<_> = waiting
             .iter()
             .map(|notice| Item::Post {

@@ -48,6 +48,8 @@ pub enum Item {
         thread: Thread,
         /// The text, not escaped.
         text: String,
+        /// An end or an alarm waits for it: where it becomes the parent, it goes before others.
+        urgent: bool,
     },
 }
 

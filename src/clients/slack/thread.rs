@@ -116,6 +116,7 @@ struct Post {
 
 struct Show {
     text: String,
+    urgent: bool,
     since: Instant,
     turn: u64,
 }
@@ -205,7 +206,7 @@ impl ThreadState {
                 }
                 None
             }
-            Item::UpdateParent { thread, text } => {
+            Item::UpdateParent { thread, text, urgent } => {
                 self.follow(thread);
                 if let (Some(shown), Some(parent)) = (&self.shown, &self.parent)
                     && *shown == text
@@ -219,10 +220,14 @@ impl ThreadState {
                     return Some((Acked::Parent { text }, fate));
                 }
                 match &mut self.show {
-                    Some(show) => show.text = text,
+                    Some(show) => {
+                        show.text = text;
+                        show.urgent |= urgent;
+                    }
                     None => {
                         self.show = Some(Show {
                             text,
+                            urgent,
                             since: now,
                             turn,
                         });
@@ -248,7 +253,8 @@ impl ThreadState {
 
     /// The next call: a parent before its replies, replies in their order, a parent's text last.
     pub(super) fn next(&self, now: Instant) -> Option<Candidate> {
-        let notice = if self.posts.iter().any(|post| post.urgent) {
+        let hurries = self.parent.is_none() && self.show.as_ref().is_some_and(|show| show.urgent);
+        let notice = if hurries || self.posts.iter().any(|post| post.urgent) {
             Rank::Urgent
         } else {
             Rank::Notice

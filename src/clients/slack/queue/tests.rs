@@ -35,6 +35,7 @@ fn show(channel: &str, text: &str) -> Item {
     Item::UpdateParent {
         thread: thread(channel),
         text: text.to_owned(),
+        urgent: false,
     }
 }
 
@@ -148,6 +149,7 @@ fn a_parent_known_to_status_is_replied_to_and_updated_by_its_id() {
         Item::UpdateParent {
             thread: known.clone(),
             text: "state".to_owned(),
+            urgent: false,
         },
         Item::Post {
             notice_id: 1,
@@ -166,6 +168,23 @@ fn ends_and_alarms_go_before_the_steps_of_other_threads_and_keep_the_order_of_th
     bench.submit("a", vec![post(1, "c", false), post(2, "c", false)]);
     bench.submit("b", vec![post(5, "c", false), post(6, "c", true)]);
     assert_eq!(bench.drain(), ["c/- n5", "c/1 n6", "c/- n1", "c/3 n2"]);
+}
+
+#[test]
+fn a_parent_that_an_alarm_waits_for_goes_before_the_steps_of_other_threads() {
+    let mut bench = Bench::new();
+    let hurried = |text: &str| Item::UpdateParent {
+        thread: thread("c"),
+        text: text.to_owned(),
+        urgent: true,
+    };
+    bench.submit("a", vec![post(1, "c", false)]);
+    bench.submit("b", vec![hurried("state")]);
+    assert_eq!(bench.drain(), ["c/- state", "c/- n1"]);
+    // Once it stands, its text waits as others do.
+    bench.submit("a", vec![post(2, "c", false)]);
+    bench.submit("b", vec![hurried("other state")]);
+    assert_eq!(bench.drain(), ["c/2 n2", "c=1 other state"]);
 }
 
 #[test]
@@ -520,6 +539,7 @@ fn shows_known(text: &str) -> Item {
     Item::UpdateParent {
         thread: known_to_status(),
         text: text.to_owned(),
+        urgent: false,
     }
 }
 
