@@ -109,11 +109,7 @@ async fn pass(
     if let Some(rollout) = &look.status.rollout {
         tracing::Span::current().record("rollout", &rollout.id);
     }
-    let written_after_all = entry.lock().found_written(&look.stored);
-    if let Some(Landed { before, events }) = written_after_all {
-        exhibit::count(scope, &before, &look.stored, now);
-        scope.context.events.publish(&look.object, events);
-    }
+    catch_up(scope, &look, entry, now);
     let judged_alone = alone(&look).await;
     let Decision {
         next,
@@ -169,6 +165,15 @@ async fn pass(
     }
     let done = executor.rest(&permitted).await;
     Ok(again(lowered?.max(done?), Again::At(wake)).into())
+}
+
+/// Counts and tells what a write brought that was never answered.
+fn catch_up(scope: &Scope, look: &Look, entry: &Entry, now: Timestamp) {
+    let landed = entry.lock().found_written(&look.stored);
+    if let Some(Landed { before, events }) = landed {
+        exhibit::count(scope, &before, &look.stored, now);
+        scope.context.events.publish(&look.object, events);
+    }
 }
 
 /// Traffic could not be lowered: of everything else only what a rollback does besides.
