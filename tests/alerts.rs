@@ -8,13 +8,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use birdwatch::runtime::metrics::Metrics;
-use birdwatch_bed::tools::Tools;
 use promql_parser::parser;
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::{Value, json};
+
+#[path = "support/promtool.rs"]
+mod promtool;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -243,20 +244,9 @@ fn names() -> BTreeSet<String> {
 
 /// Has `promtool` go through stories, beside a copy of the alerts.
 fn promtool_agrees(file_name: &str, stories: &str) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let promtool = runtime.block_on(Tools::ensure()).unwrap().program("promtool");
     // The stories name the rules by a file beside them.
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("alerts-{file_name}"));
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::copy(file(), dir.join("alerts.rules.yaml")).unwrap();
-    std::fs::write(dir.join(file_name), stories).unwrap();
-    let output = Command::new(promtool)
-        .args(["test", "rules", file_name])
-        .current_dir(&dir)
-        .output()
-        .unwrap();
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success(), "{}", said.concat());
+    let alerts = std::fs::read(file()).unwrap();
+    promtool::agrees(file_name, stories, &[("alerts.rules.yaml", &alerts)]);
 }
 
 #[test]

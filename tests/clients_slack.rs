@@ -114,6 +114,29 @@ async fn a_message_is_updated_by_channel_id_and_ts() {
 }
 
 #[tokio::test]
+async fn a_reply_that_slack_posts_outside_of_its_thread_says_that_its_parent_is_gone() {
+    let answer = |message: Value| {
+        let body = json!({"ok": true, "channel": "C123", "ts": "18.1", "message": message});
+        ResponseTemplate::new(200).set_body_json(body)
+    };
+    let posted = Posted {
+        channel_id: "C123".to_owned(),
+        ts: "18.1".to_owned(),
+    };
+    let alone = answering(answer(json!({"text": "reply", "ts": "18.1"}))).await;
+    let alone = client(&alone.uri());
+    assert_eq!(
+        alone.post("C123", "reply", Some("17.42")).await,
+        Err(SlackError::Orphaned(posted.clone()))
+    );
+    assert_eq!(alone.post("C123", "parent", None).await, Ok(posted.clone()));
+    let reply = json!({"text": "reply", "ts": "18.1", "thread_ts": "17.42"});
+    let replied = answering(answer(reply)).await;
+    let replied = client(&replied.uri()).post("C123", "reply", Some("17.42")).await;
+    assert_eq!(replied, Ok(posted));
+}
+
+#[tokio::test]
 async fn long_text_is_cut_before_it_is_sent() {
     let server = answering(ok()).await;
     client(&server.uri())
@@ -172,11 +195,8 @@ async fn only_what_is_wrong_with_this_one_message_is_for_good() {
 #[tokio::test]
 async fn what_may_pass_is_no_refusal() {
     let templates = [
-        not_ok("internal_error"),
         not_ok("service_unavailable"),
         not_ok(""),
-        ResponseTemplate::new(500),
-        ResponseTemplate::new(503).set_body_json(json!({"ok": false, "error": "invalid_auth"})),
         ResponseTemplate::new(404),
         ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/"),
         ResponseTemplate::new(200).set_body_string("<html>Sign in</html>"),
@@ -185,6 +205,33 @@ async fn what_may_pass_is_no_refusal() {
         let error = error_of(template).await;
         assert!(matches!(error, SlackError::Transient(_)), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn what_slack_may_have_taken_all_the_same_is_told_from_what_it_did_not_take() {
+    let templates = [
+        not_ok("internal_error"),
+        not_ok("fatal_error"),
+        ResponseTemplate::new(500),
+        ResponseTemplate::new(502),
+        ResponseTemplate::new(503).set_body_json(json!({"ok": false, "error": "invalid_auth"})),
+    ];
+    for template in templates {
+        let error = error_of(template).await;
+        assert!(matches!(error, SlackError::Unanswered(_)), "{error:?}");
+    }
+    let cut = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&format!("http://{}", cut.local_addr().unwrap()));
+    let cuts = tokio::spawn(async move {
+        let (mut connection, _) = cut.accept().await.unwrap();
+        let mut asked = [0; 1024];
+        tokio::io::AsyncReadExt::read(&mut connection, &mut asked)
+            .await
+            .unwrap();
+    });
+    let error = client.post("c", "text", None).await.unwrap_err();
+    cuts.await.unwrap();
+    assert!(matches!(error, SlackError::Unanswered(_)), "{error:?}");
 }
 
 #[tokio::test]
@@ -292,6 +339,7 @@ fn thread() -> Thread {
     Thread {
         channel: "deployment".to_owned(),
         parent: None,
+        opened_in: None,
     }
 }
 
@@ -314,9 +362,9 @@ fn delivery(items: Vec<Item>) -> Delivery {
 }
 
 #[tokio::test]
-async fn after_429_and_500_every_notice_arrives_once_in_order_in_one_thread() {
+async fn after_429_and_a_failure_every_notice_arrives_once_in_order_in_one_thread() {
     let too_fast = ResponseTemplate::new(429).insert_header("retry-after", "1");
-    let (server, took) = stand_in(&[too_fast, ResponseTemplate::new(500)]).await;
+    let (server, took) = stand_in(&[too_fast, not_ok("service_unavailable")]).await;
     let (tell, mut acks) = mpsc::unbounded_channel();
     let (handle, task) = sender(
         Arc::new(client(&server.uri())),
@@ -327,6 +375,7 @@ async fn after_429_and_500_every_notice_arrives_once_in_order_in_one_thread() {
     let state = Item::UpdateParent {
         thread: thread(),
         text: "state".to_owned(),
+        urgent: false,
     };
     handle.submit(delivery(vec![state, post(1), post(2)]));
     handle.submit(delivery(vec![post(1), post(2), post(3)]));
@@ -338,7 +387,7 @@ async fn after_429_and_500_every_notice_arrives_once_in_order_in_one_thread() {
     );
     let failed = next(&mut acks).await.fate;
     assert!(
-        matches!(&failed, Fate::Retrying { why, .. } if why == "status 500"),
+        matches!(&failed, Fate::Retrying { why, .. } if why == "service_unavailable"),
         "{failed:?}"
     );
     let mut acked = Vec::new();
@@ -352,6 +401,7 @@ async fn after_429_and_500_every_notice_arrives_once_in_order_in_one_thread() {
             ack.fate,
             Fate::Delivered {
                 parent,
+                opened_in: Some("deployment".to_owned()),
                 ts: format!("17.{n}")
             }
         );

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use birdwatch::api::status::Phase;
 use birdwatch::runtime::lease::Leadership;
-use controller_kit::{BIRD_WATCHES, Kit, NS, Operator, bird_watch};
+use controller_kit::fake_api::{Fault, Request};
+use controller_kit::{BIRD_WATCHES, Kit, NS, Operator, bird_watch, is_status_write};
 use serde_json::json;
 
 /// The lines of metrics whose names begin so.
@@ -60,6 +61,25 @@ async fn a_rollout_is_shown_while_it_is_under_way_and_its_decisions_are_counted(
     }
     for decision in ["rolled_back", "frozen", "superseded"] {
         assert_eq!(lines(&operator, &decided(decision)), [decided(decision) + "0"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_without_an_answer_is_counted_once() {
+    let kit = Kit::new();
+    kit.bird_watch();
+    let ends = |request: &Request| is_status_write(request) && request.body["status"]["phase"] == "Promoted";
+    kit.api.inject(Fault::CutAfter, 1, ends);
+    let operator = leading(&kit, "one");
+    kit.until_phase(Phase::Promoted).await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert!(kit.calls().iter().any(ends));
+    for (decision, count) in [("step_raised", 2), ("promoted", 1)] {
+        let line = lines(&operator, &decided(decision)).remove(0);
+        assert!(
+            line.starts_with(&format!("{}{count} # ", decided(decision))),
+            "{line}"
+        );
     }
 }
 

@@ -3,14 +3,21 @@
 
 mod controller_kit;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use birdwatch::api::BirdWatchStatus;
 use birdwatch::api::spec::Level;
-use birdwatch::api::status::Phase;
+use birdwatch::api::status::{NoticeKind, Phase};
+use birdwatch::clients::slack::{Permission, sender};
 use birdwatch::controller::channels::Channels;
+use birdwatch::controller::deliver::Deliver;
+use birdwatch::core::observation::ObjectName;
+use birdwatch::runtime::metrics::Metrics;
 use controller_kit::slack::{FakeSlack, through};
 use controller_kit::{BIRD_WATCHES, DEPLOYMENTS, Kit, NS, Operator, bird_watch, deployment, is_status_write};
 use serde_json::{Value, json};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 
 fn kit() -> Kit {
@@ -127,6 +134,55 @@ async fn a_slack_that_fails_for_a_while_is_told_everything_once_and_the_status_s
             .any(|c| c.kind == "NotifyFailing")
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_headline_that_slack_edits_no_more_fails_no_longer() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    slack.0.lock().unwrap().updates_fail = true;
+    let _operator = telling(&kit, &slack, "one");
+    until_told(&kit).await;
+    let is_failing = |kit: &Kit| {
+        let conditions = kit.status("aleph").conditions;
+        conditions.iter().any(|c| c.kind == "NotifyFailing")
+    };
+    kit.until("the edit fails", is_failing).await;
+    {
+        let mut state = slack.0.lock().unwrap();
+        (state.updates_fail, state.updates_refused) = (false, true);
+    }
+    kit.until("it is given up", |kit| !is_failing(kit)).await;
+}
+
+/// A status of a rollout that has told nobody yet, with this to tell.
+fn untold(kind: NoticeKind) -> BirdWatchStatus {
+    let notice = json!({"id": 0, "rollout": "r1", "kind": kind, "text": "", "at": "2026-01-01T00:00:00Z"});
+    let notices = json!({"next": 1, "pending": [notice], "threads": [{"rollout": "r1"}]});
+    serde_json::from_value(json!({"notices": notices})).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_headline_that_an_alarm_waits_for_goes_before_the_steps_of_others() {
+    let slack = FakeSlack::default();
+    slack.0.lock().unwrap().delay = Duration::from_secs(1);
+    let everybody = Box::new(|_: &str| Permission::Granted(Box::new(())));
+    let (handle, sending) = sender(Arc::new(slack.clone()), everybody, unbounded_channel().0);
+    let deliver = Deliver::through(handle, Channels::new("deployment", &[]), Metrics::new());
+    // The first is on its way when the others come.
+    for (name, kind) in [
+        ("first", NoticeKind::Step),
+        ("second", NoticeKind::Step),
+        ("third", NoticeKind::Unhealthy),
+    ] {
+        let name = ObjectName {
+            namespace: NS.into(),
+            name: name.into(),
+        };
+        deliver.pending(&name, &untold(kind));
+    }
+    tokio::spawn(sending);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    in_order(&slack.0.lock().unwrap().posted, &["first", "third", "second"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -361,6 +417,70 @@ async fn what_waits_of_an_earlier_rollout_goes_to_the_channel_that_rollout_asked
             .collect();
         assert_eq!(channels, [asked], "{told:#?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_channel_that_is_gone_is_told_in_the_one_that_people_name_afterwards() {
+    let (kit, slack) = (notifying(&json!({"channel": "payments"})), FakeSlack::default());
+    let _operator = allowing(&kit, &slack, "one", &["*"]);
+    kit.until("the thread is known", |kit| {
+        let threads = kit.status("aleph").notices.threads;
+        threads.iter().any(|thread| !thread.ts.is_empty())
+    })
+    .await;
+    assert_eq!(
+        kit.status("aleph").notices.threads[0].opened_in.as_deref(),
+        Some("payments")
+    );
+    slack.0.lock().unwrap().gone = Some("C1");
+    kit.until_phase(Phase::Promoted).await;
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert!(!kit.status("aleph").notices.pending.is_empty());
+
+    slack.0.lock().unwrap().channel_id = Some("C2");
+    kit.api
+        .edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |object: &mut Value| {
+            object["spec"]["notify"]["channel"] = "ops".into();
+        });
+    until_told(&kit).await;
+    let thread = kit.status("aleph").notices.threads[0].clone();
+    assert_eq!(
+        (thread.opened_in.as_deref(), thread.channel.as_str()),
+        (Some("ops"), "C2")
+    );
+    let state = slack.0.lock().unwrap();
+    let (channel, text) = state.parents().pop().unwrap();
+    assert!(
+        channel == "ops" && text.contains("*Promoted*"),
+        "{channel}: {text}"
+    );
+    in_order(&state.posted, &["weight 100 %", "v2 is production now"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_told_though_the_object_goes_while_its_last_status_is_answered() {
+    let (kit, slack) = (kit(), FakeSlack::default());
+    slack.0.lock().unwrap().denied = Some("invalid_auth");
+    let late = controller_kit::fake_api::Fault::Late(Duration::from_secs(1));
+    kit.api.inject(late, 1, |request| {
+        is_status_write(request) && request.body["status"]["phase"] == "Promoted"
+    });
+    let _operator = telling(&kit, &slack, "one");
+    kit.until_phase(Phase::Promoted).await;
+    kit.api
+        .edit(BIRD_WATCHES, (NS, "aleph"), "kubectl", |object: &mut Value| {
+            object["metadata"]["finalizers"] = json!([]);
+        });
+    kit.api.delete(BIRD_WATCHES, (NS, "aleph"));
+    kit.until_gone().await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    slack.0.lock().unwrap().denied = None;
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    let posted = slack.0.lock().unwrap().posted.clone();
+    in_order(
+        &posted,
+        &["releasing v2", "weight 50 %", "weight 100 %", "v2 is production"],
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -157,6 +157,13 @@ pub fn holds_for(conditions: &[Condition], kind: ConditionType, reason: &str) ->
     conditions.iter().any(is_it)
 }
 
+/// What a condition says, where it is there and true.
+#[must_use]
+pub fn message(conditions: &[Condition], kind: ConditionType) -> Option<&str> {
+    let is_it = |c: &&Condition| c.kind == kind.as_str() && c.status == "True";
+    conditions.iter().find(is_it).map(|c| c.message.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

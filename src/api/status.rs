@@ -55,7 +55,7 @@ pub struct BirdWatchStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Routes to the service that are left alone, and what may blur or bypass a rollout.
+    /// Routes to the service that are left alone, and what may blur or bypass a rollout: the first 20, and how many more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// The version last promoted by this BirdWatch; absent before its first promotion.
@@ -315,6 +315,9 @@ pub struct Thread {
     /// Slack channel that the rollout's plan asked for, allowed or not; absent: the administrator's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_channel: Option<String>,
+    /// Slack channel that the first message was sent to, as it was named then; absent before it, and where an operator before this version opened it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened_in: Option<String>,
     /// Id of the channel as Slack gave it, as in `C0123456789`; empty before the first message.
     pub channel: String,
     /// Slack's timestamp of the parent message, which identifies the thread; empty before it.

@@ -29,8 +29,11 @@ pub use thread::Call;
 /// Slack's own API.
 pub const DEFAULT_BASE_URL: &str = "https://slack.com/api/";
 
-/// One call, connecting included.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// One update, connecting included.
+const UPDATE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// One post: where it is given up, it may have been taken, and is posted again.
+const POST_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Answers of Slack are small.
 const MAX_ANSWER: usize = 1 << 20;
@@ -42,9 +45,7 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Codes that say something of the moment, and pass by themselves.
-const PASSING_CODES: [&str; 8] = [
-    "fatal_error",
-    "internal_error",
+const PASSING_CODES: [&str; 6] = [
     "request_timeout",
     "service_unavailable",
     "team_added_to_org",
@@ -52,6 +53,9 @@ const PASSING_CODES: [&str; 8] = [
     "external_channel_migrating",
     "org_login_required",
 ];
+
+/// Codes of which Slack says itself that some of it may have been done.
+const DOUBTFUL_CODES: [&str; 2] = ["fatal_error", "internal_error"];
 
 /// Codes that say something of this one message, which no other try changes. Any other code, one that is not known yet
 /// included, is for somebody to mend (the token, the channel, the app's rights): the message waits for it.
@@ -108,9 +112,15 @@ pub enum SlackError {
         /// Slack's code.
         code: String,
     },
-    /// It did not work this time.
+    /// Slack took a reply, and it stands in the channel by itself: its parent is gone.
+    #[error("Slack posted a reply outside of its thread")]
+    Orphaned(Posted),
+    /// It did not work this time: it never came to Slack, or Slack says that it does not take it now.
     #[error("Slack did not take it: {0}")]
     Transient(String),
+    /// It was sent, and nobody says what became of it.
+    #[error("{0} (Slack may have taken it all the same)")]
+    Unanswered(String),
 }
 
 /// What to do about the codes that people meet.
@@ -172,6 +182,30 @@ struct Answer {
     channel: String,
     #[serde(default)]
     ts: String,
+    /// The message as it stands, where the answer shows it.
+    #[serde(default)]
+    message: Value,
+}
+
+impl Answer {
+    /// Slack posts a reply to a message that was deleted as if it were none, and says `ok`.
+    fn is_outside_of_threads(&self) -> bool {
+        let message = self.message.as_object();
+        message.is_some_and(|message| message.get("thread_ts").is_none_or(Value::is_null))
+    }
+
+    /// Where it stands. Where that is unknown, to post it again would post it for ever.
+    fn posted(self) -> Result<Posted, SlackError> {
+        if self.channel.is_empty() || self.ts.is_empty() {
+            return Err(SlackError::Refused {
+                code: ANSWER_WITHOUT_TS.to_owned(),
+            });
+        }
+        Ok(Posted {
+            channel_id: self.channel,
+            ts: self.ts,
+        })
+    }
 }
 
 impl SlackClient {
@@ -196,18 +230,18 @@ impl SlackClient {
         })
     }
 
-    async fn call(&self, url: &Url, body: &Value) -> Result<Posted, SlackError> {
+    async fn call(&self, url: &Url, body: &Value, deadline: Duration) -> Result<Answer, SlackError> {
         let request = self
             .http
             .current()
             .post(url.clone())
             .bearer_auth(self.token.expose_secret())
             .json(body);
-        let reply = http::call(request, DEADLINE, MAX_ANSWER)
+        let reply = http::call(request, deadline, MAX_ANSWER)
             .await
             .map_err(|error| match error {
                 CallError::Refused(why) => SlackError::Transient(format!("no connection: {why}")),
-                other => SlackError::Transient(other.to_string()),
+                other => SlackError::Unanswered(other.to_string()),
             })?;
         read(&reply)
     }
@@ -232,7 +266,13 @@ impl Slack for SlackClient {
             if let Some(ts) = thread_ts {
                 body["thread_ts"] = ts.into();
             }
-            self.call(&self.post_url, &body).await
+            let answer = self.call(&self.post_url, &body, POST_DEADLINE).await?;
+            let is_orphaned = thread_ts.is_some() && answer.is_outside_of_threads();
+            let posted = answer.posted()?;
+            if is_orphaned {
+                return Err(SlackError::Orphaned(posted));
+            }
+            Ok(posted)
         })
     }
 
@@ -241,17 +281,25 @@ impl Slack for SlackClient {
             let (channel, text) = (&message.channel_id, prepare(text));
             // Else an update is read as if a person had typed it.
             let body = json!({"channel": channel, "ts": message.ts, "text": text, "parse": "none"});
-            self.call(&self.update_url, &body).await.map(|_| ())
+            let answer = self.call(&self.update_url, &body, UPDATE_DEADLINE).await?;
+            answer.posted().map(|_| ())
         })
     }
 }
 
 /// Slack says no with status 200 and `ok: false`; other statuses are its machinery, or a proxy, speaking.
-fn read(reply: &Reply) -> Result<Posted, SlackError> {
+fn read(reply: &Reply) -> Result<Answer, SlackError> {
     if reply.status == StatusCode::TOO_MANY_REQUESTS {
         return Err(SlackError::RateLimited {
             after: retry_after(&reply.headers),
         });
+    }
+    if reply.status.is_server_error() {
+        // Of a proxy, too, which may have passed it on.
+        return Err(SlackError::Unanswered(format!(
+            "status {}",
+            reply.status.as_u16()
+        )));
     }
     if !reply.status.is_success() {
         return Err(SlackError::Transient(format!("status {}", reply.status.as_u16())));
@@ -259,23 +307,14 @@ fn read(reply: &Reply) -> Result<Posted, SlackError> {
     let answer: Answer = serde_json::from_slice(&reply.body)
         .map_err(|_| SlackError::Transient("its answer is not that of Slack's API".to_owned()))?;
     match answer {
-        Answer {
-            ok: true,
-            channel,
-            ts,
-            ..
-        } if !channel.is_empty() && !ts.is_empty() => Ok(Posted {
-            channel_id: channel,
-            ts,
-        }),
-        // It stands in the channel, but where is unknown: to post it again would post it for ever.
-        Answer { ok: true, .. } => Err(SlackError::Refused {
-            code: ANSWER_WITHOUT_TS.to_owned(),
-        }),
+        answer @ Answer { ok: true, .. } => Ok(answer),
         Answer { error, .. } if matches!(error.as_str(), "ratelimited" | "rate_limited") => {
             Err(SlackError::RateLimited {
                 after: retry_after(&reply.headers),
             })
+        }
+        Answer { error, .. } if DOUBTFUL_CODES.contains(&error.as_str()) => {
+            Err(SlackError::Unanswered(error))
         }
         Answer { error, .. } if error.is_empty() || PASSING_CODES.contains(&error.as_str()) => {
             Err(SlackError::Transient(if error.is_empty() {

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use crate::api::BirdWatchStatus;
 use crate::core::decide;
 use crate::core::decision::{Effect, Event};
-use crate::runtime::metrics::NoticeResult;
 
 use super::context::Scope;
 use super::errors::{Error, Fault};
@@ -142,7 +141,7 @@ impl Intent {
             Err(fault) => {
                 // What was judged stays judged while the server is in trouble; on an object that changed it is judged anew.
                 let stays = acted_upon || matches!(fault, Fault::Failed(_) | Fault::NoAnswer(_));
-                remembered.not_written(next.clone(), events, stays);
+                remembered.not_written(stored.clone(), next.clone(), events, stays);
                 if stays {
                     keep(remembered, stored, next, acted_upon);
                 }
@@ -190,16 +189,11 @@ pub async fn commit(
     }
     let body = look.object.with_status(&intent.status)?;
     let acted_upon = intent.acted_upon;
-    let lost = intent.status.notices.lost.saturating_sub(stored.notices.lost);
     let answer = scope.put_status(&look.name, &body).await;
     let answer = answer.map(|written| written.metadata.resource_version);
     let Settled { committed, events } = intent.settle(&mut entry.lock(), stored, acks, answer, now);
     match committed {
         Ok(committed) => {
-            if committed == Committed::Written {
-                let lost = u64::try_from(lost).unwrap_or(0);
-                scope.context.metrics.notices(NoticeResult::Lost, lost);
-            }
             if committed != Committed::Gone {
                 scope.context.events.publish(&look.object, events);
             }

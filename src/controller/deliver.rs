@@ -164,15 +164,16 @@ impl Deliver {
             .collect();
         let text = messages::parent(name, status, &thread.rollout);
         let begun = !thread.ts.is_empty() || !waiting.is_empty();
+        // An alarm hurries what is before it in its thread.
+        let urgent = waiting.iter().any(|notice| is_urgent(notice.kind));
         let mut items = Vec::new();
         if begun && text != thread.shown && (changed || !waiting.is_empty()) {
             items.push(Item::UpdateParent {
                 thread: self.thread(thread),
                 text,
+                urgent,
             });
         }
-        // An alarm hurries those before it in its thread.
-        let urgent = waiting.iter().any(|notice| is_urgent(notice.kind));
         let posts: Vec<_> = waiting
             .iter()
             .map(|notice| Item::Post {
@@ -227,7 +228,11 @@ impl Deliver {
             channel_id: known.channel.clone(),
             ts: known.ts.clone(),
         });
-        Thread { channel, parent }
+        Thread {
+            channel,
+            parent,
+            opened_in: known.opened_in.clone(),
+        }
     }
 }
 
@@ -259,11 +264,11 @@ fn may_be_stale(status: &BirdWatchStatus, thread: &KnownThread) -> bool {
             .any(|end| is_its(&end.id) && !shows(end.outcome))
 }
 
-/// What the parent message shows, readings aside.
+/// What the parent message shows, readings aside. The phase is that of the rollout only while it is under way.
 fn state(status: &BirdWatchStatus) -> impl PartialEq + use<> {
     let rollout = status.rollout.as_ref();
     (
-        status.phase,
+        rollout.filter(|r| r.ended.is_none()).map(|_| status.phase),
         rollout.map(|r| (r.id.clone(), r.confirmed, r.failure.clone(), r.ended)),
     )
 }
@@ -349,9 +354,10 @@ fn count(metrics: &Metrics, ack: &Ack) {
 
 /// An answer as the core reads it.
 fn translated(ack: &Ack) -> Vec<NoticeAck> {
-    let parent = |parent: &Posted, text: &str| NoticeAck::Parent {
+    let parent = |parent: &Posted, opened_in: &Option<String>, text: &str| NoticeAck::Parent {
         rollout: ack.rollout.clone(),
         channel: parent.channel_id.clone(),
+        opened_in: opened_in.clone(),
         ts: parent.ts.clone(),
         text: text.to_owned(),
     };
@@ -360,8 +366,15 @@ fn translated(ack: &Ack) -> Vec<NoticeAck> {
         id,
     };
     match (&ack.what, &ack.fate) {
-        (Acked::Notice(id), Fate::Delivered { parent: at, ts }) if at.ts == *ts => {
-            vec![parent(at, ""), delivered(*id)]
+        (
+            Acked::Notice(id),
+            Fate::Delivered {
+                parent: at,
+                opened_in,
+                ts,
+            },
+        ) if at.ts == *ts => {
+            vec![parent(at, opened_in, ""), delivered(*id)]
         }
         (Acked::Notice(id), Fate::Delivered { .. }) => vec![delivered(*id)],
         (Acked::Notice(id), Fate::Refused { why, .. }) => {
@@ -371,9 +384,18 @@ fn translated(ack: &Ack) -> Vec<NoticeAck> {
                 reason: why.clone(),
             }]
         }
-        (Acked::Parent { text }, Fate::Delivered { parent: at, .. }) => vec![parent(at, text)],
+        (
+            Acked::Parent { text },
+            Fate::Delivered {
+                parent: at,
+                opened_in,
+                ..
+            },
+        ) => vec![parent(at, opened_in, text)],
         // Somebody deleted the parent, or it is too old to be edited: notices do not wait for it.
-        (Acked::Parent { .. }, Fate::Refused { .. }) => Vec::new(),
+        (Acked::Parent { .. }, Fate::Refused { .. }) => vec![NoticeAck::ParentRefused {
+            rollout: ack.rollout.clone(),
+        }],
         (_, Fate::Retrying { why, .. }) => vec![NoticeAck::Failing {
             rollout: ack.rollout.clone(),
             reason: why.clone(),

@@ -10,6 +10,7 @@ use crate::core::history;
 use crate::core::line::tidy;
 use crate::core::observation::ObjectName;
 use crate::core::tally;
+use crate::runtime::metrics::NoticeResult;
 use crate::runtime::metrics::rollouts::{MetricReadings, RolloutReadings};
 
 use super::commit::Committed;
@@ -32,11 +33,7 @@ pub(super) fn show(
     match committed {
         Committed::Gone => return remove(scope, &look.name),
         Committed::Overtaken => return,
-        Committed::Written => {
-            for (decided, rollout) in tally::decided(&look.stored, next) {
-                metrics.decided(decided.as_str(), rollout, SystemTime::from(now));
-            }
-        }
+        Committed::Written => count(scope, &look.stored, next, now),
         Committed::Kept | Committed::Refused(_) => {}
     }
     metrics.rollout(&look.name.namespace, &look.name.name, readings(next));
@@ -44,6 +41,16 @@ pub(super) fn show(
     if !scope.stores.bird_watches.has(&look.name) {
         remove(scope, &look.name);
     }
+}
+
+/// Counts what a written status decided, and the notices that it gave up.
+pub(super) fn count(scope: &Scope, before: &BirdWatchStatus, written: &BirdWatchStatus, now: Timestamp) {
+    let metrics = &scope.context.metrics;
+    for (decided, rollout) in tally::decided(before, written) {
+        metrics.decided(decided.as_str(), rollout, SystemTime::from(now));
+    }
+    let lost = written.notices.lost.saturating_sub(before.notices.lost);
+    metrics.notices(NoticeResult::Lost, u64::try_from(lost).unwrap_or(0));
 }
 
 /// The object is gone.

@@ -138,6 +138,7 @@ mod tests {
             thread: Thread {
                 channel: "c".into(),
                 parent: None,
+                opened_in: None,
             },
             text: String::new(),
             urgent: false,

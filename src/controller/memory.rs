@@ -88,8 +88,27 @@ pub struct Held {
 struct Untold {
     /// Of the status that is held: they go out with the next one that is written.
     due: Vec<Event>,
-    /// The write that failed last, with its Events, if its decision is made anew: they go out if it turns out to have been done.
-    sent: Option<Box<(BirdWatchStatus, Vec<Event>)>>,
+    /// The write that failed last, which may turn out to have been done.
+    sent: Option<Box<Sent>>,
+}
+
+/// A write of which nobody said whether it was done.
+#[derive(Debug)]
+struct Sent {
+    /// The stored status that it was decided from.
+    before: BirdWatchStatus,
+    status: BirdWatchStatus,
+    /// Its Events, if its decision is made anew.
+    events: Vec<Event>,
+}
+
+/// A write without an answer that was done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Landed {
+    /// What was stored before it.
+    pub before: BirdWatchStatus,
+    /// What to tell now.
+    pub events: Vec<Event>,
 }
 
 /// A check under way.
@@ -214,20 +233,30 @@ impl Remembered {
         }
     }
 
-    /// Takes note that `status` could not be written, or that nobody knows. `stays`: it is held as decided.
-    pub fn not_written(&mut self, status: BirdWatchStatus, mut events: Vec<Event>, stays: bool) {
+    /// Takes note that `status`, decided from `before`, could not be written, or that nobody knows. `stays`: it is held as decided.
+    pub fn not_written(
+        &mut self,
+        before: BirdWatchStatus,
+        status: BirdWatchStatus,
+        mut events: Vec<Event>,
+        stays: bool,
+    ) {
         if stays {
             self.untold.due.append(&mut events);
         }
-        self.untold.sent = Some(Box::new((status, events)));
+        self.untold.sent = Some(Box::new(Sent {
+            before,
+            status,
+            events,
+        }));
     }
 
-    /// The Events that are due because `stored` is what a write without an answer was to bring.
-    pub fn found_written(&mut self, stored: &BirdWatchStatus) -> Vec<Event> {
-        match self.untold.sent.take().map(|sent| *sent) {
-            Some((status, events)) if status == *stored => self.told_with(events),
-            _ => Vec::new(),
-        }
+    /// The write without an answer that brought `stored`, if one did.
+    pub fn found_written(&mut self, stored: &BirdWatchStatus) -> Option<Landed> {
+        let sent = self.untold.sent.take().filter(|sent| sent.status == *stored)?;
+        let Sent { before, events, .. } = *sent;
+        let events = self.told_with(events);
+        Some(Landed { before, events })
     }
 
     /// The Events that go out with a status that is written: those that were due before it, and its own.
@@ -426,7 +455,7 @@ mod tests {
 
     /// A status that was decided upon `a`, and whose write the server did not take.
     fn holding(remembered: &mut Remembered, acted_upon: bool) {
-        remembered.not_written(status("b"), vec![event("Decided")], true);
+        remembered.not_written(status("before"), status("b"), vec![event("Decided")], true);
         remembered.held = Some(Box::new(Held {
             based_on: status("a"),
             status: status("b"),
@@ -542,16 +571,20 @@ mod tests {
         };
         let mut remembered = Remembered::default();
         // Not acted upon: what was not written is decided again, with the same Events.
-        remembered.not_written(status("a"), vec![event("a")], false);
-        assert_eq!(remembered.found_written(&status("before")), []);
-        assert_eq!(remembered.found_written(&status("a")), [], "that was long ago");
-        remembered.not_written(status("a"), vec![event("a")], false);
-        assert_eq!(remembered.found_written(&status("a")), [event("a")]);
+        remembered.not_written(status("before"), status("a"), vec![event("a")], false);
+        assert_eq!(remembered.found_written(&status("before")), None);
+        assert_eq!(remembered.found_written(&status("a")), None, "that was long ago");
+        remembered.not_written(status("before"), status("a"), vec![event("a")], false);
+        let landed = Landed {
+            before: status("before"),
+            events: vec![event("a")],
+        };
+        assert_eq!(remembered.found_written(&status("a")), Some(landed));
         assert_eq!(remembered.told_with(vec![event("b")]), [event("b")]);
         // Acted upon: it is not decided again.
-        remembered.not_written(status("a"), vec![event("a")], true);
-        assert_eq!(remembered.found_written(&status("before")), []);
-        remembered.not_written(status("b"), vec![event("b")], false);
+        remembered.not_written(status("before"), status("a"), vec![event("a")], true);
+        assert_eq!(remembered.found_written(&status("before")), None);
+        remembered.not_written(status("before"), status("b"), vec![event("b")], false);
         assert_eq!(remembered.told_with(vec![event("b")]), [event("a"), event("b")]);
         assert_eq!(remembered.told_with(Vec::new()), []);
     }

@@ -21,7 +21,7 @@ use super::errors::{Error, backoff};
 use super::execute::{Done, Executor};
 use super::exhibit;
 use super::look::{Look, look};
-use super::memory::Entry;
+use super::memory::{Entry, Landed};
 use super::objects::{Named, RawBirdWatch};
 use super::warnings;
 
@@ -109,8 +109,7 @@ async fn pass(
     if let Some(rollout) = &look.status.rollout {
         tracing::Span::current().record("rollout", &rollout.id);
     }
-    let written_after_all = entry.lock().found_written(&look.stored);
-    scope.context.events.publish(&look.object, written_after_all);
+    catch_up(scope, &look, entry, now);
     let judged_alone = alone(&look).await;
     let Decision {
         next,
@@ -144,6 +143,7 @@ async fn pass(
         Committed::Gone => return Ok(Again::At(None).into()),
         Committed::Refused(why) => {
             scope.context.deliver.committed(&look.name, &look.status, &next);
+            let_go_of_what_is_gone(scope, &look);
             let later = now + REFUSED;
             let later = Again::At(Some(wake.map_or(later, |wake| wake.min(later))));
             let done = executor.rest(&permitted).await;
@@ -165,6 +165,15 @@ async fn pass(
     }
     let done = executor.rest(&permitted).await;
     Ok(again(lowered?.max(done?), Again::At(wake)).into())
+}
+
+/// Counts and tells what a write brought that was never answered.
+fn catch_up(scope: &Scope, look: &Look, entry: &Entry, now: Timestamp) {
+    let landed = entry.lock().found_written(&look.stored);
+    if let Some(Landed { before, events }) = landed {
+        exhibit::count(scope, &before, &look.stored, now);
+        scope.context.events.publish(&look.object, events);
+    }
 }
 
 /// Traffic could not be lowered: of everything else only what a rollback does besides.
@@ -200,6 +209,14 @@ fn stands(scope: &Scope, look: &Look, entry: &Entry, written: &BirdWatchStatus) 
     entry.lock().drop_samples(look.seen.check.as_ref());
     if entry.lock().is_first_look() {
         scope.context.deliver.taken_over(&look.name, written);
+    }
+    let_go_of_what_is_gone(scope, look);
+}
+
+/// The watch may have seen the object go while people were being told of it: what has been kept for later since waits for nobody.
+fn let_go_of_what_is_gone(scope: &Scope, look: &Look) {
+    if !scope.stores.bird_watches.has(&look.name) {
+        scope.context.deliver.released(&look.name);
     }
 }
 

@@ -339,10 +339,12 @@ fn conclude_lowered(turn: &mut Turn<'_>, rollout: &mut Rollout, why: &str) {
 pub(super) fn enforce(turn: &mut Turn<'_>, rollout: &mut Rollout) {
     let stands = conditions::holds_for(&turn.next.conditions, ConditionType::Interference, RAISED);
     let Some(route) = turn.seen.routes.iter().find(|r| r.is_above(rollout.intended)) else {
-        if turn.next.phase != Phase::Frozen {
-            if stands {
-                look_anew(turn, rollout);
-            }
+        let is_frozen = turn.next.phase == Phase::Frozen;
+        if stands && !is_frozen {
+            look_anew(turn, rollout);
+        }
+        // Who lowered a canary, and froze it by that, stays in sight.
+        if stands || !is_frozen {
             turn.clear(ConditionType::Interference);
         }
         return;

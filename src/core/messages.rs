@@ -1,6 +1,6 @@
 //! What people read: notices, and the parent message of a rollout's thread. Texts only; nothing is decided here.
 
-use crate::api::status::{BaselineSource, MetricStatus, Phase, Rollout, Verdict};
+use crate::api::status::{BaselineSource, Ended, MetricStatus, Outcome, Rollout, Verdict};
 use crate::api::{BirdWatchStatus, Span};
 
 use super::counting;
@@ -47,7 +47,7 @@ pub(super) fn step(rollout: &Rollout, lasts: Option<Span>, lasted: Option<&str>)
         "weight {} % (step {} of {}), held {}",
         rollout.confirmed,
         rollout.step,
-        rollout.plan.steps.len(),
+        steps(rollout),
         kept(rollout, lasts)
     );
     if let Some(lasted) = lasted {
@@ -64,6 +64,12 @@ pub(super) fn step(rollout: &Rollout, lasts: Option<Span>, lasted: Option<&str>)
         text = format!("{text}; {before}");
     }
     text
+}
+
+/// How many steps there are: one more than planned where people ask for 100 % after the last.
+pub(super) fn steps(rollout: &Rollout) -> usize {
+    let begun = usize::try_from(rollout.step).unwrap_or(usize::MAX);
+    rollout.plan.steps.len().max(begun)
 }
 
 /// How long a step is kept: its hold, or what is expected where that is longer.
@@ -120,10 +126,7 @@ pub fn parent(name: &ObjectName, status: &BirdWatchStatus, rollout_id: &str) -> 
     let Some(rollout) = status.rollout.as_ref().filter(|r| r.id == rollout_id) else {
         return ended(name, status, rollout_id);
     };
-    let weight = match (status.phase, rollout.ended) {
-        (Phase::Promoted, Some(_)) => 100,
-        _ => rollout.confirmed,
-    };
+    let (weight, word) = reached(status, rollout);
     let filled = usize::from(weight) * BAR / 100;
     let bar: String = (0..BAR).map(|i| if i < filled { '█' } else { '░' }).collect();
     let mut lines = vec![
@@ -131,7 +134,7 @@ pub fn parent(name: &ObjectName, status: &BirdWatchStatus, rollout_id: &str) -> 
             "*{}/{}*: {} → {}",
             name.namespace, name.name, rollout.production.version, rollout.canary.version
         ),
-        format!("{bar} {weight} %  *{}*", status.phase.as_str()),
+        format!("{bar} {weight} %  *{word}*"),
     ];
     if let Some(metric) = foremost(rollout)
         && let (Some(baseline), Some(last)) = (&metric.baseline, metric.last.as_ref().and_then(|l| l.value))
@@ -152,9 +155,23 @@ pub fn parent(name: &ObjectName, status: &BirdWatchStatus, rollout_id: &str) -> 
     lines.join("\n")
 }
 
+/// How far a rollout is, in percent and in a word. One that is over stays at its end, whatever is waited for since.
+fn reached(status: &BirdWatchStatus, rollout: &Rollout) -> (u8, String) {
+    let end = rollout.ended.and_then(|_| end_of(status, &rollout.id));
+    match end.map(|end| end.outcome) {
+        Some(Outcome::Promoted) => (100, format!("{:?}", Outcome::Promoted)),
+        Some(outcome) => (rollout.confirmed, format!("{outcome:?}")),
+        None => (rollout.confirmed, status.phase.as_str().to_owned()),
+    }
+}
+
+fn end_of<'s>(status: &'s BirdWatchStatus, rollout_id: &str) -> Option<&'s Ended> {
+    status.ended.iter().rev().find(|end| end.id == rollout_id)
+}
+
 /// The parent message of a rollout that another has followed.
 fn ended(name: &ObjectName, status: &BirdWatchStatus, rollout_id: &str) -> String {
-    let Some(end) = status.ended.iter().rev().find(|e| e.id == rollout_id) else {
+    let Some(end) = end_of(status, rollout_id) else {
         return format!("*{}/{}*: {rollout_id}", name.namespace, name.name);
     };
     format!(

@@ -197,11 +197,11 @@ pub(super) enum Delivery {
     Fails(String),
 }
 
-/// The thread of the last rollout, where it does not stand yet, opens where the spec now asks for: a channel that is
-/// mended after the end is still in time.
+/// The thread of the last rollout opens where the spec now asks for: a channel that is mended after the end is still in time. One
+/// that stands goes on where it is, unless its channel is gone.
 pub(super) fn redirect(notices: &mut Notices, rollout: &str, channel: Option<&str>) {
-    let unopened = |thread: &&mut Thread| thread.rollout == rollout && thread.ts.is_empty();
-    for thread in notices.threads.iter_mut().filter(unopened) {
+    let its = |thread: &&mut Thread| thread.rollout == rollout;
+    for thread in notices.threads.iter_mut().filter(its) {
         thread.asked_channel = channel.map(str::to_owned);
     }
 }
@@ -219,16 +219,21 @@ pub(super) fn acknowledge(notices: &mut Notices, acks: &[NoticeAck]) -> Delivery
             NoticeAck::Parent {
                 rollout,
                 channel,
+                opened_in,
                 ts,
                 text,
             } => {
                 if let Some(thread) = notices.threads.iter_mut().find(|t| t.rollout == *rollout) {
                     thread.channel.clone_from(channel);
+                    thread.opened_in.clone_from(opened_in);
                     thread.ts.clone_from(ts);
                     thread.shown.clone_from(text);
                 }
                 delivery = Delivery::Works;
             }
+            // Where nothing else waits, nothing is tried any more.
+            NoticeAck::ParentRefused { .. } if notices.pending.is_empty() => delivery = Delivery::Works,
+            NoticeAck::ParentRefused { .. } => {}
             NoticeAck::Delivered { rollout, id } => {
                 notices.pending.retain(|n| !is(n, rollout, *id));
                 delivery = Delivery::Works;
@@ -409,7 +414,7 @@ mod tests {
             .collect();
         assert_eq!(asked, [Some("b"), Some("c")]);
 
-        notices.threads[1].ts = "1.2".into();
+        (notices.threads[1].ts, notices.threads[1].channel) = ("1.2".into(), "C1".into());
         for rollout in ["r1", "r2"] {
             redirect(&mut notices, rollout, Some("mended"));
         }
@@ -418,9 +423,11 @@ mod tests {
             .iter()
             .map(|t| t.asked_channel.as_deref())
             .collect();
+        assert_eq!(asked, [Some("mended"); 2]);
+        let stands = &notices.threads[1];
         assert_eq!(
-            asked,
-            [Some("mended"), Some("c")],
+            (stands.channel.as_str(), stands.ts.as_str()),
+            ("C1", "1.2"),
             "one that stands goes on where it is"
         );
     }
@@ -456,6 +463,7 @@ mod tests {
         let ack = NoticeAck::Parent {
             rollout: "v2-1".into(),
             channel: "C1".into(),
+            opened_in: Some("deployment".into()),
             ts: "1.2".into(),
             text: "x".into(),
         };
@@ -467,5 +475,6 @@ mod tests {
             ),
             ("C1", "1.2")
         );
+        assert_eq!(notices.threads[0].opened_in.as_deref(), Some("deployment"));
     }
 }

@@ -379,10 +379,17 @@ pub enum NoticeAck {
         rollout: String,
         /// Channel as Slack identifies it.
         channel: String,
+        /// The same as it was named when the message was sent, where that is known.
+        opened_in: Option<String>,
         /// Timestamp of the message.
         ts: String,
         /// What it shows.
         text: String,
+    },
+    /// The parent message of a rollout is not taken, and not tried again.
+    ParentRefused {
+        /// The rollout.
+        rollout: String,
     },
     /// The notice was delivered.
     Delivered {
@@ -415,6 +422,7 @@ impl NoticeAck {
     pub fn rollout(&self) -> &str {
         match self {
             Self::Parent { rollout, .. }
+            | Self::ParentRefused { rollout }
             | Self::Delivered { rollout, .. }
             | Self::Refused { rollout, .. }
             | Self::Failing { rollout, .. } => rollout,

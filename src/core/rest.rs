@@ -11,12 +11,16 @@ use super::counting;
 use super::decision::Effect;
 use super::end;
 use super::late;
+use super::line;
 use super::observation::{DeploymentSeen, RuleSeen};
 use super::start;
 use super::turn::Turn;
 
 /// Why nothing begins where the canary has weight that nobody released.
 const WEIGHT_NOT_ZERO: &str = "WeightNotZero";
+
+/// The most characters of a version in a message: a subset may be labelled with any text.
+const LONGEST_VERSION: usize = 200;
 
 /// The phases `Idle`, `Promoted` and `RolledBack`, and Pending while the version asked for is not there.
 pub(super) fn rest(turn: &mut Turn<'_>, last: Option<&mut Rollout>) -> Option<Rollout> {
@@ -267,16 +271,20 @@ fn report_reverted(turn: &mut Turn<'_>, last: Option<&Rollout>, production: &str
         turn.clear(ConditionType::ProductionReverted);
         return;
     };
-    if conditions::holds(&turn.next.conditions, ConditionType::ProductionReverted) {
+    let to = line::tidy(production, LONGEST_VERSION);
+    let what = format!("set production to {to}, after {promoted} was promoted; nothing is started for it");
+    let what = line::tidy(&what, line::LONGEST / 2);
+    let told = conditions::message(&turn.next.conditions, ConditionType::ProductionReverted);
+    if told.is_some_and(|told| told.ends_with(&what)) {
         return;
     }
     let Some(writer) = &turn.seen.rule_writer else {
         turn.effect(Effect::IdentifyRuleWriter);
         return;
     };
-    let text = format!(
-        "{writer} set production to {production}, after {promoted} was promoted; nothing is started for it"
-    );
+    let text = format!("{writer} {what}");
+    // Another version is news.
+    turn.clear(ConditionType::ProductionReverted);
     match last {
         Some(last) => turn.alarm(
             last,

@@ -6,6 +6,7 @@ use crate::api::status::{FailureReason, NoticeKind, Phase, Rollout, VerbStatus};
 use super::blocks;
 use super::candidates;
 use super::end;
+use super::line::{LONGEST, fit};
 use super::promote;
 use super::turn::Turn;
 
@@ -128,6 +129,12 @@ pub fn table() -> String {
 
 /// Reads `<verb>/<token>`.
 fn parse(value: &str) -> Result<Verb, String> {
+    // Before any of it is quoted.
+    if value.chars().count() > LONGEST_VALUE {
+        return Err(format!(
+            "the value is too long: at most {LONGEST_VALUE} characters in all"
+        ));
+    }
     let names = || Verb::ALL.map(Verb::as_str).join(", ");
     let (word, token) = value.split_once('/').unwrap_or((value, ""));
     let Some(verb) = Verb::ALL.into_iter().find(|v| v.as_str() == word) else {
@@ -136,11 +143,6 @@ fn parse(value: &str) -> Result<Verb, String> {
             names()
         ));
     };
-    if value.chars().count() > LONGEST_VALUE {
-        return Err(format!(
-            "the token is too long: at most {LONGEST_VALUE} characters in all"
-        ));
-    }
     if token.is_empty() {
         return Err(format!(
             "{word} needs a token, so that it acts once: write {word}/1, and another token next time"
@@ -179,7 +181,7 @@ pub(super) fn hear(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
         value: shown,
         rollout: rollout.as_ref().map(|r| r.id.clone()),
         accepted,
-        message,
+        message: fit(&message, LONGEST).into_owned(),
         at: turn.now,
         earlier,
     });

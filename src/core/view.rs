@@ -26,6 +26,9 @@ pub(super) fn describe(turn: &mut Turn<'_>, rollout: Option<&mut Rollout>, deliv
     columns(turn, rollout);
 }
 
+/// Warnings that status has; of more it has the number.
+const MOST_WARNINGS: usize = 20;
+
 /// What people should know of the routes and is not ours to change.
 fn warnings(turn: &Turn<'_>, rollout: Option<&Rollout>) -> Vec<String> {
     // What another acts on is the other's to explain.
@@ -42,8 +45,14 @@ fn warnings(turn: &Turn<'_>, rollout: Option<&Rollout>) -> Vec<String> {
     let seen = turn.seen.other_routes.iter().chain(&turn.seen.warnings);
     let metrics = turn.desired.iter().flat_map(|plan| &plan.metrics);
     let incomparable = metrics.filter_map(questions::grows_across_versions);
-    let all = by_hand.chain(seen.cloned()).chain(incomparable);
-    all.map(|text| fit(&text, LONGEST).into_owned()).collect()
+    let mut all = by_hand.chain(seen.cloned()).chain(incomparable);
+    let shown = all.by_ref().take(MOST_WARNINGS);
+    let mut shown: Vec<_> = shown.map(|text| fit(&text, LONGEST).into_owned()).collect();
+    match all.count() {
+        0 => {}
+        more => shown.push(format!("and {more} more")),
+    }
+    shown
 }
 
 fn spec_condition(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
@@ -136,7 +145,7 @@ fn life_conditions(turn: &mut Turn<'_>) {
 
 fn columns(turn: &mut Turn<'_>, rollout: Option<&Rollout>) {
     let status = &mut turn.next;
-    status.step = rollout.map(|r| format!("{}/{}", r.step, r.plan.steps.len()));
+    status.step = rollout.map(|r| format!("{}/{}", r.step, messages::steps(r)));
     status.weight = rollout.map(|r| i32::from(r.confirmed));
     status.canary = rollout.map(|r| r.canary.version.clone());
     let metric = rollout.and_then(messages::foremost);

@@ -35,7 +35,7 @@ const LEFT_ALIVE: Duration = Duration::from_mins(3);
 /// How long rollouts under way may take to their end when all is well again.
 const PEACE: Duration = Duration::from_mins(5);
 /// How long notices may take after the last end.
-const LAST_WORDS: Duration = Duration::from_mins(2);
+const LAST_WORDS: Duration = Duration::from_mins(5);
 
 /// Runs it, prints what it came to, and fails on a broken promise.
 pub(crate) async fn run(bed: &'static Bed, minutes: u64) {

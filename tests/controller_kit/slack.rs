@@ -27,10 +27,16 @@ pub(crate) struct State {
     pub(crate) failures: usize,
     /// The code by which Slack refuses everything, until somebody mends it.
     pub(crate) denied: Option<&'static str>,
+    /// The id of the channel in which messages stand, where it is not `C1`.
+    pub(crate) channel_id: Option<&'static str>,
+    /// A channel that is no more: nothing is posted or edited there.
+    pub(crate) gone: Option<&'static str>,
     /// A message with this word is refused for good.
     pub(crate) refused: Option<&'static str>,
     /// No message is updated.
     pub(crate) updates_fail: bool,
+    /// No message may be edited any more.
+    pub(crate) updates_refused: bool,
     pub(crate) channels: Vec<String>,
 }
 
@@ -67,6 +73,11 @@ impl Slack for FakeSlack {
             if let Some(code) = state.denied {
                 return Err(SlackError::Denied { code: code.into() });
             }
+            if state.gone == Some(channel) {
+                return Err(SlackError::Denied {
+                    code: "channel_not_found".into(),
+                });
+            }
             if state.refused.is_some_and(|word| text.contains(word)) {
                 return Err(SlackError::Refused {
                     code: "msg_too_long".into(),
@@ -75,7 +86,7 @@ impl Slack for FakeSlack {
             state.channels.push(channel.to_owned());
             state.posted.push((thread_ts.map(str::to_owned), text.to_owned()));
             Ok(Posted {
-                channel_id: "C1".into(),
+                channel_id: state.channel_id.unwrap_or("C1").into(),
                 ts: format!("{}.0", state.posted.len()),
             })
         })
@@ -83,8 +94,13 @@ impl Slack for FakeSlack {
 
     fn update<'a>(&'a self, message: &'a Posted, text: &'a str) -> BoxFuture<'a, Result<(), SlackError>> {
         Box::pin(async move {
-            assert_eq!(message.channel_id, "C1");
             let mut state = self.0.lock().unwrap();
+            assert!(["C1", "C2"].contains(&message.channel_id.as_str()));
+            if state.gone == Some(message.channel_id.as_str()) {
+                return Err(SlackError::Denied {
+                    code: "channel_not_found".into(),
+                });
+            }
             let is_it = |(n, (thread, _)): (usize, &(Option<String>, String))| {
                 thread.is_none() && message.ts == format!("{}.0", n + 1)
             };
@@ -94,6 +110,11 @@ impl Slack for FakeSlack {
             );
             if state.updates_fail {
                 return Err(SlackError::Transient("down".into()));
+            }
+            if state.updates_refused {
+                return Err(SlackError::Refused {
+                    code: "edit_window_closed".into(),
+                });
             }
             state.updated.push(text.to_owned());
             Ok(())

@@ -127,7 +127,7 @@ async fn serve(api: &FakeApi, request: Request) -> Response {
             return Body::from_stream(stream::pending::<io::Result<Bytes>>()).into_response();
         }
         Some(Fault::Cut) => return broken(),
-        Some(Fault::CutAfter) | None => {}
+        Some(Fault::CutAfter | Fault::Late(_)) | None => {}
     }
     let answer = match request.verb {
         "watch" => watch(api, request.clone()),
@@ -138,8 +138,10 @@ async fn serve(api: &FakeApi, request: Request) -> Response {
         },
     };
     api.stir();
-    if matches!(fault, Some(Fault::CutAfter)) {
-        return broken();
+    match fault {
+        Some(Fault::CutAfter) => return broken(),
+        Some(Fault::Late(time)) => sleep(time).await,
+        _ => {}
     }
     match api.spoiler() {
         Some(spoiler) => spoiled(spoiler.as_ref(), &request, answer).await,

@@ -69,6 +69,8 @@ pub(crate) enum Fault {
     Cut,
     /// It is done, and the connection breaks before the answer.
     CutAfter,
+    /// It is done, and answered after this long.
+    Late(Duration),
 }
 
 /// An answer that the server did not mean to give.

@@ -23,6 +23,8 @@ pub struct Thread {
     pub channel: String,
     /// The thread's parent, once status knows it. Until then the first message becomes the parent.
     pub parent: Option<Posted>,
+    /// The channel that the parent was sent to, as it was named then, where status knows it.
+    pub opened_in: Option<String>,
 }
 
 /// One thing to say.
@@ -46,6 +48,8 @@ pub enum Item {
         thread: Thread,
         /// The text, not escaped.
         text: String,
+        /// An end or an alarm waits for it: where it becomes the parent, it goes before others.
+        urgent: bool,
     },
 }
 
@@ -106,6 +110,8 @@ pub enum Fate {
     Delivered {
         /// The parent of its thread (itself, where it became the parent): what status keeps.
         parent: Posted,
+        /// The channel that the parent was sent to, by the name that was given, where that is known.
+        opened_in: Option<String>,
         /// Its own timestamp.
         ts: String,
     },

@@ -19,6 +19,9 @@ const TRANSIENT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// The same after one that somebody must mend: once mended, at most a minute passes.
 const DENIED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
+/// Shortest and longest wait after a post that may have been taken: each further try may repeat it.
+const DOUBTFUL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
+
 /// What waits in a thread whose `BirdWatch` is gone is given up when it fails so long afterwards.
 const LAST_TRIES: Duration = Duration::from_mins(10);
 
@@ -26,7 +29,13 @@ const LAST_TRIES: Duration = Duration::from_mins(10);
 const REMEMBERED: usize = 64;
 
 /// Codes by which Slack says that the parent message no longer exists.
-const NO_PARENT: [&str; 3] = ["thread_not_found", "message_not_found", "cannot_reply_to_message"];
+const NO_PARENT: [&str; 3] = ["thread_not_found", NO_MESSAGE, "cannot_reply_to_message"];
+
+/// The same, of what was to be edited.
+const NO_MESSAGE: &str = "message_not_found";
+
+/// Codes by which Slack says that the channel of a thread is no place for it any more.
+const NO_CHANNEL: [&str; 3] = ["channel_not_found", "is_archived", "not_in_channel"];
 
 type Backoff = <ExponentialBuilder as BackoffBuilder>::Backoff;
 
@@ -60,6 +69,10 @@ impl Call {
         }
     }
 
+    const fn is_post(&self) -> bool {
+        matches!(self, Self::Post { .. })
+    }
+
     fn is_reply(&self) -> bool {
         matches!(
             self,
@@ -76,6 +89,8 @@ impl Call {
 pub(super) struct ThreadState {
     channel: String,
     parent: Option<Posted>,
+    /// The channel that the parent was sent to, as it was named then.
+    opened_in: Option<String>,
     /// A parent that Slack no longer knows, so that nobody brings it back.
     gone: Option<Posted>,
     posts: VecDeque<Post>,
@@ -85,6 +100,8 @@ pub(super) struct ThreadState {
     delivered: BTreeMap<i64, String>,
     not_before: Option<Instant>,
     backoff: Option<Backoff>,
+    /// Waits between tries of a post that may have been taken: other failures in between do not shorten them.
+    doubt: Option<Backoff>,
     /// From when on a failure is the last.
     until: Option<Instant>,
     touched: u64,
@@ -99,6 +116,7 @@ struct Post {
 
 struct Show {
     text: String,
+    urgent: bool,
     since: Instant,
     turn: u64,
 }
@@ -167,9 +185,12 @@ impl ThreadState {
                 urgent,
             } => {
                 self.follow(thread);
-                if let (Some(ts), Some(parent)) = (self.delivered.get(&notice_id), &self.parent) {
+                // Of a thread whose parent is gone, too: it is told.
+                let parent = self.parent.as_ref().or(self.gone.as_ref());
+                if let (Some(ts), Some(parent)) = (self.delivered.get(&notice_id), parent) {
                     let fate = Fate::Delivered {
                         parent: parent.clone(),
+                        opened_in: self.opened_in.clone(),
                         ts: ts.clone(),
                     };
                     return Some((Acked::Notice(notice_id), fate));
@@ -185,7 +206,7 @@ impl ThreadState {
                 }
                 None
             }
-            Item::UpdateParent { thread, text } => {
+            Item::UpdateParent { thread, text, urgent } => {
                 self.follow(thread);
                 if let (Some(shown), Some(parent)) = (&self.shown, &self.parent)
                     && *shown == text
@@ -193,15 +214,20 @@ impl ThreadState {
                     self.show = None;
                     let fate = Fate::Delivered {
                         parent: parent.clone(),
+                        opened_in: self.opened_in.clone(),
                         ts: parent.ts.clone(),
                     };
                     return Some((Acked::Parent { text }, fate));
                 }
                 match &mut self.show {
-                    Some(show) => show.text = text,
+                    Some(show) => {
+                        show.text = text;
+                        show.urgent |= urgent;
+                    }
                     None => {
                         self.show = Some(Show {
                             text,
+                            urgent,
                             since: now,
                             turn,
                         });
@@ -215,13 +241,20 @@ impl ThreadState {
     fn follow(&mut self, thread: Thread) {
         self.channel = thread.channel;
         if self.parent.is_none() && thread.parent != self.gone {
-            self.parent = thread.parent;
+            (self.parent, self.opened_in) = (thread.parent, thread.opened_in);
         }
+    }
+
+    /// Whether people name another channel by now than the one in which the thread stands.
+    fn is_moved(&self) -> bool {
+        let opened_in = self.parent.as_ref().and(self.opened_in.as_deref());
+        opened_in.is_some_and(|name| without_mark(name) != without_mark(&self.channel))
     }
 
     /// The next call: a parent before its replies, replies in their order, a parent's text last.
     pub(super) fn next(&self, now: Instant) -> Option<Candidate> {
-        let notice = if self.posts.iter().any(|post| post.urgent) {
+        let hurries = self.parent.is_none() && self.show.as_ref().is_some_and(|show| show.urgent);
+        let notice = if hurries || self.posts.iter().any(|post| post.urgent) {
             Rank::Urgent
         } else {
             Rank::Notice
@@ -277,13 +310,23 @@ impl ThreadState {
         now: Instant,
     ) -> Option<Fate> {
         match result {
-            Ok(posted) => Some(self.delivered(what, posted)),
+            Ok(posted) => Some(self.delivered(what, call, posted)),
+            // It is told all the same, by itself; what follows gets a new parent.
+            Err(SlackError::Orphaned(posted)) => {
+                let parent = self.parent.clone().unwrap_or_else(|| posted.clone());
+                let fate = self.taken(what, posted, parent);
+                self.lose_parent();
+                Some(fate)
+            }
             Err(SlackError::Refused { code }) if call.is_reply() && NO_PARENT.contains(&code.as_str()) => {
                 // Somebody deleted the parent: the notice goes on as a new one.
-                (self.gone, self.shown) = (self.parent.take(), None);
+                self.lose_parent();
                 None
             }
             Err(SlackError::Refused { code }) => {
+                if !call.is_post() && code == NO_MESSAGE {
+                    self.lose_parent();
+                }
                 self.settle(what);
                 let why = SlackError::Refused { code: code.clone() }.to_string();
                 Some(Fate::Refused { code, why })
@@ -295,29 +338,57 @@ impl ThreadState {
                     why: error.to_string(),
                 })
             }
+            // Nobody will mend that place.
+            Err(SlackError::Denied { code }) if NO_CHANNEL.contains(&code.as_str()) && self.is_moved() => {
+                self.lose_parent();
+                None
+            }
             // A person needs a while to mend it: the first try after it is not soon.
             Err(error @ SlackError::Denied { .. }) => {
                 Some(self.retry(backoff(DENIED), error.to_string(), now))
             }
-            Err(SlackError::Transient(why)) => Some(self.retry(backoff(TRANSIENT), why, now)),
+            Err(error @ SlackError::Unanswered(_)) if call.is_post() => {
+                let wait = self.doubt.get_or_insert_with(doubt).next();
+                Some(self.retry_after(wait.unwrap_or(DOUBTFUL.1), error.to_string(), now))
+            }
+            Err(SlackError::Transient(why) | SlackError::Unanswered(why)) => {
+                Some(self.retry(backoff(TRANSIENT), why, now))
+            }
         }
     }
 
     /// Tries again later; `pace` is how much later, where no other failure came just before.
     fn retry(&mut self, pace: Backoff, why: String, now: Instant) -> Fate {
+        let after = self.backoff.get_or_insert(pace).next();
+        self.retry_after(after.unwrap_or(PATIENCE), why, now)
+    }
+
+    fn retry_after(&mut self, after: Duration, why: String, now: Instant) -> Fate {
         if self.until.is_some_and(|until| now >= until) {
             (self.posts, self.show) = (VecDeque::new(), None);
             let code = "given_up".to_owned();
             return Fate::Refused { code, why };
         }
-        let after = self.backoff.get_or_insert(pace).next().unwrap_or(PATIENCE);
         self.not_before = Some(now + after);
         Fate::Retrying { after, why }
     }
 
-    fn delivered(&mut self, what: &Acked, posted: Posted) -> Fate {
+    /// The parent message no longer exists: the next message becomes one.
+    fn lose_parent(&mut self) {
+        (self.gone, self.shown) = (self.parent.take(), None);
+    }
+
+    fn delivered(&mut self, what: &Acked, call: &Call, posted: Posted) -> Fate {
+        if self.parent.is_none() {
+            self.opened_in = Some(call.target().0.to_owned());
+        }
+        let parent = self.parent.get_or_insert_with(|| posted.clone()).clone();
+        self.taken(what, posted, parent)
+    }
+
+    fn taken(&mut self, what: &Acked, posted: Posted, parent: Posted) -> Fate {
         self.settle(what);
-        (self.not_before, self.backoff) = (None, None);
+        (self.not_before, self.backoff, self.doubt) = (None, None, None);
         match what {
             Acked::Notice(id) => {
                 self.delivered.insert(*id, posted.ts.clone());
@@ -327,9 +398,10 @@ impl ThreadState {
             }
             Acked::Parent { text } => self.shown = Some(text.clone()),
         }
-        let ts = posted.ts.clone();
+        let ts = posted.ts;
         Fate::Delivered {
-            parent: self.parent.get_or_insert(posted).clone(),
+            parent,
+            opened_in: self.opened_in.clone(),
             ts,
         }
     }
@@ -341,6 +413,21 @@ impl ThreadState {
             Acked::Parent { text } => self.show = self.show.take().filter(|show| show.text != *text),
         }
     }
+}
+
+/// A channel is the same with and without its mark.
+fn without_mark(channel: &str) -> &str {
+    channel.strip_prefix('#').unwrap_or(channel)
+}
+
+/// No more and no less than said: what is tried twice as soon is there twice as often.
+fn doubt() -> Backoff {
+    ExponentialBuilder::default()
+        .with_min_delay(DOUBTFUL.0)
+        .with_max_delay(DOUBTFUL.1)
+        .with_factor(2.0)
+        .without_max_times()
+        .build()
 }
 
 /// The wait is at least what is asked for and at most twice as much.

@@ -1,6 +1,8 @@
 //! What people are told, and what they do by hand: further lives in the small world.
 
 use super::*;
+use crate::api::conditions::message;
+use crate::core::messages;
 
 fn events<'w>(world: &'w World, reason: &'w str) -> Vec<&'w str> {
     let of_reason = world.events.iter().filter(move |e| e.reason == reason);
@@ -351,6 +353,28 @@ fn a_refused_notice_is_told_of_until_one_is_taken() {
 }
 
 #[test]
+fn a_headline_that_slack_gives_up_fails_no_longer_once_nothing_waits() {
+    let failing = |w: &World| holds(&w.status.conditions, ConditionType::NotifyFailing);
+    let mut world = World::with_canary(STEPS);
+    world.run_to(Phase::Promoted);
+    let rollout = world.status.rollout.as_ref().unwrap().id.clone();
+    let retried = NoticeAck::Failing {
+        rollout: rollout.clone(),
+        reason: "status 502".into(),
+    };
+    let refused = NoticeAck::ParentRefused {
+        rollout: rollout.clone(),
+    };
+    world.seen.acks = vec![retried, refused.clone()];
+    world.calm_down();
+    assert!(failing(&world), "notices wait");
+    world.status.notices.pending.clear();
+    world.seen.acks = vec![refused];
+    world.calm_down();
+    assert!(!failing(&world));
+}
+
+#[test]
 fn production_out_of_bounds_is_written_once_and_its_values_are_bare_readings() {
     let yaml = STEPS.replace("deviation: 0.5", "max: 5");
     let mut world = World::with_canary(&yaml);
@@ -363,4 +387,110 @@ fn production_out_of_bounds_is_written_once_and_its_values_are_bare_readings() {
     let told: Vec<_> = world.events.iter().filter(|e| e.reason == "Blind").collect();
     assert_eq!(told.len(), 1);
     assert!(told[0].note.ends_with("it is at 7.25"), "{}", told[0].note);
+}
+
+#[test]
+fn the_headline_of_a_rollout_that_is_over_stays_at_its_end_whatever_is_waited_for_since() {
+    for (percent, end) in [(None, "100 %  *Promoted*"), (Some(0), " 0 %  *RolledBack*")] {
+        let mut world = World::with_canary(STEPS);
+        if let Some(percent) = percent {
+            sick_above(percent)(&mut world);
+        }
+        world.until(|w| w.status.rollout.as_ref().is_some_and(|r| r.ended.is_some()));
+        let rollout = world.status.rollout.as_ref().unwrap().id.clone();
+        let headline = |world: &World| messages::parent(&world.seen.name, &world.status, &rollout);
+        let before = headline(&world);
+        assert!(before.contains(end), "{before}");
+
+        world.spec.as_mut().unwrap().canary_version = Some("v3".into());
+        world.run_to(Phase::Pending);
+        assert_eq!(headline(&world), before);
+    }
+}
+
+#[test]
+fn every_weight_that_a_hand_gives_a_frozen_canary_is_told_of() {
+    let mut world = World::with_canary(&STEPS.replace("ifUnhealthy: rollback", "ifUnhealthy: freeze"));
+    world.until(|w| w.weight() == 50);
+    world.set_weight(20);
+    world.run_to(Phase::Frozen);
+    let lowered = events(&world, "Interference").len();
+    for weight in [80, 60] {
+        world.set_weight(weight);
+        world.run(30);
+        assert_eq!(world.weight(), 20);
+    }
+    let told = events(&world, "Interference").split_off(lowered);
+    assert!(
+        told.len() == 2 && told[0].contains("had 80 of 100") && told[1].contains("had 60 of 100"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn who_lowered_a_canary_and_froze_it_by_that_stays_in_sight() {
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 50);
+    world.set_weight(20);
+    world.run_to(Phase::Frozen).run(600);
+    assert!(holds(&world.status.conditions, ConditionType::Interference));
+}
+
+#[test]
+fn a_verb_of_any_length_is_refused_in_a_few_words() {
+    for value in ["promote/".to_owned() + &"1".repeat(300), "\u{7f}".repeat(200_000)] {
+        let mut world = World::with_canary(STEPS);
+        world.seen.verb = Some(value);
+        world.calm_down();
+        let answer = world.status.verb.as_ref().unwrap();
+        assert_eq!(
+            answer.message,
+            "the value is too long: at most 100 characters in all"
+        );
+        assert!(!answer.accepted && answer.value.chars().count() == 100);
+    }
+}
+
+#[test]
+fn however_many_warnings_there_are_status_has_the_first_and_how_many_more() {
+    let mut world = World::new(STEPS);
+    world.seen.other_routes = (0..500).map(|n| format!("route {n} is left alone")).collect();
+    world.calm_down();
+    let warnings = &world.status.warnings;
+    assert_eq!((warnings.len(), warnings[20].as_str()), (21, "and 480 more"));
+    world.seen.other_routes.truncate(20);
+    world.calm_down();
+    assert_eq!(world.status.warnings.len(), 20);
+}
+
+#[test]
+fn a_step_after_the_last_one_is_the_last_of_one_more() {
+    let mut world = World::with_canary(&format!("{STEPS}maxWeight: 30\n"));
+    world.until(|w| w.weight() == 30).run(20);
+    assert_eq!(world.status.step.as_deref(), Some("2/2"));
+    world.seen.verb = Some("promote/1".into());
+    world.until(|w| w.weight() == 100);
+    assert_eq!(world.status.step.as_deref(), Some("3/3"));
+    let told = events(&world, "WeightConfirmed");
+    assert!(told[2].starts_with("weight 100 % (step 3 of 3)"), "{told:?}");
+}
+
+#[test]
+fn each_version_that_another_hand_makes_production_after_a_promotion_is_told_of() {
+    let mut world = World::with_canary(&format!("{STEPS}canaryVersion: v2\n"));
+    world.run_to(Phase::Promoted);
+    for version in ["v1", "v0", "a  label\u{200b} of any kind"] {
+        world.seen.rule.as_mut().unwrap().production = Some(version.into());
+        world.run(60);
+    }
+    let told = events(&world, "ProductionReverted");
+    assert!(
+        told.len() == 3
+            && told[0].contains("set production to v1,")
+            && told[1].contains("set production to v0,")
+            && told[2].contains("set production to a label of any kind,"),
+        "{told:?}"
+    );
+    let shown = message(&world.status.conditions, ConditionType::ProductionReverted);
+    assert_eq!(shown, Some(told[2]));
 }

@@ -11,6 +11,7 @@ fn thread(channel: &str) -> Thread {
     Thread {
         channel: channel.to_owned(),
         parent: None,
+        opened_in: None,
     }
 }
 
@@ -34,6 +35,7 @@ fn show(channel: &str, text: &str) -> Item {
     Item::UpdateParent {
         thread: thread(channel),
         text: text.to_owned(),
+        urgent: false,
     }
 }
 
@@ -141,11 +143,13 @@ fn a_parent_known_to_status_is_replied_to_and_updated_by_its_id() {
     let known = Thread {
         channel: "c".to_owned(),
         parent: Some(at("C9", "7.7")),
+        opened_in: Some("c".to_owned()),
     };
     let items = vec![
         Item::UpdateParent {
             thread: known.clone(),
             text: "state".to_owned(),
+            urgent: false,
         },
         Item::Post {
             notice_id: 1,
@@ -164,6 +168,23 @@ fn ends_and_alarms_go_before_the_steps_of_other_threads_and_keep_the_order_of_th
     bench.submit("a", vec![post(1, "c", false), post(2, "c", false)]);
     bench.submit("b", vec![post(5, "c", false), post(6, "c", true)]);
     assert_eq!(bench.drain(), ["c/- n5", "c/1 n6", "c/- n1", "c/3 n2"]);
+}
+
+#[test]
+fn a_parent_that_an_alarm_waits_for_goes_before_the_steps_of_other_threads() {
+    let mut bench = Bench::new();
+    let hurried = |text: &str| Item::UpdateParent {
+        thread: thread("c"),
+        text: text.to_owned(),
+        urgent: true,
+    };
+    bench.submit("a", vec![post(1, "c", false)]);
+    bench.submit("b", vec![hurried("state")]);
+    assert_eq!(bench.drain(), ["c/- state", "c/- n1"]);
+    // Once it stands, its text waits as others do.
+    bench.submit("a", vec![post(2, "c", false)]);
+    bench.submit("b", vec![hurried("other state")]);
+    assert_eq!(bench.drain(), ["c/2 n2", "c=1 other state"]);
 }
 
 #[test]
@@ -219,6 +240,7 @@ fn a_notice_submitted_again_is_sent_once() {
     let again = bench.submit("a", both());
     let fate = Fate::Delivered {
         parent: at("c", "1"),
+        opened_in: Some("c".to_owned()),
         ts: "1".to_owned(),
     };
     let expected = Ack {
@@ -274,6 +296,7 @@ fn delivered_acks_name_the_parent_and_the_message() {
         ack.fate,
         Fate::Delivered {
             parent: at("c", "1"),
+            opened_in: Some("c".to_owned()),
             ts: "1".to_owned()
         }
     );
@@ -284,6 +307,7 @@ fn delivered_acks_name_the_parent_and_the_message() {
         ack.fate,
         Fate::Delivered {
             parent: at("c", "1"),
+            opened_in: Some("c".to_owned()),
             ts: "2".to_owned()
         }
     );
@@ -341,12 +365,12 @@ fn tries_are_further_and_further_apart_and_only_in_the_thread_that_fails() {
     let mut job = bench.job().unwrap();
     for _ in 0..9 {
         let ack = bench
-            .fail(&job, SlackError::Transient("status 500".to_owned()))
+            .fail(&job, SlackError::Transient("no connection".to_owned()))
             .unwrap();
         let Fate::Retrying { after, why } = ack.fate else {
             panic!("{:?}", ack.fate)
         };
-        assert_eq!(why, "status 500");
+        assert_eq!(why, "no connection");
         waits.push(after);
         job = bench.job().unwrap();
         if job.call
@@ -367,6 +391,46 @@ fn tries_are_further_and_further_apart_and_only_in_the_thread_that_fails() {
     }
     bench.answer(&job);
     assert_eq!(bench.drain(), ["d/- n7", "c/- n1", "c/2 n2"]);
+}
+
+#[test]
+fn a_post_that_may_have_been_taken_is_tried_again_late_and_later_whatever_fails_in_between() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![post(1, "c", false), post(2, "c", true)]);
+    for seconds in [10, 20, 40, 80, 160, 300, 300] {
+        let job = bench.job().unwrap();
+        let fate = bench.fail(&job, SlackError::Transient("no connection".to_owned()));
+        assert!(matches!(fate.unwrap().fate, Fate::Retrying { .. }));
+        let job = bench.job().unwrap();
+        let fate = bench.fail(&job, SlackError::Unanswered("status 502".to_owned()));
+        let Fate::Retrying { after, why } = fate.unwrap().fate else {
+            panic!("it is tried again")
+        };
+        assert_eq!(after, Duration::from_secs(seconds));
+        assert_eq!(why, "status 502 (Slack may have taken it all the same)");
+    }
+    let job = bench.job().unwrap();
+    bench.answer(&job);
+    let begun = bench.now;
+    let job = bench.job().unwrap();
+    bench.fail(&job, SlackError::Unanswered("status 502".to_owned()));
+    assert_eq!(bench.drain(), ["c/- n1", "c/1 n2"]);
+    assert!(
+        bench.now < begun + Duration::from_secs(20),
+        "the next has its own"
+    );
+}
+
+#[test]
+fn an_edit_that_may_have_been_taken_repeats_nothing_and_is_tried_again_soon() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![show("c", "one")]);
+    bench.drain();
+    bench.submit("a", vec![show("c", "two")]);
+    let job = bench.job().unwrap();
+    let fate = bench.fail(&job, SlackError::Unanswered("status 502".to_owned()));
+    let soon = Duration::from_secs(2);
+    assert!(matches!(fate.unwrap().fate, Fate::Retrying { after, .. } if after <= soon));
 }
 
 #[test]
@@ -423,6 +487,7 @@ fn a_parent_that_somebody_deleted_is_replaced_by_the_next_notice_and_never_broug
     let known = Thread {
         channel: "c".to_owned(),
         parent: Some(at("C9", "7.7")),
+        opened_in: Some("c".to_owned()),
     };
     let item = |id| Item::Post {
         notice_id: id,
@@ -447,12 +512,133 @@ fn a_parent_that_somebody_deleted_is_replaced_by_the_next_notice_and_never_broug
         ack.fate,
         Fate::Delivered {
             parent: at("c", "1"),
+            opened_in: Some("c".to_owned()),
             ts: "1".to_owned()
         }
     );
     // status still names the old parent
     bench.submit("a", vec![item(2)]);
     assert_eq!(bench.drain(), ["c/- n1", "c/1 n2"]);
+}
+
+fn known_to_status() -> Thread {
+    Thread {
+        channel: "c".to_owned(),
+        parent: Some(at("C9", "7.7")),
+        opened_in: Some("c".to_owned()),
+    }
+}
+
+fn of_known(notice_id: i64) -> Item {
+    Item::Post {
+        notice_id,
+        thread: known_to_status(),
+        text: format!("n{notice_id}"),
+        urgent: false,
+    }
+}
+
+fn shows_known(text: &str) -> Item {
+    Item::UpdateParent {
+        thread: known_to_status(),
+        text: text.to_owned(),
+        urgent: false,
+    }
+}
+
+#[test]
+fn a_reply_that_slack_posts_by_itself_is_told_and_what_follows_gets_a_new_parent() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![of_known(1)]);
+    let job = bench.job().unwrap();
+    let ack = bench.fail(&job, SlackError::Orphaned(at("C9", "8.8"))).unwrap();
+    let told = Fate::Delivered {
+        parent: at("C9", "7.7"),
+        opened_in: Some("c".to_owned()),
+        ts: "8.8".to_owned(),
+    };
+    assert_eq!((&ack.what, &ack.fate), (&Acked::Notice(1), &told));
+    // Status still names the old parent, and does not know yet that the first was told.
+    let again = bench.submit("a", vec![of_known(1), of_known(2), shows_known("state")]);
+    assert_eq!(again.len(), 1, "{again:?}");
+    assert_eq!(bench.drain(), ["c/- state", "c/1 n2"]);
+}
+
+#[test]
+fn a_parent_that_cannot_be_edited_because_it_is_deleted_is_gone_for_what_follows() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![shows_known("one")]);
+    let job = bench.job().unwrap();
+    let code = "message_not_found".to_owned();
+    let ack = bench.fail(&job, SlackError::Refused { code }).unwrap();
+    assert!(matches!(ack.fate, Fate::Refused { .. }));
+    assert_eq!(bench.drain(), Vec::<String>::new(), "nobody asked for a new one");
+    bench.submit("a", vec![shows_known("two"), of_known(1)]);
+    assert_eq!(bench.drain(), ["c/- two", "c/1 n1"]);
+}
+
+/// The item in a thread whose people now name this channel.
+fn named(item: Item, channel: &str) -> Item {
+    match item {
+        Item::Post {
+            notice_id,
+            thread,
+            text,
+            urgent,
+        } => Item::Post {
+            notice_id,
+            thread: Thread {
+                channel: channel.to_owned(),
+                ..thread
+            },
+            text,
+            urgent,
+        },
+        other @ Item::UpdateParent { .. } => other,
+    }
+}
+
+fn denied(code: &str) -> SlackError {
+    SlackError::Denied {
+        code: code.to_owned(),
+    }
+}
+
+#[test]
+fn a_thread_whose_channel_is_gone_begins_anew_where_people_name_another() {
+    for code in ["channel_not_found", "is_archived"] {
+        let mut bench = Bench::new();
+        bench.submit("a", vec![of_known(1), of_known(2)]);
+        let job = bench.job().unwrap();
+        let fate = bench.fail(&job, denied(code)).unwrap().fate;
+        assert!(matches!(fate, Fate::Retrying { .. }), "{fate:?}");
+        bench.submit("a", vec![named(of_known(1), "#c"), of_known(2)]);
+        let job = bench.job().unwrap();
+        let fate = bench.fail(&job, denied(code));
+        assert!(fate.is_some(), "that is the same channel");
+
+        bench.submit("a", vec![named(of_known(1), "d"), named(of_known(2), "d")]);
+        let job = bench.job().unwrap();
+        assert_eq!(bench.fail(&job, denied(code)), None);
+        let job = bench.job().unwrap();
+        let fate = bench.answer(&job).unwrap().fate;
+        let told = Fate::Delivered {
+            parent: at("d", "1"),
+            opened_in: Some("d".to_owned()),
+            ts: "1".to_owned(),
+        };
+        assert_eq!(fate, told);
+        assert_eq!(bench.drain(), ["d/- n1", "d/1 n2"]);
+    }
+}
+
+#[test]
+fn a_thread_goes_on_where_it_is_while_its_channel_is_there_or_may_be_mended() {
+    let mut bench = Bench::new();
+    bench.submit("a", vec![named(of_known(1), "d")]);
+    let job = bench.job().unwrap();
+    assert!(bench.fail(&job, denied("invalid_auth")).is_some());
+    assert_eq!(bench.drain(), ["C9/7.7 n1"]);
 }
 
 #[test]

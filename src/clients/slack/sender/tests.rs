@@ -93,6 +93,7 @@ impl Bench {
         let thread = Thread {
             channel: "c".to_owned(),
             parent: None,
+            opened_in: None,
         };
         let item = |id: i64| Item::Post {
             notice_id: id,
@@ -235,6 +236,7 @@ async fn what_is_others_to_tell_is_dropped_and_holds_nothing_up() {
             thread: Thread {
                 channel: "c".to_owned(),
                 parent: None,
+                opened_in: None,
             },
             text: "n9".to_owned(),
             urgent: true,
