@@ -9,7 +9,9 @@ use crate::api::{BirdWatchSpec, BirdWatchStatus, Span};
 use super::decision::{Decision, Effect};
 use super::observation::Observation;
 use super::turn::{self, Turn};
-use super::{end, guards, history, instants, notices, plan, progress, promote, rest, start, verbs, view};
+use super::{
+    end, guards, history, instants, notices, plan, progress, promote, replan, rest, start, verbs, view,
+};
 
 /// Bare readings are written at most this often.
 const READINGS_EVERY: Span = Span::secs(30);
@@ -43,13 +45,13 @@ pub fn decide_on(
     let delivery = notices::acknowledge(&mut turn.next.notices, &seen.acks);
     turn.next.observed_generation = seen.generation.or(turn.next.observed_generation);
     let mut rollout = turn.next.rollout.take();
-    if let (Ok(plan), Some(last)) = (&turn.desired, &rollout)
-        && plan
-            .canary_version
+    if let Ok(plan) = &turn.desired {
+        let asked = plan.canary_version.as_ref();
+        let last = rollout
             .as_ref()
-            .is_none_or(|version| *version == last.canary.version)
-    {
-        notices::redirect(&mut turn.next.notices, &last.id, plan.channel.as_deref());
+            .filter(|last| asked.is_none_or(|version| *version == last.canary.version));
+        let last = last.map(|last| last.id.as_str());
+        notices::redirect(&mut turn.next.notices, last, plan.channel.as_deref());
     }
     if let Some(running) = rollout.as_mut().filter(|r| r.ended.is_none()) {
         instants::recall(&mut turn.next, running, now);
@@ -129,7 +131,7 @@ fn advance(turn: &mut Turn<'_>, rollout: &mut Option<Rollout>) {
 
 /// The phase Frozen: nothing moves up; a newer version, a dead canary or a deletion give traffic back.
 fn frozen(turn: &mut Turn<'_>, rollout: &mut Rollout) {
-    guards::replan(turn, rollout);
+    replan::replan(turn, rollout);
     progress::heed_pause(turn, rollout);
     let failure = guards::given_up(turn)
         .or_else(|| guards::conflict(turn))

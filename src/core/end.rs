@@ -2,7 +2,9 @@
 
 use crate::api::conditions::ConditionType;
 use crate::api::spec::IfUnhealthy;
-use crate::api::status::{Ended, Failure, FailureReason, HoldClock, NoticeKind, Outcome, Phase, Rollout};
+use crate::api::status::{
+    Ended, Failure, FailureReason, HoldClock, KeptRoute, NoticeKind, Outcome, Phase, Rollout,
+};
 use crate::api::{BirdWatchStatus, Span};
 
 use super::candidates;
@@ -295,14 +297,18 @@ fn is_ours(present: Option<i64>, kept: Option<i64>) -> bool {
     }
 }
 
-/// Routes of the start that this rollout moved and that are ours no longer: their weights are out of its hands. One that came in later
-/// may go again.
-pub(super) fn lost_routes(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+/// Routes that this rollout moved and that are ours no longer: their weights are out of its hands.
+fn lost(turn: &Turn<'_>, rollout: &Rollout, is_meant: fn(&KeptRoute) -> bool) -> Option<String> {
     let is_here = |key: &str| turn.seen.routes.iter().any(|route| route.key == key);
-    let of_start = rollout.kept.routes.iter().filter(|kept| !kept.joined);
-    let lost = of_start.filter(|kept| !is_here(&kept.route));
+    let kept = rollout.kept.routes.iter().filter(|kept| is_meant(kept));
+    let lost = kept.filter(|kept| !is_here(&kept.route));
     let names = lost.map(|kept| kept.route.as_str()).collect::<Vec<_>>();
     (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// Those of the start: one that came in later may go again.
+pub(super) fn lost_routes(turn: &Turn<'_>, rollout: &Rollout) -> Option<String> {
+    lost(turn, rollout, |kept| !kept.joined)
 }
 
 /// Why the rollout ended, and what it leaves to people.
@@ -312,7 +318,7 @@ fn why_ended(turn: &Turn<'_>, rollout: &Rollout) -> String {
         .as_ref()
         .map(|f| f.message.clone())
         .unwrap_or_default();
-    match lost_routes(turn, rollout) {
+    match lost(turn, rollout, |_| true) {
         Some(lost) if rollout.confirmed > 0 => {
             format!("{why}; {lost} could not be moved: look at the weights there")
         }

@@ -2,8 +2,6 @@
 //! another hand on our objects.
 
 use crate::api::conditions::{self, ConditionType};
-use crate::api::evidence::Alarm;
-use crate::api::plan::{Plan, TestPlan};
 use crate::api::status::{
     Failure, FailureReason, MetricStatus, NoticeKind, Outcome as End, Phase, Rollout, Verdict,
 };
@@ -15,8 +13,8 @@ use super::end;
 use super::instants;
 use super::late;
 use super::observation::{Answer, Check, CheckId, OURSELVES, Outcome, RouteSeen};
-use super::preset;
 use super::questions;
+use super::replan;
 use super::start;
 use super::turn::Turn;
 use super::verdict;
@@ -28,7 +26,7 @@ const RAISED: &str = "WeightRaised";
 pub(super) fn interrupt(turn: &mut Turn<'_>, rollout: &mut Rollout) -> bool {
     // An answer that is there was asked for by the plan that was in force.
     let failure = given_up(turn).or_else(|| unhealthy(turn, rollout));
-    replan(turn, rollout);
+    replan::replan(turn, rollout);
     if let Some((reason, why)) = failure.or_else(|| another_hand(turn, rollout)) {
         if reason == FailureReason::LabelChanged && late::label(turn, rollout, &rollout.production.version) {
             return true;
@@ -398,62 +396,8 @@ fn settle_again(turn: &Turn<'_>, rollout: &mut Rollout) {
 }
 
 /// Samples of a baseline that is still to be recorded are taken anew.
-fn forget_samples(rollout: &mut Rollout) {
+pub(super) fn forget_samples(rollout: &mut Rollout) {
     for metric in &mut rollout.metrics {
         metric.samples.clear();
-    }
-}
-
-/// Whether what a threshold metric has read under one plan is what it reads under another.
-fn measures_alike(before: &Plan, after: &Plan, name: &str) -> bool {
-    let test = |plan: &Plan| {
-        let metric = plan.metrics.iter().find(|m| m.name == name)?;
-        let TestPlan::Threshold(test) = &metric.test else {
-            return None;
-        };
-        Some((
-            test.query.clone(),
-            (
-                test.per_request,
-                test.window,
-                test.traffic.clone(),
-                plan.prometheus.clone(),
-            ),
-        ))
-    };
-    match (test(before), test(after)) {
-        (Some((former, before)), Some((query, after))) => {
-            before == after && (former == query || preset::is_former(&former, &query))
-        }
-        (before, after) => before == after,
-    }
-}
-
-/// New limits count from the next check; new steps are planned from the present weight. An edit that does not resolve
-/// leaves the running plan in force.
-pub(super) fn replan(turn: &mut Turn<'_>, rollout: &mut Rollout) {
-    let Ok(plan) = &turn.desired else { return };
-    if *plan == rollout.plan || plan.target != rollout.plan.target {
-        return;
-    }
-    let goes_on = counting::goes_on(&rollout.plan, plan);
-    rollout.metrics.retain(|m| match &m.counted {
-        Some(_) => goes_on,
-        None => measures_alike(&rollout.plan, plan, &m.name),
-    });
-    if !goes_on {
-        rollout.alarm = Alarm::default();
-    }
-    if rollout.step == 0 {
-        // A sample is none of the checks that are known by their readings: where a plan is changed back, the last one comes again.
-        forget_samples(rollout);
-    }
-    // What was asked before says nothing about the new plan, but what is unknown stays so until the next check.
-    rollout.last_check = None;
-    rollout.verdict = rollout.verdict.filter(|verdict| *verdict == Verdict::Unknown);
-    rollout.plan = plan.clone();
-    if rollout.confirmed > 0 {
-        rollout.step = rollout.plan.steps_begun(rollout.confirmed).max(1);
-        questions::set_hold(rollout, &turn.seen.settings);
     }
 }

@@ -32,6 +32,7 @@ mod late;
 mod preset;
 mod progress;
 mod promote;
+mod replan;
 mod rest;
 mod samples;
 mod start;

@@ -198,10 +198,10 @@ pub(super) enum Delivery {
 }
 
 /// The thread of the last rollout opens where the spec now asks for: a channel that is mended after the end is still in time. One
-/// that stands goes on where it is, unless its channel is gone.
-pub(super) fn redirect(notices: &mut Notices, rollout: &str, channel: Option<&str>) {
-    let its = |thread: &&mut Thread| thread.rollout == rollout;
-    for thread in notices.threads.iter_mut().filter(its) {
+/// that stands, of whichever rollout, goes on where it is, unless its channel is gone.
+pub(super) fn redirect(notices: &mut Notices, last: Option<&str>, channel: Option<&str>) {
+    let may_move = |thread: &&mut Thread| !thread.ts.is_empty() || last == Some(thread.rollout.as_str());
+    for thread in notices.threads.iter_mut().filter(may_move) {
         thread.asked_channel = channel.map(str::to_owned);
     }
 }
@@ -415,15 +415,18 @@ mod tests {
         assert_eq!(asked, [Some("b"), Some("c")]);
 
         (notices.threads[1].ts, notices.threads[1].channel) = ("1.2".into(), "C1".into());
-        for rollout in ["r1", "r2"] {
-            redirect(&mut notices, rollout, Some("mended"));
-        }
-        let asked: Vec<_> = notices
-            .threads
-            .iter()
-            .map(|t| t.asked_channel.as_deref())
-            .collect();
-        assert_eq!(asked, [Some("mended"); 2]);
+        let asked = |notices: &Notices| -> Vec<Option<String>> {
+            let threads = notices.threads.iter();
+            threads.map(|thread| thread.asked_channel.clone()).collect()
+        };
+        // One that has not opened goes where its own rollout asks for; one that stands may have to leave its channel.
+        redirect(&mut notices, None, Some("mended"));
+        assert_eq!(asked(&notices), [Some("b".to_owned()), Some("mended".to_owned())]);
+        redirect(&mut notices, Some("r1"), Some("mended"));
+        assert_eq!(
+            asked(&notices),
+            [Some("mended".to_owned()), Some("mended".to_owned())]
+        );
         let stands = &notices.threads[1];
         assert_eq!(
             (stands.channel.as_str(), stands.ts.as_str()),

@@ -38,8 +38,7 @@ pub(crate) const UNANSWERED: &str = "destination_service_name=\"$(service)\",des
                           destination_version=\"unknown\",destination_canonical_revision=\"$(version)\",\
                           destination_workload!=\"unknown\",reporter=\"source\"";
 
-/// The response code of requests whose caller went away before any answer. How many do is production's to say: it fails where the two
-/// are compared, and not by a limit.
+/// The response code of requests whose caller went away before any answer.
 pub(crate) const NO_ANSWER: &str = "0";
 
 /// A quantile without any limit is compared with production's at the same moment.
@@ -63,7 +62,7 @@ pub(super) fn with_limits(entry: &Metric) -> Metric {
 pub(super) fn query(entry: &Metric) -> String {
     match entry.preset {
         Some(Preset::Latency) => latency(entry.quantile.unwrap_or(0.99), rate),
-        Some(Preset::ErrorRate) => errors(rate),
+        Some(Preset::ErrorRate) => errors(&format!("5..|{NO_ANSWER}"), rate),
         None => String::new(),
     }
 }
@@ -78,12 +77,12 @@ fn latency(quantile: f64, rate: Rate) -> String {
     )
 }
 
-fn errors(rate: Rate) -> String {
+fn errors(codes: &str, rate: Rate) -> String {
     let of = |matchers: &str| rate("reporter", REQUESTS, matchers, "$(window)");
     let all = of("");
-    let http = of(",response_code=~\"5..\"");
+    let http = of(&format!(",response_code=~\"{codes}\""));
     let grpc = of(&format!(
-        ",response_code!~\"5..\",grpc_response_status=~\"{}\"",
+        ",response_code!~\"{codes}\",grpc_response_status=~\"{}\"",
         GRPC_FAULTS.join("|")
     ));
     // Without a failed request there is no series of them: that is a 0, as far as requests are counted at all.
@@ -106,7 +105,7 @@ pub(crate) fn traffic(range: &str) -> String {
 
 /// Whether a preset's query is the same as another that a former release wrote into status.
 pub(crate) fn is_former(before: &str, now: &str) -> bool {
-    let is_errors = is_error_share(now) && before == errors(answered);
+    let is_errors = is_error_share(now) && before == errors("5..", answered);
     let quantile = now
         .strip_prefix("max(histogram_quantile(")
         .and_then(|rest| rest.split_once(", ")?.0.parse().ok());

@@ -64,10 +64,14 @@ impl Besides {
     /// Those that pods with these labels lack.
     #[must_use]
     pub fn lacked_by(&self, pod_labels: &BTreeMap<String, String>) -> Lacks {
+        // What both ask for alike, and no template says, the canary's traffic shows to be there.
+        let is_given = |key: &String| {
+            let is_alike = self.production.get(key) == self.canary.get(key);
+            is_alike && is_meshs(key) && !pod_labels.contains_key(key)
+        };
         let first = |asked: &BTreeMap<String, String>| {
-            let mut lacked = asked
-                .iter()
-                .filter(|(key, value)| pod_labels.get(*key) != Some(*value));
+            let differs = |(key, value): &(&String, &String)| pod_labels.get(*key) != Some(*value);
+            let mut lacked = asked.iter().filter(differs).filter(|(key, _)| !is_given(key));
             lacked.next().map(|(key, value)| format!("{key}={value}"))
         };
         Lacks {
@@ -254,15 +258,16 @@ fn subset_named<'a>(rule: &'a DestinationRule, name: &'a str) -> Result<Subset<'
     })
 }
 
-/// Whether Istio itself gives endpoints a label, or a webhook of its, whatever the pod template says: where they are, and what they
-/// are called.
+/// Whether Istio gives endpoints such a label by itself, or a webhook of its, where the pod template has none. What it makes of a
+/// version is no such label.
 fn is_meshs(key: &str) -> bool {
     let (domain, name) = key.split_once('/').unwrap_or(("", key));
     let of_place = matches!(
         (domain, name),
         ("topology.kubernetes.io", _) | ("kubernetes.io", "hostname")
     );
-    of_place || domain == "istio.io" || domain.ends_with(".istio.io")
+    let of_istio = domain == "istio.io" || domain.ends_with(".istio.io");
+    of_place || of_istio && name != "canonical-revision"
 }
 
 impl<'a> Subset<'a> {
@@ -279,7 +284,7 @@ impl<'a> Subset<'a> {
 
     fn besides(&self, version_label: &str) -> BTreeMap<String, String> {
         let labels = self.labels.into_iter().flatten();
-        let others = labels.filter(|(key, _)| *key != version_label && !is_meshs(key));
+        let others = labels.filter(|(key, _)| *key != version_label);
         others
             .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
             .collect()
@@ -335,11 +340,29 @@ mod tests {
             "kubernetes.io/hostname",
         ];
         let of_place = Value::from_iter(of_place.map(|key| (key, "here")));
-        let rule = destination_rule(json!({"host": "aleph", "subsets": [
-            {"name": "production", "labels": of_place}, {"name": "canary", "labels": {"app.kubernetes.io/part-of": "shop"}},
-        ]}));
-        let lacks = seen(&rule).besides.lacked_by(&labels(&[]));
-        assert_eq!((lacks.production, lacks.canary.is_some()), (None, true));
+        let besides = |production: Value, canary: Value| {
+            let subset = |name: &str, labels| json!({"name": name, "labels": labels});
+            let subsets = [subset("production", production), subset("canary", canary)];
+            seen(&destination_rule(json!({"host": "aleph", "subsets": subsets}))).besides
+        };
+        let both = besides(of_place.clone(), of_place.clone());
+        assert_eq!(both.lacked_by(&labels(&[])), Lacks::default());
+        // The template says another, or only one of the two asks for it, or it is made of the version.
+        let elsewhere = labels(&[("topology.kubernetes.io/zone", "there")]);
+        assert!(both.lacked_by(&elsewhere).production.is_some());
+        assert!(
+            besides(of_place, json!({}))
+                .lacked_by(&labels(&[]))
+                .production
+                .is_some()
+        );
+        let revision = json!({"service.istio.io/canonical-revision": "v1"});
+        assert!(
+            besides(revision.clone(), revision)
+                .lacked_by(&labels(&[]))
+                .canary
+                .is_some()
+        );
         for pods in [labels(&[("version", "v03")]), labels(&[("app", "beth")])] {
             let lacks = asked.lacked_by(&pods);
             assert_eq!(

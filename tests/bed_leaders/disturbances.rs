@@ -113,7 +113,7 @@ fn all_through(disturbances: Vec<(&'static str, usize, Disturb)>) {
 
 /// The leader is stopped until another has written, then it goes on and notices: it ends without having written anything.
 async fn stopped(stage: &Stage) {
-    let (old, since) = (stage.leader(), clock::now());
+    let (old, since) = (stage.leader().await, clock::now());
     old.signal(Signal::STOP);
     let new = stage.successor(old, since).await;
     stage.writes(&new.replica, since).await;
@@ -131,7 +131,7 @@ async fn one_after_the_other(stage: &Stage) {
 
 /// No reason to change leaders.
 async fn blinked(stage: &Stage) {
-    let (old, terms) = (stage.leader(), stage.terms());
+    let (old, terms) = (stage.leader().await, stage.terms());
     old.signal(Signal::STOP);
     tokio::time::sleep(LEASE / 6).await;
     old.signal(Signal::CONT);
@@ -140,7 +140,7 @@ async fn blinked(stage: &Stage) {
 }
 
 async fn killed(stage: &Stage) {
-    let (old, since) = (stage.leader(), clock::now());
+    let (old, since) = (stage.leader().await, clock::now());
     old.end(Signal::KILL).await;
     stage.successor(old, since).await;
 }
@@ -154,7 +154,7 @@ async fn deleted(stage: &Stage) {
 }
 
 async fn deleted_under_the_stopped(stage: &Stage) {
-    let (old, since) = (stage.leader(), clock::now());
+    let (old, since) = (stage.leader().await, clock::now());
     old.signal(Signal::STOP);
     stage.delete_lease().await;
     let new = stage.successor(old, since).await;
@@ -172,7 +172,7 @@ async fn deleted_under_the_stopped(stage: &Stage) {
 
 /// The leader steps down, and whoever takes the lease then has waited for it to run out.
 async fn replaced(stage: &Stage, by: &str) {
-    let (old, since) = (stage.leader(), clock::now());
+    let (old, since) = (stage.leader().await, clock::now());
     stage.edit_lease(json!({"holderIdentity": by})).await.unwrap();
     old.ended_since(since).await;
     let new = stage.term_since(since).await;
@@ -181,7 +181,7 @@ async fn replaced(stage: &Stage, by: &str) {
 }
 
 async fn replaced_by_standby(stage: &Stage) {
-    let (old, by, since) = (stage.leader(), stage.standby(), clock::now());
+    let (old, by, since) = (stage.leader().await, stage.standby(), clock::now());
     stage
         .edit_lease(json!({"holderIdentity": by.name}))
         .await
@@ -235,7 +235,7 @@ async fn durations(stage: &Stage) {
 
 /// A leader that is cut off stops by itself before another begins.
 async fn away_from_leader(stage: &Stage) {
-    let (old, since) = (stage.leader(), clock::now());
+    let (old, since) = (stage.leader().await, clock::now());
     old.cut_off(true);
     let ended = old.ended_since(since).await;
     let new = stage.successor(old, since).await;
@@ -264,7 +264,7 @@ async fn away_from_all(stage: &Stage) {
 
 /// The time of day says nothing about leadership, and no hold is shorter for it.
 async fn leaders_clock(stage: &Stage) {
-    let (leader, terms) = (stage.leader(), stage.terms());
+    let (leader, terms) = (stage.leader().await, stage.terms());
     for (hours, next) in [(1, 50), (-1, 100)] {
         leader.shift.wall(SignedDuration::from_hours(hours));
         let shifted = || {
@@ -284,7 +284,7 @@ async fn leaders_clock(stage: &Stage) {
 }
 
 async fn clocks_apart(stage: &Stage) {
-    let (old, since) = (stage.leader(), clock::now());
+    let (old, since) = (stage.leader().await, clock::now());
     stage.standby().shift.wall(SignedDuration::from_hours(-1));
     old.end(Signal::KILL).await;
     stage.successor(old, since).await;
@@ -294,7 +294,7 @@ async fn clocks_apart(stage: &Stage) {
 
 /// As a machine that sleeps: its monotonic clock stands as well, and its time of day is right when it wakes.
 async fn suspended(stage: &Stage) {
-    let (old, since) = (stage.leader(), clock::now());
+    let (old, since) = (stage.leader().await, clock::now());
     old.signal(Signal::STOP);
     let new = stage.successor(old, since).await;
     stage.writes(&new.replica, since).await;

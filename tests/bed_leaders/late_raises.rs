@@ -46,7 +46,7 @@ struct Late<'a> {
 impl<'a> Late<'a> {
     /// Releases v2 and waits until such a write is on its way.
     async fn keep(stage: &'a Stage, catches: fn(&Call) -> bool) -> Self {
-        let old = stage.leader();
+        let old = stage.leader().await;
         let mut catch = old.catch(catches);
         stage.release().await;
         catch.caught().await;

@@ -163,6 +163,13 @@ impl Replica {
         }
     }
 
+    /// Whether its present process has said that it leads.
+    pub(crate) fn acts(&self) -> bool {
+        let all = std::fs::read_to_string(self.shared.spec.log.as_ref().unwrap()).unwrap_or_default();
+        let present = all.rsplit("cli::run: starting").next();
+        present.is_some_and(|said| said.contains("leading: this replica acts"))
+    }
+
     pub(crate) fn log(&self) -> String {
         log_tail(self.shared.spec.log.as_ref().unwrap(), 25)
     }

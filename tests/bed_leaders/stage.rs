@@ -165,9 +165,16 @@ impl Stage {
     }
 
     /// The replica whose term is the last.
-    pub(crate) fn leader(&self) -> &Replica {
+    fn holder(&self) -> &Replica {
         let name = self.terms().pop().expect("a leader").replica;
         self.replica(&name)
+    }
+
+    /// The holder of the lease, once it knows: one that is stopped before goes on as a standby.
+    pub(crate) async fn leader(&self) -> &Replica {
+        self.until("the holder of the lease acts", || self.holder().acts())
+            .await;
+        self.holder()
     }
 
     pub(crate) fn replica(&self, name: &str) -> &Replica {
@@ -179,7 +186,7 @@ impl Stage {
 
     /// One that does not lead.
     pub(crate) fn standby(&self) -> &Replica {
-        let leader = self.leader();
+        let leader = self.holder();
         let mut others = self.replicas.iter().filter(|other| other.name != leader.name);
         others.next().expect("a standby")
     }

@@ -75,7 +75,7 @@ struct Took {
 }
 
 async fn once(stage: &Stage, way: Way, number: usize) -> Took {
-    let leader = stage.leader();
+    let leader = stage.leader().await;
     let name = format!("run-{number}");
     let since = clock::now();
     let (held, acted) = tokio::join!(

@@ -166,7 +166,11 @@ impl ThreadState {
             let is = |item: &Item| matches!(item, Item::Post { notice_id, .. } if *notice_id == id);
             items.iter().any(is)
         };
+        let first = self.posts.front().map(|post| post.notice_id);
         self.posts.retain(|post| is_among(post.notice_id));
+        if self.posts.front().map(|post| post.notice_id) != first {
+            self.doubt = None;
+        }
     }
 
     /// Nobody is left who could mend what keeps it waiting.
@@ -388,7 +392,7 @@ impl ThreadState {
 
     fn taken(&mut self, what: &Acked, posted: Posted, parent: Posted) -> Fate {
         self.settle(what);
-        (self.not_before, self.backoff, self.doubt) = (None, None, None);
+        (self.not_before, self.backoff) = (None, None);
         match what {
             Acked::Notice(id) => {
                 self.delivered.insert(*id, posted.ts.clone());
@@ -408,6 +412,8 @@ impl ThreadState {
 
     /// Takes a finished item out of the queue. A parent's text that was replaced meanwhile stays.
     fn settle(&mut self, what: &Acked) {
+        // What was doubtful of it says nothing of the next.
+        self.doubt = None;
         match what {
             Acked::Notice(id) => self.posts.retain(|post| post.notice_id != *id),
             Acked::Parent { text } => self.show = self.show.take().filter(|show| show.text != *text),

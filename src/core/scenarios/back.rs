@@ -343,6 +343,16 @@ fn a_route_that_came_in_and_goes_again_holds_nothing_up() {
     world.until(|w| w.status.weight == Some(50));
     world.seen.routes.pop();
     world.run_to(Phase::Promoted);
+    // At a rollback it is named, for its weights are out of our hands.
+    let mut world = World::with_canary(STEPS);
+    world.until(|w| w.weight() == 10);
+    world.add_route("gateway/http[0]");
+    world.until(|w| w.status.weight == Some(50));
+    world.seen.routes.pop();
+    sick_above(0)(&mut world);
+    world.run_to(Phase::RolledBack);
+    let ended = &world.status.ended.last().unwrap().reason;
+    assert!(ended.contains("gateway/http[0] could not be moved"), "{ended}");
 }
 
 #[test]

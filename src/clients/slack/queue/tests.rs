@@ -422,6 +422,33 @@ fn a_post_that_may_have_been_taken_is_tried_again_late_and_later_whatever_fails_
 }
 
 #[test]
+fn what_was_doubtful_of_a_notice_that_is_given_up_says_nothing_of_the_next() {
+    for is_refused in [true, false] {
+        let mut bench = Bench::new();
+        bench.submit("a", vec![post(1, "c", false), post(2, "c", true)]);
+        for _ in 0..4 {
+            let job = bench.job().unwrap();
+            bench.fail(&job, SlackError::Unanswered("status 502".to_owned()));
+        }
+        if is_refused {
+            let job = bench.job().unwrap();
+            bench.fail(
+                &job,
+                SlackError::Refused {
+                    code: "no_text".to_owned(),
+                },
+            );
+        } else {
+            bench.submit("a", vec![post(2, "c", true)]);
+        }
+        let job = bench.job().unwrap();
+        let fate = bench.fail(&job, SlackError::Unanswered("status 502".to_owned()));
+        let shortest = Duration::from_secs(10);
+        assert!(matches!(fate.unwrap().fate, Fate::Retrying { after, .. } if after == shortest));
+    }
+}
+
+#[test]
 fn an_edit_that_may_have_been_taken_repeats_nothing_and_is_tried_again_soon() {
     let mut bench = Bench::new();
     bench.submit("a", vec![show("c", "one")]);
