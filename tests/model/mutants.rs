@@ -361,7 +361,7 @@ pub(crate) const MUTATIONS: [Mutation; 34] = [
         found_in: "people, once, no verb",
         changes: &[
             (
-                "src/core/guards.rs",
+                "src/core/replan.rs",
                 "    if *plan == rollout.plan || plan.target != rollout.plan.target {",
                 "    if *plan == rollout.plan || plan.target != rollout.plan.target || rollout.confirmed > 0 {",
             ),
