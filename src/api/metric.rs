@@ -25,7 +25,7 @@ pub struct Metric {
     pub query: Option<String>,
 
     /// A metric of Istio's standard telemetry instead of a query: `error-rate`, the share of requests that failed by HTTP
-    /// or gRPC status; or `latency`, with `quantile` or `slowerThan`. Default: none.
+    /// or gRPC status, or got no answer; or `latency`, with `quantile` or `slowerThan`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Preset")]
     pub preset: Option<Preset>,

@@ -164,7 +164,7 @@ pub struct SequentialPlan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Counters {
-    /// Istio's requests; those that failed by HTTP or gRPC status are bad.
+    /// Istio's requests; those that failed by HTTP or gRPC status, or got no answer, are bad.
     Errors {},
     /// Istio's requests; those slower than a bound of its histogram are bad.
     Slow {

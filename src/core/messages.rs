@@ -1,6 +1,6 @@
 //! What people read: notices, and the parent message of a rollout's thread. Texts only; nothing is decided here.
 
-use crate::api::status::{BaselineSource, Ended, MetricStatus, Outcome, Phase, Rollout, Verdict};
+use crate::api::status::{BaselineSource, Ended, MetricStatus, Outcome, Rollout, Verdict};
 use crate::api::{BirdWatchStatus, Span};
 
 use super::counting;
@@ -161,7 +161,10 @@ fn reached(status: &BirdWatchStatus, rollout: &Rollout) -> (u8, String) {
     match end.map(|end| end.outcome) {
         Some(Outcome::Promoted) => (100, format!("{:?}", Outcome::Promoted)),
         Some(outcome) => (rollout.confirmed, format!("{outcome:?}")),
-        None if status.phase == Phase::Promoted => (100, Phase::Promoted.as_str().to_owned()),
+        // Its end is not remembered any more, and the phase may be another's.
+        None if rollout.ended.is_some() && rollout.production_label_at.is_some() => {
+            (100, format!("{:?}", Outcome::Promoted))
+        }
         None => (rollout.confirmed, status.phase.as_str().to_owned()),
     }
 }

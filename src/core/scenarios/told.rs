@@ -409,6 +409,8 @@ fn the_headline_of_a_rollout_that_is_over_stays_at_its_end_whatever_is_waited_fo
     // Also where its end is not remembered any more.
     let mut world = World::with_canary(STEPS);
     world.run_to(Phase::Promoted);
+    world.spec.as_mut().unwrap().canary_version = Some("v9".into());
+    world.run_to(Phase::Pending);
     world.status.ended.clear();
     let rollout = world.status.rollout.as_ref().unwrap().id.clone();
     let text = messages::parent(&world.seen.name, &world.status, &rollout);
