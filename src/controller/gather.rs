@@ -56,7 +56,7 @@ impl World {
         let rule_name = at(&target.destination_rule);
         let rule = sight.destination_rule(&rule_name);
         let full = |host: &str| host::resolve(host, &name.namespace, sight.cluster_domain());
-        let (host, besides) = self.rule(sight, &rule_name, rule.as_ref(), &target);
+        let (host, besides) = self.rule(sight, &rule_name, rule.as_deref(), &target);
         self.deployments = deployments(sight, name, &target, &besides);
         let kept = kept.map(full);
         if let (Some(kept), Some(host)) = (&kept, &host)
@@ -97,7 +97,7 @@ impl World {
         &mut self,
         sight: &impl Sight,
         name: &ObjectName,
-        rule: Option<&Arc<DestinationRule>>,
+        rule: Option<&DestinationRule>,
         target: &Target,
     ) -> (Option<String>, Besides) {
         let Some(rule) = rule else {

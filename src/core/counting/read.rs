@@ -47,12 +47,16 @@ pub(super) const fn part(test: &SequentialPlan) -> Part {
     }
 }
 
+/// Whether what is counted are Istio's own series.
+pub(super) const fn is_istios(test: &SequentialPlan) -> bool {
+    matches!(test.counters, Counters::Errors {} | Counters::Slow { .. })
+}
+
 /// The series by which pods report for themselves: clumps of errors show in them.
 pub(super) fn of_pods(test: &SequentialPlan, source: &Source) -> Source {
     let own = || OWN.to_owned();
-    let is_istios = matches!(test.counters, Counters::Errors {} | Counters::Slow { .. });
     Source {
-        reporter: is_istios.then(own),
+        reporter: is_istios(test).then(own),
         bound: source.bound.clone(),
     }
 }
@@ -62,7 +66,7 @@ pub(super) fn of_pods(test: &SequentialPlan, source: &Source) -> Source {
 /// # Errors
 /// Nothing counts its requests, or no bound of its histogram is as high as the one asked for.
 pub(super) fn source(test: &SequentialPlan, answers: &[&SampleAnswer]) -> Result<Source, String> {
-    if !matches!(test.counters, Counters::Errors {} | Counters::Slow { .. }) {
+    if !is_istios(test) {
         return Ok(Source::default());
     }
     let mut grown: BTreeMap<&str, f64> = BTreeMap::new();

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::Span;
 use crate::api::evidence::Counted;
-use crate::api::plan::{Counters, MetricPlan, Plan, SequentialPlan, TestPlan};
+use crate::api::plan::{MetricPlan, Plan, SequentialPlan, TestPlan};
 use crate::api::status::{MetricStatus, Reading, Rollout, Verdict};
 
 use super::{CONFIRMATIONS, begin, of_metric, read, seen_together, words};
@@ -216,7 +216,7 @@ impl Here<'_> {
             }
             // Istio's series begin with a first request, and a step without any is not passed.
             Err(unknown)
-                if is_istios(test)
+                if read::is_istios(test)
                     && unknown == [Unknown::NoTotal(Side::Canary)]
                     && self.may_be_unasked(counted, at) =>
             {
@@ -235,9 +235,7 @@ impl Here<'_> {
             }
         }
     }
-}
 
-impl Here<'_> {
     /// Whether no request of the canary was counted yet, and with production's traffic of before so few were due by now that there may
     /// have been none.
     fn may_be_unasked(&self, counted: &Counted, at: Timestamp) -> bool {
@@ -269,10 +267,6 @@ fn add(
     counted.step_production = counted.step_production.plus(all.production);
     counted.judged = Some(at);
     Ok(told)
-}
-
-const fn is_istios(test: &SequentialPlan) -> bool {
-    matches!(test.counters, Counters::Errors {} | Counters::Slow { .. })
 }
 
 const fn of_production(why: &Unknown) -> bool {
